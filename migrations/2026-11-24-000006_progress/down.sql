@@ -1,0 +1,1 @@
+DROP TABLE daily_progress, completion_history, completions, follows;

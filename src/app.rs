@@ -1,0 +1,200 @@
+//! [`App`]: the one shared handle. It opens transactions: [`App::read`] for one snapshot, [`App::change`] for the only
+//! way to write.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel_async::AsyncPgConnection;
+
+use crate::auth::access::{self, AccessClaim};
+use crate::auth::{Caller, Tokens};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::{self, Mode, Pool, Scope};
+use crate::error::{Code, Error, Result};
+use crate::events::{Tx, log};
+use crate::http::limits::Limits;
+use crate::ids::{AccountId, GymId};
+use crate::live::Hub;
+
+/// How often a change is begun again after a deadlock or a serialization failure.
+const ATTEMPTS: usize = 3;
+
+/// The shared handle; cloning it is cheap.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+/// What [`App`] holds.
+pub struct Inner {
+    /// The configuration this node started with.
+    pub config: Config,
+    /// Connections to Postgres.
+    pub pool: Pool,
+    /// Time.
+    pub clock: Clock,
+    /// Signs and verifies access tokens.
+    pub tokens: Tokens,
+    /// Live sockets and their channels.
+    pub hub: Hub,
+    /// Attempts a key may make, such as logins of an account.
+    pub limits: Limits,
+    /// Changes that have begun and not ended; shutdown waits for them.
+    pub changes_in_flight: AtomicUsize,
+}
+
+/// For whom a transaction is opened: the gym that it sees, the actor of its events, and the access to check in it.
+#[derive(Clone, Copy)]
+pub struct For {
+    scope: Scope,
+    actor: Option<AccountId>,
+    access: Option<AccessClaim>,
+}
+
+impl For {
+    /// The system, over all gyms.
+    pub const SYSTEM: Self = Self { scope: Scope::System, actor: None, access: None };
+
+    /// The product itself, inside one gym (jobs, demo, the hub's own reads).
+    #[must_use]
+    pub fn gym(gym: GymId) -> Self {
+        Self { scope: Scope::Gym(gym), actor: None, access: None }
+    }
+
+    /// The product in one gym, on behalf of an account that was authenticated by other means than a token.
+    #[must_use]
+    pub fn account(gym: GymId, account: AccountId) -> Self {
+        Self { scope: Scope::Gym(gym), actor: Some(account), access: None }
+    }
+}
+
+impl From<&Caller> for For {
+    fn from(caller: &Caller) -> Self {
+        Self { scope: Scope::Gym(caller.gym), actor: Some(caller.account), access: Some(caller.claim()) }
+    }
+}
+
+impl Deref for App {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl App {
+    /// Wraps what the server built.
+    #[must_use]
+    pub fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// Reads in one snapshot, with the caller's access checked in it.
+    pub async fn read<T>(
+        &self,
+        who: impl Into<For>,
+        body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T>,
+    ) -> Result<T> {
+        let who = who.into();
+        let now = self.clock.now();
+        let mut conn = db::take(&self.pool).await?;
+        db::transaction(&mut conn, who.scope, Mode::Snapshot, async |conn| {
+            if let Some(claim) = who.access {
+                access::check(conn, &claim, now).await?;
+            }
+            body(conn).await
+        })
+        .await
+    }
+
+    /// Reads and writes as the system, over all gyms, without events: sign-in, sessions, keys. What screens see changes
+    /// by [`App::change`] only.
+    pub async fn system<T>(&self, body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T>) -> Result<T> {
+        let mut conn = db::take(&self.pool).await?;
+        db::transaction(&mut conn, Scope::System, Mode::Write, body).await
+    }
+
+    /// Makes a change: runs `body` in a transaction, writes the events it emitted as the last act, commits, and hands
+    /// them to the hub at once. It runs in a task of its own that outlives the request, since a COMMIT that was sent must
+    /// be followed by its publication even when the client has gone. `body` runs again after a deadlock.
+    ///
+    /// # Errors
+    /// What `body` returned, with nothing kept; [`Code::OutcomeUnknown`] where the connection broke during COMMIT.
+    pub async fn change<T: 'static>(
+        &self,
+        who: impl Into<For>,
+        body: impl AsyncFn(&mut Tx) -> Result<T> + 'static,
+    ) -> Result<T> {
+        let (app, who) = (self.clone(), who.into());
+        app.changes_in_flight.fetch_add(1, Ordering::AcqRel);
+        let work = async move {
+            let _guard = InFlight(app.clone());
+            let mut attempt = 1;
+            loop {
+                match app.attempt(who, &body).await {
+                    Err(error) if attempt < ATTEMPTS && can_retry(&error) => attempt += 1,
+                    result => return result,
+                }
+            }
+        };
+        match actix_web::rt::spawn(work).await {
+            Ok(result) => result,
+            Err(panic) => Err(Error::new(Code::Internal).caused_by(panic)),
+        }
+    }
+
+    async fn attempt<T>(&self, who: For, body: &impl AsyncFn(&mut Tx) -> Result<T>) -> Result<T> {
+        let Scope::Gym(gym) = who.scope else {
+            return Err(anyhow::anyhow!("a change needs a gym").into());
+        };
+        let mut conn = db::take(&self.pool).await?;
+        db::begin(&mut conn, who.scope, Mode::Write).await?;
+        let mut tx = Tx::new(conn, gym, who.actor, self.clock.now());
+        let done = async {
+            if let Some(claim) = who.access {
+                let now = tx.now;
+                access::check(&mut tx, &claim, now).await?;
+            }
+            let value = body(&mut tx).await?;
+            let committed = log::append(&mut tx).await?;
+            Ok((value, committed))
+        };
+        match done.await {
+            Ok((value, committed)) => match db::commit(&mut tx).await {
+                Ok(()) => {
+                    if let Some(committed) = committed {
+                        self.hub.committed(committed);
+                    }
+                    Ok(value)
+                }
+                // Postgres said no: nothing was kept. Anything else leaves the outcome open.
+                Err(error @ DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => Err(error.into()),
+                Err(error) => {
+                    self.hub.sweep_soon();
+                    Err(Error::new(Code::OutcomeUnknown).caused_by(error))
+                }
+            },
+            Err(error) => {
+                db::rollback(&mut tx).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+struct InFlight(App);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.changes_in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A deadlock or serialization failure: Postgres undid everything and asks to try again.
+fn can_retry(error: &Error) -> bool {
+    match error.cause::<DieselError>() {
+        Some(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
+        Some(DieselError::DatabaseError(_, info)) => info.message().contains("deadlock detected"),
+        _ => false,
+    }
+}

@@ -1,0 +1,163 @@
+//! The database: the pool, migrations, the embedded Postgres and the tenant scope of transactions. Knows no noun.
+//!
+//! Nothing is read or written outside a transaction, and every transaction steps down to a role under row-level
+//! security with the gym it may see (see [`Scope`]); the connection's own user passes row-level security and is never used.
+
+pub mod embedded;
+pub mod migrations;
+#[expect(missing_docs, reason = "generated")]
+pub mod schema;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use diesel::{ConnectionError, QueryResult};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager as _};
+use futures_util::FutureExt as _;
+
+use crate::error::{Code, Error};
+use crate::ids::GymId;
+
+/// Pool of connections.
+pub type Pool = diesel_async::pooled_connection::bb8::Pool<AsyncPgConnection>;
+/// A connection taken from the pool, without a borrow.
+pub type Pooled = diesel_async::pooled_connection::bb8::PooledConnection<'static, AsyncPgConnection>;
+
+/// What a transaction may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One gym, as the application.
+    Gym(GymId),
+    /// All gyms, as the system: login, sweep, jobs and trimming.
+    System,
+}
+
+/// How a transaction reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One snapshot, nothing written.
+    Snapshot,
+    /// Read committed, for changes.
+    Write,
+}
+
+/// Opens a pool. Connections live on the runtime that calls this, whichever thread asks for one.
+pub async fn connect(url: &str, size: u32) -> anyhow::Result<Pool> {
+    let runtime = tokio::runtime::Handle::current();
+    let manager = AsyncDieselConnectionManager::new_with_config(url, {
+        let mut config = ManagerConfig::default();
+        config.recycling_method = RecyclingMethod::Fast;
+        config.custom_setup = Box::new(move |url| {
+            let (runtime, url) = (runtime.clone(), url.to_owned());
+            async move {
+                let joined = runtime.spawn(async move { establish(&url).await }).await;
+                joined.map_err(|e| ConnectionError::BadConnection(e.to_string()))?
+            }
+            .boxed()
+        });
+        config
+    });
+    Pool::builder()
+        .max_size(size)
+        .min_idle(1)
+        .test_on_check_out(false)
+        .connection_timeout(Duration::from_secs(5))
+        .build(manager)
+        .await
+        .context("cannot connect to the database")
+}
+
+/// One connection, with the settings that all of ours have.
+pub async fn establish(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
+    let bad = |e: tokio_postgres::Error| ConnectionError::BadConnection(e.to_string());
+    let mut config: tokio_postgres::Config = url.parse().map_err(bad)?;
+    config.application_name("liveplan").connect_timeout(Duration::from_secs(5));
+    let options = config.get_options().unwrap_or_default().to_owned();
+    config.options(format!("{options} -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off"));
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad)?;
+    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+}
+
+/// Takes a connection, waiting a bounded time.
+pub async fn take(pool: &Pool) -> Result<Pooled, Error> {
+    pool.get_owned().await.map_err(|e| Error::new(Code::Unavailable).caused_by(anyhow::anyhow!("{e}")))
+}
+
+/// Begins a transaction in one round trip: isolation, role and gym.
+pub async fn begin(conn: &mut AsyncPgConnection, scope: Scope, mode: Mode) -> QueryResult<()> {
+    let isolation = match mode {
+        Mode::Snapshot => "REPEATABLE READ READ ONLY",
+        Mode::Write => "READ COMMITTED",
+    };
+    let (role, gym) = match scope {
+        Scope::Gym(gym) => ("liveplan_app", gym.to_string()),
+        Scope::System => ("liveplan_system", String::new()),
+    };
+    let sql = format!("BEGIN ISOLATION LEVEL {isolation}; SET LOCAL ROLE {role}; SET LOCAL app.gym = '{gym}'");
+    AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
+}
+
+/// Ends a transaction by keeping its changes.
+pub async fn commit(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+    AnsiTransactionManager::commit_transaction(conn).await
+}
+
+/// Ends a transaction by undoing it. A failure is not reported: the pool drops such a connection.
+pub async fn rollback(conn: &mut AsyncPgConnection) {
+    let _ = AnsiTransactionManager::rollback_transaction(conn).await;
+}
+
+/// Runs `body` in a transaction of its own on `conn`.
+pub async fn transaction<T>(
+    conn: &mut AsyncPgConnection,
+    scope: Scope,
+    mode: Mode,
+    body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    begin(conn, scope, mode).await?;
+    match body(conn).await {
+        Ok(value) => commit(conn).await.map(|()| value).map_err(Error::from),
+        Err(error) => {
+            rollback(conn).await;
+            Err(error)
+        }
+    }
+}
+
+/// Refuses to go on where row-level security would not hold: a table with a gym but without a policy, or roles that pass it.
+pub async fn check_row_level_security(pool: &Pool) -> anyhow::Result<()> {
+    use diesel::sql_types::Text;
+    use diesel_async::RunQueryDsl as _;
+    #[derive(diesel::QueryableByName)]
+    struct Name {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let mut conn = take(pool).await?;
+    let open: Vec<Name> = diesel::sql_query(
+        "SELECT c.relname::text AS name FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'gym_id'
+         WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND NOT c.relrowsecurity
+         UNION ALL
+         SELECT rolname::text FROM pg_roles
+         WHERE rolname IN ('liveplan_app', 'liveplan_system') AND (rolsuper OR rolbypassrls)",
+    )
+    .load(&mut conn)
+    .await?;
+    anyhow::ensure!(
+        open.is_empty(),
+        "row-level security is not in force for {}; refusing to serve",
+        open.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", ")
+    );
+    transaction(&mut conn, Scope::Gym(GymId(uuid::Uuid::nil())), Mode::Snapshot, async |conn| {
+        use crate::db::schema::gyms;
+        use diesel::QueryDsl as _;
+        let seen: i64 = gyms::table.count().get_result(conn).await?;
+        if seen > 0 {
+            return Err(anyhow::anyhow!("row-level security does not hold for this database user; refusing to serve").into());
+        }
+        Ok(())
+    })
+    .await
+    .map_err(|e| anyhow::anyhow!("{e:?}"))
+}

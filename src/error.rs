@@ -1,0 +1,323 @@
+//! The one error type. [`Code`] is the table of everything that can be refused: a stable name, the HTTP status of its RFC
+//! 9457 problem, its number on the socket, and a sentence in English and Spanish that a person can act on. The same table
+//! serves REST and the socket, so that a client handles an error once.
+
+use std::fmt;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::{Map, Value, json};
+
+/// A language that product texts exist in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Lang {
+    /// English.
+    En,
+    /// Spanish.
+    Es,
+}
+
+impl Lang {
+    /// The language that an `Accept-Language` header prefers; English where it names neither.
+    #[must_use]
+    pub fn accepted(header: Option<&str>) -> Self {
+        let mut best = (0.0_f32, Self::En);
+        for part in header.unwrap_or_default().split(',') {
+            let mut pieces = part.trim().split(';');
+            let tag = pieces.next().unwrap_or_default().to_ascii_lowercase();
+            let quality = pieces
+                .find_map(|p| p.trim().strip_prefix("q=").and_then(|q| q.parse().ok()))
+                .unwrap_or(1.0);
+            let lang = match tag.split('-').next() {
+                Some("es") => Self::Es,
+                Some("en") => Self::En,
+                _ => continue,
+            };
+            if quality > best.0 {
+                best = (quality, lang);
+            }
+        }
+        best.1
+    }
+}
+
+macro_rules! codes {
+    ($($variant:ident $name:literal $status:literal $number:literal $en:literal $es:literal;)+) => {
+        /// What went wrong, by a stable name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $en] $variant,)+
+        }
+
+        impl Code {
+            /// Every code there is.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
+
+            /// The stable name, as in a problem's `code`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The HTTP status of its problem.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
+
+            /// Its number in an error reply on the socket.
+            #[must_use]
+            pub const fn number(self) -> u32 {
+                match self { $(Self::$variant => $number,)+ }
+            }
+
+            /// The sentence, with `{placeholders}`.
+            #[must_use]
+            pub const fn sentence(self, lang: Lang) -> &'static str {
+                match (self, lang) {
+                    $((Self::$variant, Lang::En) => $en, (Self::$variant, Lang::Es) => $es,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    Internal "internal" 500 100 "Something went wrong on our side. Try again; if it persists, tell us the request id." "Algo ha fallado por nuestra parte. Inténtalo de nuevo; si persiste, indícanos el id de la petición.";
+    Unavailable "unavailable" 503 1503 "The service cannot reach its database at the moment. Nothing was changed; try again in a few seconds." "El servicio no puede acceder a su base de datos en este momento. No se ha cambiado nada; inténtalo de nuevo en unos segundos.";
+    OutcomeUnknown "outcome_unknown" 503 1504 "The connection broke while the change was being saved. Read it again, or repeat it with the same key, to see whether it was saved." "La conexión se cortó mientras se guardaba el cambio. Vuelve a leerlo, o repítelo con la misma clave, para saber si se guardó.";
+    Unauthenticated "unauthenticated" 401 101 "Sign in first." "Inicia sesión primero.";
+    TokenExpired "token_expired" 401 109 "Your access token has expired. Refresh it." "Tu token de acceso ha caducado. Renuévalo.";
+    SessionEnded "session_ended" 401 1401 "This session has ended or your access has changed. Sign in again." "Esta sesión ha terminado o tu acceso ha cambiado. Vuelve a iniciar sesión.";
+    BadCredentials "bad_credentials" 401 1402 "Email or password is wrong." "El correo o la contraseña no son correctos.";
+    GymRequired "gym_required" 409 1410 "You belong to several gyms. Name one of them: {gyms}." "Perteneces a varios gimnasios. Indica uno de ellos: {gyms}.";
+    Forbidden "forbidden" 403 103 "Your role may not do this." "Tu rol no permite hacer esto.";
+    NotFound "not_found" 404 1404 "There is no such {thing}." "No existe: {thing}.";
+    MethodNotAllowed "method_not_allowed" 405 1405 "This address does not take that method." "Esta dirección no admite ese método.";
+    Conflict "conflict" 409 1409 "{reason}" "{reason}";
+    Invalid "invalid" 422 1422 "The field {field} is not acceptable: {reason}." "El campo {field} no es aceptable: {reason}.";
+    Malformed "malformed" 400 107 "The request cannot be read: {reason}." "No se puede leer la petición: {reason}.";
+    TooLarge "too_large" 413 1413 "The request is larger than the limit of {limit} bytes." "La petición supera el límite de {limit} bytes.";
+    UnsupportedMediaType "unsupported_media_type" 415 1415 "Send JSON with Content-Type: application/json." "Envía JSON con Content-Type: application/json.";
+    VersionRequired "version_required" 428 1428 "Send If-Match with the ETag that you read, so that nobody's change is lost." "Envía If-Match con el ETag que leíste, para que no se pierda el cambio de nadie.";
+    VersionStale "version_stale" 412 1412 "Somebody changed this in the meantime. Read it again; the current tag is {etag}." "Alguien lo ha cambiado entretanto. Vuelve a leerlo; la etiqueta actual es {etag}.";
+    KeyReused "key_reused" 422 1423 "This idempotency key was already used for a different request. Use a new key." "Esta clave de idempotencia ya se usó para otra petición. Usa una clave nueva.";
+    TooMany "too_many_requests" 429 1429 "Too many attempts. Wait {seconds} seconds and try again." "Demasiados intentos. Espera {seconds} segundos e inténtalo de nuevo.";
+    PlanNotPublished "plan_not_published" 409 1430 "Only a published plan can be followed." "Solo se puede seguir un plan publicado.";
+    PlanArchived "plan_archived" 409 1431 "An archived plan cannot be changed." "Un plan archivado no se puede cambiar.";
+    PlanEmpty "plan_empty" 409 1432 "A plan needs at least one meal with one item before it is published." "Un plan necesita al menos una comida con un alimento antes de publicarse.";
+    AlreadyFollowing "already_following" 409 1433 "There is already a plan being followed. Abandon it first." "Ya se está siguiendo un plan. Abandónalo primero.";
+    NotFollowing "not_following" 404 1434 "No plan is being followed." "No se está siguiendo ningún plan.";
+    MealNotOnDay "meal_not_on_day" 409 1435 "That meal is not on the plan on {date}." "Esa comida no está en el plan el {date}.";
+    UnknownMethod "unknown_method" 404 104 "There is no command called {method}." "No existe ninguna orden llamada {method}.";
+}
+
+/// An error with what its sentence needs.
+pub struct Error {
+    /// What went wrong.
+    pub code: Code,
+    args: Vec<(&'static str, String)>,
+    /// Extra members of the problem, such as the current ETag.
+    extra: Vec<(&'static str, Value)>,
+    /// For the log only.
+    source: Option<anyhow::Error>,
+}
+
+/// The result of handlers and changes.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of this code.
+    #[must_use]
+    pub fn new(code: Code) -> Self {
+        Self { code, args: Vec::new(), extra: Vec::new(), source: None }
+    }
+
+    /// Fills a `{placeholder}` of the sentence; it also becomes a member of the problem.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.args.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds a member to the problem.
+    #[must_use]
+    pub fn extra(mut self, name: &'static str, value: Value) -> Self {
+        self.extra.push((name, value));
+        self
+    }
+
+    /// Keeps a cause for the log.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<anyhow::Error>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The cause, where it is of this type.
+    #[must_use]
+    pub fn cause<T: std::error::Error + Send + Sync + 'static>(&self) -> Option<&T> {
+        self.source.as_ref().and_then(|s| s.downcast_ref())
+    }
+
+    /// 404: no such thing, or another gym's.
+    #[must_use]
+    pub fn not_found(thing: &'static str) -> Self {
+        Self::new(Code::NotFound).with("thing", thing)
+    }
+
+    /// 422: a field of the request has a value that cannot be taken.
+    #[must_use]
+    pub fn invalid(field: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self::new(Code::Invalid).with("field", field).with("reason", reason)
+    }
+
+    /// 409 with a sentence of its own.
+    #[must_use]
+    pub fn conflict(reason: impl fmt::Display) -> Self {
+        Self::new(Code::Conflict).with("reason", reason)
+    }
+
+    /// 403.
+    #[must_use]
+    pub fn forbidden() -> Self {
+        Self::new(Code::Forbidden)
+    }
+
+    /// The sentence in a language.
+    #[must_use]
+    pub fn detail(&self, lang: Lang) -> String {
+        let mut text = self.code.sentence(lang).to_owned();
+        for (name, value) in &self.args {
+            text = text.replace(&format!("{{{name}}}"), value);
+        }
+        text
+    }
+
+    /// Whether repeating the same request may succeed.
+    #[must_use]
+    pub fn temporary(&self) -> bool {
+        matches!(self.code, Code::Internal | Code::Unavailable | Code::OutcomeUnknown | Code::TooMany)
+    }
+
+    /// The RFC 9457 problem.
+    #[must_use]
+    pub fn problem(&self, lang: Lang) -> Value {
+        let mut problem = Map::new();
+        problem.insert("type".into(), json!(format!("/api/docs/problems#{}", self.code.name())));
+        problem.insert("title".into(), json!(self.code.name().replace('_', " ")));
+        problem.insert("status".into(), json!(self.code.status()));
+        problem.insert("code".into(), json!(self.code.name()));
+        problem.insert("detail".into(), json!(self.detail(lang)));
+        for (name, value) in &self.args {
+            problem.insert((*name).into(), json!(value));
+        }
+        for (name, value) in &self.extra {
+            problem.insert((*name).into(), value.clone());
+        }
+        Value::Object(problem)
+    }
+
+    /// The problem as a response. Errors of ours are logged here, and only here.
+    #[must_use]
+    pub fn response(&self, lang: Lang) -> HttpResponse {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/problem+json");
+        response.insert_header((header::CONTENT_LANGUAGE, if lang == Lang::Es { "es" } else { "en" }));
+        for (name, value) in &self.args {
+            match *name {
+                "etag" => response.insert_header((header::ETAG, value.as_str())),
+                "seconds" => response.insert_header((header::RETRY_AFTER, value.as_str())),
+                _ => continue,
+            };
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        response.body(self.problem(lang).to_string())
+    }
+
+    /// Logs an error that is ours to mend. Called once, where the error is handled.
+    pub fn log(&self) {
+        if self.code.status() >= 500 {
+            tracing::error!(error.code = self.code.name(), error.cause = ?self.source, "request failed");
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.name(), self.detail(Lang::En))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} ({:?})", self.source)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// English; the language middleware renders it again where the request asks for Spanish.
+    fn error_response(&self) -> HttpResponse {
+        self.response(Lang::En)
+    }
+}
+
+impl From<diesel::result::Error> for Error {
+    fn from(error: diesel::result::Error) -> Self {
+        use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
+        let code = match &error {
+            Diesel::DatabaseError(Kind::ClosedConnection | Kind::UnableToSendCommand, _)
+            | Diesel::BrokenTransactionManager => Code::Unavailable,
+            Diesel::DatabaseError(_, info) if info.message().contains("connection closed") => Code::Unavailable,
+            _ => Code::Internal,
+        };
+        Self::new(code).caused_by(error)
+    }
+}
+
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Code::Internal).caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_have_names_and_numbers_of_their_own() {
+        let names: HashSet<_> = Code::ALL.iter().map(|c| c.name()).collect();
+        let numbers: HashSet<_> = Code::ALL.iter().map(|c| c.number()).collect();
+        assert_eq!((names.len(), numbers.len()), (Code::ALL.len(), Code::ALL.len()));
+    }
+
+    #[test]
+    fn both_languages_name_the_same_placeholders() {
+        let holes = |text: &str| -> HashSet<String> {
+            text.split('{').skip(1).filter_map(|p| p.split('}').next()).map(str::to_owned).collect()
+        };
+        for code in Code::ALL {
+            assert_eq!(holes(code.sentence(Lang::En)), holes(code.sentence(Lang::Es)), "{}", code.name());
+        }
+    }
+
+    #[test]
+    fn the_preferred_language_wins() {
+        assert_eq!(Lang::accepted(Some("en;q=0.5, es-MX")), Lang::Es);
+        assert_eq!(Lang::accepted(Some("fr, en;q=0.2, es;q=0.1")), Lang::En);
+        assert_eq!(Lang::accepted(None), Lang::En);
+    }
+}

@@ -1,0 +1,202 @@
+//! The seam between changes and screens. A change writes its rows and its live events in one transaction; the events take
+//! the next number of the gym's log as the transaction's last act, and are handed to the hub right after COMMIT.
+//!
+//! - [`Tx`]: the transaction of a change; [`Tx::emit`] collects events.
+//! - [`log`]: heads, events since a position, epoch, partitions.
+//! - [`merge`]: RFC 7396, the algebra of snapshots and patches.
+
+pub mod log;
+pub mod merge;
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncPgConnection;
+use serde_json::{Value, json};
+
+use crate::db::Pooled;
+use crate::ids::{AccountId, EventId, GymId, PlanId};
+
+/// A channel of a gym, by name. The gym is never part of the name: a socket's gym comes from its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// `member:{account}`: a member's follow, completions and progress.
+    Member(AccountId),
+    /// `plan:{plan}`: a published plan's tree.
+    Plan(PlanId),
+    /// `roster:{account}`: a trainer's members.
+    Roster(AccountId),
+    /// Not a channel that anyone can subscribe to: the hub acts on it by authorising an account's sockets again.
+    Access(AccountId),
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Member(id) => write!(f, "member:{id}"),
+            Self::Plan(id) => write!(f, "plan:{id}"),
+            Self::Roster(id) => write!(f, "roster:{id}"),
+            Self::Access(id) => write!(f, "!access:{id}"),
+        }
+    }
+}
+
+/// A channel name that names no channel.
+#[derive(Debug)]
+pub struct UnknownChannel;
+
+impl FromStr for Channel {
+    type Err = UnknownChannel;
+
+    /// Only the canonical spelling is a name, so that one channel has one name. `!access:` is not for clients.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let (kind, id) = name.split_once(':').ok_or(UnknownChannel)?;
+        let channel = match kind {
+            "member" => Self::Member(id.parse().map_err(|_| UnknownChannel)?),
+            "plan" => Self::Plan(id.parse().map_err(|_| UnknownChannel)?),
+            "roster" => Self::Roster(id.parse().map_err(|_| UnknownChannel)?),
+            _ => return Err(UnknownChannel),
+        };
+        if channel.to_string() == name { Ok(channel) } else { Err(UnknownChannel) }
+    }
+}
+
+/// Whether an account may watch a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It may, until then where the right runs out by itself.
+    Granted {
+        /// When to ask again.
+        until: Option<DateTime<Utc>>,
+    },
+    /// It may not.
+    Refused,
+}
+
+impl Access {
+    /// Granted without an end.
+    pub const OPEN: Self = Self::Granted { until: None };
+
+    /// Granted where `yes`.
+    #[must_use]
+    pub const fn when(yes: bool) -> Self {
+        if yes { Self::OPEN } else { Self::Refused }
+    }
+}
+
+/// An event as it lies in the log and goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedEvent {
+    /// Channel name.
+    pub channel: Arc<str>,
+    /// Compact JSON: `{v, type, id, at, actor, patch}`.
+    pub payload: Bytes,
+}
+
+/// All events of one committed change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The gym whose log it is in.
+    pub gym: GymId,
+    /// The log's epoch.
+    pub epoch: Arc<str>,
+    /// Its number in the log: the offset of all its events.
+    pub seq: u64,
+    /// At most one event a channel.
+    pub events: Vec<LoggedEvent>,
+}
+
+/// An event that waits for the end of its transaction.
+pub struct PendingEvent {
+    /// Where it goes.
+    pub channel: Channel,
+    /// What happened, such as `meal.updated`.
+    pub kind: &'static str,
+    /// RFC 7396 merge patch on the channel's snapshot.
+    pub patch: Value,
+}
+
+/// The transaction of a change. It dereferences to its connection, so that stores take it as it is.
+pub struct Tx {
+    pub(crate) conn: Pooled,
+    /// The gym that the change is in.
+    pub gym: GymId,
+    /// Who makes the change; none for the system.
+    pub actor: Option<AccountId>,
+    /// The instant of the change.
+    pub now: DateTime<Utc>,
+    events: Vec<PendingEvent>,
+}
+
+impl Tx {
+    pub(crate) fn new(conn: Pooled, gym: GymId, actor: Option<AccountId>, now: DateTime<Utc>) -> Self {
+        Self { conn, gym, actor, now, events: Vec::new() }
+    }
+
+    /// Adds an event to this change. Events of one change on one channel are joined into one: their patches are merged
+    /// and the last kind names it.
+    ///
+    /// An entry of a collection in a patch names all its fields (absent ones as null), so that joining patches and
+    /// applying them one after the other come to the same.
+    pub fn emit(&mut self, channel: Channel, kind: &'static str, patch: Value) {
+        match self.events.iter_mut().find(|e| e.channel == channel) {
+            Some(event) => {
+                event.kind = kind;
+                merge::join(&mut event.patch, patch);
+            }
+            None => self.events.push(PendingEvent { channel, kind, patch }),
+        }
+    }
+
+    /// Says that what `account` may see has changed, so that every node authorises its sockets again.
+    pub fn access_changed(&mut self, account: AccountId) {
+        self.emit(Channel::Access(account), "access.changed", json!({}));
+    }
+
+    /// The events in their wire form.
+    pub(crate) fn take_events(&mut self) -> Vec<(LoggedEvent, &'static str)> {
+        let (actor, at) = (self.actor, self.now);
+        std::mem::take(&mut self.events)
+            .into_iter()
+            .map(|event| {
+                let payload = json!({
+                    "v": 1, "type": event.kind, "id": EventId::new(), "at": at, "actor": actor, "patch": event.patch,
+                });
+                let logged =
+                    LoggedEvent { channel: event.channel.to_string().into(), payload: payload.to_string().into() };
+                (logged, event.kind)
+            })
+            .collect()
+    }
+}
+
+impl Deref for Tx {
+    type Target = AsyncPgConnection;
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.conn
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.conn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_channel_has_one_name() {
+        let id = AccountId::new();
+        assert_eq!(format!("member:{id}").parse::<Channel>().expect("a channel"), Channel::Member(id));
+        for name in [format!("member:{id}").to_uppercase(), format!("member:{{{id}}}"), format!("!access:{id}")] {
+            assert!(name.parse::<Channel>().is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! foods
+
+use utoipa_actix_web::service_config::ServiceConfig;
+
+/// Routes.
+pub fn routes(_config: &mut ServiceConfig) {}

@@ -1,0 +1,57 @@
+//! Problems in the language that the request asks for, and one log line a failed request.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{StatusCode, header};
+use actix_web::middleware::Next;
+use actix_web::HttpRequest;
+
+use crate::error::{Code, Error, Lang};
+
+/// The language that a request asks for.
+#[must_use]
+pub fn of(request: &HttpRequest) -> Lang {
+    Lang::accepted(request.headers().get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()))
+}
+
+/// Renders errors as problems in the caller's language, those of actix itself too.
+pub async fn problems<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let lang = of(request.request());
+    let http = request.request().clone();
+    let response = match next.call(request).await {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) => ServiceResponse::from_err(error, http),
+    };
+    let ours = match response.response().error().map(|e| (e, e.as_error::<Error>())) {
+        Some((_, Some(error))) => {
+            error.log();
+            Some(error.response(lang))
+        }
+        Some((error, None)) => Some(from_status(error.as_response_error().status_code()).response(lang)),
+        // A route that is not there, or a method that it does not take, is no error to actix.
+        None if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
+            Some(Error::new(Code::MethodNotAllowed).response(lang))
+        }
+        None => None,
+    };
+    Ok(match ours {
+        Some(problem) => ServiceResponse::new(response.into_parts().0, problem),
+        None => response,
+    })
+}
+
+fn from_status(status: StatusCode) -> Error {
+    match status {
+        StatusCode::NOT_FOUND => Error::not_found("page"),
+        StatusCode::METHOD_NOT_ALLOWED => Error::new(Code::MethodNotAllowed),
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(Code::TooLarge).with("limit", super::body::LIMIT_BYTES),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Error::new(Code::UnsupportedMediaType),
+        status if status.is_client_error() => {
+            Error::new(Code::Malformed).with("reason", status.canonical_reason().unwrap_or("bad request"))
+        }
+        _ => Error::new(Code::Internal),
+    }
+}

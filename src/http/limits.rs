@@ -1,0 +1,80 @@
+//! Attempts that a key may make in a window, counted on this node in fixed memory: keys whose window is over are dropped.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use dashmap::DashMap;
+
+use crate::error::{Code, Error, Result};
+
+/// After so many new keys the map is swept.
+const SWEEP_EVERY: usize = 1024;
+
+/// How many attempts in which window.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Attempts.
+    pub attempts: u32,
+    /// The window, which begins with the first attempt.
+    pub window: TimeDelta,
+}
+
+struct Window {
+    ends_at: DateTime<Utc>,
+    used: u32,
+}
+
+/// Counters by key.
+#[derive(Default)]
+pub struct Limits {
+    windows: DashMap<String, Window>,
+    inserts: AtomicUsize,
+}
+
+impl Limits {
+    /// Counts an attempt.
+    ///
+    /// # Errors
+    /// [`Code::TooMany`] with the seconds to wait.
+    pub fn take(&self, key: &str, limit: Limit, now: DateTime<Utc>) -> Result<()> {
+        if let Some(mut window) = self.windows.get_mut(key)
+            && window.ends_at > now
+        {
+            if window.used >= limit.attempts {
+                let seconds = (window.ends_at - now).num_seconds() + 1;
+                return Err(Error::new(Code::TooMany).with("seconds", seconds));
+            }
+            window.used += 1;
+            return Ok(());
+        }
+        self.windows.insert(key.to_owned(), Window { ends_at: now + limit.window, used: 1 });
+        if self.inserts.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
+            self.windows.retain(|_, w| w.ends_at > now);
+        }
+        Ok(())
+    }
+
+    /// Forgets the attempts of a key, as after a success.
+    pub fn forget(&self, key: &str) {
+        self.windows.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_holds_so_many_attempts() {
+        let limits = Limits::default();
+        let limit = Limit { attempts: 2, window: TimeDelta::seconds(10) };
+        let start = DateTime::UNIX_EPOCH;
+        assert!(limits.take("a", limit, start).is_ok());
+        assert!(limits.take("a", limit, start).is_ok());
+        assert_eq!(limits.take("a", limit, start).expect_err("over").code, Code::TooMany);
+        assert!(limits.take("b", limit, start).is_ok());
+        assert!(limits.take("a", limit, start + TimeDelta::seconds(11)).is_ok());
+        limits.forget("a");
+        assert!(limits.take("a", limit, start).is_ok());
+    }
+}

@@ -1,0 +1,16 @@
+//! What every route shares: JSON bodies, problems in the caller's language, ETags, idempotency, pages, limits. Knows no noun.
+
+pub mod body;
+pub mod etag;
+pub mod idempotency;
+pub mod lang;
+pub mod limits;
+pub mod page;
+pub mod patch;
+pub mod peer;
+
+pub use body::Body;
+pub use etag::IfMatch;
+pub use idempotency::{Answer, IdempotencyKey, once};
+pub use page::{Page, PageQuery};
+pub use patch::Patch;

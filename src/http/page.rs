@@ -1,0 +1,61 @@
+//! Keyset pages: a cursor is the last identifier of the page before, which is ordered by time.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// Which page.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Items a page, 1 to 200; 50 by default.
+    pub limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<Uuid>,
+}
+
+impl PageQuery {
+    /// The checked limit.
+    pub fn limit(&self) -> Result<i64> {
+        match self.limit.unwrap_or(50) {
+            limit @ 1..=200 => Ok(limit),
+            _ => Err(Error::invalid("limit", "1 to 200")),
+        }
+    }
+
+    /// The identifier that the page begins after.
+    #[must_use]
+    pub fn after(&self) -> Uuid {
+        self.cursor.unwrap_or(Uuid::nil())
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<Uuid>,
+}
+
+impl<T> Page<T> {
+    /// A whole list as its only page.
+    #[must_use]
+    pub fn all(items: Vec<T>) -> Self {
+        Self { items, next_cursor: None }
+    }
+
+    /// From rows of which one more than the limit was asked for.
+    #[must_use]
+    pub fn cut(mut items: Vec<T>, limit: i64, id: impl Fn(&T) -> Uuid) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = if more { items.last().map(id) } else { None };
+        Self { items, next_cursor }
+    }
+}

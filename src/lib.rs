@@ -1,0 +1,27 @@
+//! `liveplan`: a real-time nutrition-plan hub for gyms.
+//!
+//! The map, outermost first. Arrows go down only; machinery never imports a noun.
+//!
+//! - [`server`]: the actix app; [`channels`]: which noun answers for which channel; [`app`]: the one shared handle.
+//! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
+//! - [`auth`]: tokens, roles, sessions. [`live`]: the hub. [`events`]: the seam between changes and screens.
+//! - Machinery: [`db`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
+
+pub mod app;
+pub mod auth;
+pub mod channels;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod events;
+pub mod follows;
+pub mod foods;
+pub mod gyms;
+pub mod http;
+pub mod ids;
+pub mod live;
+pub mod meals;
+pub mod plans;
+pub mod server;
+pub mod telemetry;
