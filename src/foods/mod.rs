@@ -4,3 +4,9 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Routes.
 pub fn routes(_config: &mut ServiceConfig) {}
+
+/// Stub.
+#[expect(missing_docs, clippy::unused_async, reason = "stub")]
+pub mod starter {
+    pub async fn load(_: &mut diesel_async::AsyncPgConnection, _: chrono::DateTime<chrono::Utc>) -> diesel::QueryResult<()> { Ok(()) }
+}
