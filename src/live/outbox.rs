@@ -1,0 +1,221 @@
+//! What waits to be written to one connection: ready frames, bounded in bytes. Producers on any thread push; the response
+//! body on the connection's worker takes. Nothing here waits, so one stuck client delays nobody.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+
+use super::frame;
+use super::protocol::close::Close;
+
+/// The number of a subscription on its connection; frames carry it so that a channel can be dropped as a whole.
+pub type SubscriptionNumber = u32;
+
+#[derive(Default)]
+struct Queue {
+    frames: VecDeque<(Option<SubscriptionNumber>, Bytes)>,
+    bytes: usize,
+    /// Why it was closed; nothing is accepted after.
+    closed: Option<Close>,
+    /// The body or its socket has gone.
+    abandoned: bool,
+}
+
+/// The queue of one connection.
+pub struct Outbox {
+    queue: Mutex<Queue>,
+    waker: AtomicWaker,
+    bound: usize,
+}
+
+/// What became of a channel's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It waits.
+    Queued,
+    /// The queue is over its bound: what waited for this subscription was dropped, and it must be ended.
+    Overflow,
+    /// The connection is closed.
+    Closed,
+}
+
+impl Outbox {
+    /// An empty queue that holds up to `bound` bytes of channels' frames.
+    #[must_use]
+    pub fn new(bound: usize) -> Arc<Self> {
+        Arc::new(Self { queue: Mutex::default(), waker: AtomicWaker::new(), bound })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a reply, ping or other frame of no channel. It is always accepted: each answers one command, and commands
+    /// are bounded.
+    pub fn push_control(&self, frame: Bytes) {
+        let mut queue = self.lock();
+        if queue.closed.is_some() {
+            return;
+        }
+        queue.bytes += frame.len();
+        queue.frames.push_back((None, frame));
+        drop(queue);
+        self.waker.wake();
+    }
+
+    /// Queues a frame of a subscription.
+    pub fn push(&self, subscription: SubscriptionNumber, frame: &Bytes) -> Pushed {
+        let mut queue = self.lock();
+        if queue.closed.is_some() {
+            return Pushed::Closed;
+        }
+        if queue.bytes + frame.len() > self.bound && queue.bytes > 0 {
+            let mut freed = 0;
+            queue.frames.retain(|(owner, frame)| {
+                let keep = *owner != Some(subscription);
+                freed += if keep { 0 } else { frame.len() };
+                keep
+            });
+            queue.bytes -= freed;
+            return Pushed::Overflow;
+        }
+        queue.bytes += frame.len();
+        queue.frames.push_back((Some(subscription), frame.clone()));
+        drop(queue);
+        self.waker.wake();
+        Pushed::Queued
+    }
+
+    /// Sends what waits and then a close frame; nothing is accepted after. The first close counts.
+    pub fn close(&self, close: Close) {
+        let mut queue = self.lock();
+        if queue.closed.is_none() {
+            queue.closed = Some(close);
+            queue.frames.push_back((None, frame::close(close)));
+            drop(queue);
+            self.waker.wake();
+        }
+    }
+
+    /// Why the connection was closed from our side.
+    pub fn closed(&self) -> Option<Close> {
+        self.lock().closed
+    }
+
+    /// Whether all that was queued has been handed to the socket, or there is no socket any more.
+    pub fn is_drained(&self) -> bool {
+        let queue = self.lock();
+        queue.frames.is_empty() || queue.abandoned
+    }
+
+    /// Bytes that wait.
+    pub fn waiting_bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let take = |queue: &mut Queue| {
+            if let Some((_, frame)) = queue.frames.pop_front() {
+                queue.bytes = queue.bytes.saturating_sub(frame.len());
+                return Poll::Ready(Some(frame));
+            }
+            if queue.closed.is_some() { Poll::Ready(None) } else { Poll::Pending }
+        };
+        let first = take(&mut self.lock());
+        if first.is_ready() {
+            return first;
+        }
+        self.waker.register(cx.waker());
+        // A frame may have come between the look and the registration.
+        take(&mut self.lock())
+    }
+}
+
+/// The response body of a socket: what actix-ws itself writes, then the connection's queue. The inner body must live as
+/// long as the socket: its drop ends the message stream.
+pub struct Body {
+    inner: BoxBody,
+    inner_ended: bool,
+    outbox: Arc<Outbox>,
+}
+
+impl Body {
+    /// Wraps actix-ws's body.
+    #[must_use]
+    pub fn new(inner: BoxBody, outbox: Arc<Outbox>) -> Self {
+        Self { inner, inner_ended: false, outbox }
+    }
+}
+
+impl MessageBody for Body {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        if !self.inner_ended {
+            match Pin::new(&mut self.inner).poll_next(cx) {
+                Poll::Ready(Some(bytes)) => return Poll::Ready(Some(bytes)),
+                Poll::Ready(None) => self.inner_ended = true,
+                Poll::Pending => {}
+            }
+        }
+        match self.outbox.poll_frame(cx) {
+            // The reader has gone: there will be nothing more.
+            Poll::Pending if self.inner_ended => Poll::Ready(None),
+            polled => polled.map(|frame| frame.map(Ok)),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let mut queue = self.outbox.lock();
+        queue.abandoned = true;
+        queue.frames = VecDeque::new();
+        queue.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame_of(n: usize) -> Bytes {
+        Bytes::from(vec![0; n])
+    }
+
+    #[test]
+    fn a_slow_connection_loses_a_whole_channel_and_keeps_the_others() {
+        let outbox = Outbox::new(100);
+        assert_eq!(outbox.push(1, &frame_of(40)), Pushed::Queued);
+        assert_eq!(outbox.push(2, &frame_of(40)), Pushed::Queued);
+        assert_eq!(outbox.push(1, &frame_of(40)), Pushed::Overflow);
+        assert_eq!(outbox.waiting_bytes(), 40);
+        assert_eq!(outbox.push(2, &frame_of(40)), Pushed::Queued);
+    }
+
+    #[test]
+    fn replies_are_accepted_by_a_full_queue_and_nothing_after_a_close() {
+        let outbox = Outbox::new(10);
+        assert_eq!(outbox.push(1, &frame_of(10)), Pushed::Queued);
+        outbox.push_control(frame_of(50));
+        assert_eq!(outbox.waiting_bytes(), 60);
+        outbox.close(Close::Shutdown);
+        outbox.close(Close::Slow);
+        assert_eq!(outbox.closed(), Some(Close::Shutdown));
+        assert_eq!(outbox.push(1, &frame_of(1)), Pushed::Closed);
+    }
+
+    #[test]
+    fn an_empty_queue_accepts_a_frame_over_its_bound() {
+        assert_eq!(Outbox::new(10).push(1, &frame_of(50)), Pushed::Queued);
+    }
+}

@@ -1,0 +1,111 @@
+//! Who is connected and who watches what on this node: the in-memory L1. An entry is made with a guard whose `Drop` is
+//! the only way out. No map guard is ever held over an await.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+use super::connection::Connection;
+use super::subscription::{Encoded, Subscription};
+use crate::ids::{AccountId, GymId};
+
+/// The maps. A channel's key has its gym, which comes from the token: another gym's channel cannot be named.
+#[derive(Default)]
+pub struct Registry {
+    channels: DashMap<(GymId, Arc<str>), Vec<Arc<Subscription>>>,
+    accounts: DashMap<(GymId, AccountId), Vec<Arc<Connection>>>,
+}
+
+/// A subscription's place in the registry.
+pub struct SubscriptionGuard {
+    registry: Arc<Registry>,
+    gym: GymId,
+    /// The subscription.
+    pub subscription: Arc<Subscription>,
+}
+
+/// A connection's place in the registry.
+pub struct ConnectionGuard {
+    registry: Arc<Registry>,
+    gym: GymId,
+    account: AccountId,
+    connection: Arc<Connection>,
+}
+
+impl Registry {
+    /// Enters a subscription.
+    #[must_use]
+    pub fn subscribe(self: &Arc<Self>, gym: GymId, subscription: Arc<Subscription>) -> SubscriptionGuard {
+        self.channels.entry((gym, subscription.channel.clone())).or_default().push(subscription.clone());
+        SubscriptionGuard { registry: self.clone(), gym, subscription }
+    }
+
+    /// Enters a connection once its account is known.
+    #[must_use]
+    pub fn connect(self: &Arc<Self>, gym: GymId, account: AccountId, connection: Arc<Connection>) -> ConnectionGuard {
+        self.accounts.entry((gym, account)).or_default().push(connection.clone());
+        ConnectionGuard { registry: self.clone(), gym, account, connection }
+    }
+
+    /// Hands a message to all who watch its channel.
+    pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: &Encoded<'_>) {
+        if let Some(subscriptions) = self.channels.get(&(gym, channel.clone())) {
+            for subscription in subscriptions.iter() {
+                subscription.deliver(message);
+            }
+        }
+    }
+
+    /// The subscriptions of a gym.
+    #[must_use]
+    pub fn subscriptions_of(&self, gym: GymId) -> Vec<Arc<Subscription>> {
+        self.channels.iter().filter(|e| e.key().0 == gym).flat_map(|e| e.value().clone()).collect()
+    }
+
+    /// The connections of an account.
+    #[must_use]
+    pub fn connections_of(&self, gym: GymId, account: AccountId) -> Vec<Arc<Connection>> {
+        self.accounts.get(&(gym, account)).map(|c| c.clone()).unwrap_or_default()
+    }
+
+    /// Every connection whose account is known.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Arc<Connection>> {
+        self.accounts.iter().flat_map(|e| e.value().clone()).collect()
+    }
+
+    /// The accounts of a gym that have a socket here.
+    #[must_use]
+    pub fn accounts_of(&self, gym: GymId) -> HashSet<AccountId> {
+        self.accounts.iter().filter(|e| e.key().0 == gym).map(|e| e.key().1).collect()
+    }
+
+    /// Sockets whose account is known, and subscriptions.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.accounts.iter().map(|e| e.len()).sum(), self.channels.iter().map(|e| e.len()).sum())
+    }
+}
+
+impl Drop for SubscriptionGuard {
+    fn drop(&mut self) {
+        self.subscription.end();
+        let key = (self.gym, self.subscription.channel.clone());
+        if let Some(mut there) = self.registry.channels.get_mut(&key) {
+            there.retain(|s| !Arc::ptr_eq(s, &self.subscription));
+        }
+        // In a statement of its own: the guard above is gone.
+        self.registry.channels.remove_if(&key, |_, there| there.is_empty());
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let key = (self.gym, self.account);
+        if let Some(mut there) = self.registry.accounts.get_mut(&key) {
+            there.retain(|c| !Arc::ptr_eq(c, &self.connection));
+        }
+        self.registry.accounts.remove_if(&key, |_, there| there.is_empty());
+    }
+}

@@ -1,0 +1,294 @@
+//! One sequencer per gym that has sockets here: it puts the gym's changes in order, fills holes from Postgres and hands
+//! them on, so that subscriptions get contiguous input.
+//!
+//! Changes come from this node's commits and from the broker, in any order and more than once. The next number goes on;
+//! a lower one is dropped; a higher one waits a moment for what is missing and is then read from the log.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::HubInner;
+use super::subscription::Encoded;
+use crate::db::{self, Mode, Scope};
+use crate::error::{Error, Result};
+use crate::events::log::{self, Head};
+use crate::events::{Committed, LoggedEvent};
+use crate::ids::{AccountId, GymId};
+
+/// Changes that may wait for the sequencer; over it they are dropped here and read from the log.
+const INBOX: usize = 4096;
+/// Changes that may wait behind a hole; over it the hole is filled at once.
+const WAITING: usize = 1024;
+/// Changes read from the log at a time.
+const REFILL: u64 = 500;
+
+/// What reaches a sequencer.
+enum Input {
+    Change(Committed),
+    /// The log's head, as the sweep read it.
+    Head(Head),
+}
+
+/// A gym's sequencer, as others see it. Its task ends when the last handle is dropped.
+pub struct GymLog {
+    gym: GymId,
+    inbox: mpsc::Sender<Input>,
+    position: Mutex<Option<Head>>,
+    start: tokio::sync::Mutex<Option<mpsc::Receiver<Input>>>,
+    /// Changes that found the inbox full.
+    pub dropped: AtomicU64,
+}
+
+impl GymLog {
+    pub(super) fn new(gym: GymId) -> Arc<Self> {
+        let (inbox, receiver) = mpsc::channel(INBOX);
+        let start = tokio::sync::Mutex::new(Some(receiver));
+        Arc::new(Self { gym, inbox, position: Mutex::default(), start, dropped: AtomicU64::new(0) })
+    }
+
+    /// Reads the head and starts the task, once. Whoever subscribes waits for it, so that the sequencer's position is
+    /// never above that of a snapshot taken later.
+    pub(super) async fn ensure_started(self: &Arc<Self>, hub: &Arc<HubInner>) -> Result<()> {
+        let mut start = self.start.lock().await;
+        if start.is_none() {
+            return Ok(());
+        }
+        let head = read_head(hub, self.gym).await?;
+        self.set_position(head.clone());
+        if let Some(receiver) = start.take() {
+            let task = Sequencer {
+                hub: Arc::downgrade(hub),
+                log: Arc::downgrade(self),
+                gym: self.gym,
+                head: head.clone(),
+                known: head.seq,
+                waiting: BTreeMap::new(),
+                fill_at: None,
+                failing_since: None,
+            };
+            hub.runtime.spawn(task.run(receiver));
+        }
+        Ok(())
+    }
+
+    /// Takes a committed change without waiting.
+    pub(super) fn offer(&self, change: Committed) {
+        if self.inbox.try_send(Input::Change(change)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes what the sweep read, without waiting.
+    pub(super) fn compare(&self, head: Head) {
+        let same = self.position().is_some_and(|p| p == head);
+        if !same {
+            // A full inbox gets the next sweep.
+            let _ = self.inbox.try_send(Input::Head(head));
+        }
+    }
+
+    /// Up to where changes were handed on.
+    pub fn position(&self) -> Option<Head> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_position(&self, head: Head) {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+    }
+}
+
+async fn read_head(hub: &HubInner, gym: GymId) -> Result<Head> {
+    let mut conn = db::take(&hub.pool).await?;
+    db::begin(&mut conn, Scope::Gym(gym), Mode::Snapshot).await?;
+    let head = log::head(&mut conn, gym).await?;
+    db::commit(&mut conn).await?;
+    head.ok_or_else(|| Error::not_found("gym"))
+}
+
+/// The task's state.
+struct Sequencer {
+    hub: Weak<HubInner>,
+    log: Weak<GymLog>,
+    gym: GymId,
+    /// Up to where changes were handed on.
+    head: Head,
+    /// The highest number known to exist.
+    known: u64,
+    /// Changes behind a hole.
+    waiting: BTreeMap<u64, Committed>,
+    /// When to read what is missing.
+    fill_at: Option<Instant>,
+    failing_since: Option<Instant>,
+}
+
+impl Sequencer {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
+        loop {
+            let fill_at = self.fill_at;
+            let input = tokio::select! {
+                input = inbox.recv() => input,
+                () = async { tokio::time::sleep_until(fill_at.unwrap_or_else(Instant::now)).await }, if fill_at.is_some() => {
+                    let Some(hub) = self.hub.upgrade() else { return };
+                    self.fill(&hub).await;
+                    continue;
+                }
+            };
+            let (Some(input), Some(hub)) = (input, self.hub.upgrade()) else { return };
+            match input {
+                Input::Change(change) => self.take(&hub, change),
+                Input::Head(head) => self.notice(&hub, head),
+            }
+        }
+    }
+
+    fn take(&mut self, hub: &Arc<HubInner>, change: Committed) {
+        if change.epoch != self.head.epoch {
+            // The sweep will tell what the log's epoch is now.
+            hub.sweep_soon();
+            return;
+        }
+        self.known = self.known.max(change.seq);
+        if change.seq > self.head.seq {
+            self.waiting.insert(change.seq, change);
+        }
+        self.hand_on(hub);
+        self.mind_the_hole(hub);
+    }
+
+    fn notice(&mut self, hub: &Arc<HubInner>, head: Head) {
+        if head.epoch != self.head.epoch {
+            tracing::warn!(gym.id = %self.gym, "the log has a new epoch; all subscriptions start anew");
+            self.waiting.clear();
+            self.restart_at(hub, head);
+            return;
+        }
+        self.known = self.known.max(head.seq);
+        self.hand_on(hub);
+        self.mind_the_hole(hub);
+    }
+
+    /// Everything that is next goes on.
+    fn hand_on(&mut self, hub: &Arc<HubInner>) {
+        while let Some(entry) = self.waiting.first_entry() {
+            match entry.key().cmp(&(self.head.seq + 1)) {
+                std::cmp::Ordering::Greater => break,
+                std::cmp::Ordering::Less => {
+                    entry.remove();
+                }
+                std::cmp::Ordering::Equal => {
+                    let change = entry.remove();
+                    self.head.seq = change.seq;
+                    deliver(hub, &change);
+                }
+            }
+        }
+        if let Some(log) = self.log.upgrade() {
+            log.set_position(self.head.clone());
+        }
+    }
+
+    fn mind_the_hole(&mut self, hub: &HubInner) {
+        if self.head.seq >= self.known {
+            self.fill_at = None;
+        } else if self.waiting.len() > WAITING {
+            self.fill_at = Some(Instant::now());
+        } else if self.fill_at.is_none() {
+            self.fill_at = Some(Instant::now() + hub.limits.hole_wait);
+        }
+    }
+
+    /// Reads what is missing and goes on.
+    async fn fill(&mut self, hub: &Arc<HubInner>) {
+        hub.counters.refills.fetch_add(1, Ordering::Relaxed);
+        self.fill_at = None;
+        match self.read_missing(hub).await {
+            Ok((changes, head)) => {
+                self.failing_since = None;
+                if head.epoch != self.head.epoch {
+                    self.notice(hub, head);
+                    return;
+                }
+                self.known = self.known.max(head.seq);
+                let reached = changes.first().is_none_or(|c| c.seq == self.head.seq + 1);
+                if !reached || (changes.is_empty() && head.seq > self.head.seq) {
+                    tracing::warn!(gym.id = %self.gym, "the log no longer holds what is missing");
+                    self.restart_at(hub, head);
+                    return;
+                }
+                for change in changes {
+                    self.waiting.insert(change.seq, change);
+                }
+                // A number that the log does not have yet was dropped with its transaction's node, or never was.
+                self.known = self.known.min(head.seq.max(self.head.seq));
+                self.hand_on(hub);
+                if self.head.seq < self.known {
+                    self.fill_at = Some(Instant::now());
+                }
+            }
+            Err(error) => {
+                let since = *self.failing_since.get_or_insert_with(Instant::now);
+                tracing::warn!(gym.id = %self.gym, error.cause = ?error, "cannot read what is missing");
+                if since.elapsed() > hub.limits.insufficient_after {
+                    self.failing_since = None;
+                    lose_all(hub, self.gym);
+                }
+                self.fill_at = Some(Instant::now() + Duration::from_millis(250));
+            }
+        }
+    }
+
+    async fn read_missing(&self, hub: &HubInner) -> Result<(Vec<Committed>, Head)> {
+        let mut conn = db::take(&hub.pool).await?;
+        db::begin(&mut conn, Scope::Gym(self.gym), Mode::Snapshot).await?;
+        let head = log::head(&mut conn, self.gym).await?.ok_or_else(|| Error::not_found("gym"))?;
+        let changes =
+            log::since(&mut conn, self.gym, &self.head.epoch, self.head.seq, head.seq, REFILL).await?;
+        db::commit(&mut conn).await?;
+        Ok((changes, head))
+    }
+
+    /// Gives up what is missing: every subscription of the gym starts anew from a snapshot.
+    fn restart_at(&mut self, hub: &Arc<HubInner>, head: Head) {
+        self.known = head.seq;
+        self.head = head;
+        self.fill_at = None;
+        self.waiting = self.waiting.split_off(&(self.head.seq + 1));
+        if let Some(log) = self.log.upgrade() {
+            log.set_position(self.head.clone());
+        }
+        lose_all(hub, self.gym);
+    }
+}
+
+/// Hands a change to this node's subscriptions, and acts on changes of access.
+fn deliver(hub: &Arc<HubInner>, change: &Committed) {
+    for LoggedEvent { channel, payload } in &change.events {
+        if let Some(account) = channel.strip_prefix("!access:") {
+            if let Ok(account) = account.parse::<AccountId>() {
+                for connection in hub.registry.connections_of(change.gym, account) {
+                    connection.authorise_again();
+                }
+            }
+            continue;
+        }
+        hub.registry.deliver(change.gym, channel, &Encoded::new(channel, payload, change.seq));
+    }
+}
+
+/// Lets a gym's subscriptions go, a few at a time, so that they do not all come back at once.
+fn lose_all(hub: &Arc<HubInner>, gym: GymId) {
+    let subscriptions = hub.registry.subscriptions_of(gym);
+    hub.runtime.spawn(async move {
+        for batch in subscriptions.chunks(50) {
+            for subscription in batch {
+                subscription.lose();
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;
+        }
+    });
+}
