@@ -40,6 +40,15 @@ impl Lang {
         }
         best.1
     }
+
+    /// The tag, as the database holds it.
+    #[must_use]
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Es => "es",
+        }
+    }
 }
 
 macro_rules! codes {
@@ -111,6 +120,10 @@ codes! {
     NotFollowing "not_following" 404 1434 "No plan is being followed." "No se está siguiendo ningún plan.";
     MealNotOnDay "meal_not_on_day" 409 1435 "That meal is not on the plan on {date}." "Esa comida no está en el plan el {date}.";
     UnknownMethod "unknown_method" 404 104 "There is no command called {method}." "No existe ninguna orden llamada {method}.";
+    NoMembership "no_membership" 403 1450 "You have no active membership there. Ask the gym's staff." "No tienes ninguna membresía activa allí. Consulta al personal del gimnasio.";
+    LastOwner "last_owner" 409 1451 "The gym needs an active owner. Make somebody else an owner first." "El gimnasio necesita un propietario activo. Nombra antes a otro propietario.";
+    AlreadyMember "already_member" 409 1452 "This person already belongs to the gym." "Esta persona ya pertenece al gimnasio.";
+    AlreadyAssigned "already_assigned" 409 1453 "This member is already assigned to this trainer." "Este miembro ya está asignado a este entrenador.";
 }
 
 /// An error with what its sentence needs.
@@ -225,7 +238,7 @@ impl Error {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
         response.content_type("application/problem+json");
-        response.insert_header((header::CONTENT_LANGUAGE, if lang == Lang::Es { "es" } else { "en" }));
+        response.insert_header((header::CONTENT_LANGUAGE, lang.tag()));
         for (name, value) in &self.args {
             match *name {
                 "etag" => response.insert_header((header::ETAG, value.as_str())),

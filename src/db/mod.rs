@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use diesel::{ConnectionError, QueryResult};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager as _};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _};
 use futures_util::FutureExt as _;
 
 use crate::error::{Code, Error};
@@ -123,6 +123,23 @@ pub async fn transaction<T>(
             Err(error)
         }
     }
+}
+
+/// Runs `body` with the system's rights inside a gym's transaction, and steps back to the application's: for the few
+/// statements of a change that reach beyond the gym, such as finding an account by its email. The gym of the transaction
+/// stays as it is.
+pub async fn as_system<T>(
+    conn: &mut AsyncPgConnection,
+    body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    conn.batch_execute("SET LOCAL ROLE liveplan_system").await?;
+    let result = body(conn).await;
+    // A refusal may be caught and the change go on, so the role is given back in any case; after a failed statement the
+    // transaction is lost anyway and this fails with it.
+    let back = conn.batch_execute("SET LOCAL ROLE liveplan_app").await;
+    let value = result?;
+    back?;
+    Ok(value)
 }
 
 /// Refuses to go on where row-level security would not hold: a table with a gym but without a policy, or roles that pass it.
