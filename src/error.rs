@@ -144,7 +144,12 @@ impl Error {
     /// An error of this code.
     #[must_use]
     pub fn new(code: Code) -> Self {
-        Self { code, args: Vec::new(), extra: Vec::new(), source: None }
+        Self {
+            code,
+            args: Vec::new(),
+            extra: Vec::new(),
+            source: None,
+        }
     }
 
     /// Fills a `{placeholder}` of the sentence; it also becomes a member of the problem.
@@ -211,7 +216,10 @@ impl Error {
     /// Whether repeating the same request may succeed.
     #[must_use]
     pub fn temporary(&self) -> bool {
-        matches!(self.code, Code::Internal | Code::Unavailable | Code::OutcomeUnknown | Code::TooMany)
+        matches!(
+            self.code,
+            Code::Internal | Code::Unavailable | Code::OutcomeUnknown | Code::TooMany
+        )
     }
 
     /// The RFC 9457 problem.
@@ -320,10 +328,19 @@ mod tests {
     #[test]
     fn both_languages_name_the_same_placeholders() {
         let holes = |text: &str| -> HashSet<String> {
-            text.split('{').skip(1).filter_map(|p| p.split('}').next()).map(str::to_owned).collect()
+            text.split('{')
+                .skip(1)
+                .filter_map(|p| p.split('}').next())
+                .map(str::to_owned)
+                .collect()
         };
         for code in Code::ALL {
-            assert_eq!(holes(code.sentence(Lang::En)), holes(code.sentence(Lang::Es)), "{}", code.name());
+            assert_eq!(
+                holes(code.sentence(Lang::En)),
+                holes(code.sentence(Lang::Es)),
+                "{}",
+                code.name()
+            );
         }
     }
 

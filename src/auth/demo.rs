@@ -46,7 +46,10 @@ async fn find_demo(app: web::Data<App>) -> Result<web::Json<Demo>> {
         return Err(Error::not_found("page"));
     }
     let people = app.system(async |conn| Ok(people(conn).await?)).await?;
-    Ok(web::Json(Demo { accounts: offer(&people), password: PASSWORD }))
+    Ok(web::Json(Demo {
+        accounts: offer(&people),
+        password: PASSWORD,
+    }))
 }
 
 /// Active people in order of creation.
@@ -58,7 +61,14 @@ async fn people(conn: &mut AsyncPgConnection) -> QueryResult<Vec<DemoAccount>> {
         .select((accounts::email, accounts::name, memberships::roles))
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(|(email, name, roles)| DemoAccount { email, name, roles: roles.into() }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(email, name, roles)| DemoAccount {
+            email,
+            name,
+            roles: roles.into(),
+        })
+        .collect())
 }
 
 /// The first few of each role, each person once.

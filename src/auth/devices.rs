@@ -16,11 +16,17 @@ use crate::http::{Body, Page};
 use crate::ids::{GymId, SessionId};
 
 /// Wrong current passwords of one account, on one node.
-const PASSWORD_CHANGES: Limit = Limit { attempts: 10, window: TimeDelta::minutes(15) };
+const PASSWORD_CHANGES: Limit = Limit {
+    attempts: 10,
+    window: TimeDelta::minutes(15),
+};
 
 /// Routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(change_password).service(list_sessions).service(end_session);
+    config
+        .service(change_password)
+        .service(list_sessions)
+        .service(end_session);
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -46,11 +52,18 @@ struct PasswordChange {
 )]
 #[post("/auth/password")]
 async fn change_password(app: web::Data<App>, caller: Caller, body: Body<PasswordChange>) -> Result<HttpResponse> {
-    let PasswordChange { current_password, new_password } = body.0;
+    let PasswordChange {
+        current_password,
+        new_password,
+    } = body.0;
     password::check_length("new_password", &new_password)?;
     let counter = format!("password:{}", caller.account);
     app.limits.take(&counter, PASSWORD_CHANGES, app.clock.now())?;
-    let old = app.read(&caller, async |conn| Ok(store::password_hash(conn, caller.account).await?)).await?;
+    let old = app
+        .read(&caller, async |conn| {
+            Ok(store::password_hash(conn, caller.account).await?)
+        })
+        .await?;
     if !password::verify(current_password, Some(old.clone())).await? {
         return Err(Error::new(Code::BadCredentials));
     }
@@ -115,7 +128,9 @@ struct DeviceSession {
 async fn list_sessions(app: web::Data<App>, caller: Caller) -> Result<web::Json<Page<DeviceSession>>> {
     let now = app.clock.now();
     let open = app
-        .read(&caller, async |conn| Ok(sessions::list(conn, caller.gym, caller.account, now).await?))
+        .read(&caller, async |conn| {
+            Ok(sessions::list(conn, caller.gym, caller.account, now).await?)
+        })
         .await?;
     let item = |s: OpenSession| DeviceSession {
         current: s.id == caller.session,
@@ -144,7 +159,10 @@ async fn end_session(app: web::Data<App>, caller: Caller, path: web::Path<Sessio
     let session = path.into_inner();
     app.change(&caller, async move |tx| {
         let now = tx.now;
-        let owned = Owned { session, ..Owned::of(&caller) };
+        let owned = Owned {
+            session,
+            ..Owned::of(&caller)
+        };
         if !sessions::end(tx, &owned, Reason::Ended, now).await? {
             return Err(Error::not_found("session"));
         }

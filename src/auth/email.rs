@@ -15,7 +15,11 @@ impl Email {
     /// 422 on `email` where it has not the shape of one.
     pub fn parse(text: &str) -> Result<Self> {
         let email = text.trim().to_ascii_lowercase();
-        if has_shape(&email) { Ok(Self(email)) } else { Err(Error::invalid("email", "not an email address")) }
+        if has_shape(&email) {
+            Ok(Self(email))
+        } else {
+            Err(Error::invalid("email", "not an email address"))
+        }
     }
 
     /// The address.
@@ -37,7 +41,9 @@ fn has_shape(email: &str) -> bool {
         return false;
     };
     let local_ok = (1..=64).contains(&local.len())
-        && local.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| is_atom(b)));
+        && local
+            .split('.')
+            .all(|part| !part.is_empty() && part.bytes().all(|b| is_atom(b)));
     let label_ok = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -57,15 +63,29 @@ mod tests {
 
     #[test]
     fn one_account_has_one_spelling() {
-        assert_eq!(Email::parse("  Ana.Lopez+gym@Example.COM ").expect("an address").as_str(), "ana.lopez+gym@example.com");
+        assert_eq!(
+            Email::parse("  Ana.Lopez+gym@Example.COM ")
+                .expect("an address")
+                .as_str(),
+            "ana.lopez+gym@example.com"
+        );
     }
 
     #[test]
     fn what_has_not_the_shape_is_refused() {
         let long = format!("{}@example.com", "x".repeat(65));
-        for text in
-            ["", "ana", "@example.com", "ana@", "ana@local", "a b@example.com", "ana@-x.com", "a..b@example.com", "ana@exa_mple.com", &long]
-        {
+        for text in [
+            "",
+            "ana",
+            "@example.com",
+            "ana@",
+            "ana@local",
+            "a b@example.com",
+            "ana@-x.com",
+            "a..b@example.com",
+            "ana@exa_mple.com",
+            &long,
+        ] {
             assert!(Email::parse(text).is_err(), "{text}");
         }
     }

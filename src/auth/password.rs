@@ -36,7 +36,12 @@ pub fn check_length(field: &str, password: &str) -> Result<()> {
 
 /// Hashes a password of any length; [`check_length`] is for those that people choose.
 pub async fn hash(password: String) -> Result<String> {
-    let hash = in_turn(move || argon2()?.hash_password(password.as_bytes()).map(|hash| hash.to_string())).await?;
+    let hash = in_turn(move || {
+        argon2()?
+            .hash_password(password.as_bytes())
+            .map(|hash| hash.to_string())
+    })
+    .await?;
     hash.map_err(failed)
 }
 
@@ -90,8 +95,16 @@ mod tests {
     async fn only_the_password_that_was_hashed_passes() {
         let hash = hash("correct horse".into()).await.expect("a hash");
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(verify("correct horse".into(), Some(hash.clone())).await.expect("verified"));
-        assert!(!verify("correct horsf".into(), Some(hash.clone())).await.expect("verified"));
+        assert!(
+            verify("correct horse".into(), Some(hash.clone()))
+                .await
+                .expect("verified")
+        );
+        assert!(
+            !verify("correct horsf".into(), Some(hash.clone()))
+                .await
+                .expect("verified")
+        );
         assert!(!verify("x".repeat(257), Some(hash)).await.expect("verified"));
     }
 
@@ -105,7 +118,10 @@ mod tests {
         assert!(check_length("password", "ñandúes8").is_ok());
         assert!(check_length("password", &"x".repeat(256)).is_ok());
         for refused in ["sieben7", "", &"x".repeat(257)] {
-            assert_eq!(check_length("password", refused).expect_err(refused).code, Code::Invalid);
+            assert_eq!(
+                check_length("password", refused).expect_err(refused).code,
+                Code::Invalid
+            );
         }
     }
 }

@@ -15,7 +15,12 @@ use crate::http::{Body, peer};
 
 /// The routes under `/auth`, and `/demo`.
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(login).service(refresh_session).service(logout).service(find_me).service(switch_gym);
+    config
+        .service(login)
+        .service(refresh_session)
+        .service(logout)
+        .service(find_me)
+        .service(switch_gym);
     devices::routes(config);
     demo::routes(config);
 }
@@ -49,7 +54,8 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login>) -> 
     let now = app.clock.now();
     let refused = || Error::new(Code::BadCredentials);
     if let Some(address) = peer::address(&request, &app.config.trusted_proxies) {
-        app.limits.take(&format!("login:address:{address}"), signin::PER_ADDRESS, now)?;
+        app.limits
+            .take(&format!("login:address:{address}"), signin::PER_ADDRESS, now)?;
     }
     // What is no address names nobody.
     let email = Email::parse(&email).map_err(|_| refused())?;
@@ -57,7 +63,9 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login>) -> 
     let counter = format!("login:account:{email}");
     app.limits.take(&counter, signin::PER_ACCOUNT, now)?;
 
-    let known = app.system(async |conn| Ok(store::credentials(conn, &email).await?)).await?;
+    let known = app
+        .system(async |conn| Ok(store::credentials(conn, &email).await?))
+        .await?;
     let hash = known.as_ref().map(|(_, hash)| hash.clone());
     if !password::verify(password, hash).await? {
         return Err(refused());
@@ -100,15 +108,17 @@ async fn refresh_session(app: web::Data<App>, request: HttpRequest, body: Body<R
     let ended = || Error::new(Code::SessionEnded);
     let result = app
         .system(async |conn| {
-            Ok(match sessions::rotate(conn, &token, &device, signin::unused(&app), now).await? {
-                Rotation::Rotated(owned, next) => {
-                    let belonging = store::belonging(conn, owned.gym, owned.account).await?;
-                    let active = belonging.filter(|b| b.status == Status::Active).ok_or_else(ended)?;
-                    Ok(signin::with_tokens(conn, &app, owned, active, next, now).await?)
-                }
-                Rotation::Reused(owned) => Err(Some(owned)),
-                Rotation::Refused => Err(None),
-            })
+            Ok(
+                match sessions::rotate(conn, &token, &device, signin::unused(&app), now).await? {
+                    Rotation::Rotated(owned, next) => {
+                        let belonging = store::belonging(conn, owned.gym, owned.account).await?;
+                        let active = belonging.filter(|b| b.status == Status::Active).ok_or_else(ended)?;
+                        Ok(signin::with_tokens(conn, &app, owned, active, next, now).await?)
+                    }
+                    Rotation::Reused(owned) => Err(Some(owned)),
+                    Rotation::Refused => Err(None),
+                },
+            )
         })
         .await?;
     match result {

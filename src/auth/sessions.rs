@@ -169,7 +169,11 @@ impl Owned {
     /// The session of a caller.
     #[must_use]
     pub fn of(caller: &Caller) -> Self {
-        Self { gym: caller.gym, account: caller.account, session: caller.session }
+        Self {
+            gym: caller.gym,
+            account: caller.account,
+            session: caller.session,
+        }
     }
 }
 
@@ -207,9 +211,15 @@ pub async fn rotate(
     let Some((session, used_at)) = found else {
         return Ok(Rotation::Refused);
     };
-    let open = sessions::table.find(session).filter(sessions::ended_at.is_null().and(sessions::expires_at.gt(now)));
+    let open = sessions::table
+        .find(session)
+        .filter(sessions::ended_at.is_null().and(sessions::expires_at.gt(now)));
     if used_at.is_some() {
-        let owner = open.select((sessions::gym_id, sessions::account_id)).first(conn).await.optional()?;
+        let owner = open
+            .select((sessions::gym_id, sessions::account_id))
+            .first(conn)
+            .await
+            .optional()?;
         return Ok(owner.map_or(Rotation::Refused, |(gym, account)| {
             Rotation::Reused(Owned { gym, account, session })
         }));
@@ -228,7 +238,10 @@ pub async fn rotate(
     let Some((gym, account)) = owner else {
         return Ok(Rotation::Refused);
     };
-    diesel::update(refresh_tokens::table.find(&hash)).set(refresh_tokens::used_at.eq(now)).execute(conn).await?;
+    diesel::update(refresh_tokens::table.find(&hash))
+        .set(refresh_tokens::used_at.eq(now))
+        .execute(conn)
+        .await?;
     let next = add_token(conn, gym, session, now).await?;
     Ok(Rotation::Rotated(Owned { gym, account, session }, next))
 }
@@ -250,15 +263,14 @@ pub async fn list(
 }
 
 /// Ends one session of an account; false where it is not open. Sockets hear of it by `Tx::access_changed`.
-pub async fn end(
-    conn: &mut AsyncPgConnection,
-    owned: &Owned,
-    reason: Reason,
-    now: DateTime<Utc>,
-) -> QueryResult<bool> {
+pub async fn end(conn: &mut AsyncPgConnection, owned: &Owned, reason: Reason, now: DateTime<Utc>) -> QueryResult<bool> {
     let session = sessions::table
         .find(owned.session)
-        .filter(sessions::gym_id.eq(owned.gym).and(sessions::account_id.eq(owned.account)))
+        .filter(
+            sessions::gym_id
+                .eq(owned.gym)
+                .and(sessions::account_id.eq(owned.account)),
+        )
         .filter(sessions::ended_at.is_null());
     let ended = diesel::update(session)
         .set((sessions::ended_at.eq(now), sessions::ended_reason.eq(reason.name())))
@@ -310,7 +322,13 @@ mod tests {
         let read = RefreshToken::parse(&token.text()).expect("a token");
         assert_eq!(read.hash(), token.hash());
         assert_ne!(RefreshToken::new().hash(), token.hash());
-        for other in ["", "abc", &format!("{}=", token.text()), &"A".repeat(44), &"ü".repeat(43)] {
+        for other in [
+            "",
+            "abc",
+            &format!("{}=", token.text()),
+            &"A".repeat(44),
+            &"ü".repeat(43),
+        ] {
             assert!(RefreshToken::parse(other).is_none(), "{other}");
         }
     }

@@ -18,9 +18,15 @@ use crate::http::limits::Limit;
 use crate::ids::{AccountId, SessionId};
 
 /// Wrong passwords of one account, on one node.
-pub(super) const PER_ACCOUNT: Limit = Limit { attempts: 10, window: TimeDelta::minutes(15) };
+pub(super) const PER_ACCOUNT: Limit = Limit {
+    attempts: 10,
+    window: TimeDelta::minutes(15),
+};
 /// Attempts from one address. High, since the phones of a gym's Wi-Fi share one.
-pub(super) const PER_ADDRESS: Limit = Limit { attempts: 300, window: TimeDelta::minutes(15) };
+pub(super) const PER_ADDRESS: Limit = Limit {
+    attempts: 300,
+    window: TimeDelta::minutes(15),
+};
 
 /// A signed-in account and gym.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,7 +62,9 @@ pub struct Session {
 impl Session {
     /// As a response that no cache keeps.
     pub(super) fn response(&self) -> HttpResponse {
-        HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(self)
+        HttpResponse::Ok()
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .json(self)
     }
 }
 
@@ -66,16 +74,24 @@ impl Session {
 /// # Errors
 /// [`Code::GymRequired`] with the gyms to choose from, [`Code::NoMembership`] where there is nothing to choose.
 fn choose<'a>(belongings: &'a [Belonging], named: Option<&str>) -> Result<&'a Belonging> {
-    let open = || belongings.iter().filter(|b| matches!(b.status, Status::Active | Status::Invited));
+    let open = || {
+        belongings
+            .iter()
+            .filter(|b| matches!(b.status, Status::Active | Status::Invited))
+    };
     if let Some(slug) = named {
-        return open().find(|b| b.gym.slug == slug).ok_or_else(|| Error::new(Code::NoMembership));
+        return open()
+            .find(|b| b.gym.slug == slug)
+            .ok_or_else(|| Error::new(Code::NoMembership));
     }
     let mut active = open().filter(|b| b.status == Status::Active);
     match (active.next(), active.next()) {
         (Some(only), None) => Ok(only),
         _ if open().next().is_some() => {
             let slugs: Vec<&str> = open().map(|b| b.gym.slug.as_str()).collect();
-            Err(Error::new(Code::GymRequired).with("gyms", slugs.join(", ")).extra("gyms", json!(slugs)))
+            Err(Error::new(Code::GymRequired)
+                .with("gyms", slugs.join(", "))
+                .extra("gyms", json!(slugs)))
         }
         _ => Err(Error::new(Code::NoMembership)),
     }
@@ -143,11 +159,14 @@ pub(super) async fn me(conn: &mut AsyncPgConnection, owned: Owned, belonging: Be
 }
 
 fn own_channels(account: AccountId, roles: Roles) -> Vec<String> {
-    [(Role::Member, Channel::Member(account)), (Role::Trainer, Channel::Roster(account))]
-        .into_iter()
-        .filter(|(role, _)| roles.has(*role))
-        .map(|(_, channel)| channel.to_string())
-        .collect()
+    [
+        (Role::Member, Channel::Member(account)),
+        (Role::Trainer, Channel::Roster(account)),
+    ]
+    .into_iter()
+    .filter(|(role, _)| roles.has(*role))
+    .map(|(_, channel)| channel.to_string())
+    .collect()
 }
 
 #[cfg(test)]
@@ -164,11 +183,18 @@ mod tests {
             locale: "es".into(),
             day_start: 0,
         };
-        Belonging { gym, roles: [Role::Member].into_iter().collect(), status, access_version: 1 }
+        Belonging {
+            gym,
+            roles: [Role::Member].into_iter().collect(),
+            status,
+            access_version: 1,
+        }
     }
 
     fn chosen(belongings: &[Belonging], named: Option<&str>) -> Result<String, Code> {
-        choose(belongings, named).map(|b| b.gym.slug.clone()).map_err(|e| e.code)
+        choose(belongings, named)
+            .map(|b| b.gym.slug.clone())
+            .map_err(|e| e.code)
     }
 
     #[test]
@@ -200,7 +226,10 @@ mod tests {
     #[test]
     fn channels_follow_roles() {
         let id = AccountId::new();
-        assert_eq!(own_channels(id, [Role::Owner, Role::Trainer].into_iter().collect()), [format!("roster:{id}")]);
+        assert_eq!(
+            own_channels(id, [Role::Owner, Role::Trainer].into_iter().collect()),
+            [format!("roster:{id}")]
+        );
         assert!(own_channels(id, [Role::Manager].into_iter().collect()).is_empty());
     }
 }

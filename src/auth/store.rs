@@ -117,7 +117,11 @@ pub async fn credentials(conn: &mut AsyncPgConnection, email: &Email) -> QueryRe
 
 /// The hash of an account's password.
 pub async fn password_hash(conn: &mut AsyncPgConnection, account: AccountId) -> QueryResult<String> {
-    accounts::table.find(account).select(accounts::password_hash).first(conn).await
+    accounts::table
+        .find(account)
+        .select(accounts::password_hash)
+        .first(conn)
+        .await
 }
 
 /// Holds the password as it is until the transaction ends; false where it is no longer the one that has this hash.
@@ -140,13 +144,20 @@ pub async fn set_password(
     new_hash: &str,
 ) -> QueryResult<bool> {
     let account = accounts::table.filter(accounts::id.eq(account).and(accounts::password_hash.eq(old_hash)));
-    let changed = diesel::update(account).set(accounts::password_hash.eq(new_hash)).execute(conn).await?;
+    let changed = diesel::update(account)
+        .set(accounts::password_hash.eq(new_hash))
+        .execute(conn)
+        .await?;
     Ok(changed == 1)
 }
 
 /// An account.
 pub async fn account(conn: &mut AsyncPgConnection, account: AccountId) -> QueryResult<Account> {
-    accounts::table.find(account).select(Account::as_select()).first(conn).await
+    accounts::table
+        .find(account)
+        .select(Account::as_select())
+        .first(conn)
+        .await
 }
 
 /// Where an account belongs or has belonged, oldest first: everywhere as the system, else in the transaction's gym.
@@ -161,11 +172,7 @@ pub async fn belongings(conn: &mut AsyncPgConnection, account: AccountId) -> Que
 }
 
 /// An account's membership of one gym, whatever its status.
-pub async fn belonging(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    account: AccountId,
-) -> QueryResult<Option<Belonging>> {
+pub async fn belonging(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<Option<Belonging>> {
     memberships::table
         .inner_join(gyms::table)
         .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(account)))
@@ -177,7 +184,12 @@ pub async fn belonging(
 
 /// Makes an invited membership active, by the act of the account itself.
 pub async fn accept_invitation(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<()> {
-    let invited = memberships::table.find((gym, account)).filter(memberships::status.eq(Status::Invited.name()));
-    diesel::update(invited).set(memberships::status.eq(Status::Active.name())).execute(conn).await?;
+    let invited = memberships::table
+        .find((gym, account))
+        .filter(memberships::status.eq(Status::Invited.name()));
+    diesel::update(invited)
+        .set(memberships::status.eq(Status::Active.name()))
+        .execute(conn)
+        .await?;
     Ok(())
 }

@@ -62,10 +62,16 @@ pub async fn fresh_database() -> String {
     let mut made = TEMPLATE.lock().await;
     if !*made {
         run(&cluster.url("postgres"), "CREATE DATABASE template_liveplan").await;
-        migrations::run(&cluster.url("template_liveplan"), Direction::Up).await.expect("migrations");
+        migrations::run(&cluster.url("template_liveplan"), Direction::Up)
+            .await
+            .expect("migrations");
         *made = true;
     }
     let name = format!("t_{}", uuid::Uuid::new_v4().simple());
-    run(&cluster.url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE template_liveplan")).await;
+    run(
+        &cluster.url("postgres"),
+        &format!("CREATE DATABASE {name} TEMPLATE template_liveplan"),
+    )
+    .await;
     cluster.url(&name)
 }
