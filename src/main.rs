@@ -98,14 +98,34 @@ fn main() -> anyhow::Result<()> {
                 Ok(())
             })
         }
-        Command::Gym(GymCommand::Create { slug, name, time_zone, locale, owner_email, owner_name, password, config }) => {
+        Command::Gym(GymCommand::Create {
+            slug,
+            name,
+            time_zone,
+            locale,
+            owner_email,
+            owner_name,
+            password,
+            config,
+        }) => {
             telemetry::start(&config.log_format);
-            let gym = liveplan::gyms::NewGym { slug, name, time_zone, locale, owner_email, owner_name, password };
+            let gym = liveplan::gyms::NewGym {
+                slug,
+                name,
+                time_zone,
+                locale,
+                owner_email,
+                owner_name,
+                password,
+            };
             runtime()?.block_on(async {
                 let booted = boot::boot(&config).await?;
                 let made = liveplan::gyms::create(&booted.app, gym).await;
                 booted.stop().await;
-                println!("gym {} made", made.map_err(|e| anyhow::anyhow!("{}", e.detail(liveplan::error::Lang::En)))?);
+                println!(
+                    "gym {} made",
+                    made.map_err(|e| anyhow::anyhow!("{}", e.detail(liveplan::error::Lang::En)))?
+                );
                 Ok(())
             })
         }

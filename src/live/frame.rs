@@ -123,7 +123,15 @@ impl<S> Guarded<S> {
     /// Guards `inner`; the flag becomes true where it was ended.
     pub fn new(inner: S, limit: u64) -> (Self, Rc<Cell<bool>>) {
         let too_big = Rc::new(Cell::new(false));
-        (Self { inner, scan: HeaderScan::default(), limit, too_big: too_big.clone() }, too_big)
+        (
+            Self {
+                inner,
+                scan: HeaderScan::default(),
+                limit,
+                too_big: too_big.clone(),
+            },
+            too_big,
+        )
     }
 }
 

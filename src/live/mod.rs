@@ -53,12 +53,8 @@ pub struct Table {
     /// The channels that the server subscribes a caller to at connect.
     pub server_side: fn(&Caller) -> Vec<Channel>,
     /// Whether a caller may watch a channel.
-    pub authorise: for<'a> fn(
-        &'a mut AsyncPgConnection,
-        &'a Caller,
-        Channel,
-        DateTime<Utc>,
-    ) -> LocalBoxFuture<'a, Result<Access>>,
+    pub authorise:
+        for<'a> fn(&'a mut AsyncPgConnection, &'a Caller, Channel, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Access>>,
     /// What a channel shows.
     pub snapshot:
         for<'a> fn(&'a mut AsyncPgConnection, GymId, Channel, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Value>>,
@@ -232,6 +228,9 @@ impl HubInner {
     /// The sequencers that run, dropping those that have ended.
     fn logs(&self) -> Vec<(GymId, Arc<GymLog>)> {
         self.gyms.retain(|_, log| log.strong_count() > 0);
-        self.gyms.iter().filter_map(|e| e.value().upgrade().map(|log| (*e.key(), log))).collect()
+        self.gyms
+            .iter()
+            .filter_map(|e| e.value().upgrade().map(|log| (*e.key(), log)))
+            .collect()
     }
 }
