@@ -70,7 +70,7 @@ pub struct PlanSummary {
     /// A live plan's first day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_date: Option<NaiveDate>,
-    /// Counts every write; `"<version>"` is the ETag.
+    /// Counts every write; `"<version>"` is the `ETag`.
     pub version: i64,
     /// The current published revision; 0 before the first publication.
     pub revision: i32,
@@ -207,7 +207,11 @@ impl Day {
     /// The sum of its meals, to go on adding.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.meals.iter().flat_map(|meal| &meal.items).map(|item| (item.grams_milli, &item.nutrients)).collect()
+        self.meals
+            .iter()
+            .flat_map(|meal| &meal.items)
+            .map(|item| (item.grams_milli, &item.nutrients))
+            .collect()
     }
 }
 
@@ -222,6 +226,9 @@ impl Meal {
     /// The sum of its items, to go on adding or to take a part of.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.items.iter().map(|item| (item.grams_milli, &item.nutrients)).collect()
+        self.items
+            .iter()
+            .map(|item| (item.grams_milli, &item.nutrients))
+            .collect()
     }
 }

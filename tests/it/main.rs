@@ -4,3 +4,4 @@
 mod embedded;
 mod harness;
 mod live;
+mod plans;

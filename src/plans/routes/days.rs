@@ -22,7 +22,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 /// A day, and the plan's version that shows it so.
 #[derive(Serialize, ToSchema)]
 struct PlanDay {
-    /// The plan's version; `"<version>"` is its ETag.
+    /// The plan's version; `"<version>"` is its `ETag`.
     version: i64,
     /// The plan's current revision; 0 for a draft.
     revision: i32,
@@ -33,7 +33,11 @@ struct PlanDay {
 impl PlanDay {
     fn of(plan: &Plan, day: i32) -> Result<Self> {
         let day = plan.day(day).cloned().ok_or_else(|| Error::not_found("day"))?;
-        Ok(Self { version: plan.version, revision: plan.revision, day })
+        Ok(Self {
+            version: plan.version,
+            revision: plan.revision,
+            day,
+        })
     }
 }
 
@@ -57,8 +61,8 @@ struct DayPatch {
     security(("bearer" = []))
 )]
 #[get("/plans/{plan}/days/{day}")]
-async fn find_day(app: web::Data<App>, caller: Caller, path: web::Path<(PlanId, i32)>) -> Result<HttpResponse> {
-    let (plan, day) = *path;
+async fn find_day(app: web::Data<App>, caller: Caller, ids: web::Path<(PlanId, i32)>) -> Result<HttpResponse> {
+    let (plan, day) = *ids;
     let now = app.clock.now();
     let found = app
         .read(&caller, async |conn| {
@@ -93,11 +97,11 @@ async fn find_day(app: web::Data<App>, caller: Caller, path: web::Path<(PlanId, 
 async fn update_day(
     app: web::Data<App>,
     caller: Caller,
-    path: web::Path<(PlanId, i32)>,
+    ids: web::Path<(PlanId, i32)>,
     version: IfMatch,
     body: Body<DayPatch>,
 ) -> Result<HttpResponse> {
-    let ((plan, day), patch) = (*path, body.0);
+    let ((plan, day), patch) = (*ids, body.0);
     let written = app
         .change(&caller, async move |tx| {
             let mut edit = Edit::begin(tx, &caller, plan, &version).await?;

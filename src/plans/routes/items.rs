@@ -23,7 +23,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 /// An item, and the plan's version that shows it so.
 #[derive(Serialize, ToSchema)]
 struct PlanItem {
-    /// The plan's version; `"<version>"` is its ETag.
+    /// The plan's version; `"<version>"` is its `ETag`.
     version: i64,
     /// The plan's current revision; 0 for a draft.
     revision: i32,
@@ -34,7 +34,11 @@ struct PlanItem {
 impl PlanItem {
     fn of(plan: &Plan, day: i32, meal: MealId, item: ItemId) -> Result<Self> {
         let item = plan.meal_of(day, meal)?.item(item)?.clone();
-        Ok(Self { version: plan.version, revision: plan.revision, item })
+        Ok(Self {
+            version: plan.version,
+            revision: plan.revision,
+            item,
+        })
     }
 }
 
@@ -65,20 +69,27 @@ impl PlanItem {
 async fn create_item(
     app: web::Data<App>,
     caller: Caller,
-    path: web::Path<(PlanId, i32, MealId)>,
+    ids: web::Path<(PlanId, i32, MealId)>,
     version: IfMatch,
     key: IdempotencyKey,
     body: Body<NewItem>,
 ) -> Result<Tagged> {
-    let ((plan, day, meal), new) = (*path, body.0);
+    let ((plan, day, meal), new) = (*ids, body.0);
     let answer = app
         .change(&caller, async move |tx| {
-            once(tx, &key, &format!("create_item {plan} {day} {meal}"), &new, 201, async |tx| {
-                let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
-                let pantry = ingredients::stock(tx, caller.gym, vec![new.food_id]).await?;
-                let item = edit.plan.add_item(day, meal, &new, &pantry)?;
-                PlanItem::of(&edit.save(tx, "item.added").await?, day, meal, item)
-            })
+            once(
+                tx,
+                &key,
+                &format!("create_item {plan} {day} {meal}"),
+                &new,
+                201,
+                async |tx| {
+                    let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
+                    let pantry = ingredients::stock(tx, caller.gym, vec![new.food_id]).await?;
+                    let item = edit.plan.add_item(day, meal, &new, &pantry)?;
+                    PlanItem::of(&edit.save(tx, "item.added").await?, day, meal, item)
+                },
+            )
             .await
         })
         .await?;
@@ -112,11 +123,11 @@ async fn create_item(
 async fn update_item(
     app: web::Data<App>,
     caller: Caller,
-    path: web::Path<(PlanId, i32, MealId, ItemId)>,
+    ids: web::Path<(PlanId, i32, MealId, ItemId)>,
     version: IfMatch,
     body: Body<ItemPatch>,
 ) -> Result<HttpResponse> {
-    let ((plan, day, meal, item), patch) = (*path, body.0);
+    let ((plan, day, meal, item), patch) = (*ids, body.0);
     let written = app
         .change(&caller, async move |tx| {
             let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
@@ -153,10 +164,10 @@ async fn update_item(
 async fn delete_item(
     app: web::Data<App>,
     caller: Caller,
-    path: web::Path<(PlanId, i32, MealId, ItemId)>,
+    ids: web::Path<(PlanId, i32, MealId, ItemId)>,
     version: IfMatch,
 ) -> Result<HttpResponse> {
-    let (plan, day, meal, item) = *path;
+    let (plan, day, meal, item) = *ids;
     let written = app
         .change(&caller, async move |tx| {
             let mut edit = Edit::begin(tx, &caller, plan, &version).await?;

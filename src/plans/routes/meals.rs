@@ -17,13 +17,17 @@ use crate::plans::{find_readable, ingredients, meal_edits, tree};
 
 /// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(create_meal).service(find_meal).service(update_meal).service(delete_meal);
+    config
+        .service(create_meal)
+        .service(find_meal)
+        .service(update_meal)
+        .service(delete_meal);
 }
 
 /// A meal, and the plan's version that shows it so.
 #[derive(Serialize, ToSchema)]
 struct PlanMeal {
-    /// The plan's version; `"<version>"` is its ETag.
+    /// The plan's version; `"<version>"` is its `ETag`.
     version: i64,
     /// The plan's current revision; 0 for a draft.
     revision: i32,
@@ -34,7 +38,11 @@ struct PlanMeal {
 impl PlanMeal {
     fn of(plan: &Plan, day: i32, meal: MealId) -> Result<Self> {
         let meal = plan.meal_of(day, meal)?.clone();
-        Ok(Self { version: plan.version, revision: plan.revision, meal })
+        Ok(Self {
+            version: plan.version,
+            revision: plan.revision,
+            meal,
+        })
     }
 }
 
@@ -64,12 +72,12 @@ impl PlanMeal {
 async fn create_meal(
     app: web::Data<App>,
     caller: Caller,
-    path: web::Path<(PlanId, i32)>,
+    ids: web::Path<(PlanId, i32)>,
     version: IfMatch,
     key: IdempotencyKey,
     body: Body<NewMeal>,
 ) -> Result<Tagged> {
-    let ((plan, day), new) = (*path, body.0);
+    let ((plan, day), new) = (*ids, body.0);
     let answer = app
         .change(&caller, async move |tx| {
             once(tx, &key, &format!("create_meal {plan} {day}"), &new, 201, async |tx| {
@@ -100,8 +108,8 @@ async fn create_meal(
     security(("bearer" = []))
 )]
 #[get("/plans/{plan}/days/{day}/meals/{meal}")]
-async fn find_meal(app: web::Data<App>, caller: Caller, path: web::Path<(PlanId, i32, MealId)>) -> Result<HttpResponse> {
-    let (plan, day, meal) = *path;
+async fn find_meal(app: web::Data<App>, caller: Caller, ids: web::Path<(PlanId, i32, MealId)>) -> Result<HttpResponse> {
+    let (plan, day, meal) = *ids;
     let now = app.clock.now();
     let found = app
         .read(&caller, async |conn| {
@@ -138,11 +146,11 @@ async fn find_meal(app: web::Data<App>, caller: Caller, path: web::Path<(PlanId,
 async fn update_meal(
     app: web::Data<App>,
     caller: Caller,
-    path: web::Path<(PlanId, i32, MealId)>,
+    ids: web::Path<(PlanId, i32, MealId)>,
     version: IfMatch,
     body: Body<MealPatch>,
 ) -> Result<HttpResponse> {
-    let ((plan, day, meal), patch) = (*path, body.0);
+    let ((plan, day, meal), patch) = (*ids, body.0);
     let written = app
         .change(&caller, async move |tx| {
             let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
@@ -178,10 +186,10 @@ async fn update_meal(
 async fn delete_meal(
     app: web::Data<App>,
     caller: Caller,
-    path: web::Path<(PlanId, i32, MealId)>,
+    ids: web::Path<(PlanId, i32, MealId)>,
     version: IfMatch,
 ) -> Result<HttpResponse> {
-    let (plan, day, meal) = *path;
+    let (plan, day, meal) = *ids;
     let written = app
         .change(&caller, async move |tx| {
             let mut edit = Edit::begin(tx, &caller, plan, &version).await?;

@@ -1,4 +1,4 @@
-//! Routes of plans. Every answer that shows a version carries it as its ETag; every write below a plan needs it.
+//! Routes of plans. Every answer that shows a version carries it as its `ETag`; every write below a plan needs it.
 
 mod days;
 mod items;
@@ -30,7 +30,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// What a write that leaves nothing to show has made of the plan.
 #[derive(Serialize, ToSchema)]
 struct PlanWritten {
-    /// The plan's version; `"<version>"` is its ETag.
+    /// The plan's version; `"<version>"` is its `ETag`.
     version: i64,
     /// The plan's current revision; 0 for a draft.
     revision: i32,
@@ -38,11 +38,14 @@ struct PlanWritten {
 
 impl From<&Plan> for PlanWritten {
     fn from(plan: &Plan) -> Self {
-        Self { version: plan.version, revision: plan.revision }
+        Self {
+            version: plan.version,
+            revision: plan.revision,
+        }
     }
 }
 
-/// JSON with the ETag of a version.
+/// JSON with the `ETag` of a version.
 fn tagged(version: i64, body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::ETAG, etag::tag(version)))
@@ -50,7 +53,7 @@ fn tagged(version: i64, body: &impl Serialize) -> HttpResponse {
         .json(body)
 }
 
-/// The answer of a POST, with the ETag of the version in it.
+/// The answer of a POST, with the `ETag` of the version in it.
 struct Tagged(Answer);
 
 impl Responder for Tagged {
@@ -73,5 +76,7 @@ impl Responder for Tagged {
 
 /// The answer of a request whose `If-None-Match` names the version.
 fn not_modified(version: i64) -> HttpResponse {
-    HttpResponse::build(StatusCode::NOT_MODIFIED).insert_header((header::ETAG, etag::tag(version))).finish()
+    HttpResponse::build(StatusCode::NOT_MODIFIED)
+        .insert_header((header::ETAG, etag::tag(version)))
+        .finish()
 }

@@ -57,7 +57,11 @@ async fn list_revisions(
     plan: web::Path<PlanId>,
     query: web::Query<RevisionQuery>,
 ) -> Result<web::Json<RevisionPage>> {
-    let limit = PageQuery { limit: query.limit, cursor: None }.limit()?;
+    let limit = PageQuery {
+        limit: query.limit,
+        cursor: None,
+    }
+    .limit()?;
     let now = app.clock.now();
     let mut items = app
         .read(&caller, async |conn| {
@@ -85,8 +89,8 @@ async fn list_revisions(
     security(("bearer" = []))
 )]
 #[get("/plans/{plan}/revisions/{revision}")]
-async fn find_revision(app: web::Data<App>, caller: Caller, path: web::Path<(PlanId, i32)>) -> Result<HttpResponse> {
-    let (plan, revision) = *path;
+async fn find_revision(app: web::Data<App>, caller: Caller, ids: web::Path<(PlanId, i32)>) -> Result<HttpResponse> {
+    let (plan, revision) = *ids;
     let now = app.clock.now();
     let plan = app
         .read(&caller, async |conn| {

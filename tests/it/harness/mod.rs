@@ -17,7 +17,7 @@ use liveplan::config::{Config, LiveLimits};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 
-pub use client::Client;
+pub use client::{Answer, Client};
 pub use socket::Socket;
 
 /// A server with a database of its own.
