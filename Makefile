@@ -15,7 +15,7 @@ test: setup
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	cargo test --locked
 	python3 -m unittest discover -s tools/foods
-	cd static && npm ci --no-audit --no-fund && npm run check && npm test
+	cd static && npm ci --no-audit --no-fund --silent && npm run check && npm test
 
 lint:
 	cargo clippy --locked --all-targets -- -D warnings

@@ -43,7 +43,7 @@ fn has_shape(email: &str) -> bool {
     let local_ok = (1..=64).contains(&local.len())
         && local
             .split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(|b| is_atom(b)));
+            .all(|part| !part.is_empty() && part.bytes().all(is_atom));
     let label_ok = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

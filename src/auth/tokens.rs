@@ -91,7 +91,7 @@ impl Tokens {
                 .await?;
             keys.push(row);
         }
-        let (current, _, sealed) = keys.iter().next().context("no signing key")?;
+        let (current, _, sealed) = keys.as_slice().first().context("no signing key")?;
         let secret: [u8; 32] = master
             .open(sealed)
             .context("the master key does not open the signing keys; is MASTER_KEY the one they were made with?")?

@@ -20,6 +20,7 @@ diesel::table! {
         member_id -> Uuid,
         since -> Timestamptz,
         until -> Nullable<Timestamptz>,
+        closed -> Bool,
     }
 }
 
@@ -83,6 +84,14 @@ diesel::table! {
         time_zone -> Text,
         created_at -> Timestamptz,
         ended_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    food_tables (name) {
+        name -> Text,
+        checksum -> Bytea,
+        loaded_at -> Timestamptz,
     }
 }
 
@@ -358,6 +367,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     completions,
     daily_progress,
     follows,
+    food_tables,
     foods,
     gym_foods,
     gym_log_heads,

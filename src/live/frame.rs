@@ -165,11 +165,11 @@ mod tests {
         match length {
             0..126 => out.push(0x80 | u8::try_from(length).expect("short")),
             126..65536 => {
-                out.push(0x80 | 126);
+                out.push(0x80 | 0x7E);
                 out.extend_from_slice(&u16::try_from(length).expect("medium").to_be_bytes());
             }
             _ => {
-                out.push(0x80 | 127);
+                out.push(0x80 | 0x7F);
                 out.extend_from_slice(&length.to_be_bytes());
             }
         }

@@ -22,7 +22,7 @@ use crate::live::Hub;
 use crate::{channels, foods};
 
 /// How often partitions are tended and old keys forgotten.
-const TEND_EVERY: Duration = Duration::from_secs(3600);
+const TEND_EVERY: Duration = Duration::from_hours(1);
 
 /// What was started.
 pub struct Booted {

@@ -46,11 +46,8 @@ async fn find_asset(request: HttpRequest, path: web::Path<String>) -> Result<Htt
     if is_page && path.starts_with("assets/") {
         return Err(Error::not_found("page"));
     }
-    let hash: String = file.metadata.sha256_hash()[..16]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    let tag = format!("\"{hash}\"");
+    let hash = u128::from_be_bytes(file.metadata.sha256_hash()[..16].try_into().unwrap_or_default());
+    let tag = format!("\"{hash:032x}\"");
     let caching = if path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
     } else {

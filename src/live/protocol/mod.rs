@@ -159,6 +159,7 @@ pub struct ConnectResult {
 }
 
 /// Result of `subscribe`.
+#[expect(clippy::struct_excessive_bools, reason = "the protocol's own")]
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SubscribeResult {
     /// Whether the position can be recovered from.

@@ -82,7 +82,7 @@ impl TestApp {
                 eprintln!("the server failed: {error:?}");
             }
         });
-        let started = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_secs(60))).await;
+        let started = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_mins(1))).await;
         let Started { address, app, stop } = started.expect("joined").expect("the server starts");
         Self {
             address,

@@ -4,7 +4,7 @@ use liveplan::auth::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{TestPlan, follow, kitchen};
+use super::kit::{TestPlan, follow, kitchen};
 use crate::harness::{Client, TestApp};
 
 /// What someone gets for reading, listing and writing a plan.

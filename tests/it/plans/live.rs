@@ -5,7 +5,7 @@ use liveplan::events::merge;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{TestPlan, follow, kitchen};
+use super::kit::{TestPlan, follow, kitchen};
 use crate::harness::TestApp;
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{TestPlan, kitchen};
+use super::kit::{TestPlan, kitchen};
 use crate::harness::{Gym, TestApp};
 
 /// Rows of everything that a write could have touched.

@@ -4,7 +4,7 @@ use liveplan::auth::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{TestPlan, kitchen};
+use super::kit::{TestPlan, kitchen};
 use crate::harness::TestApp;
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use liveplan::plans::{Revision, tree};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{TestPlan, kitchen};
+use super::kit::{TestPlan, kitchen};
 use crate::harness::TestApp;
 
 #[tokio::test]

@@ -1,11 +1,4 @@
-//! Plans: writing, revisions, who may do what, and what screens see of it.
-
-mod access;
-mod live;
-mod refusals;
-mod revisions;
-mod versions;
-mod writing;
+//! A gym with a plan in it.
 
 use reqwest::Method;
 use serde_json::{Value, json};
