@@ -19,6 +19,7 @@ pub type Allergens = BTreeMap<String, String>;
 /// What a plan's day aims at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = plans, check_for_backend(diesel::pg::Pg), treat_none_as_null = true)]
+#[schema(as = PlanTarget)]
 pub struct Target {
     /// Energy in thousandths of a kilocalorie.
     #[diesel(column_name = target_energy_mkcal)]
@@ -151,6 +152,7 @@ pub struct Item {
     /// What it holds.
     pub nutrients: Nutrients,
     /// The food's allergens when the item was written.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub allergens: Allergens,
     /// What 100 g of the food held when the item was written.
     #[serde(skip)]

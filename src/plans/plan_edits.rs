@@ -43,6 +43,7 @@ pub struct NewPlan {
 /// What a day of a new plan aims at.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewPlanTarget)]
 pub struct NewTarget {
     /// Energy in thousandths of a kilocalorie.
     pub energy_mkcal: Option<i64>,
@@ -75,6 +76,7 @@ pub struct PlanPatch {
 /// What to change of a target; null for none.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PlanTargetPatch)]
 pub struct TargetPatch {
     /// Energy in thousandths of a kilocalorie.
     #[serde(default, skip_serializing_if = "Patch::is_keep")]

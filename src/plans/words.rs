@@ -10,13 +10,14 @@ use utoipa::ToSchema;
 
 /// Declares enums that are a word of a `text` column.
 macro_rules! words {
-    ($($(#[doc = $doc:literal])+ $name:ident { $($variant:ident $word:literal $meaning:literal,)+ })+) => {$(
+    ($($(#[doc = $doc:literal])+ $name:ident as $schema:ident { $($variant:ident $word:literal $meaning:literal,)+ })+) => {$(
         $(#[doc = $doc])+
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, AsExpression, FromSqlRow,
         )]
         #[diesel(sql_type = Text)]
         #[serde(rename_all = "snake_case")]
+        #[schema(as = $schema)]
         pub enum $name {
             $(#[doc = $meaning] $variant,)+
         }
@@ -50,13 +51,13 @@ macro_rules! words {
 
 words! {
     /// What a plan is for its followers.
-    Kind {
+    Kind as PlanKind {
         Template "template" "To be copied.",
         Plan "plan" "Each follower begins on a day of their own.",
         Live "live" "All followers are on the same day.",
     }
     /// What a plan is meant to reach.
-    Goal {
+    Goal as Goal {
         LoseFat "lose_fat" "Less fat.",
         Maintain "maintain" "The same weight.",
         GainMuscle "gain_muscle" "More muscle.",
@@ -65,32 +66,32 @@ words! {
         Health "health" "Health in general.",
     }
     /// How a plan's days follow one another.
-    Cycle {
+    Cycle as Cycle {
         Fixed "fixed" "Once, from the first to the last.",
         Weekly "weekly" "Again and again.",
         TrainingRest "training_rest" "Training days and rest days.",
     }
     /// Where a plan is in its life.
-    Status {
+    Status as PlanStatus {
         Draft "draft" "Only its editors see it.",
         Published "published" "It can be followed, and an edit reaches its followers at once.",
         Archived "archived" "It can no longer be changed or begun.",
     }
     /// Whom a published plan is shown to, besides its followers.
-    Visibility {
+    Visibility as Visibility {
         Gym "gym" "Everybody in the gym.",
         Trainer "trainer" "Its author.",
         Assigned "assigned" "Its author, and the trainers of those who follow it.",
     }
     /// Where a plan comes from.
-    Source {
+    Source as PlanSource {
         Manual "manual" "A person wrote it.",
         Ai "ai" "It was generated.",
         Import "import" "It was imported.",
         Fallback "fallback" "It was generated from a template, since the generator could not be reached.",
     }
     /// The place of a meal in the day.
-    Slot {
+    Slot as Slot {
         Breakfast "breakfast" "Breakfast.",
         MidMorning "mid_morning" "Mid-morning.",
         Lunch "lunch" "Lunch.",
