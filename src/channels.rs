@@ -1,1 +1,139 @@
 //! Which noun answers for which channel and which command: the hub knows no noun, this table does.
+
+use actix_web::{get, web};
+use diesel_async::AsyncPgConnection;
+use futures_util::FutureExt as _;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::app::App;
+use crate::auth::{Caller, Role};
+use crate::error::{Code, Error, Result};
+use crate::events::{Access, Channel, log};
+use crate::ids::GymId;
+use crate::live::Table;
+use crate::{follows, gyms, meals, plans};
+
+/// The table that the hub starts with.
+pub const TABLE: Table = Table {
+    server_side,
+    authorise: |conn, caller, channel, now| authorise(conn, caller, channel, now).boxed_local(),
+    snapshot: |conn, gym, channel, now| snapshot(conn, gym, channel, now).boxed_local(),
+    presence: |conn, gym, account| {
+        async move {
+            let trainers = gyms::store::trainers_of(conn, gym, account, crate::clock::Clock::default().now()).await?;
+            Ok(trainers.into_iter().map(Channel::Roster).collect())
+        }
+        .boxed()
+    },
+    call: |app, caller, method, data| {
+        async move {
+            match method {
+                "meal.complete" => meals::rpc_complete(app, caller, data).await,
+                "meal.undo" => meals::rpc_undo(app, caller, data).await,
+                _ => Err(Error::new(Code::UnknownMethod).with("method", method)),
+            }
+        }
+        .boxed_local()
+    },
+};
+
+/// Name, who, what it shows, its events: for people and for `/api/live.json`.
+pub const DESCRIBED: &[(&str, &str, &str, &str)] = &[
+    (
+        "member:{account}",
+        "the member (subscribed by the server at connect), assigned trainers, nutritionists, managers",
+        "follow, completions and daily progress of the last 14 days",
+        "follow.started, follow.paused, follow.resumed, follow.abandoned, meal.completed, meal.partial, meal.skipped, meal.undone",
+    ),
+    (
+        "plan:{plan}",
+        "its followers, staff who may read it",
+        "the published tree with its nutrients",
+        "plan.published, plan.revised, plan.archived, day.updated, meal.added, meal.updated, meal.removed, item.added, item.updated, item.removed",
+    ),
+    (
+        "roster:{account}",
+        "that trainer, managers",
+        "the trainer's members: follow and progress since two days ago; who is online",
+        "those of member:, assignment.started, assignment.ended, presence.changed (without offset)",
+    ),
+];
+
+/// Method and data of each command.
+pub const COMMANDS: &[(&str, &str)] = &[
+    ("meal.complete", "{key, meal_id, date, status: eaten|partial|skipped, portion_permille?, member_id?}"),
+    ("meal.undo", "{key, meal_id, date, member_id?}"),
+];
+
+fn server_side(caller: &Caller) -> Vec<Channel> {
+    if caller.roles.has(Role::Member) { vec![Channel::Member(caller.account)] } else { Vec::new() }
+}
+
+async fn authorise(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    channel: Channel,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<Access> {
+    match channel {
+        Channel::Member(account) => follows::live::authorise_member(conn, caller, account, now).await,
+        Channel::Plan(plan) => plans::live::authorise(conn, caller, plan, now).await,
+        Channel::Roster(trainer) => follows::live::authorise_roster(conn, caller, trainer, now).await,
+        Channel::Access(_) => Ok(Access::Refused),
+    }
+}
+
+async fn snapshot(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    channel: Channel,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<Value> {
+    match channel {
+        Channel::Member(account) => follows::live::member_snapshot(conn, gym, account, now).await,
+        Channel::Plan(plan) => plans::live::snapshot(conn, gym, plan).await,
+        Channel::Roster(trainer) => follows::live::roster_snapshot(conn, gym, trainer, now).await,
+        Channel::Access(_) => Err(Error::not_found("channel")),
+    }
+}
+
+/// A channel's snapshot and the position that it was read at.
+#[derive(Serialize, ToSchema)]
+pub struct PositionedSnapshot {
+    /// Epoch of the position.
+    epoch: String,
+    /// Offset of the position: publications up to it are in the snapshot.
+    offset: u64,
+    /// What the channel shows.
+    #[schema(value_type = Object)]
+    snapshot: Value,
+}
+
+/// A live channel's snapshot with its position, of any size
+#[utoipa::path(tag = "live", params(("channel" = String, Path, description = "Channel name")),
+    responses((status = 200, body = PositionedSnapshot), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such channel")))]
+#[get("/live/snapshots/{channel}")]
+async fn find_snapshot(app: web::Data<App>, caller: Caller, name: web::Path<String>) -> Result<web::Json<PositionedSnapshot>> {
+    let channel: Channel = name.parse().map_err(|_| Error::not_found("channel"))?;
+    let read = app
+        .read(&caller, async |conn| {
+            let now = app.clock.now();
+            if authorise(conn, &caller, channel, now).await? == Access::Refused {
+                return Err(Error::forbidden());
+            }
+            let head = log::head(conn, caller.gym).await?.ok_or_else(|| Error::not_found("gym"))?;
+            let snapshot = snapshot(conn, caller.gym, channel, now).await?;
+            Ok(PositionedSnapshot { epoch: head.epoch.to_string(), offset: head.seq, snapshot })
+        })
+        .await?;
+    Ok(web::Json(read))
+}
+
+/// Mounts the REST reading of snapshots.
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(find_snapshot);
+}

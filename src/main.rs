@@ -1,1 +1,122 @@
-fn main() {}
+//! The `liveplan` binary: its commands.
+
+use clap::{Parser, Subcommand};
+use liveplan::config::Config;
+use liveplan::db::migrations::{self, Direction};
+use liveplan::server::{self, boot};
+use liveplan::telemetry;
+
+/// A real-time nutrition-plan hub for gyms.
+///
+/// Without DATABASE_URL it runs a Postgres of its own in DATA_DIR; with REDIS_URL it shares changes with other nodes.
+/// Every option can be given by environment variable too; `.env.example` explains them.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API, the live hub and the web app.
+    Serve(Config),
+    /// Make the demo gym (once) and serve it, with one-click sign-in.
+    Demo(Config),
+    /// Bring the database up to date and end.
+    Migrate {
+        /// Revert all migrations instead; everything in the database is lost.
+        #[arg(long)]
+        revert: bool,
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Manage gyms.
+    #[command(subcommand)]
+    Gym(GymCommand),
+    /// Act as members of the demo gym, over real sockets and REST.
+    Simulate(liveplan::simulate::Options),
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+#[derive(Subcommand)]
+enum GymCommand {
+    /// Make a gym and its first owner; the password is read from LIVEPLAN_PASSWORD.
+    Create {
+        /// Short name in addresses, such as `centro`.
+        #[arg(long)]
+        slug: String,
+        /// Full name.
+        #[arg(long)]
+        name: String,
+        /// IANA time zone, such as `Europe/Madrid`.
+        #[arg(long)]
+        time_zone: String,
+        /// `es` or `en`.
+        #[arg(long, default_value = "es")]
+        locale: String,
+        /// The owner's email.
+        #[arg(long)]
+        owner_email: String,
+        /// The owner's name.
+        #[arg(long)]
+        owner_name: String,
+        /// The owner's password, at least 8 characters.
+        #[arg(long, env = "LIVEPLAN_PASSWORD", hide_env_values = true)]
+        password: String,
+        #[command(flatten)]
+        config: Config,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Serve(config) => {
+            telemetry::start(&config.log_format);
+            server::run(config, |_| {})
+        }
+        Command::Demo(mut config) => {
+            telemetry::start(&config.log_format);
+            config.demo = true;
+            server::run(config, |started| {
+                tracing::info!("demo gym at http://{}", started.address);
+                // The handle is kept: dropping it stops nothing, the signal does.
+                std::mem::forget(started.stop);
+            })
+        }
+        Command::Migrate { revert, config } => {
+            telemetry::start(&config.log_format);
+            let direction = if revert { Direction::Down } else { Direction::Up };
+            runtime()?.block_on(async {
+                let (url, postgres) = boot::database(&config).await?;
+                let ran = migrations::run(&url, direction).await;
+                if let Some(postgres) = postgres {
+                    postgres.stop().await?;
+                }
+                println!("{} migrations ran", ran?);
+                Ok(())
+            })
+        }
+        Command::Gym(GymCommand::Create { slug, name, time_zone, locale, owner_email, owner_name, password, config }) => {
+            telemetry::start(&config.log_format);
+            let gym = liveplan::gyms::NewGym { slug, name, time_zone, locale, owner_email, owner_name, password };
+            runtime()?.block_on(async {
+                let booted = boot::boot(&config).await?;
+                let made = liveplan::gyms::create(&booted.app, gym).await;
+                booted.stop().await;
+                println!("gym {} made", made.map_err(|e| anyhow::anyhow!("{}", e.detail(liveplan::error::Lang::En)))?);
+                Ok(())
+            })
+        }
+        Command::Simulate(options) => runtime()?.block_on(liveplan::simulate::run(options)),
+        Command::Openapi => {
+            println!("{}", serde_json::to_string_pretty(&server::openapi())?);
+            Ok(())
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

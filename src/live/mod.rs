@@ -1,14 +1,237 @@
-//! The hub.
+//! The hub: live sockets, what they watch, and how a committed change reaches them.
+//!
+//! - [`protocol`]: the Centrifuge client protocol. [`frame`], [`outbox`]: WebSocket frames and the queue to be written.
+//! - [`connection`], [`commands`]: a socket and what its client asks for. [`endpoint`]: the upgrade.
+//! - [`registry`], [`subscription`]: who watches what on this node.
+//! - [`sequencer`]: a gym's changes in order. [`broker`]: other nodes. [`sweep`]: what the fast path lost.
+//! - [`presence`]: who is online.
+//!
+//! It knows no noun: what a channel shows and who may watch it comes in as a [`Table`].
 
-use crate::events::Committed;
+pub mod broker;
+pub mod commands;
+pub mod connection;
+pub mod endpoint;
+pub mod frame;
+pub mod outbox;
+pub mod presence;
+pub mod protocol;
+pub mod registry;
+pub mod sequencer;
+pub mod subscription;
+pub mod sweep;
+pub mod wire;
 
-/// Live sockets and their channels.
-#[derive(Clone, Default)]
-pub struct Hub;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use chrono::{DateTime, Utc};
+use dashmap::DashMap;
+use diesel_async::AsyncPgConnection;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::config::LiveLimits;
+use crate::db::Pool;
+use crate::error::Result;
+use crate::events::{Access, Channel, Committed};
+use crate::ids::{AccountId, GymId};
+
+use broker::Broker;
+use connection::Connection;
+use protocol::close::Close;
+use registry::Registry;
+use sequencer::GymLog;
+
+/// What the nouns answer for: channels and commands.
+#[derive(Clone, Copy)]
+pub struct Table {
+    /// The channels that the server subscribes a caller to at connect.
+    pub server_side: fn(&Caller) -> Vec<Channel>,
+    /// Whether a caller may watch a channel.
+    pub authorise: for<'a> fn(
+        &'a mut AsyncPgConnection,
+        &'a Caller,
+        Channel,
+        DateTime<Utc>,
+    ) -> LocalBoxFuture<'a, Result<Access>>,
+    /// What a channel shows.
+    pub snapshot:
+        for<'a> fn(&'a mut AsyncPgConnection, GymId, Channel, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Value>>,
+    /// The channels that show whether an account is online.
+    pub presence: for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId) -> BoxFuture<'a, Result<Vec<Channel>>>,
+    /// Runs a command; the answer is JSON.
+    pub call: for<'a> fn(&'a App, &'a Caller, &'a str, Value) -> LocalBoxFuture<'a, Result<String>>,
+}
+
+/// How often each path was taken.
+#[derive(Default)]
+pub struct Counters {
+    /// Sockets that were upgraded and have not ended.
+    pub open: AtomicUsize,
+    /// Reads of what a sequencer missed.
+    pub refills: AtomicU64,
+    /// Snapshots read.
+    pub snapshots: AtomicU64,
+    /// Recoveries from the log.
+    pub recoveries: AtomicU64,
+}
+
+/// A shared handle on the hub.
+#[derive(Clone)]
+pub struct Hub(Arc<HubInner>);
+
+/// What the hub holds.
+pub struct HubInner {
+    /// This node.
+    pub node: String,
+    limits: LiveLimits,
+    pool: Pool,
+    runtime: tokio::runtime::Handle,
+    table: Table,
+    registry: Arc<Registry>,
+    gyms: DashMap<GymId, Weak<GymLog>>,
+    broker: Broker,
+    presence: presence::Presence,
+    /// How often each path was taken.
+    pub counters: Counters,
+    sweep_now: Notify,
+    draining: AtomicBool,
+}
+
+impl Deref for Hub {
+    type Target = HubInner;
+    fn deref(&self) -> &HubInner {
+        &self.0
+    }
+}
 
 impl Hub {
-    /// Takes a committed change.
-    pub fn committed(&self, _committed: Committed) {}
+    /// Starts the hub's tasks on the runtime that calls this.
+    pub async fn start(limits: LiveLimits, pool: Pool, table: Table, redis_url: Option<&str>) -> anyhow::Result<Self> {
+        let node = uuid::Uuid::new_v4();
+        let (broker, incoming) = Broker::connect(redis_url, node).await?;
+        let hub = Self(Arc::new(HubInner {
+            node: node.to_string(),
+            limits,
+            pool,
+            runtime: tokio::runtime::Handle::current(),
+            table,
+            registry: Arc::default(),
+            gyms: DashMap::new(),
+            broker,
+            presence: presence::Presence::default(),
+            counters: Counters::default(),
+            sweep_now: Notify::new(),
+            draining: AtomicBool::new(false),
+        }));
+        hub.runtime.spawn(sweep::run(Arc::downgrade(&hub.0)));
+        if let Some(incoming) = incoming {
+            hub.runtime.spawn(broker::receive(Arc::downgrade(&hub.0), incoming));
+        }
+        Ok(hub)
+    }
+
+    /// Takes a change that this node has committed: to its own sockets and to the other nodes. Never waits.
+    pub fn committed(&self, change: Committed) {
+        self.broker.publish(&change);
+        self.take(change);
+    }
+
+    /// The sequencer of a gym, started.
+    pub async fn gym(&self, gym: GymId) -> Result<Arc<GymLog>> {
+        let log = {
+            let mut entry = self.gyms.entry(gym).or_default();
+            match entry.upgrade() {
+                Some(log) => log,
+                None => {
+                    let log = GymLog::new(gym);
+                    *entry = Arc::downgrade(&log);
+                    log
+                }
+            }
+        };
+        self.broker.listen(gym);
+        log.ensure_started(&self.0).await?;
+        Ok(log)
+    }
+
+    /// A socket was upgraded.
+    pub fn opened(&self) {
+        self.counters.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A socket has ended.
+    pub fn closed(&self, connection: &Connection) {
+        self.counters.open.fetch_sub(1, Ordering::AcqRel);
+        tracing::debug!(connection.id = connection.id, close = ?connection.outbox.closed(), "socket closed");
+    }
+
+    /// Closes every socket over `over`, in batches at random moments, so that they do not all come back at once.
+    pub async fn drain(&self, over: std::time::Duration) {
+        self.draining.store(true, Ordering::Release);
+        let connections = self.registry.connections();
+        let batch = connections.len().div_ceil(20).max(1);
+        for part in connections.chunks(batch) {
+            for connection in part {
+                connection.close(Close::Shutdown);
+            }
+            tokio::time::sleep(over.div_f64(20.0).mul_f64(rand::random_range(0.5..1.0))).await;
+        }
+    }
+
+    /// Whether sockets are being closed for shutdown; new ones are refused.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+impl HubInner {
+    /// Bounds.
+    #[must_use]
+    pub fn limits(&self) -> &LiveLimits {
+        &self.limits
+    }
+
+    /// Who watches what.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// What the nouns answer for.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// Compares positions with the database at once.
-    pub fn sweep_soon(&self) {}
+    pub fn sweep_soon(&self) {
+        self.sweep_now.notify_one();
+    }
+
+    /// Whether this node can reach its broker; a local one always.
+    #[must_use]
+    pub fn broker_is_up(&self) -> bool {
+        self.broker.is_up()
+    }
+
+    /// Hands a change to its gym's sequencer, where the gym has sockets here.
+    fn take(&self, change: Committed) {
+        let log = self.gyms.get(&change.gym).and_then(|l| l.upgrade());
+        if let Some(log) = log {
+            log.offer(change);
+        }
+    }
+
+    /// The sequencers that run, dropping those that have ended.
+    fn logs(&self) -> Vec<(GymId, Arc<GymLog>)> {
+        self.gyms.retain(|_, log| log.strong_count() > 0);
+        self.gyms.iter().filter_map(|e| e.value().upgrade().map(|log| (*e.key(), log))).collect()
+    }
 }

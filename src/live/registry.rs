@@ -106,9 +106,6 @@ impl Drop for ConnectionGuard {
         if let Some(mut there) = self.registry.accounts.get_mut(&key) {
             there.retain(|c| !Arc::ptr_eq(c, &self.connection));
         }
-        let left = self.registry.accounts.remove_if(&key, |_, there| there.is_empty()).is_some();
-        if left {
-            self.connection.hub().presence_changed(self.gym, self.account);
-        }
+        self.registry.accounts.remove_if(&key, |_, there| there.is_empty());
     }
 }

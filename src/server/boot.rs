@@ -1,0 +1,138 @@
+//! From configuration to [`App`]: database, migrations, keys, hub, and the tasks that tend them.
+
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::TimeDelta;
+use diesel_async::RunQueryDsl as _;
+
+use crate::app::{App, Inner};
+use crate::auth::Tokens;
+use crate::auth::seal::MasterKey;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::embedded::{EmbeddedPostgres, Options};
+use crate::db::migrations::{self, Direction};
+use crate::db::{self, Mode, Scope};
+use crate::error::Error;
+use crate::events::log;
+use crate::http::limits::Limits;
+use crate::live::Hub;
+use crate::{channels, foods};
+
+/// How often partitions are tended and old keys forgotten.
+const TEND_EVERY: Duration = Duration::from_secs(3600);
+
+/// What was started.
+pub struct Booted {
+    /// The shared handle.
+    pub app: App,
+    postgres: Option<EmbeddedPostgres>,
+}
+
+impl Booted {
+    /// Stops what was started with it.
+    pub async fn stop(self) {
+        if let Some(postgres) = self.postgres
+            && let Err(error) = postgres.stop().await
+        {
+            tracing::warn!(error.cause = ?error, "the embedded Postgres did not stop");
+        }
+    }
+}
+
+/// The database that a configuration names, or the embedded one, started.
+pub async fn database(config: &Config) -> anyhow::Result<(String, Option<EmbeddedPostgres>)> {
+    if let Some(url) = &config.database_url {
+        return Ok((url.clone(), None));
+    }
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
+    let options = Options { pg_bindir: config.pg_bindir.clone(), ..Options::default() };
+    let postgres = EmbeddedPostgres::start(&config.data_dir, options).await?;
+    make_database(&postgres.url("postgres")).await?;
+    Ok((postgres.url("liveplan"), Some(postgres)))
+}
+
+async fn make_database(url: &str) -> anyhow::Result<()> {
+    use diesel::sql_types::BigInt;
+    #[derive(diesel::QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = BigInt)]
+        n: i64,
+    }
+    let mut conn = db::establish(url).await?;
+    let there: Count = diesel::sql_query("SELECT count(*) AS n FROM pg_database WHERE datname = 'liveplan'")
+        .get_result(&mut conn)
+        .await?;
+    if there.n == 0 {
+        diesel::sql_query("CREATE DATABASE liveplan").execute(&mut conn).await?;
+    }
+    Ok(())
+}
+
+/// Starts everything that [`App`] needs.
+pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
+    let embedded = config.database_url.is_none();
+    let (url, postgres) = database(config).await?;
+    let ran = migrations::run(&url, Direction::Up).await?;
+    if ran > 0 {
+        tracing::info!(migrations = ran, "database brought up to date");
+    }
+    let pool = db::connect(&url, config.database_pool).await?;
+    db::check_row_level_security(&pool).await?;
+    let master = MasterKey::load(config.master_key.as_deref(), &config.data_dir, embedded)?;
+    let clock = Clock::default();
+    let now = clock.now();
+    let life = TimeDelta::seconds(config.access_token_seconds);
+    let tokens = {
+        let mut conn = db::take(&pool).await?;
+        db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
+            let tokens = Tokens::load(conn, &master, life, now).await?;
+            if log::rotate_epochs_after_restore(conn).await? {
+                tracing::warn!("another database cluster or timeline: live positions start anew");
+            }
+            log::tend_partitions(conn, now, config.live_retention_days).await?;
+            foods::starter::load(conn, now).await?;
+            Ok::<_, Error>(tokens)
+        })
+        .await
+        .map_err(|e| anyhow::anyhow!("{e:?}"))?
+    };
+    let hub = Hub::start(config.live.clone(), pool.clone(), channels::TABLE, config.redis_url.as_deref()).await?;
+    let app = App::new(Inner {
+        config: config.clone(),
+        pool,
+        clock,
+        tokens,
+        hub,
+        limits: Limits::default(),
+        changes_in_flight: AtomicUsize::new(0),
+    });
+    tokio::spawn(tend(app.clone()));
+    Ok(Booted { app, postgres })
+}
+
+/// Makes partitions ahead, drops old ones and forgets idempotency keys of the day before.
+async fn tend(app: App) {
+    loop {
+        tokio::time::sleep(TEND_EVERY).await;
+        if let Err(error) = tend_once(&app).await {
+            tracing::warn!(error.cause = ?error, "cannot tend the database; trying again in an hour");
+        }
+    }
+}
+
+async fn tend_once(app: &App) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    let mut conn = db::take(&app.pool).await?;
+    db::begin(&mut conn, Scope::System, Mode::Write).await?;
+    log::tend_partitions(&mut conn, now, app.config.live_retention_days).await?;
+    diesel::sql_query("DELETE FROM idempotency_keys WHERE created_at < $1")
+        .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(1))
+        .execute(&mut conn)
+        .await?;
+    db::commit(&mut conn).await?;
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! `healthz`: the process lives. `readyz`: it can serve, with what it depends on.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use crate::app::{App, For};
+use crate::events::log;
+
+/// Days ahead below which readiness warns.
+const WARN_BELOW_DAYS: i64 = 3;
+
+/// Mounts both.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config.route("/healthz", web::get().to(show_health)).route("/readyz", web::get().to(show_readiness));
+}
+
+async fn show_health() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))
+}
+
+async fn show_readiness(app: web::Data<App>) -> HttpResponse {
+    let today = app.clock.now().date_naive();
+    let ahead = app.read(For::SYSTEM, async |conn| Ok(log::days_ahead(conn, today).await?)).await;
+    let (database, days) = match ahead {
+        Ok(days) => (true, days),
+        Err(_) => (false, 0),
+    };
+    let draining = app.hub.is_draining();
+    let (sockets, subscriptions) = app.hub.registry().counts();
+    let ready = database && days > 0 && !draining;
+    let mut warnings = Vec::new();
+    if database && days < WARN_BELOW_DAYS {
+        warnings.push("live_events has partitions for less than 3 days ahead");
+    }
+    if !app.hub.broker_is_up() {
+        warnings.push("Redis is out of reach: changes reach other nodes within a second instead of at once");
+    }
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    HttpResponse::build(status).json(json!({
+        "status": if ready { "ready" } else { "not ready" },
+        "database": database, "draining": draining, "partition_days_ahead": days,
+        "broker": app.hub.broker_is_up(), "sockets": sockets, "subscriptions": subscriptions, "warnings": warnings,
+    }))
+}

@@ -1,0 +1,195 @@
+//! The server: what [`App`] is built from, the actix app with its middleware in order, and shutdown.
+
+pub mod boot;
+pub mod docs;
+pub mod health;
+pub mod trace;
+pub mod web;
+
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix_cors::Cors;
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::{Compress, from_fn};
+use actix_web::rt::net::TcpStream;
+use actix_web::{App as ActixApp, HttpServer};
+use anyhow::Context as _;
+use tokio::sync::oneshot;
+use utoipa::OpenApi;
+use utoipa_actix_web::AppExt as _;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::http::{body, lang};
+use docs::Bearer;
+use crate::{auth, channels, follows, foods, gyms, live, meals, plans};
+
+/// How long shutdown waits for changes that have begun.
+const FINISH_CHANGES_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes that the kernel may hold for a client that reads slowly; it would grow this to megabytes.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(30);
+
+/// A server that has begun to listen.
+pub struct Started {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The shared handle.
+    pub app: App,
+    /// Stops it, draining first.
+    pub stop: Stop,
+}
+
+/// Stops a server.
+pub struct Stop(oneshot::Sender<()>);
+
+impl Stop {
+    /// Asks it to drain and end.
+    pub fn now(self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// The head of the OpenAPI document; the routes add themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "liveplan", description = "A real-time nutrition-plan hub for gyms."),
+    modifiers(&Bearer),
+    security(("bearer" = []))
+)]
+struct Document;
+
+/// Everything under `/api/v1`.
+pub fn routes(config: &mut ServiceConfig) {
+    auth::routes::routes(config);
+    gyms::routes(config);
+    foods::routes(config);
+    plans::routes(config);
+    follows::routes(config);
+    meals::routes(config);
+    channels::routes(config);
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let (_, document) = ActixApp::new()
+        .into_utoipa_app()
+        .openapi(Document::openapi())
+        .service(utoipa_actix_web::scope("/api/v1").configure(routes))
+        .split_for_parts();
+    document
+}
+
+/// Runs a server on this thread until it is stopped, by signal or by [`Stop`]; `started` hears when it listens.
+///
+/// # Errors
+/// What keeps it from starting: the database, Redis, the address.
+pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
+    // Pool, Redis and sequencers live on this runtime; actix's workers only serve sockets and requests.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("liveplan").build()?;
+    let booted = runtime.block_on(boot::boot(&config))?;
+    let app = booted.app.clone();
+    let result = actix_web::rt::System::new().block_on(async move {
+        let (server, address) = bind(&config, app.clone())?;
+        let handle = server.handle();
+        let running = actix_web::rt::spawn(server);
+        let (stop, stopped) = oneshot::channel();
+        tracing::info!(address = %address, "listening");
+        started(Started { address, app: app.clone(), stop: Stop(stop) });
+        let signal = wait_for_signal(stopped).await;
+        tracing::info!(signal, "shutting down");
+        shut_down(&app, &handle, Duration::from_secs(config.drain_seconds)).await;
+        running.await?.context("the server failed")
+    });
+    runtime.block_on(booted.stop());
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+fn bind(config: &Config, app: App) -> anyhow::Result<(actix_web::dev::Server, SocketAddr)> {
+    let workers = match config.workers {
+        0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        n => n,
+    };
+    let origins = config.allowed_origins.clone();
+    let server = HttpServer::new(move || {
+        let (actix, document) = ActixApp::new()
+            .into_utoipa_app()
+            .openapi(Document::openapi())
+            .service(utoipa_actix_web::scope("/api/v1").configure(routes).map(|scope| scope.wrap(Compress::default())))
+            .split_for_parts();
+        actix
+            .app_data(actix_web::web::Data::new(app.clone()))
+            .app_data(actix_web::web::Data::new(docs::Documents::new(&document)))
+            .configure(body::configure)
+            .configure(live::endpoint::routes)
+            .configure(health::routes)
+            .configure(docs::routes)
+            .configure(web::routes)
+            .default_service(actix_web::web::to(web::not_found))
+            // The last wrapped is the first to see a request.
+            .wrap(from_fn(lang::problems))
+            .wrap(cors(&origins))
+            .wrap(from_fn(trace::requests))
+    })
+    .workers(workers)
+    .disable_signals()
+    .shutdown_timeout(2)
+    .h1_allow_half_closed(false)
+    .tcp_nodelay(true)
+    .on_connect(|connection, _| {
+        if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+            let socket = socket2::SockRef::from(stream);
+            // Without them it works too, only with more memory for slow clients.
+            let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
+            #[cfg(target_os = "linux")]
+            let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR));
+        }
+    })
+    .bind(&config.bind)
+    .with_context(|| format!("cannot listen on {}; is something else running there? BIND names another", config.bind))?;
+    let address = *server.addrs().first().context("no address")?;
+    Ok((server.run(), address))
+}
+
+fn cors(origins: &[String]) -> Cors {
+    origins
+        .iter()
+        .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
+        .allow_any_method()
+        .allow_any_header()
+        .expose_headers(["ETag", "Retry-After", "Idempotency-Replayed"])
+        .max_age(3600)
+}
+
+async fn wait_for_signal(stopped: oneshot::Receiver<()>) -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = stopped.await;
+        return "stop";
+    };
+    tokio::select! {
+        // A dropped handle does not stop the server.
+        () = async { if stopped.await.is_err() { std::future::pending().await } } => "stop",
+        _ = tokio::signal::ctrl_c() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+/// Readiness off and no new connections, sockets closed a few at a time, changes finished, end.
+async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration) {
+    handle.pause().await;
+    app.hub.drain(drain).await;
+    let deadline = tokio::time::Instant::now() + FINISH_CHANGES_WITHIN;
+    while app.changes_in_flight.load(Ordering::Acquire) > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Bodies of sockets never end by themselves.
+    handle.stop(false).await;
+}

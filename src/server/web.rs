@@ -1,0 +1,67 @@
+//! The web app under `/app`, embedded in the binary. Its assets have a hash in their name and never change.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use rust_embed::RustEmbed;
+
+use crate::error::{Error, Result};
+
+#[derive(RustEmbed)]
+#[folder = "static/dist"]
+#[allow_missing = true]
+struct Dist;
+
+/// The policy of the app's page: everything from here, the socket included.
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; object-src 'none'; \
+                      base-uri 'self'; frame-ancestors 'none'; form-action 'self'";
+
+/// Mounts the app and sends the root to it.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/", web::get().to(redirect))
+        .route("/app", web::get().to(redirect))
+        .route("/app/{path:.*}", web::get().to(find_asset));
+}
+
+async fn redirect() -> HttpResponse {
+    HttpResponse::Found().insert_header((header::LOCATION, "/app/")).finish()
+}
+
+/// The answer to an address that names nothing.
+pub async fn not_found() -> Result<HttpResponse> {
+    Err(Error::not_found("page"))
+}
+
+async fn find_asset(request: HttpRequest, path: web::Path<String>) -> Result<HttpResponse> {
+    let asset = Dist::get(&path).filter(|_| !path.is_empty());
+    let is_page = asset.is_none();
+    // Every address of the app without a file is one of its pages.
+    let Some(file) = asset.or_else(|| Dist::get("index.html")) else {
+        return Ok(HttpResponse::ServiceUnavailable().content_type("text/html; charset=utf-8").body(NOT_BUILT));
+    };
+    if is_page && path.starts_with("assets/") {
+        return Err(Error::not_found("page"));
+    }
+    let hash: String = file.metadata.sha256_hash()[..16].iter().map(|b| format!("{b:02x}")).collect();
+    let tag = format!("\"{hash}\"");
+    let caching = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    if crate::http::etag::none_match(&request, &tag) {
+        return Ok(HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish());
+    }
+    let kind = if is_page { "text/html" } else { file.metadata.mimetype() };
+    let kind = if kind.starts_with("text/") { format!("{kind}; charset=utf-8") } else { kind.to_owned() };
+    Ok(HttpResponse::Ok()
+        .content_type(kind)
+        .insert_header((header::ETAG, tag))
+        .insert_header((header::CACHE_CONTROL, caching))
+        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((header::REFERRER_POLICY, "same-origin"))
+        .body(file.data.into_owned()))
+}
+
+const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>liveplan</title>\
+    <h1>The web app is not built</h1><p>The server runs; its API is at <a href=\"/api/docs\">/api/docs</a>. \
+    To build the pages, install Node 20 or later and run <code>make web</code>, then build the server again.</p>\
+    <h2 lang=\"es\">La aplicación web no está construida</h2><p lang=\"es\">El servidor funciona. Para construir las \
+    páginas, instala Node 20 o posterior y ejecuta <code>make web</code>, y vuelve a compilar el servidor.</p></html>";

@@ -1,0 +1,85 @@
+// The frame of every page once somebody is signed in: header, destinations by role, connection state, page.
+import { computed } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { AccountMenu } from './account/AccountMenu';
+import { Sessions } from './account/Sessions';
+import { DayPage, planName } from './day/DayPage';
+import { t } from './i18n';
+import { connection, pending } from './live/connection';
+import { PlanPage } from './plans/PlanPage';
+import { PlansPage } from './plans/PlansPage';
+import { href, navigate, route } from './router';
+import { roles } from './session';
+import { Icon, type IconName } from './ui/Icon';
+import { WallPage } from './wall/WallPage';
+
+interface Destination { to: string; label: 'navDay' | 'navWall' | 'navPlans'; icon: IconName }
+
+const destinations = computed<Destination[]>(() => {
+  const has = (...any: Parameters<typeof roles.value.has>[0][]): boolean => any.some((role) => roles.value.has(role));
+  return [
+    has('member') ? [{ to: '/', label: 'navDay', icon: 'day' } as const] : [],
+    has('trainer', 'manager') ? [{ to: '/wall', label: 'navWall', icon: 'wall' } as const] : [],
+    has('trainer', 'nutritionist', 'manager') ? [{ to: '/plans', label: 'navPlans', icon: 'plans' } as const] : [],
+  ].flat();
+});
+
+function Page({ path }: { path: string }) {
+  const plan = /^\/plans\/([^/]+)$/.exec(path)?.[1];
+  if (plan) return <PlanPage key={plan} id={plan} />;
+  if (path === '/wall') return <WallPage />;
+  if (path === '/plans') return <PlansPage />;
+  if (path === '/account') return <Sessions />;
+  return <DayPage />;
+}
+
+export function Shell() {
+  const path = route.value.pathname;
+  const all = destinations.value;
+  // Staff who follow no plan themselves have no day: they start at their first destination.
+  const astray = path === '/' && !roles.value.has('member') ? (all[0]?.to ?? '/account') : undefined;
+  useEffect(() => {
+    if (astray) navigate(astray, { replace: true });
+  }, [astray]);
+  return (
+    <div class={`shell${all.length > 1 ? ' has-tabs' : ''}`}>
+      <a class="skip-link" href="#main">{t().skipToContent}</a>
+      <header class="topbar">
+        <a class="brand" href={href('/')}><Icon name="leaf" size={24} /><span>{planName.value ?? 'liveplan'}</span></a>
+        {all.length > 1 && (
+          <nav class="tabs" aria-label={t().navigation}>
+            {all.map(({ to, label, icon }) => (
+              <a key={to} href={href(to)} aria-current={(to === '/' ? path === '/' : path.startsWith(to)) ? 'page' : undefined}>
+                <Icon name={icon} /><span>{t()[label]}</span>
+              </a>
+            ))}
+          </nav>
+        )}
+        <LiveDot />
+        <AccountMenu />
+      </header>
+      <OfflineBanner />
+      {astray ? null : <Page path={path} />}
+    </div>
+  );
+}
+
+function LiveDot() {
+  const state = connection.value;
+  return (
+    <span class={`live-dot is-${state}`} data-testid="connection" data-state={state} title={t().connection[state]}>
+      <span class="sr-only">{t().connection[state]}</span>
+    </span>
+  );
+}
+
+function OfflineBanner() {
+  const waiting = pending.value.filter((command) => !command.done).length;
+  return (
+    <div class="offline" role="status" data-testid="offline">
+      {connection.value === 'offline' && (
+        <p><Icon name="offline" size={18} />{t().offline}{waiting > 0 && ` ${t().waiting(waiting)}`}</p>
+      )}
+    </div>
+  );
+}

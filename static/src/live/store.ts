@@ -1,0 +1,238 @@
+// Channel → snapshot, on top of a Centrifuge client: replaces the state on a fresh subscription, keeps it on a recovery,
+// merges each publication, fetches snapshots that were too large for the reply. It knows nothing of the DOM or of what the
+// channels mean; the server's property test drives it from Node, with a real client or by calling the handlers directly.
+import { applyPatch, type Json } from './merge';
+
+/** The payload of a publication. */
+export interface LiveEvent {
+  v: number;
+  type: string;
+  id?: string;
+  at: string;
+  actor?: string;
+  patch: Json;
+}
+
+/** What `GET /live/snapshots/{channel}` answers. */
+export interface Snapshot {
+  epoch: string;
+  offset: number;
+  snapshot: Json;
+}
+
+/** A channel as it stands. `state` is absent until the first snapshot is here. */
+export interface Entry {
+  state?: Json;
+  /** Presence: it is neither stored nor part of the snapshot. */
+  online: Record<string, boolean>;
+  offset: number;
+  epoch: string;
+  /** False between losing the subscription and having it back. */
+  live: boolean;
+  /** Set when the server refused the subscription for good. */
+  refused?: { code: number; reason: string };
+}
+
+/** Why an entry changed: an event, or a whole new state (with what was there before). */
+export interface Change {
+  event?: LiveEvent;
+  before?: Json;
+}
+
+export type Listener = (channel: string, entry: Entry, change: Change) => void;
+
+/** The parts of the SDK's subscribe context that matter here. */
+export interface SubscribedContext {
+  channel: string;
+  wasRecovering: boolean;
+  recovered: boolean;
+  streamPosition?: { offset: number; epoch: string };
+  data?: unknown;
+}
+
+export interface PublicationContext {
+  channel: string;
+  data: unknown;
+  offset?: number;
+}
+
+/** The parts of a Centrifuge subscription and client that matter here, so that any SDK build or a fake one fits. */
+interface Emitter {
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  on(event: any, handler: (ctx: any) => void): unknown;
+}
+export interface LiveSubscription extends Emitter {
+  subscribe(): void;
+  unsubscribe(): void;
+}
+export interface LiveClient extends Emitter {
+  newSubscription(channel: string): LiveSubscription;
+  removeSubscription(sub: LiveSubscription | null): void;
+}
+
+export interface LiveOptions {
+  fetchSnapshot: (url: string, channel: string) => Promise<Snapshot>;
+  /** Waits before the n-th repeat of a failed fetch; replaced in tests. */
+  pause?: (attempt: number) => Promise<void>;
+}
+
+interface Held {
+  entry: Entry;
+  /** Publications that arrived while the snapshot is being fetched; absent when none is. */
+  waiting?: PublicationContext[];
+  generation: number;
+}
+
+const backoff = (attempt: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, Math.min(30_000, 500 * 2 ** attempt)));
+
+export class LiveStore {
+  readonly #held = new Map<string, Held>();
+  readonly #listeners = new Set<Listener>();
+  readonly #watched = new Map<string, { count: number; sub: LiveSubscription }>();
+  readonly #serverSide = new Set<string>();
+  readonly #options: LiveOptions;
+  #client: LiveClient | undefined;
+
+  constructor(options: LiveOptions) {
+    this.#options = options;
+  }
+
+  /** Follows the server-side subscriptions of a client, and subscribes through it from now on. */
+  attach(client: LiveClient): void {
+    this.#client = client;
+    client.on('subscribed', (ctx: SubscribedContext) => {
+      this.#serverSide.add(ctx.channel);
+      this.subscribed(ctx);
+    });
+    client.on('publication', (ctx: PublicationContext) => this.publication(ctx));
+    client.on('subscribing', (ctx: { channel: string }) => this.lost(ctx.channel));
+    client.on('unsubscribed', (ctx: { channel: string }) => {
+      this.#serverSide.delete(ctx.channel);
+      this.lost(ctx.channel);
+    });
+  }
+
+  /** Subscribes to a channel for as long as somebody watches it. Returns what ends the watching. */
+  watch(channel: string): () => void {
+    // A channel that the server subscribed is there already; asking for it again is error 105.
+    if (!this.#client || this.#serverSide.has(channel)) return () => {};
+    const watched = this.#watched.get(channel) ?? { count: 0, sub: this.#subscribe(this.#client, channel) };
+    this.#watched.set(channel, watched);
+    watched.count += 1;
+    let over = false;
+    return () => {
+      if (over) return;
+      over = true;
+      watched.count -= 1;
+      if (watched.count > 0) return;
+      this.#watched.delete(channel);
+      watched.sub.unsubscribe();
+      this.#client?.removeSubscription(watched.sub);
+      this.#held.delete(channel);
+    };
+  }
+
+  get(channel: string): Entry | undefined {
+    return this.#held.get(channel)?.entry;
+  }
+
+  listen(listener: Listener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** A subscription is there, for the first time or again. */
+  subscribed(ctx: SubscribedContext): void {
+    const held = this.#hold(ctx.channel);
+    const { online, ...data } = (ctx.data ?? {}) as Record<string, Json>;
+    const position = ctx.streamPosition ?? { offset: 0, epoch: '' };
+    const present = online === undefined ? held.entry.online : (online as Record<string, boolean>);
+    if (ctx.wasRecovering && ctx.recovered) {
+      // What was missed arrives as publications after this; a fetch under way goes on.
+      this.#set(ctx.channel, held, { ...held.entry, online: present, live: true, refused: undefined }, {});
+      return;
+    }
+    held.generation += 1;
+    if (data.fetch === true && typeof data.url === 'string') {
+      held.waiting = [];
+      held.entry = { ...held.entry, ...position, online: present, live: true, refused: undefined };
+      void this.#fetch(ctx.channel, held, data.url);
+      return;
+    }
+    held.waiting = undefined;
+    this.#set(ctx.channel, held, { state: data, online: present, ...position, live: true }, { before: held.entry.state });
+  }
+
+  publication(ctx: PublicationContext): void {
+    const held = this.#hold(ctx.channel);
+    const event = ctx.data as LiveEvent;
+    if (!ctx.offset) {
+      const { online } = applyPatch({ online: held.entry.online }, event.patch) as { online?: Record<string, boolean> };
+      this.#set(ctx.channel, held, { ...held.entry, online: online ?? {} }, { event });
+      return;
+    }
+    if (held.waiting) {
+      held.waiting.push(ctx);
+      return;
+    }
+    if (held.entry.state === undefined || ctx.offset <= held.entry.offset) return;
+    const before = held.entry.state;
+    this.#set(ctx.channel, held, { ...held.entry, state: applyPatch(before, event.patch), offset: ctx.offset }, { event, before });
+  }
+
+  /** The subscription is gone for the moment; the state stays, marked as not live. */
+  lost(channel: string, refused?: { code: number; reason: string }): void {
+    const held = this.#held.get(channel) ?? (refused ? this.#hold(channel) : undefined);
+    if (held) this.#set(channel, held, { ...held.entry, live: false, refused }, {});
+  }
+
+  async #fetch(channel: string, held: Held, url: string): Promise<void> {
+    const generation = held.generation;
+    for (let attempt = 0; ; attempt += 1) {
+      let got: Snapshot | undefined;
+      try {
+        got = await this.#options.fetchSnapshot(url, channel);
+      } catch {
+        got = undefined;
+      }
+      if (held.generation !== generation || this.#held.get(channel) !== held) return;
+      // A snapshot from before the subscription would leave a hole; one from another epoch does not fit what follows.
+      const fits = got && (attempt >= 5 || (got.offset >= held.entry.offset && got.epoch === held.entry.epoch));
+      if (got && fits) {
+        const waiting = held.waiting ?? [];
+        held.waiting = undefined;
+        const before = held.entry.state;
+        const next = { ...held.entry, state: got.snapshot, offset: got.offset, epoch: got.epoch };
+        this.#set(channel, held, next, { before });
+        for (const ctx of waiting) this.publication(ctx);
+        return;
+      }
+      await (this.#options.pause ?? backoff)(attempt);
+    }
+  }
+
+  #subscribe(client: LiveClient, channel: string): LiveSubscription {
+    const sub = client.newSubscription(channel);
+    sub.on('subscribed', (ctx: SubscribedContext) => this.subscribed(ctx));
+    sub.on('publication', (ctx: PublicationContext) => this.publication(ctx));
+    sub.on('subscribing', () => this.lost(channel));
+    sub.on('unsubscribed', (ctx: { code: number; reason: string }) => this.lost(channel, ctx));
+    sub.subscribe();
+    return sub;
+  }
+
+  #hold(channel: string): Held {
+    let held = this.#held.get(channel);
+    if (!held) {
+      held = { entry: { online: {}, offset: 0, epoch: '', live: false }, generation: 0 };
+      this.#held.set(channel, held);
+    }
+    return held;
+  }
+
+  #set(channel: string, held: Held, entry: Entry, change: Change): void {
+    held.entry = entry;
+    for (const listener of this.#listeners) listener(channel, entry, change);
+  }
+}

@@ -1,0 +1,36 @@
+// A meal in a list for staff: what and when, its foods in one line, its state if there is one, and a button to edit it.
+import type { MealState } from '../api/types';
+import { ordered, type Standing } from '../day/model';
+import { clock, foodName, percent, time, weight } from '../format';
+import { t } from '../i18n';
+import { changes } from '../live/changes';
+import { Kcal } from '../ui/bits';
+import { Icon } from '../ui/Icon';
+import { slotName } from '../ui/slot';
+
+interface MealRowProps { id: string; meal: MealState; standing?: Standing; zone?: string; onEdit?: () => void }
+
+export function MealRow({ id, meal, standing, zone, onEdit }: MealRowProps) {
+  const name = meal.title || slotName(meal.slot);
+  const change = changes.value[id];
+  return (
+    <li class="meal-row" data-testid={`meal-${id}`}>
+      {change && Date.now() - Date.parse(change.at) < 4000 && <div key={change.at} class="flash" aria-hidden="true" />}
+      <span class="meal-row-time">{meal.time_min === undefined ? '–' : clock(meal.time_min)}</span>
+      <span class="meal-row-text">
+        <b>{name}</b>
+        <span class="muted">{ordered(meal.items).map((item) => `${foodName(item)} ${weight(item.grams_milli)}`).join(', ') || t().noItems}</span>
+        {standing && (
+          <span class={`chip is-status-${standing.status}`} data-testid="meal-status" data-status={standing.status}>
+            {standing.status === 'partial' ? t().statusPartial(percent(standing.permille)) : t().status[standing.status]}
+            {standing.completion && ` · ${time(standing.completion.at, zone)}`}
+          </span>
+        )}
+      </span>
+      <Kcal of={meal.nutrients} />
+      {onEdit && (
+        <button class="icon-button is-framed" aria-label={t().editMeal(name)} onClick={onEdit} data-testid="edit"><Icon name="edit" size={18} /></button>
+      )}
+    </li>
+  );
+}

@@ -1,0 +1,103 @@
+// A meal being edited: what the form holds, what of it differs from the meal it started from, and the three-way merge that
+// keeps what was typed when somebody else has saved meanwhile. Pure.
+import type { ItemFields, Meal, MealPatch, MealState, NewItem } from '../api/types';
+import { ordered } from '../day/model';
+import { same } from '../live/changes';
+
+export interface DraftItem {
+  key: string;
+  food_id: string;
+  name_en: string;
+  name_es: string;
+  unit: string;
+  /** As typed; may be empty or half a number. */
+  amount: string;
+  /** Grams×1000 of one of the unit. */
+  per_unit: number;
+  /** Milli-kcal of one gram. */
+  energy_per_gram: number;
+}
+
+export interface Draft { title: string; time: string; notes: string; items: DraftItem[] }
+export type Field = keyof Draft;
+export const fields: Field[] = ['title', 'time', 'notes', 'items'];
+
+export const timeText = (minutes: number | undefined): string =>
+  minutes === undefined ? '' : `${String(Math.floor(minutes / 60)).padStart(2, '0')}:${String(minutes % 60).padStart(2, '0')}`;
+
+export function timeMinutes(text: string): number | null {
+  const [hours, minutes] = text.split(':').map(Number);
+  return hours === undefined || minutes === undefined || Number.isNaN(hours + minutes) ? null : hours * 60 + minutes;
+}
+
+/** A typed amount; a comma is a decimal point too. Nothing when it is no positive number. */
+export function amount(text: string): number | undefined {
+  const value = Number(text.trim().replace(',', '.'));
+  return text.trim() !== '' && Number.isFinite(value) && value > 0 ? value : undefined;
+}
+
+export const itemGrams = (item: DraftItem): number => Math.round((amount(item.amount) ?? 0) * item.per_unit);
+
+function draftItem(item: ItemFields & { id: string }): DraftItem {
+  const inGrams = item.unit === 'g' || item.quantity_milli === 0;
+  return {
+    key: item.id, food_id: item.food_id, name_en: item.name_en, name_es: item.name_es,
+    unit: inGrams ? 'g' : item.unit,
+    amount: String((inGrams ? item.grams_milli : item.quantity_milli) / 1000),
+    per_unit: inGrams ? 1000 : (item.grams_milli * 1000) / item.quantity_milli,
+    energy_per_gram: item.grams_milli ? (item.nutrients.energy_mkcal ?? 0) / (item.grams_milli / 1000) : 0,
+  };
+}
+
+export function draft(meal: MealState): Draft {
+  return {
+    title: meal.title, time: timeText(meal.time_min), notes: meal.notes ?? '',
+    items: ordered(meal.items).map(draftItem),
+  };
+}
+
+/** What an item says, without the key: replaced lists come back with new ids. */
+const content = (items: DraftItem[]): unknown => items.map((item) => [item.food_id, item.unit, amount(item.amount)]);
+
+export function changedFields(from: Draft, to: Draft): Field[] {
+  return fields.filter((field) =>
+    field === 'items' ? !same(content(from.items), content(to.items)) : from[field].trim() !== to[field].trim());
+}
+
+/** `mine`, moved from the meal it started from onto the one that is there now: touched fields stay, the others follow. */
+export function rebase(base: Draft, mine: Draft, theirs: Draft): Draft {
+  const touched = new Set(changedFields(base, mine));
+  return {
+    title: touched.has('title') ? mine.title : theirs.title,
+    time: touched.has('time') ? mine.time : theirs.time,
+    notes: touched.has('notes') ? mine.notes : theirs.notes,
+    items: touched.has('items') ? mine.items : theirs.items,
+  };
+}
+
+export function problems(of: Draft): { title: boolean; items: string[] } {
+  return { title: of.title.trim() === '', items: of.items.filter((item) => amount(item.amount) === undefined).map((item) => item.key) };
+}
+
+/** The request's body: only what was touched. */
+export function patch(base: Draft, mine: Draft): MealPatch {
+  const body: MealPatch = {};
+  for (const field of changedFields(base, mine)) {
+    if (field === 'title') body.title = mine.title.trim();
+    else if (field === 'time') body.time_min = timeMinutes(mine.time);
+    else if (field === 'notes') body.notes = mine.notes.trim() || null;
+    else body.items = mine.items.map(newItem);
+  }
+  return body;
+}
+
+function newItem(item: DraftItem, position: number): NewItem {
+  const thousandths = Math.round((amount(item.amount) ?? 0) * 1000);
+  const how = item.unit === 'g' ? { grams_milli: thousandths } : { quantity_milli: thousandths, unit: item.unit };
+  return { food_id: item.food_id, ...how, position };
+}
+
+/** A meal as REST gives it (items in a list), in the channel's shape. */
+export function mealState({ id: _, items, ...rest }: Meal): MealState {
+  return { ...rest, items: Object.fromEntries(items.map(({ id, ...item }) => [id, item])) };
+}

@@ -1,0 +1,38 @@
+// The address bar as a signal. Paths are relative to the app's base: '/', '/wall', '/plans', '/plans/<id>', '/account'.
+import { signal } from '@preact/signals';
+
+const base = import.meta.env.BASE_URL.replace(/\/$/, '');
+
+function current(): URL {
+  const url = new URL(location.href);
+  url.pathname = url.pathname.startsWith(base) ? url.pathname.slice(base.length) || '/' : '/';
+  return url;
+}
+
+export const route = signal(current());
+
+export function href(to: string): string {
+  return base + to;
+}
+
+/** Goes somewhere inside the app. With `replace`, Back does not return to where one was. */
+export function navigate(to: string, options: { replace?: boolean } = {}): void {
+  if (options.replace) history.replaceState(null, '', href(to));
+  else history.pushState(null, '', href(to));
+  route.value = current();
+  if (!options.replace) scrollTo(0, 0);
+}
+
+/** Plain left clicks on links inside the app stay in the page; everything else is the browser's. */
+function onClick(event: MouseEvent): void {
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const anchor = (event.target as Element).closest<HTMLAnchorElement>('a[href]');
+  if (!anchor || anchor.target || anchor.origin !== location.origin || !anchor.pathname.startsWith(base + '/')) return;
+  event.preventDefault();
+  navigate(anchor.pathname.slice(base.length) + anchor.search);
+}
+
+export function startRouter(): void {
+  addEventListener('popstate', () => (route.value = current()));
+  document.addEventListener('click', onClick);
+}

@@ -1,0 +1,34 @@
+// A panel over the page: from the right on wide screens, the whole screen on phones. The native dialog keeps the focus
+// inside, closes on Escape and gives the focus back.
+import { useEffect, useRef } from 'preact/hooks';
+import { t } from '../i18n';
+import { Icon } from './Icon';
+
+interface DrawerProps {
+  label: string;
+  title: preact.ComponentChildren;
+  onClose: () => void;
+  children: preact.ComponentChildren;
+}
+
+export function Drawer({ label, title, onClose, children }: DrawerProps) {
+  const ref = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    ref.current?.showModal();
+    document.documentElement.classList.add('is-locked');
+    return () => document.documentElement.classList.remove('is-locked');
+  }, []);
+  return (
+    <dialog ref={ref} class="drawer" aria-label={label} data-testid="panel"
+      onCancel={(event) => { event.preventDefault(); onClose(); }}
+      onClick={(event) => { if (event.target === ref.current) onClose(); }}>
+      <div class="drawer-body">
+        <header class="drawer-head">
+          <div class="drawer-title">{title}</div>
+          <button class="icon-button" aria-label={t().close} onClick={onClose} data-testid="panel-close"><Icon name="close" /></button>
+        </header>
+        {children}
+      </div>
+    </dialog>
+  );
+}

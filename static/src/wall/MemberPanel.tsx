@@ -1,0 +1,52 @@
+// One member, close up: today's meals with what they recorded, live, and the way into editing a meal of their plan.
+import { useState } from 'preact/hooks';
+import type { MemberState, PlanState } from '../api/types';
+import { ordered, standing, summary } from '../day/model';
+import { Summary } from '../day/Summary';
+import { date } from '../format';
+import { t } from '../i18n';
+import { entry, useChannel } from '../live/connection';
+import { MealEditor } from '../plans/MealEditor';
+import { MealRow } from '../plans/MealRow';
+import { Avatar, Empty, Skeleton } from '../ui/bits';
+import { Drawer } from '../ui/Drawer';
+import type { Tile } from './model';
+
+export function MemberPanel({ of, onClose }: { of: Tile; onClose: () => void }) {
+  const [editing, setEditing] = useState<string>();
+  const { state: member } = useChannel<MemberState>(`member:${of.id}`);
+  const plan = of.follow && (entry(`plan:${of.follow.plan_id}`).value?.state as PlanState | undefined);
+  const completions = member?.completions?.[of.today] ?? {};
+  const meal = editing ? of.day?.meals[editing] : undefined;
+  const title = (
+    <>
+      <Avatar name={of.name} />
+      <span>
+        <h2>{of.name}</h2>
+        <span class="muted">{of.follow ? `${of.follow.plan_name} · ` : ''}{of.online ? t().online : t().away}</span>
+      </span>
+    </>
+  );
+  return (
+    <Drawer label={of.name} title={title} onClose={onClose}>
+      {editing && plan && of.day ? (
+        <MealEditor plan={plan.plan.id} version={plan.plan.version} day={of.day.number} id={editing} meal={meal}
+          onDone={() => setEditing(undefined)} note={t().editsForAll} />
+      ) : (
+        <>
+          <p class="panel-date">{date(of.today, { weekday: 'long', day: 'numeric', month: 'long' })}</p>
+          {!of.follow && <Empty icon="leaf" title={t().noPlanShort} text={t().noPlanStaff} />}
+          {of.follow && !plan && <Skeleton rows={3} tall />}
+          {plan && !of.day && <Empty icon="day" title={t().noMealsTitle} text={t().outsidePlan} />}
+          {of.day && <Summary of={summary(of.day, of.row, completions, [])} />}
+          <ul class="meal-rows">
+            {ordered(of.day?.meals).map((row) => (
+              <MealRow key={row.id} id={row.id} meal={row} standing={standing(completions[row.id], undefined)}
+                zone={of.follow?.time_zone} onEdit={() => setEditing(row.id)} />
+            ))}
+          </ul>
+        </>
+      )}
+    </Drawer>
+  );
+}

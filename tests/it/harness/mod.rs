@@ -1,0 +1,209 @@
+//! What tests start: one Postgres for all, a database and a server for each; people as clients.
+
+pub mod client;
+pub mod postgres;
+pub mod socket;
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use liveplan::app::App;
+use liveplan::auth::{Caller, Role, Roles};
+use liveplan::config::{Config, LiveLimits};
+use liveplan::ids::{AccountId, GymId, SessionId};
+use liveplan::server::{self, Started, Stop};
+
+pub use client::Client;
+pub use socket::Socket;
+
+/// A server with a database of its own.
+pub struct TestApp {
+    pub address: SocketAddr,
+    pub app: App,
+    pub database: String,
+    stop: Option<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A gym in a test.
+#[derive(Clone, Copy)]
+pub struct Gym {
+    pub id: GymId,
+}
+
+/// The configuration that tests start from.
+pub fn config(database_url: &str) -> Config {
+    Config {
+        bind: "127.0.0.1:0".into(),
+        data_dir: std::env::temp_dir(),
+        database_url: Some(database_url.to_owned()),
+        database_pool: 8,
+        pg_bindir: None,
+        redis_url: None,
+        master_key: Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()),
+        allowed_origins: Vec::new(),
+        trusted_proxies: Vec::new(),
+        workers: 1,
+        access_token_seconds: 900,
+        session_days: 30,
+        live_retention_days: 7,
+        live_ping_seconds: 25,
+        drain_seconds: 0,
+        log_format: "text".into(),
+        demo: false,
+        live: LiveLimits::default(),
+    }
+}
+
+impl TestApp {
+    /// A server on a fresh database.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A server on a fresh database, configured by `adjust`.
+    pub async fn start_with(adjust: impl FnOnce(&mut Config)) -> Self {
+        let database = postgres::fresh_database().await;
+        Self::node(&database, adjust).await
+    }
+
+    /// A server on a database that may have others.
+    pub async fn node(database: &str, adjust: impl FnOnce(&mut Config)) -> Self {
+        liveplan::telemetry::start("text");
+        let mut config = config(database);
+        adjust(&mut config);
+        let (sender, started) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            if let Err(error) = server::run(config, move |started| drop(sender.send(started))) {
+                eprintln!("the server failed: {error:?}");
+            }
+        });
+        let started = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_secs(60))).await;
+        let Started { address, app, stop } = started.expect("joined").expect("the server starts");
+        Self { address, app, database: database.to_owned(), stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// A connection as the database's owner, whom row-level security does not bind.
+    pub async fn owner(&self) -> AsyncPgConnection {
+        liveplan::db::establish(&self.database).await.expect("a connection")
+    }
+
+    /// A gym with nobody in it.
+    pub async fn gym(&self) -> Gym {
+        let id = GymId::new();
+        let slug = format!("gym-{}", &id.0.simple().to_string()[20..]);
+        let mut conn = self.owner().await;
+        diesel::sql_query(
+            "INSERT INTO gyms (id, slug, name, time_zone, locale, created_at)
+             VALUES ($1, $2, $2, 'Europe/Madrid', 'es', now())",
+        )
+        .bind::<SqlUuid, _>(id)
+        .bind::<Text, _>(slug)
+        .execute(&mut conn)
+        .await
+        .expect("a gym");
+        liveplan::events::log::create(&mut conn, id).await.expect("a log");
+        Gym { id }
+    }
+
+    /// A person with roles in a gym, signed in.
+    pub async fn person(&self, gym: Gym, roles: &[Role]) -> Client {
+        let (account, session) = (AccountId::new(), SessionId::new());
+        let email = format!("{}@test.example", account.0.simple());
+        let now = self.app.clock.now();
+        let roles: Roles = roles.iter().copied().collect();
+        let mut conn = self.owner().await;
+        diesel::sql_query(
+            "INSERT INTO accounts (id, email, password_hash, name, locale, created_at)
+             VALUES ($1, $2, $3, 'Ana Prueba', 'en', now())",
+        )
+        .bind::<SqlUuid, _>(account)
+        .bind::<Text, _>(&email)
+        .bind::<Text, _>(PASSWORD_HASH)
+        .execute(&mut conn)
+        .await
+        .expect("an account");
+        diesel::sql_query(
+            "INSERT INTO memberships (gym_id, account_id, roles, status, created_at) VALUES ($1, $2, $3, 'active', now())",
+        )
+        .bind::<SqlUuid, _>(gym.id)
+        .bind::<SqlUuid, _>(account)
+        .bind::<Array<Text>, _>(roles.names())
+        .execute(&mut conn)
+        .await
+        .expect("a membership");
+        diesel::sql_query(
+            "INSERT INTO sessions (id, gym_id, account_id, created_at, last_used_at, expires_at)
+             VALUES ($1, $2, $3, $4, $4, $4 + interval '30 days')",
+        )
+        .bind::<SqlUuid, _>(session)
+        .bind::<SqlUuid, _>(gym.id)
+        .bind::<SqlUuid, _>(account)
+        .bind::<Timestamptz, _>(now)
+        .execute(&mut conn)
+        .await
+        .expect("a session");
+        let caller = Caller { account, gym: gym.id, roles, session, access_version: 1 };
+        let token = self.app.tokens.issue(&caller, now).expect("a token");
+        Client::new(self.address, account, email, Some(token))
+    }
+
+    /// Assigns a trainer to a member, behind the API's back.
+    pub async fn assign(&self, gym: Gym, trainer: &Client, member: &Client) {
+        diesel::sql_query("INSERT INTO assignments (id, gym_id, trainer_id, member_id, since) VALUES ($1, $2, $3, $4, now())")
+            .bind::<SqlUuid, _>(uuid::Uuid::now_v7())
+            .bind::<SqlUuid, _>(gym.id)
+            .bind::<SqlUuid, _>(trainer.account)
+            .bind::<SqlUuid, _>(member.account)
+            .execute(&mut self.owner().await)
+            .await
+            .expect("an assignment");
+    }
+
+    /// Someone who has not signed in.
+    pub fn nobody(&self) -> Client {
+        Client::new(self.address, AccountId::new(), String::new(), None)
+    }
+
+    /// A shared food of 100 kcal, 10 g protein, 10 g carbohydrate and 2 g fat per 100 g; fibre is unknown.
+    pub async fn food(&self) -> uuid::Uuid {
+        let id = uuid::Uuid::now_v7();
+        diesel::sql_query(
+            "INSERT INTO foods (id, source, source_ref, kind, name_en, name_es, energy_mkcal, protein_mg, carbohydrate_mg,
+                                fat_mg, carb_basis, portions, search, created_at)
+             VALUES ($1, 'test', $2, 'dish', 'Rice', 'Arroz', 100000, 10000, 10000, 2000, 'by_difference',
+                     '[{\"name_en\":\"cup\",\"name_es\":\"taza\",\"grams_milli\":200000}]', 'rice arroz', now())",
+        )
+        .bind::<SqlUuid, _>(id)
+        .bind::<Text, _>(id.to_string())
+        .execute(&mut self.owner().await)
+        .await
+        .expect("a food");
+        id
+    }
+
+    /// Ends the server and waits for it.
+    pub async fn stop(mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.now();
+        }
+        if let Some(thread) = self.thread.take() {
+            tokio::task::spawn_blocking(move || thread.join()).await.expect("joined").expect("no panic");
+        }
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.now();
+        }
+    }
+}
+
+/// Argon2id of `correct horse`.
+const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

@@ -1,0 +1,71 @@
+//! One throw-away Postgres for the whole run, found or fetched as the product finds it, and databases made from a migrated
+//! template.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use diesel_async::RunQueryDsl as _;
+use liveplan::db::embedded::{EmbeddedPostgres, Options};
+use liveplan::db::migrations::{self, Direction};
+use tokio::sync::{Mutex, OnceCell};
+
+static CLUSTER: OnceCell<EmbeddedPostgres> = OnceCell::const_new();
+static TEMPLATE: Mutex<bool> = Mutex::const_new(false);
+
+async fn cluster() -> &'static EmbeddedPostgres {
+    CLUSTER
+        .get_or_init(|| async {
+            let dir = directory();
+            let options = Options { durable: false, ..Options::default() };
+            let cluster = EmbeddedPostgres::start(&dir, options).await.expect("a Postgres");
+            // It ends with this process, however that ends: statics are never dropped.
+            Command::new("setsid")
+                .args(["sh", "-c", "while kill -0 $0 2>/dev/null; do sleep 0.3; done; kill -QUIT $(head -1 $1/pg/postmaster.pid); sleep 1; rm -rf $1"])
+                .arg(std::process::id().to_string())
+                .arg(&dir)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("a watchdog");
+            cluster
+        })
+        .await
+}
+
+/// A directory that the account Postgres runs under can enter.
+fn directory() -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = std::env::temp_dir().join(format!("liveplan-it-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    dir
+}
+
+async fn run(url: &str, sql: &str) {
+    let mut conn = liveplan::db::establish(url).await.expect("a connection");
+    diesel::sql_query(sql).execute(&mut conn).await.expect(sql);
+}
+
+/// The address of an empty database.
+pub async fn empty_database() -> String {
+    let cluster = cluster().await;
+    let name = format!("t_{}", uuid::Uuid::new_v4().simple());
+    run(&cluster.url("postgres"), &format!("CREATE DATABASE {name}")).await;
+    cluster.url(&name)
+}
+
+/// The address of a migrated database that nobody else uses.
+pub async fn fresh_database() -> String {
+    let cluster = cluster().await;
+    // A template may not be in use while it is copied.
+    let mut made = TEMPLATE.lock().await;
+    if !*made {
+        run(&cluster.url("postgres"), "CREATE DATABASE template_liveplan").await;
+        migrations::run(&cluster.url("template_liveplan"), Direction::Up).await.expect("migrations");
+        *made = true;
+    }
+    let name = format!("t_{}", uuid::Uuid::new_v4().simple());
+    run(&cluster.url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE template_liveplan")).await;
+    cluster.url(&name)
+}

@@ -1,0 +1,127 @@
+//! A socket that speaks the client protocol bare, for what an SDK would hide: order of frames, codes, half-open states.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// How long a frame may take.
+const WITHIN: Duration = Duration::from_secs(10);
+
+pub struct Socket {
+    pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    waiting: VecDeque<Value>,
+    next_id: u32,
+    /// The connect reply.
+    pub connected: Value,
+}
+
+impl Socket {
+    pub async fn open(address: SocketAddr) -> Self {
+        let (stream, _) = tokio_tungstenite::connect_async(format!("ws://{address}/connection/websocket"))
+            .await
+            .expect("an upgrade");
+        Self { stream, waiting: VecDeque::new(), next_id: 1, connected: Value::Null }
+    }
+
+    /// Sends a command and returns its id.
+    pub async fn send(&mut self, method: &str, body: Value) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.send_text(&json!({"id": id, method: body}).to_string()).await;
+        id
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        self.stream.send(Message::text(text)).await.expect("sent");
+    }
+
+    /// Sends a command and waits for its reply; pushes meanwhile are kept.
+    pub async fn call(&mut self, method: &str, body: Value) -> Value {
+        let id = self.send(method, body).await;
+        let mut kept = VecDeque::new();
+        loop {
+            let message = self.next().await.expect("a reply");
+            if message["id"] == id {
+                kept.append(&mut self.waiting);
+                self.waiting = kept;
+                return message;
+            }
+            kept.push_back(message);
+        }
+    }
+
+    pub async fn connect(&mut self, token: &str) -> Value {
+        self.connected = self.call("connect", json!({"token": token})).await;
+        self.connected.clone()
+    }
+
+    pub async fn subscribe(&mut self, channel: &str) -> Value {
+        self.call("subscribe", json!({"channel": channel})).await
+    }
+
+    /// The next message: a reply or a push; `Err` is the close code.
+    pub async fn next(&mut self) -> Result<Value, u16> {
+        loop {
+            if let Some(message) = self.waiting.pop_front() {
+                return Ok(message);
+            }
+            let frame = tokio::time::timeout(WITHIN, self.stream.next()).await.expect("a frame in time");
+            match frame {
+                Some(Ok(Message::Text(text))) => {
+                    for line in text.split('\n') {
+                        let message: Value = serde_json::from_str(line).expect("JSON");
+                        if message == json!({}) {
+                            self.stream.send(Message::text("{}")).await.expect("pong");
+                        } else {
+                            self.waiting.push_back(message);
+                        }
+                    }
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    let frame = frame.expect("a close with code and reason");
+                    assert!(!frame.reason.is_empty(), "an empty reason");
+                    return Err(frame.code.into());
+                }
+                Some(Ok(_)) => {}
+                other => panic!("the socket ended without a close frame: {other:?}"),
+            }
+        }
+    }
+
+    /// The next publication of a channel: offset and event.
+    pub async fn publication(&mut self, channel: &str) -> (u64, Value) {
+        loop {
+            let message = self.next().await.expect("a publication");
+            let push = &message["push"];
+            if push["channel"] == channel && push.get("pub").is_some() {
+                return (push["pub"]["offset"].as_u64().unwrap_or(0), push["pub"]["data"].clone());
+            }
+        }
+    }
+
+    /// The code of the next unsubscribe push of a channel.
+    pub async fn unsubscribed(&mut self, channel: &str) -> u64 {
+        loop {
+            let message = self.next().await.expect("an unsubscribe push");
+            let push = &message["push"];
+            if push["channel"] == channel && push.get("unsubscribe").is_some() {
+                return push["unsubscribe"]["code"].as_u64().expect("a code");
+            }
+        }
+    }
+
+    /// Waits for the close and returns its code.
+    pub async fn closed(&mut self) -> u16 {
+        loop {
+            if let Err(code) = self.next().await {
+                return code;
+            }
+        }
+    }
+}
