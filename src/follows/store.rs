@@ -13,7 +13,7 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::rules::{Schedule, Status};
-use super::{Follow, live};
+use super::Follow;
 use crate::db::schema::{accounts, assignments, follows, gyms, memberships, plan_revisions, plans};
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
 
@@ -228,6 +228,17 @@ pub async fn lock_member(conn: &mut AsyncPgConnection, gym: GymId, member: Accou
     Ok(row.is_some())
 }
 
+/// The name of an account of the gym.
+pub async fn name_of(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<Option<String>> {
+    memberships::table
+        .inner_join(accounts::table)
+        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(account)))
+        .select(accounts::name)
+        .first(conn)
+        .await
+        .optional()
+}
+
 /// The plan, kept from being archived or revised until the end of the transaction.
 pub async fn hold_plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
     plans::table
@@ -309,13 +320,13 @@ pub async fn trainers_of(
     Ok(trainers)
 }
 
-/// A trainer's members, by assignment.
+/// A trainer's members: account, name and since when, by assignment.
 pub async fn members_of(
     conn: &mut AsyncPgConnection,
     gym: GymId,
     trainer: AccountId,
     now: DateTime<Utc>,
-) -> QueryResult<Vec<live::RosterMember>> {
+) -> QueryResult<Vec<(AccountId, String, DateTime<Utc>)>> {
     assignments::table
         .inner_join(accounts::table.on(accounts::id.eq(assignments::member_id)))
         .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))

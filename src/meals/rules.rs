@@ -4,18 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::deserialize::FromSqlRow;
+use diesel::expression::AsExpression;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::day::DayMeal;
 use super::progress::Progress;
 use crate::foods::nutrients::Totals;
 use crate::ids::{AccountId, MealId};
+use crate::plans::model::Meal;
 
 /// Thousandths of a whole portion.
 pub const WHOLE_PORTION: i32 = 1000;
 
 /// What became of a meal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, FromSqlRow)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, AsExpression, FromSqlRow,
+)]
+#[diesel(sql_type = diesel::sql_types::Text)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It was eaten.
@@ -104,6 +111,21 @@ pub struct Completed {
     pub plan_revision: i32,
 }
 
+impl Completed {
+    /// The entry of this meal on live channels, where day and meal are keys.
+    #[must_use]
+    pub fn entry(&self) -> Value {
+        json!({
+            "status": self.tick.status,
+            "portion_permille": self.tick.portion_permille,
+            "title": self.title,
+            "plan_revision": self.plan_revision,
+            "on_behalf": self.tick.on_behalf,
+            "at": self.tick.at,
+        })
+    }
+}
+
 /// The meal is neither on the day nor was it ticked before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotOnDay;
@@ -120,6 +142,17 @@ pub struct Day {
 }
 
 impl Day {
+    /// From the meals that the plan has on the day and those that were ticked.
+    #[must_use]
+    pub fn new(revision: i32, planned: &[DayMeal], completed: BTreeMap<MealId, Completed>) -> Self {
+        let planned_meal = |meal: &Meal| PlannedMeal { title: meal.title.clone(), totals: meal.totals() };
+        Self {
+            revision: planned.first().map_or(revision, |m| m.revision),
+            meals: planned.iter().map(|m| (m.meal.id, planned_meal(&m.meal))).collect(),
+            completed,
+        }
+    }
+
     /// Ticks a meal; false where it was ticked so before, by whomever. The last word wins.
     ///
     /// Something eaten keeps what it held when it was first ticked, so that correcting a portion after the plan has
