@@ -44,13 +44,13 @@ pub async fn save(
         plan: after.id,
         revision,
     };
-    let (closed, written) = difference(before.map(days).unwrap_or_default(), days(after));
+    let (closed, written) = difference(&before.map(days).unwrap_or_default(), days(after));
     close(conn, "plan_days", at, closed.iter().map(|id| id.0).collect()).await?;
     insert_days(conn, at, &written).await?;
-    let (closed, written) = difference(before.map(meals).unwrap_or_default(), meals(after));
+    let (closed, written) = difference(&before.map(meals).unwrap_or_default(), meals(after));
     close(conn, "plan_meals", at, closed.iter().map(|id| id.0).collect()).await?;
     insert_meals(conn, at, &written).await?;
-    let (closed, written) = difference(before.map(items).unwrap_or_default(), items(after));
+    let (closed, written) = difference(&before.map(items).unwrap_or_default(), items(after));
     close(conn, "plan_items", at, closed.iter().map(|id| id.0).collect()).await?;
     insert_items(conn, at, &written).await
 }
@@ -87,7 +87,7 @@ fn items(plan: &Plan) -> BTreeMap<ItemId, (MealId, &Item)> {
 }
 
 /// Which states end, and which begin.
-fn difference<K: Ord + Copy, V: PartialEq>(before: BTreeMap<K, V>, after: BTreeMap<K, V>) -> (Vec<K>, Vec<(K, V)>) {
+fn difference<K: Ord + Copy, V: PartialEq>(before: &BTreeMap<K, V>, after: BTreeMap<K, V>) -> (Vec<K>, Vec<(K, V)>) {
     let closed = before
         .iter()
         .filter(|(id, state)| after.get(id) != Some(state))
