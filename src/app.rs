@@ -54,24 +54,40 @@ pub struct For {
 
 impl For {
     /// The system, over all gyms.
-    pub const SYSTEM: Self = Self { scope: Scope::System, actor: None, access: None };
+    pub const SYSTEM: Self = Self {
+        scope: Scope::System,
+        actor: None,
+        access: None,
+    };
 
     /// The product itself, inside one gym (jobs, demo, the hub's own reads).
     #[must_use]
     pub fn gym(gym: GymId) -> Self {
-        Self { scope: Scope::Gym(gym), actor: None, access: None }
+        Self {
+            scope: Scope::Gym(gym),
+            actor: None,
+            access: None,
+        }
     }
 
     /// The product in one gym, on behalf of an account that was authenticated by other means than a token.
     #[must_use]
     pub fn account(gym: GymId, account: AccountId) -> Self {
-        Self { scope: Scope::Gym(gym), actor: Some(account), access: None }
+        Self {
+            scope: Scope::Gym(gym),
+            actor: Some(account),
+            access: None,
+        }
     }
 }
 
 impl From<&Caller> for For {
     fn from(caller: &Caller) -> Self {
-        Self { scope: Scope::Gym(caller.gym), actor: Some(caller.account), access: Some(caller.claim()) }
+        Self {
+            scope: Scope::Gym(caller.gym),
+            actor: Some(caller.account),
+            access: Some(caller.claim()),
+        }
     }
 }
 
@@ -168,7 +184,9 @@ impl App {
                     Ok(value)
                 }
                 // Postgres said no: nothing was kept. Anything else leaves the outcome open.
-                Err(error @ DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => Err(error.into()),
+                Err(error @ DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => {
+                    Err(error.into())
+                }
                 Err(error) => {
                     self.hub.sweep_soon();
                     Err(Error::new(Code::OutcomeUnknown).caused_by(error))

@@ -64,12 +64,19 @@ pub const DESCRIBED: &[(&str, &str, &str, &str)] = &[
 
 /// Method and data of each command.
 pub const COMMANDS: &[(&str, &str)] = &[
-    ("meal.complete", "{key, meal_id, date, status: eaten|partial|skipped, portion_permille?, member_id?}"),
+    (
+        "meal.complete",
+        "{key, meal_id, date, status: eaten|partial|skipped, portion_permille?, member_id?}",
+    ),
     ("meal.undo", "{key, meal_id, date, member_id?}"),
 ];
 
 fn server_side(caller: &Caller) -> Vec<Channel> {
-    if caller.roles.has(Role::Member) { vec![Channel::Member(caller.account)] } else { Vec::new() }
+    if caller.roles.has(Role::Member) {
+        vec![Channel::Member(caller.account)]
+    } else {
+        Vec::new()
+    }
 }
 
 async fn authorise(
@@ -117,7 +124,11 @@ pub struct PositionedSnapshot {
     responses((status = 200, body = PositionedSnapshot), (status = 403, description = "not for this caller"),
         (status = 404, description = "no such channel")))]
 #[get("/live/snapshots/{channel}")]
-async fn find_snapshot(app: web::Data<App>, caller: Caller, name: web::Path<String>) -> Result<web::Json<PositionedSnapshot>> {
+async fn find_snapshot(
+    app: web::Data<App>,
+    caller: Caller,
+    name: web::Path<String>,
+) -> Result<web::Json<PositionedSnapshot>> {
     let channel: Channel = name.parse().map_err(|_| Error::not_found("channel"))?;
     let read = app
         .read(&caller, async |conn| {
@@ -125,9 +136,15 @@ async fn find_snapshot(app: web::Data<App>, caller: Caller, name: web::Path<Stri
             if authorise(conn, &caller, channel, now).await? == Access::Refused {
                 return Err(Error::forbidden());
             }
-            let head = log::head(conn, caller.gym).await?.ok_or_else(|| Error::not_found("gym"))?;
+            let head = log::head(conn, caller.gym)
+                .await?
+                .ok_or_else(|| Error::not_found("gym"))?;
             let snapshot = snapshot(conn, caller.gym, channel, now).await?;
-            Ok(PositionedSnapshot { epoch: head.epoch.to_string(), offset: head.seq, snapshot })
+            Ok(PositionedSnapshot {
+                epoch: head.epoch.to_string(),
+                offset: head.seq,
+                snapshot,
+            })
         })
         .await?;
     Ok(web::Json(read))

@@ -51,7 +51,10 @@ mod tests {
     fn the_day_of_the_clock_change_is_one_day() {
         let zone: Tz = "Europe/Madrid".parse().expect("a zone");
         for instant in ["2026-10-24T22:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T22:59:00Z"] {
-            assert_eq!(local_day(instant.parse().expect("an instant"), zone, 0).to_string(), "2026-10-25");
+            assert_eq!(
+                local_day(instant.parse().expect("an instant"), zone, 0).to_string(),
+                "2026-10-25"
+            );
         }
     }
 }

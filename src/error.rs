@@ -40,6 +40,15 @@ impl Lang {
         }
         best.1
     }
+
+    /// The tag, as the database holds it.
+    #[must_use]
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Es => "es",
+        }
+    }
 }
 
 macro_rules! codes {
@@ -113,6 +122,10 @@ codes! {
     FollowPaused "follow_paused" 409 1450 "The plan is paused. Resume it first." "El plan está en pausa. Reanúdalo primero.";
     FollowStatus "follow_status" 409 1451 "A follow that is {status} cannot be changed in this way." "Un seguimiento en estado {status} no se puede cambiar así.";
     UnknownMethod "unknown_method" 404 104 "There is no command called {method}." "No existe ninguna orden llamada {method}.";
+    NoMembership "no_membership" 403 1450 "You have no active membership there. Ask the gym's staff." "No tienes ninguna membresía activa allí. Consulta al personal del gimnasio.";
+    LastOwner "last_owner" 409 1451 "The gym needs an active owner. Make somebody else an owner first." "El gimnasio necesita un propietario activo. Nombra antes a otro propietario.";
+    AlreadyMember "already_member" 409 1452 "This person already belongs to the gym." "Esta persona ya pertenece al gimnasio.";
+    AlreadyAssigned "already_assigned" 409 1453 "This member is already assigned to this trainer." "Este miembro ya está asignado a este entrenador.";
 }
 
 /// An error with what its sentence needs.
@@ -133,7 +146,12 @@ impl Error {
     /// An error of this code.
     #[must_use]
     pub fn new(code: Code) -> Self {
-        Self { code, args: Vec::new(), extra: Vec::new(), source: None }
+        Self {
+            code,
+            args: Vec::new(),
+            extra: Vec::new(),
+            source: None,
+        }
     }
 
     /// Fills a `{placeholder}` of the sentence; it also becomes a member of the problem.
@@ -200,7 +218,10 @@ impl Error {
     /// Whether repeating the same request may succeed.
     #[must_use]
     pub fn temporary(&self) -> bool {
-        matches!(self.code, Code::Internal | Code::Unavailable | Code::OutcomeUnknown | Code::TooMany)
+        matches!(
+            self.code,
+            Code::Internal | Code::Unavailable | Code::OutcomeUnknown | Code::TooMany
+        )
     }
 
     /// The RFC 9457 problem.
@@ -227,7 +248,7 @@ impl Error {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
         response.content_type("application/problem+json");
-        response.insert_header((header::CONTENT_LANGUAGE, if lang == Lang::Es { "es" } else { "en" }));
+        response.insert_header((header::CONTENT_LANGUAGE, lang.tag()));
         for (name, value) in &self.args {
             match *name {
                 "etag" => response.insert_header((header::ETAG, value.as_str())),
@@ -309,10 +330,19 @@ mod tests {
     #[test]
     fn both_languages_name_the_same_placeholders() {
         let holes = |text: &str| -> HashSet<String> {
-            text.split('{').skip(1).filter_map(|p| p.split('}').next()).map(str::to_owned).collect()
+            text.split('{')
+                .skip(1)
+                .filter_map(|p| p.split('}').next())
+                .map(str::to_owned)
+                .collect()
         };
         for code in Code::ALL {
-            assert_eq!(holes(code.sentence(Lang::En)), holes(code.sentence(Lang::Es)), "{}", code.name());
+            assert_eq!(
+                holes(code.sentence(Lang::En)),
+                holes(code.sentence(Lang::Es)),
+                "{}",
+                code.name()
+            );
         }
     }
 

@@ -24,5 +24,4 @@ pub mod live;
 pub mod meals;
 pub mod plans;
 pub mod server;
-pub mod simulate;
 pub mod telemetry;

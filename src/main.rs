@@ -8,7 +8,7 @@ use liveplan::telemetry;
 
 /// A real-time nutrition-plan hub for gyms.
 ///
-/// Without DATABASE_URL it runs a Postgres of its own in DATA_DIR; with REDIS_URL it shares changes with other nodes.
+/// Without `DATABASE_URL` it runs a Postgres of its own in `DATA_DIR`; with `REDIS_URL` it shares changes with other nodes.
 /// Every option can be given by environment variable too; `.env.example` explains them.
 #[derive(Parser)]
 #[command(version)]
@@ -34,15 +34,13 @@ enum Command {
     /// Manage gyms.
     #[command(subcommand)]
     Gym(GymCommand),
-    /// Act as members of the demo gym, over real sockets and REST.
-    Simulate(liveplan::simulate::Options),
     /// Print the OpenAPI document.
     Openapi,
 }
 
 #[derive(Subcommand)]
 enum GymCommand {
-    /// Make a gym and its first owner; the password is read from LIVEPLAN_PASSWORD.
+    /// Make a gym and its first owner; the password is read from `LIVEPLAN_PASSWORD`.
     Create {
         /// Short name in addresses, such as `centro`.
         #[arg(long)]
@@ -98,18 +96,37 @@ fn main() -> anyhow::Result<()> {
                 Ok(())
             })
         }
-        Command::Gym(GymCommand::Create { slug, name, time_zone, locale, owner_email, owner_name, password, config }) => {
+        Command::Gym(GymCommand::Create {
+            slug,
+            name,
+            time_zone,
+            locale,
+            owner_email,
+            owner_name,
+            password,
+            config,
+        }) => {
             telemetry::start(&config.log_format);
-            let gym = liveplan::gyms::NewGym { slug, name, time_zone, locale, owner_email, owner_name, password };
+            let gym = liveplan::gyms::NewGym {
+                slug,
+                name,
+                time_zone,
+                locale,
+                owner_email,
+                owner_name,
+                password,
+            };
             runtime()?.block_on(async {
                 let booted = boot::boot(&config).await?;
                 let made = liveplan::gyms::create(&booted.app, gym).await;
                 booted.stop().await;
-                println!("gym {} made", made.map_err(|e| anyhow::anyhow!("{}", e.detail(liveplan::error::Lang::En)))?);
+                println!(
+                    "gym {} made",
+                    made.map_err(|e| anyhow::anyhow!("{}", e.detail(liveplan::error::Lang::En)))?
+                );
                 Ok(())
             })
         }
-        Command::Simulate(options) => runtime()?.block_on(liveplan::simulate::run(options)),
         Command::Openapi => {
             println!("{}", serde_json::to_string_pretty(&server::openapi())?);
             Ok(())

@@ -49,13 +49,17 @@ CREATE TABLE assignments (
     trainer_id uuid NOT NULL,
     member_id uuid NOT NULL,
     since timestamptz NOT NULL,
+    -- Its end, which may lie ahead.
     until timestamptz,
+    -- Whether its end was told to the trainer's screens.
+    closed boolean NOT NULL DEFAULT false,
     CHECK (trainer_id <> member_id),
     FOREIGN KEY (gym_id, trainer_id) REFERENCES memberships (gym_id, account_id),
     FOREIGN KEY (gym_id, member_id) REFERENCES memberships (gym_id, account_id)
 );
 CREATE INDEX assignments_trainer ON assignments (gym_id, trainer_id);
 CREATE INDEX assignments_member ON assignments (gym_id, member_id);
+CREATE INDEX assignments_due ON assignments (until) WHERE NOT closed;
 CREATE UNIQUE INDEX assignments_open ON assignments (gym_id, trainer_id, member_id) WHERE until IS NULL;
 SELECT protect_tenant_table('assignments', 'gym_id');
 

@@ -1,1 +1,1 @@
-DROP TABLE gym_foods, foods;
+DROP TABLE food_tables, gym_foods, foods;

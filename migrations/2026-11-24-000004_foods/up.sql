@@ -34,6 +34,14 @@ CREATE TABLE foods (
 );
 CREATE INDEX foods_search ON foods USING gin (search gin_trgm_ops);
 CREATE INDEX foods_barcode ON foods (barcode) WHERE barcode IS NOT NULL;
+-- Which version of an embedded table of foods was loaded, so that a start that changes nothing reads one row.
+CREATE TABLE food_tables (
+    name text PRIMARY KEY,
+    checksum bytea NOT NULL,
+    loaded_at timestamptz NOT NULL
+);
+GRANT SELECT, INSERT, UPDATE ON food_tables TO liveplan_system;
+
 GRANT SELECT ON foods TO liveplan_app;
 GRANT SELECT, INSERT, UPDATE ON foods TO liveplan_system;
 

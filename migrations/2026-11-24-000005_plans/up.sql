@@ -29,12 +29,23 @@ CREATE TABLE plans (
 CREATE INDEX plans_gym ON plans (gym_id, id);
 SELECT protect_tenant_table('plans', 'gym_id');
 
--- The title of each published revision. The tree of revision n are the rows below with from_rev ≤ n < to_rev.
+-- What the plan itself said in each published revision; the other columns of a plan never change, or are no part of a
+-- revision. The tree of revision n are the rows below with from_rev ≤ n < to_rev.
 CREATE TABLE plan_revisions (
     gym_id uuid NOT NULL,
     plan_id uuid NOT NULL,
     revision integer NOT NULL CHECK (revision > 0),
+    -- The plan's version when this revision was made.
+    version bigint NOT NULL,
+    goal text NOT NULL,
     name text NOT NULL,
+    description text NOT NULL,
+    target_energy_mkcal bigint,
+    target_protein_mg bigint,
+    target_carbohydrate_mg bigint,
+    target_fat_mg bigint,
+    visibility text NOT NULL,
+    -- Who made it.
     author_id uuid NOT NULL REFERENCES accounts,
     published_at timestamptz NOT NULL,
     PRIMARY KEY (plan_id, revision),
@@ -77,6 +88,8 @@ CREATE TABLE plan_meals (
     FOREIGN KEY (gym_id, plan_id) REFERENCES plans (gym_id, id)
 );
 CREATE INDEX plan_meals_plan ON plan_meals (plan_id);
+-- Reading what is current must not slow down as revisions pile up.
+CREATE INDEX plan_meals_current_plan ON plan_meals (plan_id) WHERE to_rev IS NULL;
 CREATE UNIQUE INDEX plan_meals_current ON plan_meals (id) WHERE to_rev IS NULL;
 SELECT protect_tenant_table('plan_meals', 'gym_id');
 
@@ -97,11 +110,12 @@ CREATE TABLE plan_items (
     allergens jsonb NOT NULL DEFAULT '{}',
     -- As people say it: 1500 × 'cup' with grams_milli 360000 is one and a half cups.
     quantity_milli bigint NOT NULL CHECK (quantity_milli > 0),
-    unit text NOT NULL CHECK (length(unit) BETWEEN 1 AND 60),
+    unit text NOT NULL CHECK (length(unit) BETWEEN 1 AND 200),
     grams_milli bigint NOT NULL CHECK (grams_milli > 0 AND grams_milli <= 10000000),
     PRIMARY KEY (id, from_rev),
     FOREIGN KEY (gym_id, plan_id) REFERENCES plans (gym_id, id)
 );
 CREATE INDEX plan_items_plan ON plan_items (plan_id);
+CREATE INDEX plan_items_current_plan ON plan_items (plan_id) WHERE to_rev IS NULL;
 CREATE UNIQUE INDEX plan_items_current ON plan_items (id) WHERE to_rev IS NULL;
 SELECT protect_tenant_table('plan_items', 'gym_id');

@@ -30,12 +30,20 @@ impl Caller {
     /// What to check in the transaction.
     #[must_use]
     pub fn claim(&self) -> AccessClaim {
-        AccessClaim { account: self.account, session: self.session, access_version: self.access_version }
+        AccessClaim {
+            account: self.account,
+            session: self.session,
+            access_version: self.access_version,
+        }
     }
 
     /// Refuses callers with none of the roles.
     pub fn require(&self, roles: &[Role]) -> Result<()> {
-        if self.roles.any(roles) { Ok(()) } else { Err(Error::forbidden()) }
+        if self.roles.any(roles) {
+            Ok(())
+        } else {
+            Err(Error::forbidden())
+        }
     }
 }
 
@@ -49,12 +57,16 @@ impl FromRequest for Caller {
 }
 
 fn from_header(request: &HttpRequest) -> Result<Caller> {
-    let app = request.app_data::<web::Data<App>>().ok_or_else(|| Error::new(Code::Internal))?;
+    let app = request
+        .app_data::<web::Data<App>>()
+        .ok_or_else(|| Error::new(Code::Internal))?;
     let token = request
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "))
         .ok_or_else(|| Error::new(Code::Unauthenticated))?;
-    app.tokens.verify(token, app.clock.now()).map(|verified| verified.caller)
+    app.tokens
+        .verify(token, app.clock.now())
+        .map(|verified| verified.caller)
 }

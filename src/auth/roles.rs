@@ -22,8 +22,14 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 6] =
-        [Self::Owner, Self::Manager, Self::Nutritionist, Self::Trainer, Self::Member, Self::Auditor];
+    pub const ALL: [Self; 6] = [
+        Self::Owner,
+        Self::Manager,
+        Self::Nutritionist,
+        Self::Trainer,
+        Self::Member,
+        Self::Auditor,
+    ];
 
     /// The name in the database and in JSON.
     #[must_use]
@@ -81,7 +87,11 @@ impl FromIterator<Role> for Roles {
 impl From<Vec<Option<String>>> for Roles {
     /// From a `text[]` column; a name that is no role is left out.
     fn from(names: Vec<Option<String>>) -> Self {
-        names.iter().flatten().filter_map(|name| Role::ALL.into_iter().find(|r| r.name() == name)).collect()
+        names
+            .iter()
+            .flatten()
+            .filter_map(|name| Role::ALL.into_iter().find(|r| r.name() == name))
+            .collect()
     }
 }
 

@@ -1,6 +1,225 @@
-//! Routes.
+//! Sign-in, refresh, sign-out and what a client may know of itself.
 
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use serde::Deserialize;
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-/// Routes.
-pub fn routes(_config: &mut ServiceConfig) {}
+use super::email::Email;
+use super::sessions::{self, Device, Owned, Reason, Rotation};
+use super::signin::{self, Me, Session};
+use super::{Caller, Status, access, demo, devices, password, store};
+use crate::app::{App, For};
+use crate::error::{Code, Error, Result};
+use crate::http::{Body, peer};
+
+/// The routes under `/auth`, and `/demo`.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(login)
+        .service(refresh_session)
+        .service(logout)
+        .service(find_me)
+        .service(switch_gym);
+    devices::routes(config);
+    demo::routes(config);
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    /// Email of the account.
+    email: String,
+    /// Its password.
+    #[schema(format = Password)]
+    password: String,
+    /// Slug of the gym; needed by those who belong to several.
+    gym: Option<String>,
+}
+
+/// Sign in.
+#[utoipa::path(
+    tag = "auth",
+    responses(
+        (status = 200, body = Session),
+        (status = 401, description = "bad_credentials, the same for a wrong password and an unknown email"),
+        (status = 403, description = "no_membership: the account has no active membership there"),
+        (status = 409, description = "gym_required: the account belongs to several gyms; `gyms` lists their slugs"),
+        (status = 429, description = "too_many_requests: too many attempts of this account or address"),
+    )
+)]
+#[post("/auth/login")]
+async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login>) -> Result<HttpResponse> {
+    let Login { email, password, gym } = body.0;
+    let now = app.clock.now();
+    let refused = || Error::new(Code::BadCredentials);
+    if let Some(address) = peer::address(&request, &app.config.trusted_proxies) {
+        app.limits
+            .take(&format!("login:address:{address}"), signin::PER_ADDRESS, now)?;
+    }
+    // What is no address names nobody.
+    let email = Email::parse(&email).map_err(|_| refused())?;
+    // Counted before the password is looked at, so that guesses made at once count too.
+    let counter = format!("login:account:{email}");
+    app.limits.take(&counter, signin::PER_ACCOUNT, now)?;
+
+    let known = app
+        .system(async |conn| Ok(store::credentials(conn, &email).await?))
+        .await?;
+    let hash = known.as_ref().map(|(_, hash)| hash.clone());
+    if !password::verify(password, hash).await? {
+        return Err(refused());
+    }
+    let (account, hash) = known.ok_or_else(refused)?;
+    app.limits.forget(&counter);
+    let device = Device::of(&request, &app);
+    let session = app
+        .system(async |conn| {
+            // A change of password that came in between ends all sessions, and is not to miss this one.
+            if !store::hold_password(conn, account, &hash).await? {
+                return Err(refused());
+            }
+            signin::enter(conn, &app, account, gym.as_deref(), &device, now).await
+        })
+        .await?;
+    Ok(session.response())
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Refresh {
+    /// The last refresh token that this session was given.
+    refresh_token: String,
+}
+
+/// Take a new access token and the next refresh token. The one that was sent is used up; sent again, it ends the session.
+#[utoipa::path(
+    tag = "auth",
+    responses(
+        (status = 200, body = Session),
+        (status = 401, description = "session_ended: the token is unknown or used, or the session is over"),
+    )
+)]
+#[post("/auth/refresh")]
+async fn refresh_session(app: web::Data<App>, request: HttpRequest, body: Body<Refresh>) -> Result<HttpResponse> {
+    let token = body.0.refresh_token;
+    let device = Device::of(&request, &app);
+    let now = app.clock.now();
+    let ended = || Error::new(Code::SessionEnded);
+    let result = app
+        .system(async |conn| {
+            Ok(
+                match sessions::rotate(conn, &token, &device, signin::unused(&app), now).await? {
+                    Rotation::Rotated(owned, next) => {
+                        let belonging = store::belonging(conn, owned.gym, owned.account).await?;
+                        let active = belonging.filter(|b| b.status == Status::Active).ok_or_else(ended)?;
+                        Ok(signin::with_tokens(conn, &app, owned, active, next, now).await?)
+                    }
+                    Rotation::Reused(owned) => Err(Some(owned)),
+                    Rotation::Refused => Err(None),
+                },
+            )
+        })
+        .await?;
+    match result {
+        Ok(session) => Ok(session.response()),
+        Err(reused) => {
+            if let Some(owned) = reused {
+                end_reused(&app, owned).await?;
+            }
+            Err(ended())
+        }
+    }
+}
+
+/// Ends a session whose used token came back; its sockets hear of it.
+async fn end_reused(app: &App, owned: Owned) -> Result<()> {
+    tracing::warn!(session.id = %owned.session, gym.id = %owned.gym, "a used refresh token came back; the session ends");
+    app.change(For::account(owned.gym, owned.account), async move |tx| {
+        let now = tx.now;
+        if sessions::end(tx, &owned, Reason::Reuse, now).await? {
+            tx.access_changed(owned.account);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Sign out: the session ends, with its sockets.
+#[utoipa::path(
+    tag = "auth",
+    responses((status = 204, description = "signed out"), (status = 401, description = "not signed in")),
+    security(("bearer" = []))
+)]
+#[post("/auth/logout")]
+async fn logout(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
+    app.change(&caller, async move |tx| {
+        let now = tx.now;
+        sessions::end(tx, &Owned::of(&caller), Reason::Logout, now).await?;
+        tx.access_changed(caller.account);
+        Ok(())
+    })
+    .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Who is signed in, in which gym, with which roles and live channels.
+#[utoipa::path(
+    tag = "auth",
+    responses((status = 200, body = Me), (status = 401, description = "not signed in")),
+    security(("bearer" = []))
+)]
+#[get("/auth/me")]
+async fn find_me(app: web::Data<App>, caller: Caller) -> Result<web::Json<Me>> {
+    let me = app
+        .read(&caller, async |conn| {
+            let belonging = store::belonging(conn, caller.gym, caller.account).await?;
+            let belonging = belonging.ok_or_else(|| Error::new(Code::SessionEnded))?;
+            signin::me(conn, Owned::of(&caller), belonging).await
+        })
+        .await?;
+    Ok(web::Json(me))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Switch {
+    /// Slug of the gym to go to.
+    gym: String,
+}
+
+/// Go to another gym of the same account: a session there takes the place of this one.
+#[utoipa::path(
+    tag = "auth",
+    responses(
+        (status = 200, body = Session),
+        (status = 401, description = "not signed in"),
+        (status = 403, description = "no_membership: the account has no active membership there"),
+    ),
+    security(("bearer" = []))
+)]
+#[post("/auth/switch")]
+async fn switch_gym(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+    body: Body<Switch>,
+) -> Result<HttpResponse> {
+    let device = Device::of(&request, &app);
+    let now = app.clock.now();
+    let session = app
+        .system(async |conn| {
+            access::check(conn, &caller.claim(), now).await?;
+            signin::enter(conn, &app, caller.account, Some(&body.0.gym), &device, now).await
+        })
+        .await?;
+    // Second, so that a failure in between leaves the client signed in.
+    app.change(For::account(caller.gym, caller.account), async move |tx| {
+        let now = tx.now;
+        sessions::end(tx, &Owned::of(&caller), Reason::Ended, now).await?;
+        tx.access_changed(caller.account);
+        Ok(())
+    })
+    .await?;
+    Ok(session.response())
+}

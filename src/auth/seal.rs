@@ -33,16 +33,22 @@ impl MasterKey {
                 }
             }
         };
-        let bytes = BASE64_STANDARD.decode(text.trim()).context("MASTER_KEY is not base64")?;
+        let bytes = BASE64_STANDARD
+            .decode(text.trim())
+            .context("MASTER_KEY is not base64")?;
         anyhow::ensure!(bytes.len() == 32, "MASTER_KEY has {} bytes; it needs 32", bytes.len());
-        Ok(Self(XChaCha20Poly1305::new_from_slice(&bytes).map_err(|e| anyhow::anyhow!("{e}"))?))
+        Ok(Self(
+            XChaCha20Poly1305::new_from_slice(&bytes).map_err(|e| anyhow::anyhow!("{e}"))?,
+        ))
     }
 
     /// Seals bytes.
     pub fn seal(&self, plain: &[u8]) -> anyhow::Result<Vec<u8>> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
-        let sealed =
-            self.0.encrypt(&XNonce::from(nonce), plain).map_err(|_| anyhow::anyhow!("cannot seal"))?;
+        let sealed = self
+            .0
+            .encrypt(&XNonce::from(nonce), plain)
+            .map_err(|_| anyhow::anyhow!("cannot seal"))?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
@@ -50,7 +56,9 @@ impl MasterKey {
     pub fn open(&self, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).context("too short")?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into()?;
-        self.0.decrypt(&XNonce::from(nonce), sealed).map_err(|_| anyhow::anyhow!("wrong key or damaged"))
+        self.0
+            .decrypt(&XNonce::from(nonce), sealed)
+            .map_err(|_| anyhow::anyhow!("wrong key or damaged"))
     }
 }
 
@@ -60,7 +68,11 @@ fn make(path: &Path) -> anyhow::Result<String> {
     let text = BASE64_STANDARD.encode(rand::random::<[u8; 32]>());
     let new = path.with_extension("new");
     let _ = std::fs::remove_file(&new);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;

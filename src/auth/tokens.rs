@@ -59,16 +59,27 @@ impl Tokens {
     ) -> anyhow::Result<Self> {
         use diesel::sql_types::BigInt;
         // Nodes that start together take turns, so that one key is made.
-        diesel::sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(7_310_543).execute(conn).await?;
+        diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+            .bind::<BigInt, _>(7_310_543)
+            .execute(conn)
+            .await?;
         let mut keys: Vec<(KeyId, Vec<u8>, Vec<u8>)> = signing_keys::table
             .filter(signing_keys::retired_at.is_null())
             .order(signing_keys::created_at.desc())
-            .select((signing_keys::id, signing_keys::public_key, signing_keys::sealed_private_key))
+            .select((
+                signing_keys::id,
+                signing_keys::public_key,
+                signing_keys::sealed_private_key,
+            ))
             .load(conn)
             .await?;
         if keys.is_empty() {
             let key = SigningKey::from_bytes(&rand::random());
-            let row = (KeyId::new(), key.verifying_key().to_bytes().to_vec(), master.seal(&key.to_bytes())?);
+            let row = (
+                KeyId::new(),
+                key.verifying_key().to_bytes().to_vec(),
+                master.seal(&key.to_bytes())?,
+            );
             diesel::insert_into(signing_keys::table)
                 .values((
                     signing_keys::id.eq(row.0),
@@ -80,7 +91,7 @@ impl Tokens {
                 .await?;
             keys.push(row);
         }
-        let (current, _, sealed) = keys.iter().next().context("no signing key")?;
+        let (current, _, sealed) = keys.as_slice().first().context("no signing key")?;
         let secret: [u8; 32] = master
             .open(sealed)
             .context("the master key does not open the signing keys; is MASTER_KEY the one they were made with?")?
@@ -92,7 +103,12 @@ impl Tokens {
             decoding.push((*id, DecodingKey::from_ed_der(public)));
         }
         let encoding = EncodingKey::from_ed_der(der.as_bytes());
-        Ok(Self(Arc::new(Inner { current: *current, encoding, decoding, life })))
+        Ok(Self(Arc::new(Inner {
+            current: *current,
+            encoding,
+            decoding,
+            life,
+        })))
     }
 
     /// Seconds that a new token lives.
@@ -124,12 +140,19 @@ impl Tokens {
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified> {
         let refused = || Error::new(Code::Unauthenticated);
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
-        let kid: KeyId = header.kid.as_deref().unwrap_or_default().parse().map_err(|_| refused())?;
+        let kid: KeyId = header
+            .kid
+            .as_deref()
+            .unwrap_or_default()
+            .parse()
+            .map_err(|_| refused())?;
         let (_, key) = self.0.decoding.iter().find(|(id, _)| *id == kid).ok_or_else(refused)?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         // The time is checked below, with the injected clock.
         validation.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| refused())?.claims;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation)
+            .map_err(|_| refused())?
+            .claims;
         if claims.exp <= now.timestamp() {
             return Err(Error::new(Code::TokenExpired));
         }

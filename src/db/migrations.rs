@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use diesel::{Connection as _, RunQueryDsl as _};
-use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
@@ -23,7 +23,8 @@ pub enum Direction {
 pub async fn run(url: &str, direction: Direction) -> anyhow::Result<usize> {
     let url = url.to_owned();
     let work = move || -> anyhow::Result<usize> {
-        let mut conn = AsyncConnectionWrapper::<AsyncPgConnection>::establish(&url).context("cannot connect to migrate")?;
+        let mut conn =
+            AsyncConnectionWrapper::<AsyncPgConnection>::establish(&url).context("cannot connect to migrate")?;
         diesel::sql_query(format!("SELECT pg_advisory_lock({LOCK})")).execute(&mut conn)?;
         let ran = match direction {
             Direction::Up => conn.run_pending_migrations(MIGRATIONS).map(|v| v.len()),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use diesel::{ConnectionError, QueryResult};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager as _};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _};
 use futures_util::FutureExt as _;
 
 use crate::error::{Code, Error};
@@ -72,16 +72,22 @@ pub async fn connect(url: &str, size: u32) -> anyhow::Result<Pool> {
 pub async fn establish(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
     let bad = |e: tokio_postgres::Error| ConnectionError::BadConnection(e.to_string());
     let mut config: tokio_postgres::Config = url.parse().map_err(bad)?;
-    config.application_name("liveplan").connect_timeout(Duration::from_secs(5));
+    config
+        .application_name("liveplan")
+        .connect_timeout(Duration::from_secs(5));
     let options = config.get_options().unwrap_or_default().to_owned();
-    config.options(format!("{options} -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off"));
+    config.options(format!(
+        "{options} -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off"
+    ));
     let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad)?;
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
 }
 
 /// Takes a connection, waiting a bounded time.
 pub async fn take(pool: &Pool) -> Result<Pooled, Error> {
-    pool.get_owned().await.map_err(|e| Error::new(Code::Unavailable).caused_by(anyhow::anyhow!("{e}")))
+    pool.get_owned()
+        .await
+        .map_err(|e| Error::new(Code::Unavailable).caused_by(anyhow::anyhow!("{e}")))
 }
 
 /// Begins a transaction in one round trip: isolation, role and gym.
@@ -125,6 +131,23 @@ pub async fn transaction<T>(
     }
 }
 
+/// Runs `body` with the system's rights inside a gym's transaction, and steps back to the application's: for the few
+/// statements of a change that reach beyond the gym, such as finding an account by its email. The gym of the transaction
+/// stays as it is.
+pub async fn as_system<T>(
+    conn: &mut AsyncPgConnection,
+    body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    conn.batch_execute("SET LOCAL ROLE liveplan_system").await?;
+    let result = body(conn).await;
+    // A refusal may be caught and the change go on, so the role is given back in any case; after a failed statement the
+    // transaction is lost anyway and this fails with it.
+    let back = conn.batch_execute("SET LOCAL ROLE liveplan_app").await;
+    let value = result?;
+    back?;
+    Ok(value)
+}
+
 /// Refuses to go on where row-level security would not hold: a table with a gym but without a policy, or roles that pass it.
 pub async fn check_row_level_security(pool: &Pool) -> anyhow::Result<()> {
     use diesel::sql_types::Text;
@@ -149,15 +172,23 @@ pub async fn check_row_level_security(pool: &Pool) -> anyhow::Result<()> {
         "row-level security is not in force for {}; refusing to serve",
         open.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", ")
     );
-    transaction(&mut conn, Scope::Gym(GymId(uuid::Uuid::nil())), Mode::Snapshot, async |conn| {
-        use crate::db::schema::gyms;
-        use diesel::QueryDsl as _;
-        let seen: i64 = gyms::table.count().get_result(conn).await?;
-        if seen > 0 {
-            return Err(anyhow::anyhow!("row-level security does not hold for this database user; refusing to serve").into());
-        }
-        Ok(())
-    })
+    transaction(
+        &mut conn,
+        Scope::Gym(GymId(uuid::Uuid::nil())),
+        Mode::Snapshot,
+        async |conn| {
+            use crate::db::schema::gyms;
+            use diesel::QueryDsl as _;
+            let seen: i64 = gyms::table.count().get_result(conn).await?;
+            if seen > 0 {
+                return Err(anyhow::anyhow!(
+                    "row-level security does not hold for this database user; refusing to serve"
+                )
+                .into());
+            }
+            Ok(())
+        },
+    )
     .await
     .map_err(|e| anyhow::anyhow!("{e:?}"))
 }

@@ -20,6 +20,7 @@ diesel::table! {
         member_id -> Uuid,
         since -> Timestamptz,
         until -> Nullable<Timestamptz>,
+        closed -> Bool,
     }
 }
 
@@ -83,6 +84,14 @@ diesel::table! {
         time_zone -> Text,
         created_at -> Timestamptz,
         ended_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    food_tables (name) {
+        name -> Text,
+        checksum -> Bytea,
+        loaded_at -> Timestamptz,
     }
 }
 
@@ -265,7 +274,15 @@ diesel::table! {
         gym_id -> Uuid,
         plan_id -> Uuid,
         revision -> Int4,
+        version -> Int8,
+        goal -> Text,
         name -> Text,
+        description -> Text,
+        target_energy_mkcal -> Nullable<Int8>,
+        target_protein_mg -> Nullable<Int8>,
+        target_carbohydrate_mg -> Nullable<Int8>,
+        target_fat_mg -> Nullable<Int8>,
+        visibility -> Text,
         author_id -> Uuid,
         published_at -> Timestamptz,
     }
@@ -350,6 +367,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     completions,
     daily_progress,
     follows,
+    food_tables,
     foods,
     gym_foods,
     gym_log_heads,

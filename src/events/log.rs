@@ -7,7 +7,8 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::sql_types::{Array, BigInt, Date, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult, QueryableByName,
+    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult,
+    QueryableByName,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
@@ -35,7 +36,11 @@ struct HeadRow {
 /// Gives a new gym its log.
 pub async fn create(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<()> {
     diesel::insert_into(gym_log_heads::table)
-        .values((gym_log_heads::gym_id.eq(gym), gym_log_heads::epoch.eq(new_epoch()), gym_log_heads::seq.eq(0)))
+        .values((
+            gym_log_heads::gym_id.eq(gym),
+            gym_log_heads::epoch.eq(new_epoch()),
+            gym_log_heads::seq.eq(0),
+        ))
         .execute(conn)
         .await?;
     Ok(())
@@ -50,7 +55,10 @@ pub(crate) async fn append(tx: &mut Tx) -> QueryResult<Option<Committed>> {
     }
     let channels: Vec<&str> = events.iter().map(|(e, _)| &*e.channel).collect();
     let kinds: Vec<&str> = events.iter().map(|(_, kind)| *kind).collect();
-    let payloads: Vec<&str> = events.iter().filter_map(|(e, _)| std::str::from_utf8(&e.payload).ok()).collect();
+    let payloads: Vec<&str> = events
+        .iter()
+        .filter_map(|(e, _)| std::str::from_utf8(&e.payload).ok())
+        .collect();
     let (gym, actor, now) = (tx.gym, tx.actor, tx.now);
     let head: HeadRow = diesel::sql_query(
         "WITH head AS (UPDATE gym_log_heads SET seq = seq + 1 WHERE gym_id = $1 RETURNING epoch, seq),
@@ -84,7 +92,10 @@ pub async fn head(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Optio
         .first(conn)
         .await
         .optional()?;
-    Ok(row.map(|(epoch, seq)| Head { epoch: epoch.into(), seq: seq.unsigned_abs() }))
+    Ok(row.map(|(epoch, seq)| Head {
+        epoch: epoch.into(),
+        seq: seq.unsigned_abs(),
+    }))
 }
 
 /// The positions of many gyms' logs in one query.
@@ -94,8 +105,14 @@ pub async fn heads(conn: &mut AsyncPgConnection, gyms: &[GymId]) -> QueryResult<
         .select((gym_log_heads::gym_id, gym_log_heads::epoch, gym_log_heads::seq))
         .load(conn)
         .await?;
-    let head = |epoch: String, seq: i64| Head { epoch: epoch.into(), seq: seq.unsigned_abs() };
-    Ok(rows.into_iter().map(|(gym, epoch, seq)| (gym, head(epoch, seq))).collect())
+    let head = |epoch: String, seq: i64| Head {
+        epoch: epoch.into(),
+        seq: seq.unsigned_abs(),
+    };
+    Ok(rows
+        .into_iter()
+        .map(|(gym, epoch, seq)| (gym, head(epoch, seq)))
+        .collect())
 }
 
 /// The changes of a gym after `after` up to `until`, at most `limit` of them, in order. Numbers have no gaps, so a result
@@ -111,7 +128,11 @@ pub async fn since(
     let until = until.min(after.saturating_add(limit));
     let rows: Vec<(i64, String, String)> = live_events::table
         .filter(live_events::gym_id.eq(gym))
-        .filter(live_events::seq.gt(signed(after)).and(live_events::seq.le(signed(until))))
+        .filter(
+            live_events::seq
+                .gt(signed(after))
+                .and(live_events::seq.le(signed(until))),
+        )
         .order(live_events::seq)
         .select((live_events::seq, live_events::channel, live_events::payload))
         .load(conn)
@@ -120,10 +141,18 @@ pub async fn since(
     for (seq, channel, payload) in rows {
         let seq = seq.unsigned_abs();
         if changes.last().is_none_or(|c| c.seq != seq) {
-            changes.push(Committed { gym, epoch: epoch.clone(), seq, events: Vec::new() });
+            changes.push(Committed {
+                gym,
+                epoch: epoch.clone(),
+                seq,
+                events: Vec::new(),
+            });
         }
         if let Some(change) = changes.last_mut() {
-            change.events.push(LoggedEvent { channel: channel.into(), payload: payload.into() });
+            change.events.push(LoggedEvent {
+                channel: channel.into(),
+                payload: payload.into(),
+            });
         }
     }
     Ok(changes)
@@ -153,7 +182,11 @@ pub async fn channel_since(
     }
     let rows: Vec<(i64, String)> = live_events::table
         .filter(live_events::gym_id.eq(gym).and(live_events::channel.eq(channel)))
-        .filter(live_events::seq.gt(signed(after)).and(live_events::seq.le(signed(until))))
+        .filter(
+            live_events::seq
+                .gt(signed(after))
+                .and(live_events::seq.le(signed(until))),
+        )
         .order(live_events::seq)
         .limit(limit + 1)
         .select((live_events::seq, live_events::payload))
@@ -162,7 +195,11 @@ pub async fn channel_since(
     if i64::try_from(rows.len()).is_ok_and(|n| n > limit) {
         return Ok(None);
     }
-    Ok(Some(rows.into_iter().map(|(seq, payload)| (seq.unsigned_abs(), payload.into())).collect()))
+    Ok(Some(
+        rows.into_iter()
+            .map(|(seq, payload)| (seq.unsigned_abs(), payload.into()))
+            .collect(),
+    ))
 }
 
 /// Gives every gym's log a new epoch where the database is not the one that the epochs were made for (another cluster or
@@ -181,9 +218,13 @@ pub async fn rotate_epochs_after_restore(conn: &mut AsyncPgConnection) -> QueryR
     )
     .get_result(conn)
     .await?;
-    let was: Option<Origin> =
-        diesel::sql_query("SELECT system_id, timeline FROM log_origin FOR UPDATE").get_result(conn).await.optional()?;
-    let same = was.as_ref().is_some_and(|w| w.system_id == now.system_id && w.timeline == now.timeline);
+    let was: Option<Origin> = diesel::sql_query("SELECT system_id, timeline FROM log_origin FOR UPDATE")
+        .get_result(conn)
+        .await
+        .optional()?;
+    let same = was
+        .as_ref()
+        .is_some_and(|w| w.system_id == now.system_id && w.timeline == now.timeline);
     if same {
         return Ok(false);
     }

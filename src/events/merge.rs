@@ -78,12 +78,16 @@ mod tests {
             (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
             (json!({"a":"b"}), json!({"a":null}), json!({})),
             (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
-            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (
+                json!({"a":{"b":"c"}}),
+                json!({"a":{"b":"d","c":null}}),
+                json!({"a":{"b":"d"}}),
+            ),
             (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
-            (json!(["a","b"]), json!(["c","d"]), json!(["c","d"])),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
             (json!({"a":"b"}), json!(["c"]), json!(["c"])),
             (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
-            (json!([1,2]), json!({"a":"b","c":null}), json!({"a":"b"})),
+            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
             (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
         ];
         for (mut target, patch, result) in cases {
@@ -112,7 +116,10 @@ mod tests {
     #[test]
     fn a_joined_patch_does_what_both_did() {
         let start = json!({"a":{"x":1,"y":2},"b":3});
-        let (one, two) = (json!({"a":{"x":null},"c":{"z":1}}), json!({"a":{"y":5},"b":null,"c":{"z":null,"w":2}}));
+        let (one, two) = (
+            json!({"a":{"x":null},"c":{"z":1}}),
+            json!({"a":{"y":5},"b":null,"c":{"z":null,"w":2}}),
+        );
         let mut stepwise = start.clone();
         apply(&mut stepwise, one.clone());
         apply(&mut stepwise, two.clone());

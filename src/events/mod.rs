@@ -61,7 +61,11 @@ impl FromStr for Channel {
             "roster" => Self::Roster(id.parse().map_err(|_| UnknownChannel)?),
             _ => return Err(UnknownChannel),
         };
-        if channel.to_string() == name { Ok(channel) } else { Err(UnknownChannel) }
+        if channel.to_string() == name {
+            Ok(channel)
+        } else {
+            Err(UnknownChannel)
+        }
     }
 }
 
@@ -134,7 +138,13 @@ pub struct Tx {
 
 impl Tx {
     pub(crate) fn new(conn: Pooled, gym: GymId, actor: Option<AccountId>, now: DateTime<Utc>) -> Self {
-        Self { conn, gym, actor, now, events: Vec::new() }
+        Self {
+            conn,
+            gym,
+            actor,
+            now,
+            events: Vec::new(),
+        }
     }
 
     /// Adds an event to this change. Events of one change on one channel are joined into one: their patches are merged
@@ -166,8 +176,10 @@ impl Tx {
                 let payload = json!({
                     "v": 1, "type": event.kind, "id": EventId::new(), "at": at, "actor": actor, "patch": event.patch,
                 });
-                let logged =
-                    LoggedEvent { channel: event.channel.to_string().into(), payload: payload.to_string().into() };
+                let logged = LoggedEvent {
+                    channel: event.channel.to_string().into(),
+                    payload: payload.to_string().into(),
+                };
                 (logged, event.kind)
             })
             .collect()
@@ -194,8 +206,15 @@ mod tests {
     #[test]
     fn one_channel_has_one_name() {
         let id = AccountId::new();
-        assert_eq!(format!("member:{id}").parse::<Channel>().expect("a channel"), Channel::Member(id));
-        for name in [format!("member:{id}").to_uppercase(), format!("member:{{{id}}}"), format!("!access:{id}")] {
+        assert_eq!(
+            format!("member:{id}").parse::<Channel>().expect("a channel"),
+            Channel::Member(id)
+        );
+        for name in [
+            format!("member:{id}").to_uppercase(),
+            format!("member:{{{id}}}"),
+            format!("!access:{id}"),
+        ] {
             assert!(name.parse::<Channel>().is_err(), "{name}");
         }
     }

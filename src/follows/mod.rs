@@ -28,6 +28,7 @@ use crate::gyms;
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
 use rules::{Action, Days, Status};
 
+<<<<<<< HEAD
 /// A member's following of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Queryable)]
 pub struct Follow {
@@ -196,4 +197,40 @@ pub async fn days_of(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId
     let follow = store::current(conn, gym, member).await?;
     let zone = follow.map(|f| f.time_zone).or(time.account_zone).unwrap_or(time.gym_zone);
     Ok(Days { zone: rules::zone(&zone), day_start: time.day_start })
+=======
+/// Stub.
+#[expect(missing_docs, clippy::unused_async, reason = "stub")]
+pub mod live {
+    use crate::{
+        auth::Caller,
+        error::Result,
+        events::Access,
+        ids::{AccountId, GymId},
+    };
+    use chrono::{DateTime, Utc};
+    use diesel_async::AsyncPgConnection;
+    use serde_json::Value;
+    pub async fn authorise_member(
+        _: &mut AsyncPgConnection,
+        _: &Caller,
+        _: AccountId,
+        _: DateTime<Utc>,
+    ) -> Result<Access> {
+        Ok(Access::Refused)
+    }
+    pub async fn authorise_roster(
+        _: &mut AsyncPgConnection,
+        _: &Caller,
+        _: AccountId,
+        _: DateTime<Utc>,
+    ) -> Result<Access> {
+        Ok(Access::Refused)
+    }
+    pub async fn member_snapshot(_: &mut AsyncPgConnection, _: GymId, _: AccountId, _: DateTime<Utc>) -> Result<Value> {
+        Ok(Value::Null)
+    }
+    pub async fn roster_snapshot(_: &mut AsyncPgConnection, _: GymId, _: AccountId, _: DateTime<Utc>) -> Result<Value> {
+        Ok(Value::Null)
+    }
+>>>>>>> main
 }

@@ -10,5 +10,10 @@ pub fn routes(_config: &mut ServiceConfig) {}
 /// Stub.
 #[expect(missing_docs, clippy::unused_async, reason = "stub")]
 pub mod starter {
-    pub async fn load(_: &mut diesel_async::AsyncPgConnection, _: chrono::DateTime<chrono::Utc>) -> diesel::QueryResult<()> { Ok(()) }
+    pub async fn load(
+        _: &mut diesel_async::AsyncPgConnection,
+        _: chrono::DateTime<chrono::Utc>,
+    ) -> diesel::QueryResult<()> {
+        Ok(())
+    }
 }

@@ -1,19 +1,160 @@
-//! gyms
+//! Gyms, who belongs to them and which trainer watches whom.
+//!
+//! Other nouns ask [`may_watch`] and [`may_act_for`] who may see and act for a member ([`require_watch`] answers as a route
+//! should), [`store::is_assigned`] and [`store::trainers_of`]. [`create`] makes a gym. [`assignments::close_due`] is to run
+//! every minute or so.
 
-use utoipa_actix_web::service_config::ServiceConfig;
+pub mod assignments;
+pub mod members;
+pub mod routes;
+pub mod rules;
+pub mod store;
 
-/// Routes.
-pub fn routes(_config: &mut ServiceConfig) {}
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncPgConnection;
 
-/// Stub.
-#[expect(missing_docs, clippy::unused_async, reason = "stub")]
-pub mod store {
-    use crate::ids::{AccountId, GymId};
-    pub async fn trainers_of(_: &mut diesel_async::AsyncPgConnection, _: GymId, _: AccountId, _: chrono::DateTime<chrono::Utc>) -> diesel::QueryResult<Vec<AccountId>> { Ok(vec![]) }
+use crate::app::App;
+use crate::auth::store::{self as accounts, Gym, NewAccount};
+use crate::auth::{Caller, Email, Role, Status, password};
+use crate::error::{Error, Lang, Result};
+use crate::events::log;
+use crate::ids::{AccountId, GymId};
+
+pub use routes::routes;
+use rules::Standing;
+
+/// A gym and its first owner.
+#[derive(Clone)]
+pub struct NewGym {
+    /// Its name in addresses and at sign-in.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+    /// IANA name.
+    pub time_zone: String,
+    /// `es` or `en`.
+    pub locale: String,
+    /// Email of the first owner; one who has an account already keeps it, with its password.
+    pub owner_email: String,
+    /// Name of the first owner.
+    pub owner_name: String,
+    /// Password of the first owner.
+    pub password: String,
 }
-/// Stub.
-#[expect(missing_docs, reason = "stub")]
-pub struct NewGym { pub slug: String, pub name: String, pub time_zone: String, pub locale: String, pub owner_email: String, pub owner_name: String, pub password: String }
-/// Stub.
-#[expect(clippy::unused_async, reason = "stub")]
-pub async fn create(_: &crate::app::App, _: NewGym) -> crate::error::Result<crate::ids::GymId> { Ok(crate::ids::GymId::new()) }
+
+/// Makes a gym with its first owner and its log.
+///
+/// # Errors
+/// 422 for what cannot be taken, 409 where the slug is taken.
+pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
+    let slug = new.slug.trim().to_lowercase();
+    rules::check_slug(&slug)?;
+    rules::check_name("name", &new.name)?;
+    rules::check_name("owner_name", &new.owner_name)?;
+    rules::check_time_zone(&new.time_zone)?;
+    password::check_length("password", &new.password)?;
+    let locale = match new.locale.as_str() {
+        "es" => Lang::Es,
+        "en" => Lang::En,
+        _ => return Err(Error::invalid("locale", "es or en")),
+    };
+    let owner = NewAccount {
+        email: Email::parse(&new.owner_email)?,
+        name: new.owner_name.trim().to_owned(),
+        locale,
+        password_hash: password::hash(new.password).await?,
+    };
+    let gym = Gym {
+        id: GymId::new(),
+        slug,
+        name: new.name.trim().to_owned(),
+        time_zone: new.time_zone,
+        locale: locale.tag().to_owned(),
+        day_start: 0,
+    };
+    let now = app.clock.now();
+    app.system(async |conn| {
+        if !store::insert_gym(conn, &gym, now).await? {
+            return Err(Error::conflict(format!("there is a gym called {} already", gym.slug)));
+        }
+        log::create(conn, gym.id).await?;
+        let (account, _) = find_or_create_account(conn, &owner, now).await?;
+        let standing = Standing {
+            roles: [Role::Owner].into_iter().collect(),
+            status: Status::Active,
+        };
+        store::insert_membership(conn, gym.id, account, standing, now).await?;
+        Ok(gym.id)
+    })
+    .await
+}
+
+/// The account of an email, made where there is none; and whether it was made. One that is there stays as it is. As the
+/// system.
+async fn find_or_create_account(
+    conn: &mut AsyncPgConnection,
+    new: &NewAccount,
+    now: DateTime<Utc>,
+) -> Result<(AccountId, bool)> {
+    if let Some(account) = accounts::create_account(conn, new, now).await? {
+        return Ok((account, true));
+    }
+    let known = accounts::credentials(conn, &new.email).await?;
+    known
+        .map(|(account, _)| (account, false))
+        .ok_or_else(|| anyhow::anyhow!("an account came and went").into())
+}
+
+/// Whether the caller may see a member's plan and progress: the member, managers, nutritionists, assigned trainers.
+pub async fn may_watch(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    if caller.account == member {
+        return Ok(true);
+    }
+    if caller.roles.any(&[Role::Manager, Role::Nutritionist]) {
+        return Ok(store::find_membership(conn, caller.gym, member).await?.is_some());
+    }
+    is_assigned_trainer(conn, caller, member, now).await
+}
+
+/// Refuses who may not see a member: 404 where there is no such person in the gym, else 403.
+pub async fn require_watch(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    if may_watch(conn, caller, member, now).await? {
+        return Ok(());
+    }
+    match store::find_membership(conn, caller.gym, member).await? {
+        Some(_) => Err(Error::forbidden()),
+        None => Err(Error::not_found("member")),
+    }
+}
+
+/// Whether the caller may follow, complete and weigh in for a member: the member, and assigned trainers.
+pub async fn may_act_for(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    if caller.account == member {
+        return Ok(caller.roles.has(Role::Member));
+    }
+    is_assigned_trainer(conn, caller, member, now).await
+}
+
+async fn is_assigned_trainer(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    Ok(caller.roles.has(Role::Trainer) && store::is_assigned(conn, caller.gym, caller.account, member, now).await?)
+}

@@ -21,15 +21,18 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let json = web::Json::<T>::from_request(request, payload);
-        Box::pin(async move { json.await.map(|json| Self(json.into_inner())).map_err(|e| from_actix(&e)) })
+        Box::pin(async move {
+            json.await
+                .map(|json| Self(json.into_inner()))
+                .map_err(|e| from_actix(&e))
+        })
     }
 }
 
 fn from_actix(error: &actix_web::Error) -> Error {
-    error.as_error::<JsonPayloadError>().map_or_else(
-        || Error::new(Code::Malformed).with("reason", error),
-        json_error,
-    )
+    error
+        .as_error::<JsonPayloadError>()
+        .map_or_else(|| Error::new(Code::Malformed).with("reason", error), json_error)
 }
 
 fn json_error(error: &JsonPayloadError) -> Error {

@@ -48,8 +48,15 @@ impl FromRequest for IfMatch {
 /// Whether `If-None-Match` names this tag, so that 304 is the answer.
 #[must_use]
 pub fn none_match(request: &HttpRequest, tag: &str) -> bool {
-    let header = request.headers().get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
-    header.is_some_and(|given| given.split(',').any(|t| t.trim().trim_start_matches("W/") == tag || t.trim() == "*"))
+    let header = request
+        .headers()
+        .get(header::IF_NONE_MATCH)
+        .and_then(|v| v.to_str().ok());
+    header.is_some_and(|given| {
+        given
+            .split(',')
+            .any(|t| t.trim().trim_start_matches("W/") == tag || t.trim() == "*")
+    })
 }
 
 #[cfg(test)]
@@ -62,7 +69,10 @@ mod tests {
         assert!(IfMatch(Some("\"2\", \"3\"".into())).check(3).is_ok());
         assert_eq!(IfMatch(None).check(3).expect_err("missing").code, Code::VersionRequired);
         for stale in ["\"2\"", "W/\"3\"", "3", ""] {
-            assert_eq!(IfMatch(Some(stale.into())).check(3).expect_err(stale).code, Code::VersionStale);
+            assert_eq!(
+                IfMatch(Some(stale.into())).check(3).expect_err(stale).code,
+                Code::VersionStale
+            );
         }
     }
 }

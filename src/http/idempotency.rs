@@ -55,7 +55,9 @@ impl Responder for Answer {
         if self.replayed {
             response.insert_header(("Idempotency-Replayed", "true"));
         }
-        response.insert_header((header::CONTENT_TYPE, "application/json")).body(self.body)
+        response
+            .insert_header((header::CONTENT_TYPE, "application/json"))
+            .body(self.body)
     }
 }
 
@@ -76,7 +78,11 @@ pub async fn once<T: Serialize>(
 ) -> Result<Answer> {
     let (Some(key), Some(account)) = (&key.0, tx.actor) else {
         let body = to_json(&work(tx).await?)?;
-        return Ok(Answer { status, body, replayed: false });
+        return Ok(Answer {
+            status,
+            body,
+            replayed: false,
+        });
     };
     let mut hash = Sha256::new();
     hash.update(operation);
@@ -92,7 +98,11 @@ pub async fn once<T: Serialize>(
         .set(keys::response.eq(&body))
         .execute(&mut **tx)
         .await?;
-    Ok(Answer { status, body, replayed: false })
+    Ok(Answer {
+        status,
+        body,
+        replayed: false,
+    })
 }
 
 /// Takes the key, waiting for a transaction that has taken it and not ended; the stored answer where it was used before.
@@ -122,7 +132,11 @@ async fn claim(tx: &mut Tx, account: AccountId, key: &str, hash: &[u8], status: 
     if stored_hash != hash {
         return Err(Error::new(Code::KeyReused));
     }
-    Ok(Some(Answer { status: u16::try_from(status).unwrap_or(200), body, replayed: true }))
+    Ok(Some(Answer {
+        status: u16::try_from(status).unwrap_or(200),
+        body,
+        replayed: true,
+    }))
 }
 
 fn to_json(value: &impl Serialize) -> Result<String> {

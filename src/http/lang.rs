@@ -1,17 +1,22 @@
 //! Problems in the language that the request asks for, and one log line a failed request.
 
+use actix_web::HttpRequest;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::Next;
-use actix_web::HttpRequest;
 
 use crate::error::{Code, Error, Lang};
 
 /// The language that a request asks for.
 #[must_use]
 pub fn of(request: &HttpRequest) -> Lang {
-    Lang::accepted(request.headers().get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()))
+    Lang::accepted(
+        request
+            .headers()
+            .get(header::ACCEPT_LANGUAGE)
+            .and_then(|v| v.to_str().ok()),
+    )
 }
 
 /// Renders errors as problems in the caller's language, those of actix itself too.
@@ -20,11 +25,7 @@ pub async fn problems<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let lang = of(request.request());
-    let http = request.request().clone();
-    let response = match next.call(request).await {
-        Ok(response) => response.map_into_boxed_body(),
-        Err(error) => ServiceResponse::from_err(error, http),
-    };
+    let response = next.call(request).await?.map_into_boxed_body();
     let ours = match response.response().error().map(|e| (e, e.as_error::<Error>())) {
         Some((_, Some(error))) => {
             error.log();

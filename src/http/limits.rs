@@ -47,7 +47,13 @@ impl Limits {
             window.used += 1;
             return Ok(());
         }
-        self.windows.insert(key.to_owned(), Window { ends_at: now + limit.window, used: 1 });
+        self.windows.insert(
+            key.to_owned(),
+            Window {
+                ends_at: now + limit.window,
+                used: 1,
+            },
+        );
         if self.inserts.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.windows.retain(|_, w| w.ends_at > now);
         }
@@ -67,7 +73,10 @@ mod tests {
     #[test]
     fn a_window_holds_so_many_attempts() {
         let limits = Limits::default();
-        let limit = Limit { attempts: 2, window: TimeDelta::seconds(10) };
+        let limit = Limit {
+            attempts: 2,
+            window: TimeDelta::seconds(10),
+        };
         let start = DateTime::UNIX_EPOCH;
         assert!(limits.take("a", limit, start).is_ok());
         assert!(limits.take("a", limit, start).is_ok());

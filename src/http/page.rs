@@ -46,7 +46,10 @@ impl<T> Page<T> {
     /// A whole list as its only page.
     #[must_use]
     pub fn all(items: Vec<T>) -> Self {
-        Self { items, next_cursor: None }
+        Self {
+            items,
+            next_cursor: None,
+        }
     }
 
     /// From rows of which one more than the limit was asked for.

@@ -8,7 +8,11 @@ use actix_web::HttpRequest;
 #[must_use]
 pub fn address(request: &HttpRequest, trusted_proxies: &[IpAddr]) -> Option<IpAddr> {
     let mut address = request.peer_addr()?.ip();
-    let header = request.headers().get("x-forwarded-for").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let header = request
+        .headers()
+        .get("x-forwarded-for")
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     for hop in header.rsplit(',') {
         if !trusted_proxies.contains(&address) {
             break;
@@ -32,7 +36,9 @@ mod tests {
                 .peer_addr(format!("{peer}:1").parse().expect("an address"))
                 .insert_header(("x-forwarded-for", forwarded))
                 .to_http_request();
-            address(&request, &["10.0.0.1".parse().expect("an address")]).expect("a peer").to_string()
+            address(&request, &["10.0.0.1".parse().expect("an address")])
+                .expect("a peer")
+                .to_string()
         };
         assert_eq!(from("10.0.0.1", "1.1.1.1, 2.2.2.2"), "2.2.2.2");
         assert_eq!(from("9.9.9.9", "1.1.1.1"), "9.9.9.9");

@@ -76,7 +76,17 @@ impl Broker {
         let wanted = Arc::<Mutex<HashSet<GymId>>>::default();
         tokio::spawn(publish_all(publisher, to_publish, up.clone()));
         tokio::spawn(keep_subscribed(subscriber, wanted.clone(), reconciled));
-        Ok((Self::Redis(RedisBroker { node, publish, wanted, reconcile, presence, up }), Some(incoming)))
+        Ok((
+            Self::Redis(RedisBroker {
+                node,
+                publish,
+                wanted,
+                reconcile,
+                presence,
+                up,
+            }),
+            Some(incoming),
+        ))
     }
 
     /// Sends a change to the other nodes, without waiting.
@@ -118,7 +128,9 @@ impl Broker {
         &self,
         here: &HashMap<GymId, HashSet<AccountId>>,
     ) -> HashMap<GymId, HashSet<AccountId>> {
-        let Self::Redis(redis) = self else { return HashMap::new() };
+        let Self::Redis(redis) = self else {
+            return HashMap::new();
+        };
         let mut elsewhere = HashMap::new();
         for (gym, accounts) in here {
             match redis.exchange(*gym, accounts).await {
@@ -140,10 +152,22 @@ impl RedisBroker {
         let word: Vec<String> = accounts.iter().map(ToString::to_string).collect();
         let me = self.node.to_string();
         let known: Vec<String> = redis::pipe()
-            .cmd("SET").arg(lease(&me)).arg(word.join(",")).arg("EX").arg(LEASE_SECONDS).ignore()
-            .cmd("SADD").arg(&nodes).arg(&me).ignore()
-            .cmd("EXPIRE").arg(&nodes).arg(3600).ignore()
-            .cmd("SMEMBERS").arg(&nodes)
+            .cmd("SET")
+            .arg(lease(&me))
+            .arg(word.join(","))
+            .arg("EX")
+            .arg(LEASE_SECONDS)
+            .ignore()
+            .cmd("SADD")
+            .arg(&nodes)
+            .arg(&me)
+            .ignore()
+            .cmd("EXPIRE")
+            .arg(&nodes)
+            .arg(3600)
+            .ignore()
+            .cmd("SMEMBERS")
+            .arg(&nodes)
             .query_async::<(Vec<String>,)>(&mut redis)
             .await?
             .0;
@@ -208,7 +232,9 @@ pub(super) async fn receive(hub: Weak<HubInner>, mut incoming: Incoming) {
         let Some(hub) = hub.upgrade() else { return };
         match push.kind {
             PushKind::Message => {
-                let Some(Value::BulkString(message)) = push.data.get(1) else { continue };
+                let Some(Value::BulkString(message)) = push.data.get(1) else {
+                    continue;
+                };
                 match wire::decode(message) {
                     Some((node, change)) if node.to_string() != hub.node => hub.take(change),
                     Some(_) => {}

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::connection::{Connection, Session};
 use super::protocol::close::Close;
 use super::protocol::{
-    Answer, Command, ConnectRequest, ConnectResult, Empty, ErrorReply, Payload, ProtocolError, Publication, RefreshRequest,
-    Reply, RpcRequest, RpcResult, SubscribeRequest, SubscribeResult,
+    Answer, Command, ConnectRequest, ConnectResult, Empty, ErrorReply, Payload, ProtocolError, Publication,
+    RefreshRequest, Reply, RpcRequest, RpcResult, SubscribeRequest, SubscribeResult,
 };
 use super::registry::SubscriptionGuard;
 use super::subscription::Subscription;
@@ -68,7 +68,11 @@ async fn answer(app: &App, connection: &Arc<Connection>, command: Command) -> Re
         || command.presence_stats.is_some()
         || command.history.is_some()
         || command.sub_refresh.is_some();
-    if known { Ok(Some(Answer::Error(ProtocolError::NotAvailable.into()))) } else { Err(Close::BadRequest) }
+    if known {
+        Ok(Some(Answer::Error(ProtocolError::NotAvailable.into())))
+    } else {
+        Err(Close::BadRequest)
+    }
 }
 
 /// Verifies a token.
@@ -76,7 +80,10 @@ fn verify(app: &App, token: &str) -> Result<Session, Error> {
     let now = app.clock.now();
     let verified = app.tokens.verify(token, now)?;
     let left = (verified.expires_at - now).to_std().unwrap_or_default();
-    Ok(Session { caller: verified.caller, expires_at: Instant::now() + left })
+    Ok(Session {
+        caller: verified.caller,
+        expires_at: Instant::now() + left,
+    })
 }
 
 /// Seconds that a client has left before it must refresh, at least one.
@@ -145,7 +152,10 @@ async fn connect(
         // A new token has the new roles; the connection ends, since it entered under the old ones.
         Standing::RolesChanged => {
             let expired = ErrorReply::of(&Error::new(Code::TokenExpired), connection.lang);
-            connection.reply(&Reply { id, answer: Answer::Error(expired) });
+            connection.reply(&Reply {
+                id,
+                answer: Answer::Error(expired),
+            });
             return Err(Close::StateInvalidated);
         }
         Standing::SessionEnded => return Err(Close::InvalidToken),
@@ -155,14 +165,20 @@ async fn connect(
     let mut live = Vec::new();
     for ((_, subscription, _), outcome) in opened.into_iter().zip(results) {
         match outcome {
-            Outcome::State { result: state, position } => {
+            Outcome::State {
+                result: state,
+                position,
+            } => {
                 result.subs.insert(subscription.channel.to_string(), state);
                 live.push((subscription, position));
             }
             Outcome::Refused(_) => connection.forget(&subscription.channel),
         }
     }
-    connection.reply(&Reply { id, answer: Answer::Connect(result) });
+    connection.reply(&Reply {
+        id,
+        answer: Answer::Connect(result),
+    });
     for (subscription, position) in live {
         subscription.go_live(position);
     }
@@ -228,13 +244,18 @@ async fn subscribe(
         return Some(Answer::Error(error.into()));
     };
     let read = app
-        .read(For::from(caller), async |conn| state(app, connection, conn, caller, channel, &request).await)
+        .read(For::from(caller), async |conn| {
+            state(app, connection, conn, caller, channel, &request).await
+        })
         .await;
     let refused = match read {
         Ok(Outcome::State { result, position }) => {
             if !subscription.ended() {
                 // The reply is queued before the first publication.
-                connection.reply(&Reply { id, answer: Answer::Subscribe(result) });
+                connection.reply(&Reply {
+                    id,
+                    answer: Answer::Subscribe(result),
+                });
                 if !subscription.go_live(position) {
                     // It was revoked between the look and here, when the client had not been told of it yet.
                     connection.forget(&request.channel);
@@ -272,7 +293,9 @@ async fn state(
     if let Some(left) = until.map(|until| (until - now).to_std().unwrap_or_default()) {
         connection.authorise_at(Instant::now() + left + Duration::from_millis(1));
     }
-    let head = log::head(conn, caller.gym).await?.ok_or_else(|| Error::not_found("gym"))?;
+    let head = log::head(conn, caller.gym)
+        .await?
+        .ok_or_else(|| Error::not_found("gym"))?;
     let name = channel.to_string();
     let mut result = SubscribeResult {
         recoverable: true,
@@ -290,9 +313,15 @@ async fn state(
             result.offset = request.offset;
             result.publications = missed
                 .into_iter()
-                .map(|(offset, payload)| Publication { data: Payload(payload), offset })
+                .map(|(offset, payload)| Publication {
+                    data: Payload(payload),
+                    offset,
+                })
                 .collect();
-            return Ok(Outcome::State { result, position: head.seq });
+            return Ok(Outcome::State {
+                result,
+                position: head.seq,
+            });
         }
     }
     if request.recover && request.flag & 2 != 0 {
@@ -302,11 +331,16 @@ async fn state(
     let snapshot = snapshot(connection, conn, caller, channel, now).await?.to_string();
     result.offset = head.seq;
     result.data = Some(if snapshot.len() > hub.limits().snapshot_bytes {
-        serde_json::json!({"fetch": true, "url": format!("/api/v1/live/snapshots/{name}")}).to_string().into()
+        serde_json::json!({"fetch": true, "url": format!("/api/v1/live/snapshots/{name}")})
+            .to_string()
+            .into()
     } else {
         snapshot.into()
     });
-    Ok(Outcome::State { result, position: head.seq })
+    Ok(Outcome::State {
+        result,
+        position: head.seq,
+    })
 }
 
 /// The snapshot, with who is online where it shows people.
@@ -322,12 +356,19 @@ async fn snapshot(
     let shown: Vec<String> = match snapshot.get("members").and_then(Value::as_object) {
         Some(members) if matches!(channel, Channel::Roster(_)) => {
             let online = hub.online(caller.gym);
-            online.iter().map(ToString::to_string).filter(|a| members.contains_key(a)).collect()
+            online
+                .iter()
+                .map(ToString::to_string)
+                .filter(|a| members.contains_key(a))
+                .collect()
         }
         _ => return Ok(snapshot),
     };
     if let Some(snapshot) = snapshot.as_object_mut() {
-        snapshot.insert("online".into(), shown.into_iter().map(|a| (a, Value::Bool(true))).collect());
+        snapshot.insert(
+            "online".into(),
+            shown.into_iter().map(|a| (a, Value::Bool(true))).collect(),
+        );
     }
     Ok(snapshot)
 }
@@ -389,7 +430,9 @@ pub(super) async fn authorise_again(app: App, connection: Arc<Connection>) {
 }
 
 async fn authorise_once(app: &App, connection: &Arc<Connection>) -> Result<()> {
-    let Some(session) = connection.session() else { return Ok(()) };
+    let Some(session) = connection.session() else {
+        return Ok(());
+    };
     let caller = session.caller;
     let subscriptions = connection.subscriptions();
     let (standing, refused) = app
@@ -398,7 +441,9 @@ async fn authorise_once(app: &App, connection: &Arc<Connection>) -> Result<()> {
             let standing = access::standing(conn, &caller.claim(), now).await?;
             let mut refused = Vec::new();
             for subscription in &subscriptions {
-                let Ok(channel) = subscription.channel.parse::<Channel>() else { continue };
+                let Ok(channel) = subscription.channel.parse::<Channel>() else {
+                    continue;
+                };
                 match (connection.hub().table().authorise)(conn, &caller, channel, now).await? {
                     Access::Refused => refused.push(subscription.clone()),
                     Access::Granted { until: Some(until) } => {

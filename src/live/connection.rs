@@ -128,7 +128,10 @@ impl Connection {
 
     /// Enters the connection under its account. From here on a change of access finds it.
     pub fn enter(self: &Arc<Self>, session: Session, log: Arc<GymLog>) {
-        let guard = self.hub.registry().connect(session.caller.gym, session.caller.account, self.clone());
+        let guard = self
+            .hub
+            .registry()
+            .connect(session.caller.gym, session.caller.account, self.clone());
         let mut state = self.lock();
         state.session = Some(session);
         state.log = Some(log);
@@ -160,7 +163,10 @@ impl Connection {
     /// Whether the channel is subscribed.
     #[must_use]
     pub fn watches(&self, channel: &str) -> bool {
-        self.lock().subscriptions.get(channel).is_some_and(|g| !g.subscription.ended())
+        self.lock()
+            .subscriptions
+            .get(channel)
+            .is_some_and(|g| !g.subscription.ended())
     }
 
     /// Forgets a subscription.
@@ -172,7 +178,11 @@ impl Connection {
     /// What it is subscribed to.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<Arc<super::subscription::Subscription>> {
-        self.lock().subscriptions.values().map(|g| g.subscription.clone()).collect()
+        self.lock()
+            .subscriptions
+            .values()
+            .map(|g| g.subscription.clone())
+            .collect()
     }
 
     /// Asks for the rights to be checked again at an instant.
@@ -212,7 +222,11 @@ impl Connection {
     /// Forgets everything; the guards leave the registry.
     fn leave(&self) {
         let mut state = self.lock();
-        let gone = (std::mem::take(&mut state.subscriptions), state.guard.take(), state.log.take());
+        let gone = (
+            std::mem::take(&mut state.subscriptions),
+            state.guard.take(),
+            state.log.take(),
+        );
         drop(state);
         drop(gone);
     }
@@ -248,8 +262,12 @@ pub async fn read(
     let limits = connection.hub.limits().clone();
     let ping_every = Duration::from_secs(app.config.live_ping_seconds.into());
     let now = Instant::now();
-    let mut timers =
-        Timers { connect_by: now + limits.connect_within, ping_at: None, pong_by: None, closed_by: None };
+    let mut timers = Timers {
+        connect_by: now + limits.connect_within,
+        ping_at: None,
+        pong_by: None,
+        closed_by: None,
+    };
     loop {
         if connection.outbox.closed().is_some() && timers.closed_by.is_none() {
             // What it watches is of no use any more; the client has a moment to answer the close.
@@ -314,7 +332,10 @@ fn next_deadline(connection: &Connection, timers: &Timers) -> Instant {
         None => timers.connect_by,
         Some(session) => session.expires_at + REFRESH_GRACE,
     };
-    for at in [timers.ping_at, timers.pong_by, state.authorise_at].into_iter().flatten() {
+    for at in [timers.ping_at, timers.pong_by, state.authorise_at]
+        .into_iter()
+        .flatten()
+    {
         deadline = deadline.min(at);
     }
     deadline

@@ -4,8 +4,8 @@ use actix_web::http::header;
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse, web};
 
 use super::connection::{self, Connection};
-use super::outbox::Body;
 use super::frame::Guarded;
+use super::outbox::Body;
 use super::protocol::Codec;
 use crate::app::App;
 use crate::error::{Code, Error, Result};
@@ -23,7 +23,9 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
     check_origin(&request, &app.config.allowed_origins)?;
     let limits = app.hub.limits();
     let (guarded, too_big) = Guarded::new(payload, limits.frame_bytes as u64);
-    let mut raw: actix_web::dev::Payload = actix_web::dev::Payload::Stream { payload: Box::pin(guarded) };
+    let mut raw: actix_web::dev::Payload = actix_web::dev::Payload::Stream {
+        payload: Box::pin(guarded),
+    };
     let payload = web::Payload::from_request(&request, &mut raw)
         .await
         .map_err(|e| Error::new(Code::Malformed).with("reason", e))?;
@@ -36,7 +38,13 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
         .max_continuation_size(limits.frame_bytes);
     app.hub.opened();
     let outbox = connection.outbox.clone();
-    actix_web::rt::spawn(connection::read(app.get_ref().clone(), connection, stream, session, too_big));
+    actix_web::rt::spawn(connection::read(
+        app.get_ref().clone(),
+        connection,
+        stream,
+        session,
+        too_big,
+    ));
     Ok(response.map_body(|_, inner| actix_web::body::BoxBody::new(Body::new(inner, outbox))))
 }
 
@@ -45,7 +53,17 @@ fn check_origin(request: &HttpRequest, allowed: &[String]) -> Result<()> {
     let Some(origin) = request.headers().get(header::ORIGIN).and_then(|o| o.to_str().ok()) else {
         return Ok(());
     };
-    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let own = origin.split_once("://").is_some_and(|(_, o)| o.eq_ignore_ascii_case(host));
-    if own || allowed.iter().any(|a| a.eq_ignore_ascii_case(origin)) { Ok(()) } else { Err(Error::forbidden()) }
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or_default();
+    let own = origin
+        .split_once("://")
+        .is_some_and(|(_, o)| o.eq_ignore_ascii_case(host));
+    if own || allowed.iter().any(|a| a.eq_ignore_ascii_case(origin)) {
+        Ok(())
+    } else {
+        Err(Error::forbidden())
+    }
 }

@@ -123,7 +123,15 @@ impl<S> Guarded<S> {
     /// Guards `inner`; the flag becomes true where it was ended.
     pub fn new(inner: S, limit: u64) -> (Self, Rc<Cell<bool>>) {
         let too_big = Rc::new(Cell::new(false));
-        (Self { inner, scan: HeaderScan::default(), limit, too_big: too_big.clone() }, too_big)
+        (
+            Self {
+                inner,
+                scan: HeaderScan::default(),
+                limit,
+                too_big: too_big.clone(),
+            },
+            too_big,
+        )
     }
 }
 
@@ -157,11 +165,11 @@ mod tests {
         match length {
             0..126 => out.push(0x80 | u8::try_from(length).expect("short")),
             126..65536 => {
-                out.push(0x80 | 126);
+                out.push(0x80 | 0x7E);
                 out.extend_from_slice(&u16::try_from(length).expect("medium").to_be_bytes());
             }
             _ => {
-                out.push(0x80 | 127);
+                out.push(0x80 | 0x7F);
                 out.extend_from_slice(&length.to_be_bytes());
             }
         }

@@ -47,23 +47,26 @@ use protocol::close::Close;
 use registry::Registry;
 use sequencer::GymLog;
 
+/// See [`Table::authorise`].
+pub type Authorise =
+    for<'a> fn(&'a mut AsyncPgConnection, &'a Caller, Channel, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Access>>;
+/// See [`Table::snapshot`].
+pub type Snapshot =
+    for<'a> fn(&'a mut AsyncPgConnection, GymId, Channel, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Value>>;
+/// See [`Table::presence`].
+pub type ShownIn = for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId) -> BoxFuture<'a, Result<Vec<Channel>>>;
+
 /// What the nouns answer for: channels and commands.
 #[derive(Clone, Copy)]
 pub struct Table {
     /// The channels that the server subscribes a caller to at connect.
     pub server_side: fn(&Caller) -> Vec<Channel>,
     /// Whether a caller may watch a channel.
-    pub authorise: for<'a> fn(
-        &'a mut AsyncPgConnection,
-        &'a Caller,
-        Channel,
-        DateTime<Utc>,
-    ) -> LocalBoxFuture<'a, Result<Access>>,
+    pub authorise: Authorise,
     /// What a channel shows.
-    pub snapshot:
-        for<'a> fn(&'a mut AsyncPgConnection, GymId, Channel, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Value>>,
+    pub snapshot: Snapshot,
     /// The channels that show whether an account is online.
-    pub presence: for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId) -> BoxFuture<'a, Result<Vec<Channel>>>,
+    pub presence: ShownIn,
     /// Runs a command; the answer is JSON.
     pub call: for<'a> fn(&'a App, &'a Caller, &'a str, Value) -> LocalBoxFuture<'a, Result<String>>,
 }
@@ -232,6 +235,9 @@ impl HubInner {
     /// The sequencers that run, dropping those that have ended.
     fn logs(&self) -> Vec<(GymId, Arc<GymLog>)> {
         self.gyms.retain(|_, log| log.strong_count() > 0);
-        self.gyms.iter().filter_map(|e| e.value().upgrade().map(|log| (*e.key(), log))).collect()
+        self.gyms
+            .iter()
+            .filter_map(|e| e.value().upgrade().map(|log| (*e.key(), log)))
+            .collect()
     }
 }

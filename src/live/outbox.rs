@@ -48,7 +48,11 @@ impl Outbox {
     /// An empty queue that holds up to `bound` bytes of channels' frames.
     #[must_use]
     pub fn new(bound: usize) -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::default(), waker: AtomicWaker::new(), bound })
+        Arc::new(Self {
+            queue: Mutex::default(),
+            waker: AtomicWaker::new(),
+            bound,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -124,7 +128,11 @@ impl Outbox {
                 queue.bytes = queue.bytes.saturating_sub(frame.len());
                 return Poll::Ready(Some(frame));
             }
-            if queue.closed.is_some() { Poll::Ready(None) } else { Poll::Pending }
+            if queue.closed.is_some() {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
         };
         let first = take(&mut self.lock());
         if first.is_ready() {
@@ -148,7 +156,11 @@ impl Body {
     /// Wraps actix-ws's body.
     #[must_use]
     pub fn new(inner: BoxBody, outbox: Arc<Outbox>) -> Self {
-        Self { inner, inner_ended: false, outbox }
+        Self {
+            inner,
+            inner_ended: false,
+            outbox,
+        }
     }
 }
 

@@ -70,7 +70,8 @@ async fn tell(hub: &Arc<HubInner>, gym: GymId, changes: &[(AccountId, bool)]) ->
         let payload = payload.to_string();
         for channel in (hub.table.presence)(&mut conn, gym, *account).await? {
             let channel: Arc<str> = channel.to_string().into();
-            hub.registry.deliver(gym, &channel, &Encoded::new(&channel, payload.as_bytes(), 0));
+            hub.registry
+                .deliver(gym, &channel, &Encoded::new(&channel, payload.as_bytes(), 0));
         }
     }
     db::commit(&mut conn).await?;

@@ -37,15 +37,30 @@ impl Registry {
     /// Enters a subscription.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, gym: GymId, subscription: Arc<Subscription>) -> SubscriptionGuard {
-        self.channels.entry((gym, subscription.channel.clone())).or_default().push(subscription.clone());
-        SubscriptionGuard { registry: self.clone(), gym, subscription }
+        self.channels
+            .entry((gym, subscription.channel.clone()))
+            .or_default()
+            .push(subscription.clone());
+        SubscriptionGuard {
+            registry: self.clone(),
+            gym,
+            subscription,
+        }
     }
 
     /// Enters a connection once its account is known.
     #[must_use]
     pub fn connect(self: &Arc<Self>, gym: GymId, account: AccountId, connection: Arc<Connection>) -> ConnectionGuard {
-        self.accounts.entry((gym, account)).or_default().push(connection.clone());
-        ConnectionGuard { registry: self.clone(), gym, account, connection }
+        self.accounts
+            .entry((gym, account))
+            .or_default()
+            .push(connection.clone());
+        ConnectionGuard {
+            registry: self.clone(),
+            gym,
+            account,
+            connection,
+        }
     }
 
     /// Hands a message to all who watch its channel.
@@ -60,13 +75,20 @@ impl Registry {
     /// The subscriptions of a gym.
     #[must_use]
     pub fn subscriptions_of(&self, gym: GymId) -> Vec<Arc<Subscription>> {
-        self.channels.iter().filter(|e| e.key().0 == gym).flat_map(|e| e.value().clone()).collect()
+        self.channels
+            .iter()
+            .filter(|e| e.key().0 == gym)
+            .flat_map(|e| e.value().clone())
+            .collect()
     }
 
     /// The connections of an account.
     #[must_use]
     pub fn connections_of(&self, gym: GymId, account: AccountId) -> Vec<Arc<Connection>> {
-        self.accounts.get(&(gym, account)).map(|c| c.clone()).unwrap_or_default()
+        self.accounts
+            .get(&(gym, account))
+            .map(|c| c.clone())
+            .unwrap_or_default()
     }
 
     /// Every connection whose account is known.
@@ -78,13 +100,20 @@ impl Registry {
     /// The accounts of a gym that have a socket here.
     #[must_use]
     pub fn accounts_of(&self, gym: GymId) -> HashSet<AccountId> {
-        self.accounts.iter().filter(|e| e.key().0 == gym).map(|e| e.key().1).collect()
+        self.accounts
+            .iter()
+            .filter(|e| e.key().0 == gym)
+            .map(|e| e.key().1)
+            .collect()
     }
 
     /// Sockets whose account is known, and subscriptions.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        (self.accounts.iter().map(|e| e.len()).sum(), self.channels.iter().map(|e| e.len()).sum())
+        (
+            self.accounts.iter().map(|e| e.len()).sum(),
+            self.channels.iter().map(|e| e.len()).sum(),
+        )
     }
 }
 

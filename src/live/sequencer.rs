@@ -48,7 +48,13 @@ impl GymLog {
     pub(super) fn new(gym: GymId) -> Arc<Self> {
         let (inbox, receiver) = mpsc::channel(INBOX);
         let start = tokio::sync::Mutex::new(Some(receiver));
-        Arc::new(Self { gym, inbox, position: Mutex::default(), start, dropped: AtomicU64::new(0) })
+        Arc::new(Self {
+            gym,
+            inbox,
+            position: Mutex::default(),
+            start,
+            dropped: AtomicU64::new(0),
+        })
     }
 
     /// Reads the head and starts the task, once. Whoever subscribes waits for it, so that the sequencer's position is
@@ -138,7 +144,9 @@ impl Sequencer {
                     continue;
                 }
             };
-            let (Some(input), Some(hub)) = (input, self.hub.upgrade()) else { return };
+            let (Some(input), Some(hub)) = (input, self.hub.upgrade()) else {
+                return;
+            };
             match input {
                 Input::Change(change) => self.take(&hub, change),
                 Input::Head(head) => self.notice(&hub, head),
@@ -245,9 +253,10 @@ impl Sequencer {
     async fn read_missing(&self, hub: &HubInner) -> Result<(Vec<Committed>, Head)> {
         let mut conn = db::take(&hub.pool).await?;
         db::begin(&mut conn, Scope::Gym(self.gym), Mode::Snapshot).await?;
-        let head = log::head(&mut conn, self.gym).await?.ok_or_else(|| Error::not_found("gym"))?;
-        let changes =
-            log::since(&mut conn, self.gym, &self.head.epoch, self.head.seq, head.seq, REFILL).await?;
+        let head = log::head(&mut conn, self.gym)
+            .await?
+            .ok_or_else(|| Error::not_found("gym"))?;
+        let changes = log::since(&mut conn, self.gym, &self.head.epoch, self.head.seq, head.seq, REFILL).await?;
         db::commit(&mut conn).await?;
         Ok((changes, head))
     }
@@ -276,7 +285,8 @@ fn deliver(hub: &Arc<HubInner>, change: &Committed) {
             }
             continue;
         }
-        hub.registry.deliver(change.gym, channel, &Encoded::new(channel, payload, change.seq));
+        hub.registry
+            .deliver(change.gym, channel, &Encoded::new(channel, payload, change.seq));
     }
 }
 

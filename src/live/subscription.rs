@@ -24,14 +24,23 @@ impl<'a> Encoded<'a> {
     /// A publication; offset 0 for one that is not stored.
     #[must_use]
     pub fn new(channel: &'a str, payload: &'a [u8], offset: u64) -> Self {
-        Self { channel, payload, offset, json: std::cell::OnceCell::new() }
+        Self {
+            channel,
+            payload,
+            offset,
+            json: std::cell::OnceCell::new(),
+        }
     }
 
     /// The frame for a codec.
     pub fn frame(&self, codec: Codec) -> &Bytes {
         match codec {
             Codec::Json => self.json.get_or_init(|| {
-                let push = Push::Publication { channel: self.channel, data: self.payload, offset: self.offset };
+                let push = Push::Publication {
+                    channel: self.channel,
+                    data: self.payload,
+                    offset: self.offset,
+                };
                 frame::text(&json::encode_push(&push))
             }),
         }
@@ -69,8 +78,18 @@ impl Subscription {
         codec: Codec,
         outbox: Arc<Outbox>,
     ) -> Arc<Self> {
-        let state = Mutex::new(State::Pending { held: Vec::new(), overflowed: false });
-        Arc::new(Self { channel, server_side, number, codec, outbox, state })
+        let state = Mutex::new(State::Pending {
+            held: Vec::new(),
+            overflowed: false,
+        });
+        Arc::new(Self {
+            channel,
+            server_side,
+            number,
+            codec,
+            outbox,
+            state,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,7 +181,11 @@ impl Subscription {
     }
 
     fn tell_unsubscribed(&self, why: Unsubscribe) {
-        let push = Push::Unsubscribe { channel: &self.channel, code: why.code(), reason: why.reason() };
+        let push = Push::Unsubscribe {
+            channel: &self.channel,
+            code: why.code(),
+            reason: why.reason(),
+        };
         self.outbox.push_control(match self.codec {
             Codec::Json => frame::text(&json::encode_push(&push)),
         });

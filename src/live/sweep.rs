@@ -18,7 +18,9 @@ pub(super) async fn run(hub: Weak<HubInner>) {
             () = tokio::time::sleep(every) => {}
         }
         let logs = strong.logs();
-        strong.broker.reconcile(&logs.iter().map(|(gym, _)| *gym).collect::<Vec<_>>());
+        strong
+            .broker
+            .reconcile(&logs.iter().map(|(gym, _)| *gym).collect::<Vec<_>>());
         super::presence::settle(&strong).await;
         if logs.is_empty() {
             continue;

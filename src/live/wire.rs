@@ -12,7 +12,11 @@ const VERSION: u8 = 1;
 /// Writes a change.
 #[must_use]
 pub fn encode(node: Uuid, change: &Committed) -> Vec<u8> {
-    let payloads: usize = change.events.iter().map(|e| e.payload.len() + e.channel.len() + 6).sum();
+    let payloads: usize = change
+        .events
+        .iter()
+        .map(|e| e.payload.len() + e.channel.len() + 6)
+        .sum();
     let mut out = Vec::with_capacity(64 + payloads);
     out.put_u8(VERSION);
     out.put_slice(node.as_bytes());
@@ -46,7 +50,15 @@ pub fn decode(bytes: &[u8]) -> Option<(Uuid, Committed)> {
         std::str::from_utf8(&payload).ok()?;
         events.push(LoggedEvent { channel, payload });
     }
-    rest.is_empty().then_some((node, Committed { gym, epoch, seq, events }))
+    rest.is_empty().then_some((
+        node,
+        Committed {
+            gym,
+            epoch,
+            seq,
+            events,
+        },
+    ))
 }
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {

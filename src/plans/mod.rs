@@ -1,17 +1,30 @@
-//! plans
+//! Plans: the tree of days, meals and items that members follow, its revisions, and the channel that shows it live.
+//!
+//! Others may use [`Plan`] and its parts, [`tree::read`] for any state of a plan, [`may_read`] and [`find_readable`], and
+//! [`live`]. Everything is written by [`edit`]: it locks the plan, changes the tree in memory, writes what differs
+//! ([`history`] keeps every revision readable) and emits one event. Who follows a plan is the business of
+//! [`crate::follows`].
 
-use utoipa_actix_web::service_config::ServiceConfig;
+mod access;
+pub mod edit;
+mod history;
+mod ingredients;
+mod item_edits;
+pub mod live;
+mod meal_edits;
+mod model;
+mod plan_edits;
+mod routes;
+mod rules;
+mod store;
+pub mod tree;
+mod words;
 
-/// Routes.
-pub fn routes(_config: &mut ServiceConfig) {}
-
-/// Stub.
-#[expect(missing_docs, clippy::unused_async, reason = "stub")]
-pub mod live {
-    use crate::{auth::Caller, error::Result, events::Access, ids::{PlanId, GymId}};
-    use chrono::{DateTime, Utc};
-    use diesel_async::AsyncPgConnection;
-    use serde_json::Value;
-    pub async fn authorise(_: &mut AsyncPgConnection, _: &Caller, _: PlanId, _: DateTime<Utc>) -> Result<Access> { Ok(Access::Refused) }
-    pub async fn snapshot(_: &mut AsyncPgConnection, _: GymId, _: PlanId) -> Result<Value> { Ok(Value::Null) }
-}
+pub use access::{find_readable, may_read};
+pub use item_edits::{ItemPatch, NewItem};
+pub use meal_edits::{MealPatch, NewMeal};
+pub use model::{Allergens, Day, Item, Meal, Plan, PlanSummary, Target};
+pub use plan_edits::{NewPlan, NewTarget, PlanPatch, TargetPatch, insert};
+pub use routes::routes;
+pub use tree::Revision;
+pub use words::{Cycle, Goal, Kind, Slot, Source, Status, Visibility};

@@ -22,7 +22,7 @@ use crate::live::Hub;
 use crate::{channels, foods};
 
 /// How often partitions are tended and old keys forgotten.
-const TEND_EVERY: Duration = Duration::from_secs(3600);
+const TEND_EVERY: Duration = Duration::from_hours(1);
 
 /// What was started.
 pub struct Booted {
@@ -49,7 +49,10 @@ pub async fn database(config: &Config) -> anyhow::Result<(String, Option<Embedde
     }
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
-    let options = Options { pg_bindir: config.pg_bindir.clone(), ..Options::default() };
+    let options = Options {
+        pg_bindir: config.pg_bindir.clone(),
+        ..Options::default()
+    };
     let postgres = EmbeddedPostgres::start(&config.data_dir, options).await?;
     make_database(&postgres.url("postgres")).await?;
     Ok((postgres.url("liveplan"), Some(postgres)))
@@ -100,7 +103,13 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         .await
         .map_err(|e| anyhow::anyhow!("{e:?}"))?
     };
-    let hub = Hub::start(config.live.clone(), pool.clone(), channels::TABLE, config.redis_url.as_deref()).await?;
+    let hub = Hub::start(
+        config.live.clone(),
+        pool.clone(),
+        channels::TABLE,
+        config.redis_url.as_deref(),
+    )
+    .await?;
     let app = App::new(Inner {
         config: config.clone(),
         pool,

@@ -33,7 +33,11 @@ impl Documents {
     pub fn new(openapi: &utoipa::openapi::OpenApi) -> Self {
         let value = serde_json::to_value(openapi).unwrap_or_default();
         let live = live();
-        Self { page: page(&value, &live).into(), openapi: value.to_string().into(), live: live.to_string().into() }
+        Self {
+            page: page(&value, &live).into(),
+            openapi: value.to_string().into(),
+            live: live.to_string().into(),
+        }
     }
 }
 
@@ -47,15 +51,21 @@ pub fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn show_openapi(documents: web::Data<Documents>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(documents.openapi.to_string())
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(documents.openapi.to_string())
 }
 
 async fn show_live(documents: web::Data<Documents>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(documents.live.to_string())
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(documents.live.to_string())
 }
 
 async fn show_docs(documents: web::Data<Documents>) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(documents.page.to_string())
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .body(documents.page.to_string())
 }
 
 /// Channels, events and commands, with the JSON Schema of an event.
@@ -102,10 +112,17 @@ fn page(openapi: &Value, live: &Value) -> String {
     );
     for (path, methods) in openapi["paths"].as_object().into_iter().flatten() {
         for (method, operation) in methods.as_object().into_iter().flatten() {
-            let Some(id) = operation["operationId"].as_str() else { continue };
+            let Some(id) = operation["operationId"].as_str() else {
+                continue;
+            };
             let summary = operation["summary"].as_str().unwrap_or(id);
             let method = method.to_uppercase();
-            let _ = write!(out, "<tr id=\"{id}\"><td><code>{method} {}</code><td>{}", escape(path), escape(summary));
+            let _ = write!(
+                out,
+                "<tr id=\"{id}\"><td><code>{method} {}</code><td>{}",
+                escape(path),
+                escape(summary)
+            );
         }
     }
     out.push_str("</table><h2>Live channels</h2><table><tr><th>Channel<th>Who<th>Shows<th>Events");
@@ -117,7 +134,12 @@ fn page(openapi: &Value, live: &Value) -> String {
     out.push_str("</table><h2>Commands over rpc</h2><table><tr><th>Method<th>Data");
     for command in live["commands"].as_array().into_iter().flatten() {
         let text = |key: &str| escape(command[key].as_str().unwrap_or_default());
-        let _ = write!(out, "<tr><td><code>{}</code><td><code>{}</code>", text("method"), text("data"));
+        let _ = write!(
+            out,
+            "<tr><td><code>{}</code><td><code>{}</code>",
+            text("method"),
+            text("data")
+        );
     }
     out.push_str("</table><h2>Problems</h2><table><tr><th>Code<th>Status<th>On the socket<th>Meaning");
     for code in Code::ALL {

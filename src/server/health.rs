@@ -12,7 +12,9 @@ const WARN_BELOW_DAYS: i64 = 3;
 
 /// Mounts both.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config.route("/healthz", web::get().to(show_health)).route("/readyz", web::get().to(show_readiness));
+    config
+        .route("/healthz", web::get().to(show_health))
+        .route("/readyz", web::get().to(show_readiness));
 }
 
 async fn show_health() -> HttpResponse {
@@ -21,7 +23,9 @@ async fn show_health() -> HttpResponse {
 
 async fn show_readiness(app: web::Data<App>) -> HttpResponse {
     let today = app.clock.now().date_naive();
-    let ahead = app.read(For::SYSTEM, async |conn| Ok(log::days_ahead(conn, today).await?)).await;
+    let ahead = app
+        .read(For::SYSTEM, async |conn| Ok(log::days_ahead(conn, today).await?))
+        .await;
     let (database, days) = match ahead {
         Ok(days) => (true, days),
         Err(_) => (false, 0),
@@ -36,7 +40,11 @@ async fn show_readiness(app: web::Data<App>) -> HttpResponse {
     if !app.hub.broker_is_up() {
         warnings.push("Redis is out of reach: changes reach other nodes within a second instead of at once");
     }
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     HttpResponse::build(status).json(json!({
         "status": if ready { "ready" } else { "not ready" },
         "database": database, "draining": draining, "partition_days_ahead": days,

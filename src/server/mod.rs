@@ -6,7 +6,6 @@ pub mod health;
 pub mod trace;
 pub mod web;
 
-
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,8 +24,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::config::Config;
 use crate::http::{body, lang};
-use docs::Bearer;
 use crate::{auth, channels, follows, foods, gyms, live, meals, plans};
+use docs::Bearer;
 
 /// How long shutdown waits for changes that have begun.
 const FINISH_CHANGES_WITHIN: Duration = Duration::from_secs(10);
@@ -92,7 +91,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// What keeps it from starting: the database, Redis, the address.
 pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
     // Pool, Redis and sequencers live on this runtime; actix's workers only serve sockets and requests.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("liveplan").build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("liveplan")
+        .build()?;
     let booted = runtime.block_on(boot::boot(&config))?;
     let app = booted.app.clone();
     let result = actix_web::rt::System::new().block_on(async move {
@@ -101,7 +103,11 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
         let running = actix_web::rt::spawn(server);
         let (stop, stopped) = oneshot::channel();
         tracing::info!(address = %address, "listening");
-        started(Started { address, app: app.clone(), stop: Stop(stop) });
+        started(Started {
+            address,
+            app: app.clone(),
+            stop: Stop(stop),
+        });
         let signal = wait_for_signal(stopped).await;
         tracing::info!(signal, "shutting down");
         shut_down(&app, &handle, Duration::from_secs(config.drain_seconds)).await;
@@ -122,7 +128,11 @@ fn bind(config: &Config, app: App) -> anyhow::Result<(actix_web::dev::Server, So
         let (actix, document) = ActixApp::new()
             .into_utoipa_app()
             .openapi(Document::openapi())
-            .service(utoipa_actix_web::scope("/api/v1").configure(routes).map(|scope| scope.wrap(Compress::default())))
+            .service(
+                utoipa_actix_web::scope("/api/v1")
+                    .configure(routes)
+                    .map(|scope| scope.wrap(Compress::default())),
+            )
             .split_for_parts();
         actix
             .app_data(actix_web::web::Data::new(app.clone()))
@@ -153,7 +163,12 @@ fn bind(config: &Config, app: App) -> anyhow::Result<(actix_web::dev::Server, So
         }
     })
     .bind(&config.bind)
-    .with_context(|| format!("cannot listen on {}; is something else running there? BIND names another", config.bind))?;
+    .with_context(|| {
+        format!(
+            "cannot listen on {}; is something else running there? BIND names another",
+            config.bind
+        )
+    })?;
     let address = *server.addrs().first().context("no address")?;
     Ok((server.run(), address))
 }

@@ -23,7 +23,9 @@ pub async fn requests<B: MessageBody>(
         // Queries and bodies never reach the log: they may hold what is nobody's business.
         tracing::debug!(http.route = route, http.status = status, duration_ms, "request");
         if let Ok(value) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static("x-request-id"), value);
         }
         Ok(response)
     }

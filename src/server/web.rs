@@ -24,7 +24,9 @@ pub fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn redirect() -> HttpResponse {
-    HttpResponse::Found().insert_header((header::LOCATION, "/app/")).finish()
+    HttpResponse::Found()
+        .insert_header((header::LOCATION, "/app/"))
+        .finish()
 }
 
 /// The answer to an address that names nothing.
@@ -37,19 +39,29 @@ async fn find_asset(request: HttpRequest, path: web::Path<String>) -> Result<Htt
     let is_page = asset.is_none();
     // Every address of the app without a file is one of its pages.
     let Some(file) = asset.or_else(|| Dist::get("index.html")) else {
-        return Ok(HttpResponse::ServiceUnavailable().content_type("text/html; charset=utf-8").body(NOT_BUILT));
+        return Ok(HttpResponse::ServiceUnavailable()
+            .content_type("text/html; charset=utf-8")
+            .body(NOT_BUILT));
     };
     if is_page && path.starts_with("assets/") {
         return Err(Error::not_found("page"));
     }
-    let hash: String = file.metadata.sha256_hash()[..16].iter().map(|b| format!("{b:02x}")).collect();
-    let tag = format!("\"{hash}\"");
-    let caching = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let hash = u128::from_be_bytes(file.metadata.sha256_hash()[..16].try_into().unwrap_or_default());
+    let tag = format!("\"{hash:032x}\"");
+    let caching = if path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     if crate::http::etag::none_match(&request, &tag) {
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish());
     }
     let kind = if is_page { "text/html" } else { file.metadata.mimetype() };
-    let kind = if kind.starts_with("text/") { format!("{kind}; charset=utf-8") } else { kind.to_owned() };
+    let kind = if kind.starts_with("text/") {
+        format!("{kind}; charset=utf-8")
+    } else {
+        kind.to_owned()
+    };
     Ok(HttpResponse::Ok()
         .content_type(kind)
         .insert_header((header::ETAG, tag))

@@ -1,6 +1,10 @@
 //! Integration tests: the real server on a free port, with a real Postgres of its own. One binary, so that one cluster
 //! serves all; each test gets its own database.
 
+#![expect(clippy::expect_used, reason = "what a test cannot get fails it")]
+#![allow(dead_code, reason = "the harness is ahead of the tests that use it")]
+
 mod embedded;
 mod harness;
 mod live;
+mod plans;

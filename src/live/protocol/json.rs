@@ -7,7 +7,11 @@ use super::{Command, Push, Reply};
 /// # Errors
 /// The whole frame is refused where one line is not a command.
 pub fn decode(frame: &str) -> Result<Vec<Command>, serde_json::Error> {
-    frame.split('\n').filter(|line| !line.trim().is_empty()).map(serde_json::from_str).collect()
+    frame
+        .split('\n')
+        .filter(|line| !line.trim().is_empty())
+        .map(serde_json::from_str)
+        .collect()
 }
 
 /// Writes a reply.
@@ -69,15 +73,37 @@ mod tests {
 
     #[test]
     fn empty_fields_are_left_out_and_empty_results_are_there() {
-        assert_eq!(text(&Reply { id: 7, answer: Answer::Unsubscribe(Empty {}) }), r#"{"id":7,"unsubscribe":{}}"#);
-        let result = SubscribeResult { recoverable: true, epoch: "e".into(), ..Default::default() };
         assert_eq!(
-            text(&Reply { id: 2, answer: Answer::Subscribe(result) }),
+            text(&Reply {
+                id: 7,
+                answer: Answer::Unsubscribe(Empty {})
+            }),
+            r#"{"id":7,"unsubscribe":{}}"#
+        );
+        let result = SubscribeResult {
+            recoverable: true,
+            epoch: "e".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            text(&Reply {
+                id: 2,
+                answer: Answer::Subscribe(result)
+            }),
             r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"e"}}"#
         );
-        let result = ConnectResult { client: "c".into(), version: "1", ping: 25, pong: true, ..Default::default() };
+        let result = ConnectResult {
+            client: "c".into(),
+            version: "1",
+            ping: 25,
+            pong: true,
+            ..Default::default()
+        };
         assert_eq!(
-            text(&Reply { id: 1, answer: Answer::Connect(result) }),
+            text(&Reply {
+                id: 1,
+                answer: Answer::Connect(result)
+            }),
             r#"{"id":1,"connect":{"client":"c","version":"1","ping":25,"pong":true}}"#
         );
     }
@@ -86,10 +112,17 @@ mod tests {
     fn payloads_are_carried_to_the_byte() {
         let data = Payload(r#"{"b":1.50,"a":"é"}"#.into());
         assert_eq!(
-            text(&Reply { id: 3, answer: Answer::Rpc(RpcResult { data: data.clone() }) }),
+            text(&Reply {
+                id: 3,
+                answer: Answer::Rpc(RpcResult { data: data.clone() })
+            }),
             r#"{"id":3,"rpc":{"data":{"b":1.50,"a":"é"}}}"#
         );
-        let push = Push::Publication { channel: "plan:x", data: &data.0, offset: 9 };
+        let push = Push::Publication {
+            channel: "plan:x",
+            data: &data.0,
+            offset: 9,
+        };
         assert_eq!(
             encode_push(&push),
             r#"{"push":{"channel":"plan:x","pub":{"data":{"b":1.50,"a":"é"},"offset":9}}}"#.as_bytes()

@@ -159,6 +159,7 @@ pub struct ConnectResult {
 }
 
 /// Result of `subscribe`.
+#[expect(clippy::struct_excessive_bools, reason = "the protocol's own")]
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SubscribeResult {
     /// Whether the position can be recovered from.
@@ -254,7 +255,11 @@ impl From<ProtocolError> for ErrorReply {
             ProtocolError::NotAvailable => (108, "not_available: This server does not offer that."),
             ProtocolError::Unrecoverable => (112, "unrecoverable_position: Too old to recover; subscribe anew."),
         };
-        Self { code, message: message.to_owned(), temporary: false }
+        Self {
+            code,
+            message: message.to_owned(),
+            temporary: false,
+        }
     }
 }
 
@@ -263,7 +268,11 @@ impl ErrorReply {
     #[must_use]
     pub fn of(error: &Error, lang: Lang) -> Self {
         let message = format!("{}: {}", error.code.name(), error.detail(lang));
-        Self { code: error.code.number(), message, temporary: error.temporary() }
+        Self {
+            code: error.code.number(),
+            message,
+            temporary: error.temporary(),
+        }
     }
 
     /// 103.

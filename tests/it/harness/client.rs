@@ -38,18 +38,32 @@ impl Answer {
     /// Asserts that it is this problem.
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) {
-        assert_eq!((self.status.as_u16(), self.body["code"].as_str().unwrap_or_default()), (status, code), "{}", self.body);
+        assert_eq!(
+            (self.status.as_u16(), self.body["code"].as_str().unwrap_or_default()),
+            (status, code),
+            "{}",
+            self.body
+        );
     }
 }
 
 impl Client {
     pub fn new(address: SocketAddr, account: AccountId, email: String, token: Option<String>) -> Self {
-        Self { account, email, token, address, http: reqwest::Client::new() }
+        Self {
+            account,
+            email,
+            token,
+            address,
+            http: reqwest::Client::new(),
+        }
     }
 
     /// The same person at another node.
     pub fn at(&self, address: SocketAddr) -> Self {
-        Self { address, ..self.clone() }
+        Self {
+            address,
+            ..self.clone()
+        }
     }
 
     /// Sends a request with headers.
@@ -69,7 +83,12 @@ impl Client {
         let etag = headers.get("etag").and_then(|v| v.to_str().ok()).map(str::to_owned);
         let text = response.text().await.expect("a body");
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Answer { status, etag, headers, body }
+        Answer {
+            status,
+            etag,
+            headers,
+            body,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -77,7 +96,8 @@ impl Client {
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::POST, &format!("/api/v1{path}"), Some(body), &[]).await
+        self.send(Method::POST, &format!("/api/v1{path}"), Some(body), &[])
+            .await
     }
 
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
@@ -90,7 +110,13 @@ impl Client {
 
     /// A write below a plan at a version.
     pub async fn write(&self, method: Method, path: &str, body: Option<&Value>, version: i64) -> Answer {
-        self.send(method, &format!("/api/v1{path}"), body, &[("If-Match", &format!("\"{version}\""))]).await
+        self.send(
+            method,
+            &format!("/api/v1{path}"),
+            body,
+            &[("If-Match", &format!("\"{version}\""))],
+        )
+        .await
     }
 
     /// A connected socket.

@@ -82,9 +82,15 @@ impl TestApp {
                 eprintln!("the server failed: {error:?}");
             }
         });
-        let started = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_secs(60))).await;
+        let started = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_mins(1))).await;
         let Started { address, app, stop } = started.expect("joined").expect("the server starts");
-        Self { address, app, database: database.to_owned(), stop: Some(stop), thread: Some(thread) }
+        Self {
+            address,
+            app,
+            database: database.to_owned(),
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     /// A connection as the database's owner, whom row-level security does not bind.
@@ -147,21 +153,29 @@ impl TestApp {
         .execute(&mut conn)
         .await
         .expect("a session");
-        let caller = Caller { account, gym: gym.id, roles, session, access_version: 1 };
+        let caller = Caller {
+            account,
+            gym: gym.id,
+            roles,
+            session,
+            access_version: 1,
+        };
         let token = self.app.tokens.issue(&caller, now).expect("a token");
         Client::new(self.address, account, email, Some(token))
     }
 
     /// Assigns a trainer to a member, behind the API's back.
     pub async fn assign(&self, gym: Gym, trainer: &Client, member: &Client) {
-        diesel::sql_query("INSERT INTO assignments (id, gym_id, trainer_id, member_id, since) VALUES ($1, $2, $3, $4, now())")
-            .bind::<SqlUuid, _>(uuid::Uuid::now_v7())
-            .bind::<SqlUuid, _>(gym.id)
-            .bind::<SqlUuid, _>(trainer.account)
-            .bind::<SqlUuid, _>(member.account)
-            .execute(&mut self.owner().await)
-            .await
-            .expect("an assignment");
+        diesel::sql_query(
+            "INSERT INTO assignments (id, gym_id, trainer_id, member_id, since) VALUES ($1, $2, $3, $4, now())",
+        )
+        .bind::<SqlUuid, _>(uuid::Uuid::now_v7())
+        .bind::<SqlUuid, _>(gym.id)
+        .bind::<SqlUuid, _>(trainer.account)
+        .bind::<SqlUuid, _>(member.account)
+        .execute(&mut self.owner().await)
+        .await
+        .expect("an assignment");
     }
 
     /// Someone who has not signed in.
@@ -192,7 +206,10 @@ impl TestApp {
             stop.now();
         }
         if let Some(thread) = self.thread.take() {
-            tokio::task::spawn_blocking(move || thread.join()).await.expect("joined").expect("no panic");
+            tokio::task::spawn_blocking(move || thread.join())
+                .await
+                .expect("joined")
+                .expect("no panic");
         }
     }
 }
@@ -206,4 +223,5 @@ impl Drop for TestApp {
 }
 
 /// Argon2id of `correct horse`.
-const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const PASSWORD_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

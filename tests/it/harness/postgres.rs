@@ -19,7 +19,7 @@ async fn cluster() -> &'static EmbeddedPostgres {
             let options = Options { durable: false, ..Options::default() };
             let cluster = EmbeddedPostgres::start(&dir, options).await.expect("a Postgres");
             // It ends with this process, however that ends: statics are never dropped.
-            Command::new("setsid")
+            let watchdog = Command::new("setsid")
                 .args(["sh", "-c", "while kill -0 $0 2>/dev/null; do sleep 0.3; done; kill -QUIT $(head -1 $1/pg/postmaster.pid); sleep 1; rm -rf $1"])
                 .arg(std::process::id().to_string())
                 .arg(&dir)
@@ -28,6 +28,8 @@ async fn cluster() -> &'static EmbeddedPostgres {
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("a watchdog");
+            // Nobody waits for it: it outlives this process.
+            std::mem::forget(watchdog);
             cluster
         })
         .await
@@ -62,10 +64,16 @@ pub async fn fresh_database() -> String {
     let mut made = TEMPLATE.lock().await;
     if !*made {
         run(&cluster.url("postgres"), "CREATE DATABASE template_liveplan").await;
-        migrations::run(&cluster.url("template_liveplan"), Direction::Up).await.expect("migrations");
+        migrations::run(&cluster.url("template_liveplan"), Direction::Up)
+            .await
+            .expect("migrations");
         *made = true;
     }
     let name = format!("t_{}", uuid::Uuid::new_v4().simple());
-    run(&cluster.url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE template_liveplan")).await;
+    run(
+        &cluster.url("postgres"),
+        &format!("CREATE DATABASE {name} TEMPLATE template_liveplan"),
+    )
+    .await;
     cluster.url(&name)
 }

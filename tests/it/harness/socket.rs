@@ -26,7 +26,12 @@ impl Socket {
         let (stream, _) = tokio_tungstenite::connect_async(format!("ws://{address}/connection/websocket"))
             .await
             .expect("an upgrade");
-        Self { stream, waiting: VecDeque::new(), next_id: 1, connected: Value::Null }
+        Self {
+            stream,
+            waiting: VecDeque::new(),
+            next_id: 1,
+            connected: Value::Null,
+        }
     }
 
     /// Sends a command and returns its id.
@@ -71,7 +76,9 @@ impl Socket {
             if let Some(message) = self.waiting.pop_front() {
                 return Ok(message);
             }
-            let frame = tokio::time::timeout(WITHIN, self.stream.next()).await.expect("a frame in time");
+            let frame = tokio::time::timeout(WITHIN, self.stream.next())
+                .await
+                .expect("a frame in time");
             match frame {
                 Some(Ok(Message::Text(text))) => {
                     for line in text.split('\n') {

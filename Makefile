@@ -1,0 +1,28 @@
+# `make run` and `make test` set up what a fresh machine lacks.
+.PHONY: run test lint fmt web setup schema bench
+SHELL := /bin/bash
+
+setup:
+	@tools/setup
+
+run: setup web
+	cargo build --release --locked
+	target/release/liveplan demo
+
+test: setup
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	cargo test --locked
+	python3 -m unittest discover -s tools/foods
+	cd static && npm ci --no-audit --no-fund --silent && npm run check && npm test
+
+lint:
+	cargo clippy --locked --all-targets -- -D warnings
+
+fmt:
+	cargo fmt
+
+web:
+	@if command -v npm >/dev/null; then cd static && npm ci --no-audit --no-fund && npm run build; else \
+	  echo "Node is not installed: the server will run without its pages. Install Node 20 and run make web."; fi

@@ -1,0 +1,174 @@
+//! What people do with their own sign-in: change the password, see and end sessions.
+
+use actix_web::{HttpResponse, delete, get, post, web};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::sessions::{self, OpenSession, Owned, Reason};
+use super::{Caller, password, store};
+use crate::app::{App, For};
+use crate::db;
+use crate::error::{Code, Error, Result};
+use crate::http::limits::Limit;
+use crate::http::{Body, Page};
+use crate::ids::{GymId, SessionId};
+
+/// Wrong current passwords of one account, on one node.
+const PASSWORD_CHANGES: Limit = Limit {
+    attempts: 10,
+    window: TimeDelta::minutes(15),
+};
+
+/// Routes.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(change_password)
+        .service(list_sessions)
+        .service(end_session);
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PasswordChange {
+    #[schema(format = Password)]
+    current_password: String,
+    /// 8 to 256 characters.
+    #[schema(format = Password)]
+    new_password: String,
+}
+
+/// Change the password. All other sessions of the account end, in every gym.
+#[utoipa::path(
+    tag = "auth",
+    responses(
+        (status = 204, description = "changed"),
+        (status = 401, description = "bad_credentials: the current password is wrong; or not signed in"),
+        (status = 422, description = "the new password is too short or too long"),
+        (status = 429, description = "too many wrong passwords"),
+    ),
+    security(("bearer" = []))
+)]
+#[post("/auth/password")]
+async fn change_password(app: web::Data<App>, caller: Caller, body: Body<PasswordChange>) -> Result<HttpResponse> {
+    let PasswordChange {
+        current_password,
+        new_password,
+    } = body.0;
+    password::check_length("new_password", &new_password)?;
+    let counter = format!("password:{}", caller.account);
+    app.limits.take(&counter, PASSWORD_CHANGES, app.clock.now())?;
+    let old = app
+        .read(&caller, async |conn| {
+            Ok(store::password_hash(conn, caller.account).await?)
+        })
+        .await?;
+    if !password::verify(current_password, Some(old.clone())).await? {
+        return Err(Error::new(Code::BadCredentials));
+    }
+    app.limits.forget(&counter);
+    let new = password::hash(new_password).await?;
+    let gyms = app
+        .change(&caller, async move |tx| {
+            let now = tx.now;
+            if !store::set_password(tx, caller.account, &old, &new).await? {
+                return Err(Error::new(Code::BadCredentials));
+            }
+            let gyms = db::as_system(tx, async |conn| {
+                let ended =
+                    sessions::end_all(conn, caller.account, Some(caller.session), Reason::Password, now).await?;
+                Ok(ended)
+            })
+            .await?;
+            tx.access_changed(caller.account);
+            Ok(gyms)
+        })
+        .await?;
+    tell_other_gyms(&app, &caller, &gyms).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A change writes to one gym's log, so the sockets in the account's other gyms are told by changes of their own. Their
+/// sessions have ended already.
+async fn tell_other_gyms(app: &App, caller: &Caller, gyms: &[GymId]) -> Result<()> {
+    let account = caller.account;
+    for gym in gyms.iter().filter(|gym| **gym != caller.gym) {
+        app.change(For::account(*gym, account), async move |tx| {
+            tx.access_changed(account);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// A signed-in device.
+#[derive(Serialize, ToSchema)]
+struct DeviceSession {
+    id: SessionId,
+    created_at: DateTime<Utc>,
+    /// When it last took a token.
+    last_used_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip_address: Option<String>,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+/// The caller's open sessions in this gym, the last used first.
+#[utoipa::path(
+    tag = "auth",
+    responses((status = 200, body = Page<DeviceSession>), (status = 401, description = "not signed in")),
+    security(("bearer" = []))
+)]
+#[get("/auth/sessions")]
+async fn list_sessions(app: web::Data<App>, caller: Caller) -> Result<web::Json<Page<DeviceSession>>> {
+    let now = app.clock.now();
+    let open = app
+        .read(&caller, async |conn| {
+            Ok(sessions::list(conn, caller.gym, caller.account, now).await?)
+        })
+        .await?;
+    let item = |s: OpenSession| DeviceSession {
+        current: s.id == caller.session,
+        id: s.id,
+        created_at: s.created_at,
+        last_used_at: s.last_used_at,
+        user_agent: s.user_agent,
+        ip_address: s.ip_address,
+    };
+    Ok(web::Json(Page::all(open.into_iter().map(item).collect())))
+}
+
+/// End one of the caller's own sessions in this gym, with its sockets.
+#[utoipa::path(
+    tag = "auth",
+    params(("session" = SessionId, Path)),
+    responses(
+        (status = 204, description = "ended"),
+        (status = 401, description = "not signed in"),
+        (status = 404, description = "no such open session of the caller"),
+    ),
+    security(("bearer" = []))
+)]
+#[delete("/auth/sessions/{session}")]
+async fn end_session(app: web::Data<App>, caller: Caller, path: web::Path<SessionId>) -> Result<HttpResponse> {
+    let session = path.into_inner();
+    app.change(&caller, async move |tx| {
+        let now = tx.now;
+        let owned = Owned {
+            session,
+            ..Owned::of(&caller)
+        };
+        if !sessions::end(tx, &owned, Reason::Ended, now).await? {
+            return Err(Error::not_found("session"));
+        }
+        tx.access_changed(caller.account);
+        Ok(())
+    })
+    .await?;
+    Ok(HttpResponse::NoContent().finish())
+}

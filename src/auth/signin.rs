@@ -1,0 +1,235 @@
+//! Signing in to a gym, and what a signed-in client is told: [`Session`] with its tokens, [`Me`] without.
+
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel_async::AsyncPgConnection;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::sessions::{self, Device, Owned};
+use super::store::{self, Account, Belonging, Gym};
+use super::{Caller, Role, Roles, Status};
+use crate::app::App;
+use crate::error::{Code, Error, Result};
+use crate::events::Channel;
+use crate::http::limits::Limit;
+use crate::ids::{AccountId, SessionId};
+
+/// Wrong passwords of one account, on one node.
+pub(super) const PER_ACCOUNT: Limit = Limit {
+    attempts: 10,
+    window: TimeDelta::minutes(15),
+};
+/// Attempts from one address. High, since the phones of a gym's Wi-Fi share one.
+pub(super) const PER_ADDRESS: Limit = Limit {
+    attempts: 300,
+    window: TimeDelta::minutes(15),
+};
+
+/// A signed-in account and gym.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Me {
+    /// The signed-in device.
+    pub session_id: SessionId,
+    /// Who is signed in.
+    pub account: Account,
+    /// In which gym.
+    pub gym: Gym,
+    /// With which roles.
+    pub roles: Roles,
+    /// The account's own live channels.
+    pub channels: Vec<String>,
+}
+
+/// A signed-in account and gym, with tokens.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Session {
+    /// For `Authorization: Bearer` and the socket.
+    pub access_token: String,
+    /// Good for one refresh, which returns the next.
+    pub refresh_token: String,
+    /// Always `Bearer`.
+    pub token_type: &'static str,
+    /// Seconds that the access token lives.
+    pub expires_in: i64,
+    /// Who is signed in, where.
+    #[serde(flatten)]
+    pub me: Me,
+}
+
+impl Session {
+    /// As a response that no cache keeps.
+    pub(super) fn response(&self) -> HttpResponse {
+        HttpResponse::Ok()
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .json(self)
+    }
+}
+
+/// The gym that somebody signs in to: the one they name, else the only one they are active in. An invitation is accepted
+/// by naming the gym, so that no gym can come between people and theirs by inviting them.
+///
+/// # Errors
+/// [`Code::GymRequired`] with the gyms to choose from, [`Code::NoMembership`] where there is nothing to choose.
+fn choose<'a>(belongings: &'a [Belonging], named: Option<&str>) -> Result<&'a Belonging> {
+    let open = || {
+        belongings
+            .iter()
+            .filter(|b| matches!(b.status, Status::Active | Status::Invited))
+    };
+    if let Some(slug) = named {
+        return open()
+            .find(|b| b.gym.slug == slug)
+            .ok_or_else(|| Error::new(Code::NoMembership));
+    }
+    let mut active = open().filter(|b| b.status == Status::Active);
+    match (active.next(), active.next()) {
+        (Some(only), None) => Ok(only),
+        _ if open().next().is_some() => {
+            let slugs: Vec<&str> = open().map(|b| b.gym.slug.as_str()).collect();
+            Err(Error::new(Code::GymRequired)
+                .with("gyms", slugs.join(", "))
+                .extra("gyms", json!(slugs)))
+        }
+        _ => Err(Error::new(Code::NoMembership)),
+    }
+}
+
+/// Opens a session of an account in a gym. As the system.
+pub(super) async fn enter(
+    conn: &mut AsyncPgConnection,
+    app: &App,
+    account: AccountId,
+    named: Option<&str>,
+    device: &Device,
+    now: DateTime<Utc>,
+) -> Result<Session> {
+    let belongings = store::belongings(conn, account).await?;
+    let belonging = choose(&belongings, named)?;
+    let gym = belonging.gym.id;
+    if belonging.status == Status::Invited {
+        store::accept_invitation(conn, gym, account).await?;
+    }
+    let (session, token) = sessions::open(conn, (gym, account), device, unused(app), now).await?;
+    let owned = Owned { gym, account, session };
+    with_tokens(conn, app, owned, belonging.clone(), token, now).await
+}
+
+/// How long a session may go unused.
+pub(super) fn unused(app: &App) -> TimeDelta {
+    TimeDelta::days(app.config.session_days)
+}
+
+/// What a client is told of a session that has just been given a refresh token.
+pub(super) async fn with_tokens(
+    conn: &mut AsyncPgConnection,
+    app: &App,
+    owned: Owned,
+    belonging: Belonging,
+    refresh_token: String,
+    now: DateTime<Utc>,
+) -> Result<Session> {
+    let caller = Caller {
+        account: owned.account,
+        gym: owned.gym,
+        roles: belonging.roles,
+        session: owned.session,
+        access_version: belonging.access_version,
+    };
+    Ok(Session {
+        access_token: app.tokens.issue(&caller, now)?,
+        refresh_token,
+        token_type: "Bearer",
+        expires_in: app.tokens.life_seconds(),
+        me: me(conn, owned, belonging).await?,
+    })
+}
+
+/// What a client is told of a session.
+pub(super) async fn me(conn: &mut AsyncPgConnection, owned: Owned, belonging: Belonging) -> Result<Me> {
+    Ok(Me {
+        session_id: owned.session,
+        account: store::account(conn, owned.account).await?,
+        gym: belonging.gym,
+        roles: belonging.roles,
+        channels: own_channels(owned.account, belonging.roles),
+    })
+}
+
+fn own_channels(account: AccountId, roles: Roles) -> Vec<String> {
+    [
+        (Role::Member, Channel::Member(account)),
+        (Role::Trainer, Channel::Roster(account)),
+    ]
+    .into_iter()
+    .filter(|(role, _)| roles.has(*role))
+    .map(|(_, channel)| channel.to_string())
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::GymId;
+
+    fn belonging(slug: &str, status: Status) -> Belonging {
+        let gym = Gym {
+            id: GymId::new(),
+            slug: slug.into(),
+            name: slug.into(),
+            time_zone: "Europe/Madrid".into(),
+            locale: "es".into(),
+            day_start: 0,
+        };
+        Belonging {
+            gym,
+            roles: [Role::Member].into_iter().collect(),
+            status,
+            access_version: 1,
+        }
+    }
+
+    fn chosen(belongings: &[Belonging], named: Option<&str>) -> Result<String, Code> {
+        choose(belongings, named)
+            .map(|b| b.gym.slug.clone())
+            .map_err(|e| e.code)
+    }
+
+    #[test]
+    fn the_only_active_gym_needs_no_name() {
+        let gyms = [belonging("norte", Status::Active), belonging("sur", Status::Suspended)];
+        assert_eq!(chosen(&gyms, None), Ok("norte".into()));
+        assert_eq!(chosen(&gyms, Some("sur")), Err(Code::NoMembership));
+        assert_eq!(chosen(&gyms, Some("este")), Err(Code::NoMembership));
+        assert_eq!(chosen(&gyms[1..], None), Err(Code::NoMembership));
+    }
+
+    #[test]
+    fn who_belongs_to_several_gyms_names_one() {
+        let gyms = [belonging("norte", Status::Active), belonging("sur", Status::Active)];
+        let error = choose(&gyms, None).expect_err("which?");
+        assert_eq!(error.code, Code::GymRequired);
+        assert_eq!(error.problem(crate::error::Lang::En)["gyms"], json!(["norte", "sur"]));
+        assert_eq!(chosen(&gyms, Some("sur")), Ok("sur".into()));
+    }
+
+    #[test]
+    fn an_invitation_is_accepted_by_name_only() {
+        let gyms = [belonging("norte", Status::Active), belonging("sur", Status::Invited)];
+        assert_eq!(chosen(&gyms, None), Ok("norte".into()));
+        assert_eq!(chosen(&gyms, Some("sur")), Ok("sur".into()));
+        assert_eq!(chosen(&gyms[1..], None), Err(Code::GymRequired));
+    }
+
+    #[test]
+    fn channels_follow_roles() {
+        let id = AccountId::new();
+        assert_eq!(
+            own_channels(id, [Role::Owner, Role::Trainer].into_iter().collect()),
+            [format!("roster:{id}")]
+        );
+        assert!(own_channels(id, [Role::Manager].into_iter().collect()).is_empty());
+    }
+}

@@ -1,0 +1,290 @@
+//! Which trainer watches whom. An assignment is part of the trainer's roster, and gives the right to see the member.
+
+use actix_web::{HttpResponse, delete, get, post, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+use uuid::Uuid;
+
+use super::rules::Standing;
+use super::store::{self, Assignment, AssignmentsWanted, Ending};
+use crate::app::{App, For};
+use crate::auth::{Caller, Role};
+use crate::error::{Code, Error, Result};
+use crate::events::{Channel, Tx};
+use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
+use crate::ids::{AccountId, AssignmentId};
+
+/// Routes.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(list_assignments)
+        .service(create_assignment)
+        .service(end_assignment);
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct AssignmentsQuery {
+    /// Only those of this trainer.
+    trainer: Option<AccountId>,
+    /// Only those to this member.
+    member: Option<AccountId>,
+    /// Items a page, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<Uuid>,
+}
+
+/// Assignments that count now. Trainers and members see their own.
+#[utoipa::path(
+    tag = "gym",
+    params(AssignmentsQuery),
+    responses(
+        (status = 200, body = Page<Assignment>),
+        (status = 401, description = "not signed in"),
+        (status = 403, description = "somebody else's, or not for this role"),
+    ),
+    security(("bearer" = []))
+)]
+#[get("/assignments")]
+async fn list_assignments(
+    app: web::Data<App>,
+    caller: Caller,
+    query: web::Query<AssignmentsQuery>,
+) -> Result<web::Json<Page<Assignment>>> {
+    let (trainer, member) = seen_by(&caller, query.trainer, query.member)?;
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+    };
+    let (limit, now) = (page.limit()?, app.clock.now());
+    let wanted = AssignmentsWanted {
+        trainer,
+        member,
+        after: page.after(),
+        limit: limit + 1,
+    };
+    let found = app
+        .read(&caller, async |conn| {
+            Ok(store::list_assignments(conn, caller.gym, wanted, now).await?)
+        })
+        .await?;
+    Ok(web::Json(Page::cut(found, limit, |a| a.id.0)))
+}
+
+/// The trainer and member whose assignments a caller gets who asks for these: staff as they ask, others only their own.
+fn seen_by(
+    caller: &Caller,
+    trainer: Option<AccountId>,
+    member: Option<AccountId>,
+) -> Result<(Option<AccountId>, Option<AccountId>)> {
+    let me = caller.account;
+    if caller.roles.any(&[Role::Owner, Role::Manager, Role::Nutritionist]) {
+        return Ok((trainer, member));
+    }
+    let (trains, follows) = (caller.roles.has(Role::Trainer), caller.roles.has(Role::Member));
+    if trains && trainer.is_none_or(|t| t == me) && member != Some(me) {
+        Ok((Some(me), member))
+    } else if follows && member.is_none_or(|m| m == me) {
+        Ok((trainer, Some(me)))
+    } else {
+        Err(Error::forbidden())
+    }
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewAssignment {
+    trainer_id: AccountId,
+    member_id: AccountId,
+    /// When it ends by itself; without, it lasts until it is ended.
+    until: Option<DateTime<Utc>>,
+}
+
+/// Assign a trainer to a member, from now on. For owners and managers.
+#[utoipa::path(
+    tag = "gym",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    responses(
+        (status = 201, body = Assignment),
+        (status = 401, description = "not signed in"),
+        (status = 403, description = "not an owner or manager"),
+        (status = 409, description = "already_assigned"),
+        (status = 422, description = "not an active trainer or member of this gym, or an end that is over"),
+    ),
+    security(("bearer" = []))
+)]
+#[post("/assignments")]
+async fn create_assignment(
+    app: web::Data<App>,
+    caller: Caller,
+    key: IdempotencyKey,
+    body: Body<NewAssignment>,
+) -> Result<Answer> {
+    caller.require(&[Role::Owner, Role::Manager])?;
+    let new = body.0;
+    app.change(&caller, async move |tx| {
+        once(tx, &key, "create_assignment", &new, 201, async |tx| {
+            start(tx, new).await
+        })
+        .await
+    })
+    .await
+}
+
+async fn start(tx: &mut Tx, new: NewAssignment) -> Result<Assignment> {
+    let (gym, now) = (tx.gym, tx.now);
+    if new.until.is_some_and(|until| until <= now) {
+        return Err(Error::invalid("until", "an instant to come"));
+    }
+    if new.trainer_id == new.member_id {
+        return Err(Error::invalid("member_id", "somebody other than the trainer"));
+    }
+    // Locked in one order, so that two assignments of the same people take turns.
+    let mut people = [
+        (new.trainer_id, "trainer_id", Role::Trainer),
+        (new.member_id, "member_id", Role::Member),
+    ];
+    people.sort_unstable_by_key(|(account, ..)| *account);
+    for (account, field, role) in people {
+        let standing = store::lock_standing(tx, gym, account).await?;
+        if !standing.is_some_and(|s: Standing| s.active(role)) {
+            return Err(Error::invalid(
+                field,
+                format!("not an active {} of this gym", role.name()),
+            ));
+        }
+    }
+    if store::is_assigned(tx, gym, new.trainer_id, new.member_id, now).await? {
+        return Err(Error::new(Code::AlreadyAssigned));
+    }
+    let assignment = Assignment {
+        id: AssignmentId::new(),
+        trainer_id: new.trainer_id,
+        member_id: new.member_id,
+        since: now,
+        until: new.until,
+    };
+    store::insert_assignment(tx, gym, &assignment).await?;
+    let entry = roster_entry(tx, &assignment).await?;
+    let patch = json!({"members": {assignment.member_id.to_string(): entry}});
+    tx.emit(Channel::Roster(assignment.trainer_id), "assignment.started", patch);
+    tx.access_changed(assignment.trainer_id);
+    Ok(assignment)
+}
+
+/// The member as the trainer's roster shows them.
+async fn roster_entry(tx: &mut Tx, assignment: &Assignment) -> Result<Value> {
+    let gym = tx.gym;
+    let member = store::find_membership(tx, gym, assignment.member_id).await?;
+    let member = member.ok_or_else(|| Error::not_found("member"))?;
+    Ok(json!({"name": member.name, "since": assignment.since}))
+}
+
+/// End an assignment now. For owners and managers.
+#[utoipa::path(
+    tag = "gym",
+    params(("assignment" = AssignmentId, Path)),
+    responses(
+        (status = 204, description = "ended"),
+        (status = 401, description = "not signed in"),
+        (status = 403, description = "not an owner or manager"),
+        (status = 404, description = "no such assignment that counts"),
+    ),
+    security(("bearer" = []))
+)]
+#[delete("/assignments/{assignment}")]
+async fn end_assignment(app: web::Data<App>, caller: Caller, path: web::Path<AssignmentId>) -> Result<HttpResponse> {
+    caller.require(&[Role::Owner, Role::Manager])?;
+    let assignment = path.into_inner();
+    app.change(&caller, async move |tx| {
+        match end(tx, Ending::One(assignment)).await? {
+            0 => Err(Error::not_found("assignment")),
+            _ => Ok(()),
+        }
+    })
+    .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Ends assignments in a change; returns how many.
+pub(super) async fn end(tx: &mut Tx, ending: Ending) -> Result<usize> {
+    let (gym, now) = (tx.gym, tx.now);
+    let ended = store::end_assignments(tx, gym, ending, now).await?;
+    tell_ended(tx, &ended);
+    Ok(ended.len())
+}
+
+fn tell_ended(tx: &mut Tx, ended: &[Assignment]) {
+    for assignment in ended {
+        let patch = json!({"members": {assignment.member_id.to_string(): null}});
+        tx.emit(Channel::Roster(assignment.trainer_id), "assignment.ended", patch);
+        tx.access_changed(assignment.trainer_id);
+    }
+}
+
+/// Tells the screens of trainers whose assignments have come to their end. Rights end by themselves at that instant; this
+/// takes the member off the roster. Returns how many were told.
+pub async fn close_due(app: &App) -> Result<usize> {
+    let now = app.clock.now();
+    let gyms = app
+        .system(async |conn| Ok(store::gyms_with_due(conn, now).await?))
+        .await?;
+    let mut told = 0;
+    for gym in gyms {
+        told += app
+            .change(For::gym(gym), async move |tx| {
+                let now = tx.now;
+                let due = store::close_due(tx, gym, now).await?;
+                let mut over = Vec::with_capacity(due.len());
+                for assignment in due {
+                    // Assigned again in the meantime: the roster shows the new one.
+                    let (trainer, member) = (assignment.trainer_id, assignment.member_id);
+                    if !store::is_assigned(tx, gym, trainer, member, now).await? {
+                        over.push(assignment);
+                    }
+                }
+                tell_ended(tx, &over);
+                Ok(over.len())
+            })
+            .await?;
+    }
+    Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{GymId, SessionId};
+
+    #[test]
+    fn staff_see_all_assignments_and_others_their_own() {
+        let caller = |roles: &[Role]| Caller {
+            account: AccountId::new(),
+            gym: GymId::new(),
+            roles: roles.iter().copied().collect(),
+            session: SessionId::new(),
+            access_version: 1,
+        };
+        let other = Some(AccountId::new());
+        assert_eq!(
+            seen_by(&caller(&[Role::Manager]), other, None).expect("seen"),
+            (other, None)
+        );
+        let trainer = caller(&[Role::Trainer]);
+        let me = Some(trainer.account);
+        assert_eq!(seen_by(&trainer, None, None).expect("seen"), (me, None));
+        assert_eq!(seen_by(&trainer, me, other).expect("seen"), (me, other));
+        assert!(seen_by(&trainer, other, None).is_err());
+        let both = caller(&[Role::Trainer, Role::Member]);
+        let me = Some(both.account);
+        assert_eq!(seen_by(&both, None, me).expect("seen"), (None, me));
+        assert_eq!(seen_by(&both, other, None).expect("seen"), (other, me));
+        assert!(seen_by(&caller(&[Role::Member]), None, other).is_err());
+        assert!(seen_by(&caller(&[Role::Auditor]), None, None).is_err());
+    }
+}

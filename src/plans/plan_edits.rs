@@ -1,0 +1,218 @@
+//! The plan itself: a new one, a copy, and changes of what it says.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::model::{Day, Plan, PlanSummary, Target};
+use super::words::{Cycle, Goal, Kind, Source, Status, Visibility};
+use super::{history, rules, store};
+use crate::error::Result;
+use crate::events::Tx;
+use crate::foods::nutrients::Nutrients;
+use crate::http::Patch;
+use crate::ids::{AccountId, DayId, ItemId, MealId, PlanId};
+
+/// A plan to be written; it begins as a draft with empty days.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPlan {
+    /// `plan` by default.
+    pub kind: Option<Kind>,
+    /// What it is meant to reach.
+    pub goal: Goal,
+    /// 1 to 200 characters.
+    pub name: String,
+    /// Up to 4,000 characters.
+    #[serde(default)]
+    pub description: String,
+    /// What a day aims at.
+    #[serde(default)]
+    pub target: NewTarget,
+    /// 1 to 84.
+    #[schema(minimum = 1, maximum = 84)]
+    pub duration_days: i32,
+    /// `fixed` by default.
+    pub cycle: Option<Cycle>,
+    /// `gym` by default.
+    pub visibility: Option<Visibility>,
+    /// A live plan's first day.
+    pub start_date: Option<NaiveDate>,
+}
+
+/// What a day of a new plan aims at.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTarget {
+    /// Energy in thousandths of a kilocalorie.
+    pub energy_mkcal: Option<i64>,
+    /// Protein in milligrams.
+    pub protein_mg: Option<i64>,
+    /// Carbohydrate in milligrams.
+    pub carbohydrate_mg: Option<i64>,
+    /// Fat in milligrams.
+    pub fat_mg: Option<i64>,
+}
+
+/// What to change of a plan.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanPatch {
+    /// 1 to 200 characters.
+    pub name: Option<String>,
+    /// Up to 4,000 characters.
+    pub description: Option<String>,
+    /// What it is meant to reach.
+    pub goal: Option<Goal>,
+    /// What to change of the target; null for none at all.
+    #[serde(default, skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<TargetPatch>)]
+    pub target: Patch<TargetPatch>,
+    /// Whom it is shown to.
+    pub visibility: Option<Visibility>,
+}
+
+/// What to change of a target; null for none.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TargetPatch {
+    /// Energy in thousandths of a kilocalorie.
+    #[serde(default, skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<i64>)]
+    pub energy_mkcal: Patch<i64>,
+    /// Protein in milligrams.
+    #[serde(default, skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<i64>)]
+    pub protein_mg: Patch<i64>,
+    /// Carbohydrate in milligrams.
+    #[serde(default, skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<i64>)]
+    pub carbohydrate_mg: Patch<i64>,
+    /// Fat in milligrams.
+    #[serde(default, skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<i64>)]
+    pub fat_mg: Patch<i64>,
+}
+
+impl NewPlan {
+    /// The draft that it describes.
+    ///
+    /// # Errors
+    /// 422 with the field that cannot be taken.
+    pub fn make(self, author: AccountId, now: DateTime<Utc>) -> Result<Plan> {
+        let kind = self.kind.unwrap_or(Kind::Plan);
+        let NewTarget {
+            energy_mkcal,
+            protein_mg,
+            carbohydrate_mg,
+            fat_mg,
+        } = self.target;
+        let target = Target {
+            energy_mkcal,
+            protein_mg,
+            carbohydrate_mg,
+            fat_mg,
+        };
+        rules::target(&target)?;
+        let summary = PlanSummary {
+            id: PlanId::new(),
+            kind,
+            goal: self.goal,
+            name: rules::title("name", &self.name)?,
+            description: rules::text("description", &self.description)?,
+            target,
+            duration_days: rules::duration(self.duration_days)?,
+            cycle: self.cycle.unwrap_or(Cycle::Fixed),
+            status: Status::Draft,
+            visibility: self.visibility.unwrap_or(Visibility::Gym),
+            source: Source::Manual,
+            author_id: author,
+            start_date: rules::start_date(kind, self.start_date)?,
+            version: 1,
+            revision: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        let day = |number| Day {
+            id: DayId::new(),
+            number,
+            title: String::new(),
+            nutrients: Nutrients::default(),
+            meals: Vec::new(),
+        };
+        let days = (1..=summary.duration_days).map(day).collect();
+        Ok(Plan {
+            summary,
+            nutrients: Nutrients::default(),
+            days,
+        })
+    }
+}
+
+impl PlanPatch {
+    /// Changes what a plan says.
+    ///
+    /// # Errors
+    /// 422 with the field that cannot be taken.
+    pub fn apply(self, plan: &mut Plan) -> Result<()> {
+        let plan = &mut plan.summary;
+        if let Some(name) = &self.name {
+            plan.name = rules::title("name", name)?;
+        }
+        if let Some(description) = &self.description {
+            plan.description = rules::text("description", description)?;
+        }
+        plan.goal = self.goal.unwrap_or(plan.goal);
+        plan.visibility = self.visibility.unwrap_or(plan.visibility);
+        match self.target {
+            Patch::Keep => {}
+            Patch::Clear => plan.target = Target::default(),
+            Patch::Set(patch) => {
+                plan.target.energy_mkcal = patch.energy_mkcal.or(plan.target.energy_mkcal);
+                plan.target.protein_mg = patch.protein_mg.or(plan.target.protein_mg);
+                plan.target.carbohydrate_mg = patch.carbohydrate_mg.or(plan.target.carbohydrate_mg);
+                plan.target.fat_mg = patch.fat_mg.or(plan.target.fat_mg);
+            }
+        }
+        rules::target(&plan.target)
+    }
+}
+
+impl Plan {
+    /// A draft of the same, with identifiers of its own.
+    #[must_use]
+    pub fn copy(mut self, author: AccountId, now: DateTime<Utc>) -> Self {
+        for day in &mut self.days {
+            day.id = DayId::new();
+            for meal in &mut day.meals {
+                meal.id = MealId::new();
+                for item in &mut meal.items {
+                    item.id = ItemId::new();
+                }
+            }
+        }
+        self.summary = PlanSummary {
+            id: PlanId::new(),
+            status: Status::Draft,
+            author_id: author,
+            version: 1,
+            revision: 0,
+            created_at: now,
+            updated_at: now,
+            ..self.summary
+        };
+        self
+    }
+}
+
+/// Keeps a new draft.
+///
+/// # Errors
+/// 422 where it holds too much.
+pub async fn insert(tx: &mut Tx, plan: &Plan) -> Result<()> {
+    rules::size(plan)?;
+    let gym = tx.gym;
+    store::insert(tx, gym, &plan.summary).await?;
+    history::save(tx, gym, None, plan, history::DRAFT).await?;
+    Ok(())
+}

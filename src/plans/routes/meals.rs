@@ -1,0 +1,205 @@
+//! Meals of a day: create, read, change, delete.
+
+use actix_web::{HttpResponse, delete, get, patch, post, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{PlanWritten, Tagged, tagged};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::Result;
+use crate::http::{Body, IdempotencyKey, IfMatch, once};
+use crate::ids::{MealId, PlanId};
+use crate::plans::edit::Edit;
+use crate::plans::{Meal, MealPatch, NewMeal, Plan};
+use crate::plans::{find_readable, ingredients, meal_edits, tree};
+
+/// Mounts the routes.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(create_meal)
+        .service(find_meal)
+        .service(update_meal)
+        .service(delete_meal);
+}
+
+/// A meal, and the plan's version that shows it so.
+#[derive(Serialize, ToSchema)]
+struct PlanMeal {
+    /// The plan's version; `"<version>"` is its ETag.
+    version: i64,
+    /// The plan's current revision; 0 for a draft.
+    revision: i32,
+    /// The meal.
+    meal: Meal,
+}
+
+impl PlanMeal {
+    fn of(plan: &Plan, day: i32, meal: MealId) -> Result<Self> {
+        let meal = plan.meal_of(day, meal)?.clone();
+        Ok(Self {
+            version: plan.version,
+            revision: plan.revision,
+            meal,
+        })
+    }
+}
+
+/// Add a meal to a day
+#[utoipa::path(
+    tag = "plans",
+    request_body = NewMeal,
+    params(
+        ("plan" = PlanId, Path),
+        ("day" = i32, Path, description = "1 for the first"),
+        ("If-Match" = String, Header, description = "the ETag that was read"),
+        ("Idempotency-Key" = Option<String>, Header, description = "repeating it repeats the answer, not the effect"),
+    ),
+    responses(
+        (status = 201, description = "the meal", body = PlanMeal),
+        (status = 400, description = "malformed, or a field that there is not"),
+        (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan in this gym, or no such day of it"),
+        (status = 409, description = "archived"),
+        (status = 412, description = "changed in the meantime; the ETag is the current one"),
+        (status = 422, description = "a field that cannot be taken"),
+        (status = 428, description = "no If-Match"),
+    ),
+    security(("bearer" = []))
+)]
+#[post("/plans/{plan}/days/{day}/meals")]
+async fn create_meal(
+    app: web::Data<App>,
+    caller: Caller,
+    path: web::Path<(PlanId, i32)>,
+    version: IfMatch,
+    key: IdempotencyKey,
+    body: Body<NewMeal>,
+) -> Result<Tagged> {
+    let ((plan, day), new) = (*path, body.0);
+    let answer = app
+        .change(&caller, async move |tx| {
+            once(tx, &key, &format!("create_meal {plan} {day}"), &new, 201, async |tx| {
+                let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
+                let pantry = ingredients::stock(tx, caller.gym, meal_edits::foods(&new.items)).await?;
+                let meal = edit.plan.add_meal(day, &new, &pantry)?;
+                PlanMeal::of(&edit.save(tx, "meal.added").await?, day, meal)
+            })
+            .await
+        })
+        .await?;
+    Ok(Tagged(answer))
+}
+
+/// Read a meal with its items
+#[utoipa::path(
+    tag = "plans",
+    params(
+        ("plan" = PlanId, Path),
+        ("day" = i32, Path, description = "1 for the first"),
+        ("meal" = MealId, Path),
+    ),
+    responses(
+        (status = 200, description = "the meal", body = PlanMeal),
+        (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan in this gym, or no such day or meal of it"),
+    ),
+    security(("bearer" = []))
+)]
+#[get("/plans/{plan}/days/{day}/meals/{meal}")]
+async fn find_meal(
+    app: web::Data<App>,
+    caller: Caller,
+    path: web::Path<(PlanId, i32, MealId)>,
+) -> Result<HttpResponse> {
+    let (plan, day, meal) = *path;
+    let now = app.clock.now();
+    let found = app
+        .read(&caller, async |conn| {
+            let summary = find_readable(conn, &caller, plan, now).await?;
+            PlanMeal::of(&tree::current(conn, caller.gym, summary).await?, day, meal)
+        })
+        .await?;
+    Ok(tagged(found.version, &found))
+}
+
+/// Change a meal; `items` replaces them all
+#[utoipa::path(
+    tag = "plans",
+    request_body = MealPatch,
+    params(
+        ("plan" = PlanId, Path),
+        ("day" = i32, Path, description = "1 for the first"),
+        ("meal" = MealId, Path),
+        ("If-Match" = String, Header, description = "the ETag that was read"),
+    ),
+    responses(
+        (status = 200, description = "the meal as it is now", body = PlanMeal),
+        (status = 400, description = "malformed, or a field that there is not"),
+        (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan in this gym, or no such day or meal of it"),
+        (status = 409, description = "archived"),
+        (status = 412, description = "changed in the meantime; the ETag is the current one"),
+        (status = 422, description = "a field that cannot be taken"),
+        (status = 428, description = "no If-Match"),
+    ),
+    security(("bearer" = []))
+)]
+#[patch("/plans/{plan}/days/{day}/meals/{meal}")]
+async fn update_meal(
+    app: web::Data<App>,
+    caller: Caller,
+    path: web::Path<(PlanId, i32, MealId)>,
+    version: IfMatch,
+    body: Body<MealPatch>,
+) -> Result<HttpResponse> {
+    let ((plan, day, meal), patch) = (*path, body.0);
+    let written = app
+        .change(&caller, async move |tx| {
+            let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
+            let foods = patch.items.as_deref().map(meal_edits::foods).unwrap_or_default();
+            let pantry = ingredients::stock(tx, caller.gym, foods).await?;
+            edit.plan.update_meal(day, meal, &patch, &pantry)?;
+            PlanMeal::of(&edit.save(tx, "meal.updated").await?, day, meal)
+        })
+        .await?;
+    Ok(tagged(written.version, &written))
+}
+
+/// Remove a meal with its items
+#[utoipa::path(
+    tag = "plans",
+    params(
+        ("plan" = PlanId, Path),
+        ("day" = i32, Path, description = "1 for the first"),
+        ("meal" = MealId, Path),
+        ("If-Match" = String, Header, description = "the ETag that was read"),
+    ),
+    responses(
+        (status = 200, description = "removed", body = PlanWritten),
+        (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan in this gym, or no such day or meal of it"),
+        (status = 409, description = "archived"),
+        (status = 412, description = "changed in the meantime; the ETag is the current one"),
+        (status = 428, description = "no If-Match"),
+    ),
+    security(("bearer" = []))
+)]
+#[delete("/plans/{plan}/days/{day}/meals/{meal}")]
+async fn delete_meal(
+    app: web::Data<App>,
+    caller: Caller,
+    path: web::Path<(PlanId, i32, MealId)>,
+    version: IfMatch,
+) -> Result<HttpResponse> {
+    let (plan, day, meal) = *path;
+    let written = app
+        .change(&caller, async move |tx| {
+            let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
+            edit.plan.remove_meal(day, meal)?;
+            Ok(PlanWritten::from(&edit.save(tx, "meal.removed").await?))
+        })
+        .await?;
+    Ok(tagged(written.version, &written))
+}

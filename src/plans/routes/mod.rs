@@ -1,0 +1,82 @@
+//! Routes of plans. Every answer that shows a version carries it as its ETag; every write below a plan needs it.
+
+mod days;
+mod items;
+mod lifecycle;
+mod meals;
+mod plans;
+mod revisions;
+
+use actix_web::body::BoxBody;
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::Plan;
+use crate::http::{Answer, etag};
+
+/// Mounts the routes.
+pub fn routes(config: &mut ServiceConfig) {
+    plans::routes(config);
+    lifecycle::routes(config);
+    revisions::routes(config);
+    days::routes(config);
+    meals::routes(config);
+    items::routes(config);
+}
+
+/// What a write that leaves nothing to show has made of the plan.
+#[derive(Serialize, ToSchema)]
+struct PlanWritten {
+    /// The plan's version; `"<version>"` is its ETag.
+    version: i64,
+    /// The plan's current revision; 0 for a draft.
+    revision: i32,
+}
+
+impl From<&Plan> for PlanWritten {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            version: plan.version,
+            revision: plan.revision,
+        }
+    }
+}
+
+/// JSON with the ETag of a version.
+fn tagged(version: i64, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::ETAG, etag::tag(version)))
+        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+        .json(body)
+}
+
+/// The answer of a POST, with the ETag of the version in it.
+struct Tagged(Answer);
+
+impl Responder for Tagged {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: i64,
+        }
+        let version = serde_json::from_str::<Versioned>(&self.0.body).ok();
+        let mut response = self.0.respond_to(request);
+        let tag = version.and_then(|v| header::HeaderValue::from_str(&etag::tag(v.version)).ok());
+        if let Some(tag) = tag {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    }
+}
+
+/// The answer of a request whose `If-None-Match` names the version.
+fn not_modified(version: i64) -> HttpResponse {
+    HttpResponse::build(StatusCode::NOT_MODIFIED)
+        .insert_header((header::ETAG, etag::tag(version)))
+        .finish()
+}

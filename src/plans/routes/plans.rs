@@ -1,0 +1,212 @@
+//! Plans: list, create, read with the whole tree, change, delete.
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{Tagged, not_modified, tagged};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::{Error, Result};
+use crate::http::{Body, IdempotencyKey, IfMatch, Page, PageQuery, etag, once};
+use crate::ids::PlanId;
+use crate::plans::edit::{self, Edit};
+use crate::plans::{Kind, NewPlan, Plan, PlanPatch, PlanSummary, Status};
+use crate::plans::{access, find_readable, plan_edits, store, tree};
+
+/// Mounts the routes.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(list_plans)
+        .service(create_plan)
+        .service(find_plan)
+        .service(update_plan)
+        .service(delete_plan);
+}
+
+/// Which plans to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct PlanQuery {
+    /// Only those in this state.
+    status: Option<Status>,
+    /// Only those of this kind.
+    kind: Option<Kind>,
+    /// Plans a page, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<uuid::Uuid>,
+}
+
+/// List the plans that the caller may read, oldest first
+#[utoipa::path(
+    tag = "plans",
+    params(PlanQuery),
+    responses(
+        (status = 200, description = "plans without their trees", body = Page<PlanSummary>),
+        (status = 403, description = "not for this role"),
+    ),
+    security(("bearer" = []))
+)]
+#[get("/plans")]
+async fn list_plans(
+    app: web::Data<App>,
+    caller: Caller,
+    query: web::Query<PlanQuery>,
+) -> Result<web::Json<Page<PlanSummary>>> {
+    access::require_reader(&caller)?;
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+    };
+    let limit = page.limit()?;
+    let filter = store::Filter {
+        status: query.status,
+        kind: query.kind,
+        after: PlanId(page.after()),
+        limit: limit + 1,
+    };
+    let now = app.clock.now();
+    let plans = app
+        .read(&caller, async |conn| {
+            Ok(store::list(conn, caller.gym, access::readable(&caller, now), &filter).await?)
+        })
+        .await?;
+    Ok(web::Json(Page::cut(plans, limit, |plan| plan.id.0)))
+}
+
+/// Begin a plan: a draft with empty days
+#[utoipa::path(
+    tag = "plans",
+    request_body = NewPlan,
+    params(("Idempotency-Key" = Option<String>, Header, description = "repeating it repeats the answer, not the effect")),
+    responses(
+        (status = 201, description = "the draft", body = Plan),
+        (status = 400, description = "malformed, or a field that there is not"),
+        (status = 403, description = "not for this role"),
+        (status = 422, description = "a field that cannot be taken"),
+    ),
+    security(("bearer" = []))
+)]
+#[post("/plans")]
+async fn create_plan(app: web::Data<App>, caller: Caller, key: IdempotencyKey, body: Body<NewPlan>) -> Result<Tagged> {
+    access::require_author(&caller)?;
+    let new = body.0;
+    let answer = app
+        .change(&caller, async move |tx| {
+            once(tx, &key, "create_plan", &new, 201, async |tx| {
+                let plan = new.clone().make(caller.account, tx.now)?;
+                plan_edits::insert(tx, &plan).await?;
+                Ok(plan)
+            })
+            .await
+        })
+        .await?;
+    Ok(Tagged(answer))
+}
+
+/// Read a plan with its whole tree
+#[utoipa::path(
+    tag = "plans",
+    params(
+        ("plan" = PlanId, Path),
+        ("If-None-Match" = Option<String>, Header, description = "an ETag that was read before"),
+    ),
+    responses(
+        (status = 200, description = "the plan; its ETag names its version", body = Plan),
+        (status = 304, description = "as it was"),
+        (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan in this gym"),
+    ),
+    security(("bearer" = []))
+)]
+#[get("/plans/{plan}")]
+async fn find_plan(
+    app: web::Data<App>,
+    caller: Caller,
+    plan: web::Path<PlanId>,
+    request: HttpRequest,
+) -> Result<HttpResponse> {
+    let now = app.clock.now();
+    app.read(&caller, async |conn| {
+        let summary = find_readable(conn, &caller, *plan, now).await?;
+        if etag::none_match(&request, &etag::tag(summary.version)) {
+            return Ok(not_modified(summary.version));
+        }
+        let plan = tree::current(conn, caller.gym, summary).await?;
+        Ok(tagged(plan.version, &plan))
+    })
+    .await
+}
+
+/// Change what a plan says. Of a published plan this makes a new revision
+#[utoipa::path(
+    tag = "plans",
+    request_body = PlanPatch,
+    params(("plan" = PlanId, Path), ("If-Match" = String, Header, description = "the ETag that was read")),
+    responses(
+        (status = 200, description = "the plan as it is now", body = Plan),
+        (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan in this gym"),
+        (status = 409, description = "archived"),
+        (status = 412, description = "changed in the meantime; the ETag is the current one"),
+        (status = 422, description = "a field that cannot be taken"),
+        (status = 428, description = "no If-Match"),
+    ),
+    security(("bearer" = []))
+)]
+#[patch("/plans/{plan}")]
+async fn update_plan(
+    app: web::Data<App>,
+    caller: Caller,
+    plan: web::Path<PlanId>,
+    version: IfMatch,
+    body: Body<PlanPatch>,
+) -> Result<HttpResponse> {
+    let (plan, patch) = (*plan, body.0);
+    let plan = app
+        .change(&caller, async move |tx| {
+            let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
+            patch.clone().apply(&mut edit.plan)?;
+            edit.save(tx, "plan.revised").await
+        })
+        .await?;
+    Ok(tagged(plan.version, &plan))
+}
+
+/// Delete a draft
+#[utoipa::path(
+    tag = "plans",
+    params(("plan" = PlanId, Path), ("If-Match" = String, Header, description = "the ETag that was read")),
+    responses(
+        (status = 204, description = "deleted"),
+        (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan in this gym"),
+        (status = 409, description = "it was published"),
+        (status = 412, description = "changed in the meantime; the ETag is the current one"),
+        (status = 428, description = "no If-Match"),
+    ),
+    security(("bearer" = []))
+)]
+#[delete("/plans/{plan}")]
+async fn delete_plan(
+    app: web::Data<App>,
+    caller: Caller,
+    plan: web::Path<PlanId>,
+    version: IfMatch,
+) -> Result<HttpResponse> {
+    let plan = *plan;
+    app.change(&caller, async move |tx| {
+        let locked = edit::lock(tx, &caller, plan, &version).await?;
+        if locked.status != Status::Draft || locked.revision > 0 {
+            return Err(Error::conflict(
+                "A plan that was published stays readable. Archive it instead.",
+            ));
+        }
+        Ok(store::delete(tx, caller.gym, plan).await?)
+    })
+    .await?;
+    Ok(HttpResponse::NoContent().finish())
+}

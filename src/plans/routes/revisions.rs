@@ -1,0 +1,103 @@
+//! Published revisions of a plan: the list of them, and the plan as it was in one.
+
+use actix_web::{HttpResponse, get, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::{Error, Result};
+use crate::http::PageQuery;
+use crate::ids::PlanId;
+use crate::plans::store::RevisionSummary;
+use crate::plans::{Plan, find_readable, store, tree};
+
+/// Mounts the routes.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(list_revisions).service(find_revision);
+}
+
+/// Which revisions to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct RevisionQuery {
+    /// Revisions a page, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<i32>,
+}
+
+/// A page of revisions.
+#[derive(Serialize, ToSchema)]
+struct RevisionPage {
+    /// The revisions, newest first.
+    items: Vec<RevisionSummary>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// List a plan's revisions, newest first
+#[utoipa::path(
+    tag = "plans",
+    params(("plan" = PlanId, Path), RevisionQuery),
+    responses(
+        (status = 200, description = "revisions; none for a draft", body = RevisionPage),
+        (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan in this gym"),
+    ),
+    security(("bearer" = []))
+)]
+#[get("/plans/{plan}/revisions")]
+async fn list_revisions(
+    app: web::Data<App>,
+    caller: Caller,
+    plan: web::Path<PlanId>,
+    query: web::Query<RevisionQuery>,
+) -> Result<web::Json<RevisionPage>> {
+    let limit = PageQuery {
+        limit: query.limit,
+        cursor: None,
+    }
+    .limit()?;
+    let now = app.clock.now();
+    let mut items = app
+        .read(&caller, async |conn| {
+            let plan = find_readable(conn, &caller, *plan, now).await?;
+            let before = query.cursor.unwrap_or(i32::MAX);
+            Ok(store::list_revisions(conn, caller.gym, plan.id, before, limit + 1).await?)
+        })
+        .await?;
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = items.len() > size;
+    items.truncate(size);
+    let next_cursor = items.last().filter(|_| more).map(|last| last.revision.to_string());
+    Ok(web::Json(RevisionPage { items, next_cursor }))
+}
+
+/// Read a plan as it was in a revision. It never changes
+#[utoipa::path(
+    tag = "plans",
+    params(("plan" = PlanId, Path), ("revision" = i32, Path, description = "1 for the first publication")),
+    responses(
+        (status = 200, description = "the plan as it was", body = Plan),
+        (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan in this gym, or no such revision of it"),
+    ),
+    security(("bearer" = []))
+)]
+#[get("/plans/{plan}/revisions/{revision}")]
+async fn find_revision(app: web::Data<App>, caller: Caller, path: web::Path<(PlanId, i32)>) -> Result<HttpResponse> {
+    let (plan, revision) = *path;
+    let now = app.clock.now();
+    let plan = app
+        .read(&caller, async |conn| {
+            let summary = find_readable(conn, &caller, plan, now).await?;
+            let then = tree::past(conn, caller.gym, summary, revision).await?;
+            then.ok_or_else(|| Error::not_found("revision"))
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(plan))
+}

@@ -1,0 +1,209 @@
+//! What a plan may hold, whoever writes it. Pure.
+
+use chrono::NaiveDate;
+
+use super::model::{Plan, Target};
+use super::words::Kind;
+use crate::error::{Error, Result};
+
+/// Days a plan.
+pub const DAYS: std::ops::RangeInclusive<i32> = 1..=84;
+/// Meals a day.
+pub const MEALS_A_DAY: usize = 20;
+/// Items a meal.
+pub const ITEMS_A_MEAL: usize = 40;
+/// Items a plan: every edit reads them all.
+pub const ITEMS_A_PLAN: usize = 5000;
+/// The heaviest item, in thousandths of a gram.
+pub const HEAVIEST: i64 = 10_000_000;
+/// The highest position.
+pub const LAST_POSITION: i32 = 999;
+/// Characters of a name or title.
+const TITLE: usize = 200;
+/// Characters of a description or of notes.
+const TEXT: usize = 4000;
+/// The highest target of any kind: 1,000,000 kcal, or a tonne.
+const HIGHEST_TARGET: i64 = 1_000_000_000;
+
+/// A name or title that may not be empty.
+pub fn title(field: &str, value: &str) -> Result<String> {
+    let value = optional_title(field, value)?;
+    if value.is_empty() {
+        Err(Error::invalid(field, format!("1 to {TITLE} characters")))
+    } else {
+        Ok(value)
+    }
+}
+
+/// A title that may be empty.
+pub fn optional_title(field: &str, value: &str) -> Result<String> {
+    let value = value.trim();
+    if value.chars().any(char::is_control) {
+        return Err(Error::invalid(field, "one line without control characters"));
+    }
+    if value.chars().count() > TITLE {
+        return Err(Error::invalid(field, format!("at most {TITLE} characters")));
+    }
+    Ok(value.to_owned())
+}
+
+/// A text of several lines.
+pub fn text(field: &str, value: &str) -> Result<String> {
+    if value
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    {
+        return Err(Error::invalid(field, "text without control characters"));
+    }
+    if value.chars().count() > TEXT {
+        return Err(Error::invalid(field, format!("at most {TEXT} characters")));
+    }
+    Ok(value.to_owned())
+}
+
+/// How many days a plan has.
+pub fn duration(days: i32) -> Result<i32> {
+    if DAYS.contains(&days) {
+        Ok(days)
+    } else {
+        Err(Error::invalid("duration_days", "1 to 84"))
+    }
+}
+
+/// Exactly the live plans begin on a day of their own.
+pub fn start_date(kind: Kind, date: Option<NaiveDate>) -> Result<Option<NaiveDate>> {
+    match (kind, date) {
+        (Kind::Live, None) => Err(Error::invalid("start_date", "a live plan needs its first day")),
+        (Kind::Plan | Kind::Template, Some(_)) => Err(Error::invalid("start_date", "only a live plan has one")),
+        _ => Ok(date),
+    }
+}
+
+/// What a day aims at.
+pub fn target(target: &Target) -> Result<()> {
+    let fields = [
+        ("target.energy_mkcal", target.energy_mkcal),
+        ("target.protein_mg", target.protein_mg),
+        ("target.carbohydrate_mg", target.carbohydrate_mg),
+        ("target.fat_mg", target.fat_mg),
+    ];
+    match fields
+        .iter()
+        .find(|(_, value)| value.is_some_and(|v| !(1..=HIGHEST_TARGET).contains(&v)))
+    {
+        Some((field, _)) => Err(Error::invalid(field, format!("1 to {HIGHEST_TARGET}"))),
+        None => Ok(()),
+    }
+}
+
+/// Minutes after midnight.
+pub fn time(time_min: Option<i32>) -> Result<Option<i32>> {
+    match time_min {
+        Some(minutes) if !(0..1440).contains(&minutes) => {
+            Err(Error::invalid("time_min", "0 to 1439 minutes after midnight"))
+        }
+        time => Ok(time),
+    }
+}
+
+/// A position that was asked for, or the one after the last.
+pub fn position(field: &str, asked: Option<i32>, last: Option<i32>) -> Result<i32> {
+    match asked {
+        Some(position) if (0..=LAST_POSITION).contains(&position) => Ok(position),
+        Some(_) => Err(Error::invalid(field, format!("0 to {LAST_POSITION}"))),
+        // Where two are at the same position, the newer is the later.
+        None => Ok(last.map_or(0, |last| (last + 1).min(LAST_POSITION))),
+    }
+}
+
+/// A weight in thousandths of a gram.
+pub fn weight(field: &str, grams_milli: i64) -> Result<i64> {
+    if (1..=HEAVIEST).contains(&grams_milli) {
+        Ok(grams_milli)
+    } else {
+        Err(Error::invalid(field, "more than 0 and at most 10 kg"))
+    }
+}
+
+/// How much a plan holds.
+pub fn size(plan: &Plan) -> Result<()> {
+    if plan.days.iter().any(|day| day.meals.len() > MEALS_A_DAY) {
+        return Err(Error::invalid("meals", format!("at most {MEALS_A_DAY} a day")));
+    }
+    if plan.meals().any(|meal| meal.items.len() > ITEMS_A_MEAL) {
+        return Err(Error::invalid("items", format!("at most {ITEMS_A_MEAL} a meal")));
+    }
+    if plan.meals().map(|meal| meal.items.len()).sum::<usize>() > ITEMS_A_PLAN {
+        return Err(Error::invalid("items", format!("at most {ITEMS_A_PLAN} a plan")));
+    }
+    Ok(())
+}
+
+/// Whether there is something to follow.
+#[must_use]
+pub fn is_empty(plan: &Plan) -> bool {
+    plan.meals().all(|meal| meal.items.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn titles_are_trimmed_and_have_one_to_200_characters() {
+        assert_eq!(title("name", "  Día de fuerza ").expect("a title"), "Día de fuerza");
+        assert!(title("name", &"ñ".repeat(200)).is_ok());
+        for bad in ["", "   ", "a\0b", "two\nlines", &"x".repeat(201)] {
+            assert!(title("name", bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(optional_title("title", " ").expect("none"), "");
+        assert!(text("notes", "two\nlines").is_ok());
+        assert!(text("notes", "a\0b").is_err());
+    }
+
+    #[test]
+    fn only_a_live_plan_has_a_first_day() {
+        let date = NaiveDate::from_ymd_opt(2026, 6, 1);
+        assert!(start_date(Kind::Live, date).is_ok());
+        assert!(start_date(Kind::Plan, None).is_ok());
+        assert!(start_date(Kind::Live, None).is_err());
+        assert!(start_date(Kind::Template, date).is_err());
+    }
+
+    #[test]
+    fn a_target_is_positive() {
+        assert!(
+            target(&Target {
+                energy_mkcal: Some(2_000_000),
+                ..Target::default()
+            })
+            .is_ok()
+        );
+        for bad in [0, -1, i64::MAX] {
+            let refused = target(&Target {
+                fat_mg: Some(bad),
+                ..Target::default()
+            })
+            .expect_err("refused");
+            assert!(refused.to_string().contains("target.fat_mg"), "{refused}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_what_the_database_takes(minutes in -5000_i32..5000, grams in -20_000_000_i64..20_000_000, days in -200_i32..200) {
+            prop_assert_eq!(time(Some(minutes)).is_ok(), (0..=1439).contains(&minutes));
+            prop_assert_eq!(weight("grams_milli", grams).is_ok(), grams > 0 && grams <= 10_000_000);
+            prop_assert_eq!(duration(days).is_ok(), (1..=84).contains(&days));
+            prop_assert_eq!(position("position", Some(minutes), None).is_ok(), (0..=999).contains(&minutes));
+        }
+
+        #[test]
+        fn what_is_added_comes_last(last in proptest::option::of(0_i32..=999)) {
+            let next = position("position", None, last).expect("a position");
+            prop_assert!((0..=999).contains(&next) && last.is_none_or(|last| next >= last));
+        }
+    }
+}
