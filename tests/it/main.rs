@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "what a test cannot get fails it")]
 #![allow(dead_code, reason = "the harness is ahead of the tests that use it")]
 
+mod completions;
 mod embedded;
 mod harness;
 mod live;
