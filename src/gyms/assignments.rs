@@ -19,7 +19,10 @@ use crate::ids::{AccountId, AssignmentId};
 
 /// Routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(list_assignments).service(create_assignment).service(end_assignment);
+    config
+        .service(list_assignments)
+        .service(create_assignment)
+        .service(end_assignment);
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -54,11 +57,22 @@ async fn list_assignments(
     query: web::Query<AssignmentsQuery>,
 ) -> Result<web::Json<Page<Assignment>>> {
     let (trainer, member) = seen_by(&caller, query.trainer, query.member)?;
-    let page = PageQuery { limit: query.limit, cursor: query.cursor };
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+    };
     let (limit, now) = (page.limit()?, app.clock.now());
-    let wanted = AssignmentsWanted { trainer, member, after: page.after(), limit: limit + 1 };
-    let found =
-        app.read(&caller, async |conn| Ok(store::list_assignments(conn, caller.gym, wanted, now).await?)).await?;
+    let wanted = AssignmentsWanted {
+        trainer,
+        member,
+        after: page.after(),
+        limit: limit + 1,
+    };
+    let found = app
+        .read(&caller, async |conn| {
+            Ok(store::list_assignments(conn, caller.gym, wanted, now).await?)
+        })
+        .await?;
     Ok(web::Json(Page::cut(found, limit, |a| a.id.0)))
 }
 
@@ -114,7 +128,10 @@ async fn create_assignment(
     caller.require(&[Role::Owner, Role::Manager])?;
     let new = body.0;
     app.change(&caller, async move |tx| {
-        once(tx, &key, "create_assignment", &new, 201, async |tx| start(tx, new).await).await
+        once(tx, &key, "create_assignment", &new, 201, async |tx| {
+            start(tx, new).await
+        })
+        .await
     })
     .await
 }
@@ -128,12 +145,18 @@ async fn start(tx: &mut Tx, new: NewAssignment) -> Result<Assignment> {
         return Err(Error::invalid("member_id", "somebody other than the trainer"));
     }
     // Locked in one order, so that two assignments of the same people take turns.
-    let mut people = [(new.trainer_id, "trainer_id", Role::Trainer), (new.member_id, "member_id", Role::Member)];
+    let mut people = [
+        (new.trainer_id, "trainer_id", Role::Trainer),
+        (new.member_id, "member_id", Role::Member),
+    ];
     people.sort_unstable_by_key(|(account, ..)| *account);
     for (account, field, role) in people {
         let standing = store::lock_standing(tx, gym, account).await?;
         if !standing.is_some_and(|s: Standing| s.active(role)) {
-            return Err(Error::invalid(field, format!("not an active {} of this gym", role.name())));
+            return Err(Error::invalid(
+                field,
+                format!("not an active {} of this gym", role.name()),
+            ));
         }
     }
     if store::is_assigned(tx, gym, new.trainer_id, new.member_id, now).await? {
@@ -175,16 +198,14 @@ async fn roster_entry(tx: &mut Tx, assignment: &Assignment) -> Result<Value> {
     security(("bearer" = []))
 )]
 #[delete("/assignments/{assignment}")]
-async fn end_assignment(
-    app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<AssignmentId>,
-) -> Result<HttpResponse> {
+async fn end_assignment(app: web::Data<App>, caller: Caller, path: web::Path<AssignmentId>) -> Result<HttpResponse> {
     caller.require(&[Role::Owner, Role::Manager])?;
     let assignment = path.into_inner();
-    app.change(&caller, async move |tx| match end(tx, Ending::One(assignment)).await? {
-        0 => Err(Error::not_found("assignment")),
-        _ => Ok(()),
+    app.change(&caller, async move |tx| {
+        match end(tx, Ending::One(assignment)).await? {
+            0 => Err(Error::not_found("assignment")),
+            _ => Ok(()),
+        }
     })
     .await?;
     Ok(HttpResponse::NoContent().finish())
@@ -210,7 +231,9 @@ fn tell_ended(tx: &mut Tx, ended: &[Assignment]) {
 /// takes the member off the roster. Returns how many were told.
 pub async fn close_due(app: &App) -> Result<usize> {
     let now = app.clock.now();
-    let gyms = app.system(async |conn| Ok(store::gyms_with_due(conn, now).await?)).await?;
+    let gyms = app
+        .system(async |conn| Ok(store::gyms_with_due(conn, now).await?))
+        .await?;
     let mut told = 0;
     for gym in gyms {
         told += app
@@ -248,7 +271,10 @@ mod tests {
             access_version: 1,
         };
         let other = Some(AccountId::new());
-        assert_eq!(seen_by(&caller(&[Role::Manager]), other, None).expect("seen"), (other, None));
+        assert_eq!(
+            seen_by(&caller(&[Role::Manager]), other, None).expect("seen"),
+            (other, None)
+        );
         let trainer = caller(&[Role::Trainer]);
         let me = Some(trainer.account);
         assert_eq!(seen_by(&trainer, None, None).expect("seen"), (me, None));

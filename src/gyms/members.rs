@@ -26,7 +26,11 @@ const SEES_ALL: [Role; 3] = [Role::Owner, Role::Manager, Role::Nutritionist];
 
 /// Routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(list_memberships).service(create_membership).service(find_membership).service(update_membership);
+    config
+        .service(list_memberships)
+        .service(create_membership)
+        .service(find_membership)
+        .service(update_membership);
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -62,7 +66,10 @@ async fn list_memberships(
     if !sees_all {
         caller.require(&[Role::Trainer])?;
     }
-    let page = PageQuery { limit: query.limit, cursor: query.cursor };
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+    };
     let (limit, now) = (page.limit()?, app.clock.now());
     let wanted = MembersWanted {
         role: query.role,
@@ -70,8 +77,11 @@ async fn list_memberships(
         after: page.after(),
         limit: limit + 1,
     };
-    let members =
-        app.read(&caller, async |conn| Ok(store::list_memberships(conn, caller.gym, wanted, now).await?)).await?;
+    let members = app
+        .read(&caller, async |conn| {
+            Ok(store::list_memberships(conn, caller.gym, wanted, now).await?)
+        })
+        .await?;
     Ok(web::Json(Page::cut(members, limit, |m| m.account_id.0)))
 }
 
@@ -120,7 +130,13 @@ async fn create_membership(
     body: Body<NewMembership>,
 ) -> Result<Answer> {
     caller.require(&RUNS)?;
-    let NewMembership { email, name, password, roles, locale } = body.0;
+    let NewMembership {
+        email,
+        name,
+        password,
+        roles,
+        locale,
+    } = body.0;
     let email = Email::parse(&email)?;
     rules::check_name("name", &name)?;
     rules::roles_not_empty(roles)?;
@@ -131,14 +147,23 @@ async fn create_membership(
     let name = name.trim().to_owned();
     let password_hash = password::hash(password).await?;
     app.change(&caller, async move |tx| {
-        let request = Request { email: email.as_str(), name: &name, roles, locale };
+        let request = Request {
+            email: email.as_str(),
+            name: &name,
+            roles,
+            locale,
+        };
         once(tx, &key, "create_membership", &request, 201, async |tx| {
             let locale = match locale {
                 Some(locale) => locale,
                 None => gyms_language(tx).await?,
             };
-            let account =
-                NewAccount { email: email.clone(), name: name.clone(), locale, password_hash: password_hash.clone() };
+            let account = NewAccount {
+                email: email.clone(),
+                name: name.clone(),
+                locale,
+                password_hash: password_hash.clone(),
+            };
             add(tx, &account, roles).await
         })
         .await
@@ -149,14 +174,17 @@ async fn create_membership(
 async fn gyms_language(tx: &mut Tx) -> Result<Lang> {
     let gym = tx.gym;
     let gym = store::find_gym(tx, gym).await?;
-    Ok(if gym.locale == Lang::Es.tag() { Lang::Es } else { Lang::En })
+    Ok(if gym.locale == Lang::Es.tag() {
+        Lang::Es
+    } else {
+        Lang::En
+    })
 }
 
 /// Adds a person to the gym of the change. Somebody whose membership has ended is invited again.
 async fn add(tx: &mut Tx, account: &NewAccount, roles: Roles) -> Result<Membership> {
     let (gym, now) = (tx.gym, tx.now);
-    let (account, made) =
-        db::as_system(tx, async |conn| find_or_create_account(conn, account, now).await).await?;
+    let (account, made) = db::as_system(tx, async |conn| find_or_create_account(conn, account, now).await).await?;
     let status = if made { Status::Active } else { Status::Invited };
     let standing = Standing { roles, status };
     match store::lock_standing(tx, gym, account).await? {
@@ -166,7 +194,9 @@ async fn add(tx: &mut Tx, account: &NewAccount, roles: Roles) -> Result<Membersh
         }
         Some(_) => return Err(Error::new(Code::AlreadyMember)),
     }
-    store::find_membership(tx, gym, account).await?.ok_or_else(|| Error::not_found("member"))
+    store::find_membership(tx, gym, account)
+        .await?
+        .ok_or_else(|| Error::not_found("member"))
 }
 
 /// One person of the gym.
@@ -238,7 +268,9 @@ async fn update_membership(
             let gym = tx.gym;
             // First, and in one order: two owners who demote each other meet here.
             let owners = store::lock_owners(tx, gym).await?;
-            let before = store::lock_standing(tx, gym, account).await?.ok_or_else(|| Error::not_found("member"))?;
+            let before = store::lock_standing(tx, gym, account)
+                .await?
+                .ok_or_else(|| Error::not_found("member"))?;
             let after = Standing {
                 roles: patch.roles.unwrap_or(before.roles),
                 status: patch.status.unwrap_or(before.status),
@@ -250,7 +282,9 @@ async fn update_membership(
             if before != after {
                 apply(tx, account, before, after).await?;
             }
-            store::find_membership(tx, gym, account).await?.ok_or_else(|| Error::not_found("member"))
+            store::find_membership(tx, gym, account)
+                .await?
+                .ok_or_else(|| Error::not_found("member"))
         })
         .await?;
     Ok(web::Json(member))
@@ -263,9 +297,10 @@ async fn apply(tx: &mut Tx, account: AccountId, before: Standing, after: Standin
     if after.status != Status::Active {
         sessions::end_all(tx, account, None, Reason::Access, now).await?;
     }
-    for (role, ending) in
-        [(Role::Trainer, Ending::OfTrainer(account)), (Role::Member, Ending::OfMember(account))]
-    {
+    for (role, ending) in [
+        (Role::Trainer, Ending::OfTrainer(account)),
+        (Role::Member, Ending::OfMember(account)),
+    ] {
         if before.keeps(role) && !after.keeps(role) {
             assignments::end(tx, ending).await?;
         }

@@ -79,7 +79,10 @@ pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
         }
         log::create(conn, gym.id).await?;
         let (account, _) = find_or_create_account(conn, &owner, now).await?;
-        let standing = Standing { roles: [Role::Owner].into_iter().collect(), status: Status::Active };
+        let standing = Standing {
+            roles: [Role::Owner].into_iter().collect(),
+            status: Status::Active,
+        };
         store::insert_membership(conn, gym.id, account, standing, now).await?;
         Ok(gym.id)
     })
@@ -97,7 +100,9 @@ async fn find_or_create_account(
         return Ok((account, true));
     }
     let known = accounts::credentials(conn, &new.email).await?;
-    known.map(|(account, _)| (account, false)).ok_or_else(|| anyhow::anyhow!("an account came and went").into())
+    known
+        .map(|(account, _)| (account, false))
+        .ok_or_else(|| anyhow::anyhow!("an account came and went").into())
 }
 
 /// Whether the caller may see a member's plan and progress: the member, managers, nutritionists, assigned trainers.
@@ -151,6 +156,5 @@ async fn is_assigned_trainer(
     member: AccountId,
     now: DateTime<Utc>,
 ) -> Result<bool> {
-    Ok(caller.roles.has(Role::Trainer)
-        && store::is_assigned(conn, caller.gym, caller.account, member, now).await?)
+    Ok(caller.roles.has(Role::Trainer) && store::is_assigned(conn, caller.gym, caller.account, member, now).await?)
 }

@@ -28,7 +28,9 @@ pub fn routes(config: &mut ServiceConfig) {
 )]
 #[get("/gym")]
 async fn find_gym(app: web::Data<App>, caller: Caller) -> Result<web::Json<Gym>> {
-    let gym = app.read(&caller, async |conn| Ok(store::find_gym(conn, caller.gym).await?)).await?;
+    let gym = app
+        .read(&caller, async |conn| Ok(store::find_gym(conn, caller.gym).await?))
+        .await?;
     Ok(web::Json(gym))
 }
 
@@ -45,7 +47,9 @@ struct GymPatch {
 
 impl GymPatch {
     fn check(self) -> Result<GymChange> {
-        self.name.as_deref().map_or(Ok(()), |name| rules::check_name("name", name))?;
+        self.name
+            .as_deref()
+            .map_or(Ok(()), |name| rules::check_name("name", name))?;
         self.time_zone.as_deref().map_or(Ok(()), rules::check_time_zone)?;
         self.day_start.map_or(Ok(()), rules::check_day_start)?;
         Ok(GymChange {

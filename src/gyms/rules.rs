@@ -61,7 +61,11 @@ pub fn may_change(caller: Roles, before: Standing, after: Standing) -> Result<()
 
 /// Refuses a membership without roles.
 pub fn roles_not_empty(roles: Roles) -> Result<()> {
-    if roles == Roles::default() { Err(Error::invalid("roles", "at least one role")) } else { Ok(()) }
+    if roles == Roles::default() {
+        Err(Error::invalid("roles", "at least one role"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Refuses the name of a gym or person that says nothing or too much.
@@ -87,7 +91,10 @@ pub fn check_day_start(minutes: i32) -> Result<()> {
     if (0..=LATEST_DAY_START).contains(&minutes) {
         Ok(())
     } else {
-        Err(Error::invalid("day_start", format!("0 to {LATEST_DAY_START} minutes after midnight")))
+        Err(Error::invalid(
+            "day_start",
+            format!("0 to {LATEST_DAY_START} minutes after midnight"),
+        ))
     }
 }
 
@@ -97,7 +104,14 @@ pub fn check_slug(slug: &str) -> Result<()> {
     let good = (2..=63).contains(&slug.len())
         && slug.bytes().all(|b| plain(b) || b == b'-')
         && slug.bytes().next().is_some_and(plain);
-    if good { Ok(()) } else { Err(Error::invalid("slug", "2 to 63 of a-z, 0-9 and -, not beginning with -")) }
+    if good {
+        Ok(())
+    } else {
+        Err(Error::invalid(
+            "slug",
+            "2 to 63 of a-z, 0-9 and -, not beginning with -",
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +120,10 @@ mod tests {
     use crate::error::Code;
 
     fn standing(roles: &[Role], status: Status) -> Standing {
-        Standing { roles: roles.iter().copied().collect(), status }
+        Standing {
+            roles: roles.iter().copied().collect(),
+            status,
+        }
     }
 
     fn change(caller: &[Role], before: Standing, after: Standing) -> Result<(), Code> {
@@ -127,7 +144,10 @@ mod tests {
             assert_eq!(change(&[Manager], before, after), Err(Code::Forbidden));
             assert_eq!(change(&[Owner], before, after), Ok(()));
         }
-        assert_eq!(change(&[Manager], owner, standing(&[Owner, Member], Status::Active)), Ok(()));
+        assert_eq!(
+            change(&[Manager], owner, standing(&[Owner, Member], Status::Active)),
+            Ok(())
+        );
         assert_eq!(change(&[Manager], member, standing(&[Manager], Status::Active)), Ok(()));
     }
 
@@ -135,12 +155,29 @@ mod tests {
     fn a_status_follows_from_the_one_before() {
         use Status::{Active, Ended, Invited, Suspended};
         let may = |from, to| {
-            change(&[Role::Manager], standing(&[Role::Member], from), standing(&[Role::Member], to)).is_ok()
+            change(
+                &[Role::Manager],
+                standing(&[Role::Member], from),
+                standing(&[Role::Member], to),
+            )
+            .is_ok()
         };
-        for (from, to) in [(Active, Suspended), (Suspended, Active), (Active, Ended), (Suspended, Ended), (Invited, Ended)] {
+        for (from, to) in [
+            (Active, Suspended),
+            (Suspended, Active),
+            (Active, Ended),
+            (Suspended, Ended),
+            (Invited, Ended),
+        ] {
             assert!(may(from, to), "{from:?} {to:?}");
         }
-        for (from, to) in [(Invited, Active), (Invited, Suspended), (Ended, Active), (Ended, Suspended), (Active, Invited)] {
+        for (from, to) in [
+            (Invited, Active),
+            (Invited, Suspended),
+            (Ended, Active),
+            (Ended, Suspended),
+            (Active, Invited),
+        ] {
             assert!(!may(from, to), "{from:?} {to:?}");
         }
     }
@@ -148,7 +185,10 @@ mod tests {
     #[test]
     fn a_membership_has_a_role() {
         let member = standing(&[Role::Member], Status::Active);
-        assert_eq!(change(&[Role::Owner], member, standing(&[], Status::Active)), Err(Code::Invalid));
+        assert_eq!(
+            change(&[Role::Owner], member, standing(&[], Status::Active)),
+            Err(Code::Invalid)
+        );
     }
 
     #[test]

@@ -83,14 +83,24 @@ pub struct Membership {
 }
 
 impl Membership {
-    fn as_the_gym_may_know(self) -> Self {
-        if self.status == Status::Invited { Self { name: self.email.clone(), ..self } } else { self }
+    fn known_to_the_gym(self) -> Self {
+        if self.status == Status::Invited {
+            Self {
+                name: self.email.clone(),
+                ..self
+            }
+        } else {
+            self
+        }
     }
 
     /// What of it gives access.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing { roles: self.roles, status: self.status }
+        Standing {
+            roles: self.roles,
+            status: self.status,
+        }
     }
 }
 
@@ -146,7 +156,7 @@ pub async fn find_membership(
         .first(conn)
         .await
         .optional()?;
-    Ok(found.map(Membership::as_the_gym_may_know))
+    Ok(found.map(Membership::known_to_the_gym))
 }
 
 #[auto_type]
@@ -174,13 +184,20 @@ pub async fn lock_standing(
         .first(conn)
         .await
         .optional()?;
-    Ok(row.map(|(roles, status)| Standing { roles: roles.into(), status: status.into() }))
+    Ok(row.map(|(roles, status)| Standing {
+        roles: roles.into(),
+        status: status.into(),
+    }))
 }
 
 /// The active owners, held as they are until the transaction ends.
 pub async fn lock_owners(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Vec<AccountId>> {
     memberships::table
-        .filter(memberships::gym_id.eq(gym).and(memberships::status.eq(Status::Active.name())))
+        .filter(
+            memberships::gym_id
+                .eq(gym)
+                .and(memberships::status.eq(Status::Active.name())),
+        )
         .filter(memberships::roles.contains(vec![Some(Role::Owner.name())]))
         .order(memberships::account_id)
         .select(memberships::account_id)
@@ -211,7 +228,11 @@ pub async fn list_memberships(
 ) -> QueryResult<Vec<Membership>> {
     let mut query = memberships::table
         .inner_join(accounts::table)
-        .filter(memberships::gym_id.eq(gym).and(memberships::status.ne(Status::Ended.name())))
+        .filter(
+            memberships::gym_id
+                .eq(gym)
+                .and(memberships::status.ne(Status::Ended.name())),
+        )
         .filter(memberships::account_id.gt(AccountId(wanted.after)))
         .order(memberships::account_id)
         .limit(wanted.limit)
@@ -225,11 +246,14 @@ pub async fn list_memberships(
             .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
             .filter(counts(now))
             .select(assignments::member_id);
-        query = query
-            .filter(memberships::account_id.eq(trainer).or(memberships::account_id.eq_any(theirs)));
+        query = query.filter(
+            memberships::account_id
+                .eq(trainer)
+                .or(memberships::account_id.eq_any(theirs)),
+        );
     }
     let members: Vec<Membership> = query.load(conn).await?;
-    Ok(members.into_iter().map(Membership::as_the_gym_may_know).collect())
+    Ok(members.into_iter().map(Membership::known_to_the_gym).collect())
 }
 
 /// A trainer's assignment to a member.
@@ -266,7 +290,11 @@ pub async fn is_assigned(
 ) -> QueryResult<bool> {
     let assigned = assignments::table
         .filter(assignments::gym_id.eq(gym).and(counts(now)))
-        .filter(assignments::trainer_id.eq(trainer).and(assignments::member_id.eq(member)));
+        .filter(
+            assignments::trainer_id
+                .eq(trainer)
+                .and(assignments::member_id.eq(member)),
+        );
     select(exists(assigned)).get_result(conn).await
 }
 
@@ -288,11 +316,7 @@ pub async fn trainers_of(
 }
 
 /// Adds an assignment.
-pub async fn insert_assignment(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    assignment: &Assignment,
-) -> QueryResult<()> {
+pub async fn insert_assignment(conn: &mut AsyncPgConnection, gym: GymId, assignment: &Assignment) -> QueryResult<()> {
     diesel::insert_into(assignments::table)
         .values((
             assignments::id.eq(assignment.id),
@@ -328,7 +352,11 @@ pub async fn list_assignments(
     now: DateTime<Utc>,
 ) -> QueryResult<Vec<Assignment>> {
     let mut query = assignments::table
-        .filter(assignments::gym_id.eq(gym).and(assignments::id.gt(AssignmentId(wanted.after))))
+        .filter(
+            assignments::gym_id
+                .eq(gym)
+                .and(assignments::id.gt(AssignmentId(wanted.after))),
+        )
         .filter(counts(now))
         .order(assignments::id)
         .limit(wanted.limit)
@@ -394,11 +422,7 @@ pub async fn gyms_with_due(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> 
 }
 
 /// Closes the assignments whose end has come, and returns them.
-pub async fn close_due(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    now: DateTime<Utc>,
-) -> QueryResult<Vec<Assignment>> {
+pub async fn close_due(conn: &mut AsyncPgConnection, gym: GymId, now: DateTime<Utc>) -> QueryResult<Vec<Assignment>> {
     let due = assignments::table
         .filter(assignments::gym_id.eq(gym).and(assignments::closed.eq(false)))
         .filter(assignments::until.le(now));

@@ -1,23 +1,243 @@
-//! meals
+//! Meals as members live them: ticks of a plan's meals, their history, and the daily rows they add up to.
+//!
+//! [`complete`] is the only way in. It takes a batch, so that commands that wait can be folded into one transaction; REST
+//! ([`routes`]) and the socket ([`rpc_complete`], [`rpc_undo`]) both go through it. [`day`] reads what a plan says for a
+//! day, [`progress`] what a day came to.
 
+mod batch;
+pub mod day;
+pub mod progress;
+mod routes;
+pub mod rules;
+pub mod store;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-/// Routes.
-pub fn routes(_config: &mut ServiceConfig) {}
+pub use routes::{rpc_complete, rpc_undo};
 
-#[expect(missing_docs, clippy::unused_async, reason = "stub")]
-pub async fn rpc_complete(
-    _: &crate::app::App,
-    _: &crate::auth::Caller,
-    _: serde_json::Value,
-) -> crate::error::Result<String> {
-    Ok(String::new())
+use crate::error::Result;
+use crate::events::{Channel, Tx, merge};
+use crate::follows::{live, store as follow_store};
+use crate::ids::{AccountId, MealId};
+use batch::{Batch, TouchedDay};
+use progress::Progress;
+use rules::{Completed, Status};
+use store::Key;
+
+/// What a command does to a meal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Kind {
+    /// Says what became of it. The last word wins.
+    Complete {
+        /// What.
+        status: Status,
+        /// How much of it, in thousandths, where a part was eaten.
+        portion_permille: Option<i32>,
+    },
+    /// Takes back what was said.
+    Undo,
 }
-#[expect(missing_docs, clippy::unused_async, reason = "stub")]
-pub async fn rpc_undo(
-    _: &crate::app::App,
-    _: &crate::auth::Caller,
-    _: serde_json::Value,
-) -> crate::error::Result<String> {
-    Ok(String::new())
+
+impl Kind {
+    const fn event(self) -> &'static str {
+        match self {
+            Self::Complete { status, .. } => status.event(),
+            Self::Undo => "meal.undone",
+        }
+    }
+
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Complete { status, .. } => status.name(),
+            Self::Undo => "undone",
+        }
+    }
+}
+
+/// Which way a command came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// By a request.
+    Rest,
+    /// Over a socket.
+    Socket,
+    /// By the product itself, as in the demo.
+    System,
+}
+
+impl Source {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Socket => "socket",
+            Self::System => "system",
+        }
+    }
+}
+
+/// Something said of a meal on a day. As JSON it is what a client's key was used for, whichever way it came.
+#[derive(Clone, Debug, Serialize)]
+pub struct Command {
+    /// What.
+    pub kind: Kind,
+    /// Whose meal.
+    pub member: AccountId,
+    /// Which meal.
+    pub meal_id: MealId,
+    /// On which day.
+    pub date: NaiveDate,
+    /// The client's key, kept in the history.
+    #[serde(skip)]
+    pub key: Option<String>,
+    /// Who says so.
+    #[serde(skip)]
+    pub actor: AccountId,
+    /// Whether the actor is the member's trainer.
+    #[serde(skip)]
+    pub on_behalf: bool,
+    /// Which way it came.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// A meal that was ticked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Completion {
+    /// The day.
+    pub date: NaiveDate,
+    /// The meal.
+    pub meal_id: MealId,
+    /// What became of it.
+    pub status: Status,
+    /// How much of it was eaten, in thousandths.
+    pub portion_permille: i32,
+    /// Its title when it was first ticked.
+    pub title: String,
+    /// The plan's revision then.
+    pub plan_revision: i32,
+    /// Whether a trainer said so for the member.
+    pub on_behalf: bool,
+    /// When it was last said.
+    pub at: DateTime<Utc>,
+}
+
+impl Completion {
+    fn new(key: Key, completed: &Completed) -> Self {
+        Self {
+            date: key.date,
+            meal_id: key.meal,
+            status: completed.tick.status,
+            portion_permille: completed.tick.portion_permille,
+            title: completed.title.clone(),
+            plan_revision: completed.plan_revision,
+            on_behalf: completed.tick.on_behalf,
+            at: completed.tick.at,
+        }
+    }
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Outcome {
+    /// The meal as it is now; absent where nothing is said of it any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Completion>,
+    /// Its day in sums.
+    pub progress: Progress,
+}
+
+/// Mounts the routes.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(routes::update_completion)
+        .service(routes::delete_completion)
+        .service(routes::create_completion)
+        .service(progress::list_daily_progress);
+}
+
+/// Carries out commands in order, set-wise, and tells the live channels: one result each, and a bad one never fails its
+/// neighbours. Saying again what was said last succeeds and changes nothing.
+///
+/// That the actors may act for the members ([`crate::follows::require_act_for`]) is checked before.
+///
+/// # Errors
+/// As the whole, only those of the database; nothing is kept then.
+pub async fn complete(tx: &mut Tx, commands: &[Command]) -> Result<Vec<Result<Outcome>>> {
+    let mut batch = Batch::load(tx, commands).await?;
+    let mut applied: Vec<_> = commands.iter().map(|command| batch.apply(command)).collect();
+    batch.name_strangers(tx, commands, &mut applied).await?;
+    if !batch.events.is_empty() {
+        batch.write(tx).await?;
+        tell(tx, &batch).await?;
+    }
+    Ok(applied.into_iter().map(|applied| applied.and_then(|applied| batch.outcome(applied))).collect())
+}
+
+/// Emits one event for each member whose days have changed, on the member's channel and on the rosters of the trainers.
+async fn tell(tx: &mut Tx, batch: &Batch) -> Result<()> {
+    let (gym, now) = (tx.gym, tx.now);
+    let members: Vec<_> = batch.events.keys().copied().collect();
+    let trainers = follow_store::trainers_of(tx, gym, &members, now).await?;
+    for (member, kind) in &batch.events {
+        let days = |from| {
+            batch.days.iter().map(|((_, date), day)| (*date, day)).filter(move |(date, day)| {
+                day.member == *member && !day.meals.is_empty() && *date >= from
+            })
+        };
+        let shown: Vec<_> = days(live::member_from(now)).collect();
+        if shown.is_empty() {
+            continue;
+        }
+        tx.emit(Channel::Member(*member), kind, member_patch(&shown));
+        let shown: Vec<_> = days(live::roster_from(now)).collect();
+        if shown.is_empty() {
+            continue;
+        }
+        let patch = json!({"members": {member.to_string(): {"progress": progress_patch(&shown)}}});
+        for trainer in trainers.get(member).into_iter().flatten() {
+            tx.emit(Channel::Roster(*trainer), kind, patch.clone());
+        }
+    }
+    Ok(())
+}
+
+/// What leads a screen from the days before to those after: entries that changed are named whole, and what an entry no
+/// longer has as null.
+fn member_patch(days: &[(NaiveDate, &TouchedDay)]) -> Value {
+    let all = |day: fn(&TouchedDay) -> &BTreeMap<MealId, Completed>| {
+        by_date(days.iter().flat_map(move |(date, d)| day(d).iter().map(|(id, c)| (*date, *id, c))))
+    };
+    let mut completions = merge::diff(&all(|d| &d.before.completed), &all(|d| &d.after.completed));
+    let touched = days.iter().flat_map(|(date, d)| {
+        d.meals.iter().filter_map(|id| d.after.completed.get(id).map(|c| (*date, *id, c)))
+    });
+    merge::join(&mut completions, by_date(touched));
+    json!({"completions": completions, "progress": progress_patch(days)})
+}
+
+fn progress_patch(days: &[(NaiveDate, &TouchedDay)]) -> Value {
+    let mut patch = Map::new();
+    for (date, day) in days {
+        let after = day.row.entry();
+        let mut row = day.row_before.as_ref().map_or_else(|| json!({}), |before| merge::diff(&before.entry(), &after));
+        merge::join(&mut row, after);
+        patch.insert(date.to_string(), row);
+    }
+    patch.into()
+}
+
+/// Completions as live channels show them: by date, then by meal.
+#[must_use]
+pub fn by_date<'a>(completed: impl IntoIterator<Item = (NaiveDate, MealId, &'a Completed)>) -> Value {
+    let mut dates: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    for (date, meal, completed) in completed {
+        dates.entry(date.to_string()).or_default().insert(meal.to_string(), completed.entry());
+    }
+    json!(dates)
 }

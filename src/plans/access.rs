@@ -25,12 +25,22 @@ pub(super) fn require_author(caller: &Caller) -> Result<()> {
 /// Refuses callers who may not write a plan of `author`: managers and nutritionists write any, trainers their own.
 pub(super) fn require_writer(caller: &Caller, author: AccountId) -> Result<()> {
     let any = caller.roles.any(&[Role::Manager, Role::Nutritionist]);
-    if any || (caller.roles.has(Role::Trainer) && caller.account == author) { Ok(()) } else { Err(Error::forbidden()) }
+    if any || (caller.roles.has(Role::Trainer) && caller.account == author) {
+        Ok(())
+    } else {
+        Err(Error::forbidden())
+    }
 }
 
 /// Refuses callers who read no plans at all.
 pub(super) fn require_reader(caller: &Caller) -> Result<()> {
-    caller.require(&[Role::Owner, Role::Manager, Role::Nutritionist, Role::Trainer, Role::Member])
+    caller.require(&[
+        Role::Owner,
+        Role::Manager,
+        Role::Nutritionist,
+        Role::Trainer,
+        Role::Member,
+    ])
 }
 
 /// The plans that a caller may read.
@@ -40,11 +50,20 @@ pub(super) fn readable(caller: &Caller, now: DateTime<Utc>) -> Condition {
     }
     let mut condition: Condition = Box::new(false.into_sql::<Bool>());
     if caller.roles.has(Role::Trainer) {
-        let shown = plans::visibility.eq(Visibility::Gym).and(plans::status.ne(Status::Draft));
-        condition = Box::new(condition.or(plans::author_id.eq(caller.account)).or(shown).or(followed_by_assigned(caller, now)));
+        let shown = plans::visibility
+            .eq(Visibility::Gym)
+            .and(plans::status.ne(Status::Draft));
+        condition = Box::new(
+            condition
+                .or(plans::author_id.eq(caller.account))
+                .or(shown)
+                .or(followed_by_assigned(caller, now)),
+        );
     }
     if caller.roles.has(Role::Member) {
-        let shown = plans::visibility.eq(Visibility::Gym).and(plans::status.eq(Status::Published));
+        let shown = plans::visibility
+            .eq(Visibility::Gym)
+            .and(plans::status.eq(Status::Published));
         condition = Box::new(condition.or(shown).or(followed(caller)));
     }
     condition
@@ -53,7 +72,11 @@ pub(super) fn readable(caller: &Caller, now: DateTime<Utc>) -> Condition {
 /// Plans that members whom the caller trains are following.
 fn followed_by_assigned(caller: &Caller, now: DateTime<Utc>) -> Condition {
     let assigned = assignments::table
-        .filter(assignments::gym_id.eq(caller.gym).and(assignments::trainer_id.eq(caller.account)))
+        .filter(
+            assignments::gym_id
+                .eq(caller.gym)
+                .and(assignments::trainer_id.eq(caller.account)),
+        )
         .filter(assignments::since.le(now))
         .filter(assignments::until.is_null().or(assignments::until.gt(now)))
         .select(assignments::member_id);
@@ -67,7 +90,11 @@ fn followed_by_assigned(caller: &Caller, now: DateTime<Utc>) -> Condition {
 /// The plan that the caller is following.
 fn followed(caller: &Caller) -> Condition {
     let followed = follows::table
-        .filter(follows::gym_id.eq(caller.gym).and(follows::member_id.eq(caller.account)))
+        .filter(
+            follows::gym_id
+                .eq(caller.gym)
+                .and(follows::member_id.eq(caller.account)),
+        )
         .filter(follows::status.eq_any(FOLLOWING))
         .select(follows::plan_id);
     Box::new(plans::id.eq_any(followed))
@@ -94,14 +121,11 @@ pub async fn find_readable(
 ///
 /// # Errors
 /// 404 where the caller's gym has no such plan.
-pub async fn may_read(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    plan: PlanId,
-    now: DateTime<Utc>,
-) -> Result<bool> {
+pub async fn may_read(conn: &mut AsyncPgConnection, caller: &Caller, plan: PlanId, now: DateTime<Utc>) -> Result<bool> {
     let found = store::find_if(conn, caller.gym, plan, readable(caller, now)).await?;
-    found.map(|(_, readable)| readable).ok_or_else(|| Error::not_found("plan"))
+    found
+        .map(|(_, readable)| readable)
+        .ok_or_else(|| Error::not_found("plan"))
 }
 
 #[cfg(test)]

@@ -26,7 +26,9 @@ pub struct Edit {
 /// # Errors
 /// 404 where the caller's gym has no such plan, 403 where the caller may not write it, 428 and 412 for the version.
 pub async fn lock(tx: &mut Tx, caller: &Caller, plan: PlanId, version: &IfMatch) -> Result<PlanSummary> {
-    let plan = store::lock(tx, caller.gym, plan).await?.ok_or_else(|| Error::not_found("plan"))?;
+    let plan = store::lock(tx, caller.gym, plan)
+        .await?
+        .ok_or_else(|| Error::not_found("plan"))?;
     access::require_writer(caller, plan.author_id)?;
     version.check(plan.version)?;
     Ok(plan)
@@ -48,7 +50,11 @@ impl Edit {
     /// Begins an edit of a plan that is locked already.
     pub async fn of(tx: &mut Tx, caller: &Caller, locked: PlanSummary) -> Result<Self> {
         let before = tree::current(tx, caller.gym, locked).await?;
-        Ok(Self { author: caller.account, plan: before.clone(), before })
+        Ok(Self {
+            author: caller.account,
+            plan: before.clone(),
+            before,
+        })
     }
 
     /// Ends it: writes what differs and emits one event of this kind, where anything differs and someone may watch.
@@ -56,7 +62,11 @@ impl Edit {
     /// # Errors
     /// 422 where the plan would hold too much.
     pub async fn save(self, tx: &mut Tx, kind: &'static str) -> Result<Plan> {
-        let Self { before, author, mut plan } = self;
+        let Self {
+            before,
+            author,
+            mut plan,
+        } = self;
         rules::size(&plan)?;
         plan.settle();
         if plan == before {
@@ -69,7 +79,11 @@ impl Edit {
         if makes_revision {
             plan.summary.revision += 1;
         }
-        let revision = if plan.status == Status::Draft { history::DRAFT } else { plan.revision };
+        let revision = if plan.status == Status::Draft {
+            history::DRAFT
+        } else {
+            plan.revision
+        };
         history::save(tx, gym, Some(&before), &plan, revision).await?;
         store::update(tx, gym, &plan.summary).await?;
         if makes_revision {
@@ -84,8 +98,16 @@ impl Edit {
 
 /// Tells who watches. The first they see of a plan is all of it.
 async fn emit(tx: &mut Tx, kind: &'static str, before: &Plan, after: &Plan) -> Result<()> {
-    let shown = if before.status == Status::Draft { json!({}) } else { live::snapshot_of(before) };
-    tx.emit(Channel::Plan(after.id), kind, merge::diff(&shown, &live::snapshot_of(after)));
+    let shown = if before.status == Status::Draft {
+        json!({})
+    } else {
+        live::snapshot_of(before)
+    };
+    tx.emit(
+        Channel::Plan(after.id),
+        kind,
+        merge::diff(&shown, &live::snapshot_of(after)),
+    );
     if before.status != Status::Draft && before.visibility == Visibility::Gym && after.visibility != Visibility::Gym {
         // A trainer may have been watching only because everybody might.
         let gym = tx.gym;

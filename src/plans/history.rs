@@ -39,27 +39,41 @@ pub async fn save(
     after: &Plan,
     revision: i32,
 ) -> QueryResult<()> {
-    let at = At { gym, plan: after.id, revision };
-    let (closed, written) = difference(before.map(days).unwrap_or_default(), days(after));
+    let at = At {
+        gym,
+        plan: after.id,
+        revision,
+    };
+    let (closed, written) = difference(&before.map(days).unwrap_or_default(), days(after));
     close(conn, "plan_days", at, closed.iter().map(|id| id.0).collect()).await?;
     insert_days(conn, at, &written).await?;
-    let (closed, written) = difference(before.map(meals).unwrap_or_default(), meals(after));
+    let (closed, written) = difference(&before.map(meals).unwrap_or_default(), meals(after));
     close(conn, "plan_meals", at, closed.iter().map(|id| id.0).collect()).await?;
     insert_meals(conn, at, &written).await?;
-    let (closed, written) = difference(before.map(items).unwrap_or_default(), items(after));
+    let (closed, written) = difference(&before.map(items).unwrap_or_default(), items(after));
     close(conn, "plan_items", at, closed.iter().map(|id| id.0).collect()).await?;
     insert_items(conn, at, &written).await
 }
 
 fn days(plan: &Plan) -> BTreeMap<DayId, (i32, &str)> {
-    plan.days.iter().map(|day| (day.id, (day.number, day.title.as_str()))).collect()
+    plan.days
+        .iter()
+        .map(|day| (day.id, (day.number, day.title.as_str())))
+        .collect()
 }
 
 fn meals(plan: &Plan) -> BTreeMap<MealId, MealState<'_>> {
     let mut meals = BTreeMap::new();
     for day in &plan.days {
         for meal in &day.meals {
-            let state = (day.id, meal.slot, meal.title.as_str(), meal.time_min, meal.position, meal.notes.as_str());
+            let state = (
+                day.id,
+                meal.slot,
+                meal.title.as_str(),
+                meal.time_min,
+                meal.position,
+                meal.notes.as_str(),
+            );
             meals.insert(meal.id, state);
         }
     }
@@ -67,13 +81,22 @@ fn meals(plan: &Plan) -> BTreeMap<MealId, MealState<'_>> {
 }
 
 fn items(plan: &Plan) -> BTreeMap<ItemId, (MealId, &Item)> {
-    plan.meals().flat_map(|meal| meal.items.iter().map(|item| (item.id, (meal.id, item)))).collect()
+    plan.meals()
+        .flat_map(|meal| meal.items.iter().map(|item| (item.id, (meal.id, item))))
+        .collect()
 }
 
 /// Which states end, and which begin.
-fn difference<K: Ord + Copy, V: PartialEq>(before: BTreeMap<K, V>, after: BTreeMap<K, V>) -> (Vec<K>, Vec<(K, V)>) {
-    let closed = before.iter().filter(|(id, state)| after.get(id) != Some(state)).map(|(id, _)| *id).collect();
-    let written = after.into_iter().filter(|(id, state)| before.get(id) != Some(state)).collect();
+fn difference<K: Ord + Copy, V: PartialEq>(before: &BTreeMap<K, V>, after: BTreeMap<K, V>) -> (Vec<K>, Vec<(K, V)>) {
+    let closed = before
+        .iter()
+        .filter(|(id, state)| after.get(id) != Some(state))
+        .map(|(id, _)| *id)
+        .collect();
+    let written = after
+        .into_iter()
+        .filter(|(id, state)| before.get(id) != Some(state))
+        .collect();
     (closed, written)
 }
 
@@ -111,7 +134,10 @@ async fn insert_days(conn: &mut AsyncPgConnection, at: At, rows: &[(DayId, (i32,
                 t::title.eq(*title),
             )
         });
-        diesel::insert_into(t::table).values(values.collect::<Vec<_>>()).execute(conn).await?;
+        diesel::insert_into(t::table)
+            .values(values.collect::<Vec<_>>())
+            .execute(conn)
+            .await?;
     }
     Ok(())
 }
@@ -133,7 +159,10 @@ async fn insert_meals(conn: &mut AsyncPgConnection, at: At, rows: &[(MealId, Mea
                 t::notes.eq(*notes),
             )
         });
-        diesel::insert_into(t::table).values(values.collect::<Vec<_>>()).execute(conn).await?;
+        diesel::insert_into(t::table)
+            .values(values.collect::<Vec<_>>())
+            .execute(conn)
+            .await?;
     }
     Ok(())
 }
@@ -159,7 +188,10 @@ async fn insert_items(conn: &mut AsyncPgConnection, at: At, rows: &[(ItemId, (Me
                 t::grams_milli.eq(item.grams_milli),
             )
         });
-        diesel::insert_into(t::table).values(values.collect::<Vec<_>>()).execute(conn).await?;
+        diesel::insert_into(t::table)
+            .values(values.collect::<Vec<_>>())
+            .execute(conn)
+            .await?;
     }
     Ok(())
 }

@@ -112,7 +112,9 @@ pub async fn stock(conn: &mut AsyncPgConnection, gym: GymId, foods: Vec<FoodId>)
 impl Pantry {
     /// A food; `at` says where in the request it is named.
     pub fn get(&self, at: &str, food: FoodId) -> Result<&Ingredient> {
-        self.0.get(&food).ok_or_else(|| Error::invalid(format!("{at}food_id"), "there is no such food"))
+        self.0
+            .get(&food)
+            .ok_or_else(|| Error::invalid(format!("{at}food_id"), "there is no such food"))
     }
 }
 
@@ -132,7 +134,10 @@ impl Ingredient {
         let wanted = unit.trim().to_lowercase();
         let named = self.portions.iter().find_map(|portion| {
             let names = [&portion.name_en, &portion.name_es];
-            names.into_iter().find(|name| name.to_lowercase() == wanted).map(|name| (name, portion.grams_milli))
+            names
+                .into_iter()
+                .find(|name| name.to_lowercase() == wanted)
+                .map(|name| (name, portion.grams_milli))
         });
         let (name, grams) = named.ok_or_else(|| Error::invalid(format!("{at}unit"), self.units()))?;
         Amount::portions(&format!("{at}quantity_milli"), quantity_milli, name, grams, 1000)
@@ -140,8 +145,14 @@ impl Ingredient {
 
     /// The units that it may be measured in, as a sentence.
     fn units(&self) -> String {
-        let names = self.portions.iter().flat_map(|p| [p.name_en.as_str(), p.name_es.as_str()]);
-        format!("one of {}", std::iter::once(GRAMS).chain(names).collect::<Vec<_>>().join(", "))
+        let names = self
+            .portions
+            .iter()
+            .flat_map(|p| [p.name_en.as_str(), p.name_es.as_str()]);
+        format!(
+            "one of {}",
+            std::iter::once(GRAMS).chain(names).collect::<Vec<_>>().join(", ")
+        )
     }
 }
 
@@ -149,7 +160,11 @@ impl Amount {
     /// A weight in thousandths of a gram.
     pub fn weight(field: &str, grams_milli: i64) -> Result<Self> {
         let grams_milli = rules::weight(field, grams_milli)?;
-        Ok(Self { quantity_milli: grams_milli, unit: GRAMS.into(), grams_milli })
+        Ok(Self {
+            quantity_milli: grams_milli,
+            unit: GRAMS.into(),
+            grams_milli,
+        })
     }
 
     /// `quantity_milli` of a unit of which `of_milli` weigh `grams_milli`, rounded half up.
@@ -160,7 +175,11 @@ impl Amount {
         let of = i128::from(of_milli.max(1));
         let grams = (i128::from(quantity_milli) * i128::from(grams_milli) + of / 2) / of;
         let grams_milli = rules::weight(field, i64::try_from(grams).unwrap_or(i64::MAX))?;
-        Ok(Self { quantity_milli, unit: unit.into(), grams_milli })
+        Ok(Self {
+            quantity_milli,
+            unit: unit.into(),
+            grams_milli,
+        })
     }
 }
 
@@ -174,7 +193,11 @@ mod tests {
             name_es: "Arroz".into(),
             per_100g: Nutrients::default(),
             allergens: Allergens::new(),
-            portions: vec![Portion { name_en: "cup".into(), name_es: "taza".into(), grams_milli: 200_000 }],
+            portions: vec![Portion {
+                name_en: "cup".into(),
+                name_es: "taza".into(),
+                grams_milli: 200_000,
+            }],
         }
     }
 
@@ -190,7 +213,12 @@ mod tests {
 
     #[test]
     fn what_is_no_portion_or_weighs_too_much_is_refused() {
-        let refusal = |quantity, unit| rice().amount("items[2].", quantity, unit).expect_err("refused").to_string();
+        let refusal = |quantity, unit| {
+            rice()
+                .amount("items[2].", quantity, unit)
+                .expect_err("refused")
+                .to_string()
+        };
         assert!(refusal(1000, "bowl").contains("items[2].unit"));
         assert!(refusal(0, "cup").contains("items[2].quantity_milli"));
         assert!(refusal(-1, "g").contains("items[2].quantity_milli"));

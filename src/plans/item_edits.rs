@@ -55,7 +55,12 @@ impl NewItem {
         let amount = match (self.grams_milli, self.quantity_milli, &self.unit) {
             (Some(grams), None, None) => Amount::weight(&format!("{at}grams_milli"), grams)?,
             (None, Some(quantity), Some(unit)) => food.amount(at, quantity, unit)?,
-            _ => return Err(Error::invalid(format!("{at}grams_milli"), "either grams_milli, or quantity_milli and unit")),
+            _ => {
+                return Err(Error::invalid(
+                    format!("{at}grams_milli"),
+                    "either grams_milli, or quantity_milli and unit",
+                ));
+            }
         };
         Ok(item(ItemId::new(), position, self.food_id, food, amount))
     }
@@ -107,8 +112,17 @@ impl ItemPatch {
         }
         if let Some(food_id) = self.food_id {
             let (grams_milli, quantity_milli, unit) = (self.grams_milli, self.quantity_milli, self.unit.clone());
-            let new = NewItem { food_id, grams_milli, quantity_milli, unit, position: None };
-            *item = Item { id: item.id, ..new.make("", item.position, pantry)? };
+            let new = NewItem {
+                food_id,
+                grams_milli,
+                quantity_milli,
+                unit,
+                position: None,
+            };
+            *item = Item {
+                id: item.id,
+                ..new.make("", item.position, pantry)?
+            };
             return Ok(());
         }
         // The same food: what it held when it was written stays, whatever has become of it.
@@ -116,11 +130,20 @@ impl ItemPatch {
             (None, None, None) => return Ok(()),
             (Some(grams), None, None) => Amount::weight("grams_milli", grams)?,
             (None, Some(quantity), Some(GRAMS)) => Amount::weight("quantity_milli", quantity)?,
-            (None, Some(quantity), unit) if unit.is_none_or(|unit| unit == item.unit) => {
-                Amount::portions("quantity_milli", quantity, &item.unit, item.grams_milli, item.quantity_milli)?
-            }
+            (None, Some(quantity), unit) if unit.is_none_or(|unit| unit == item.unit) => Amount::portions(
+                "quantity_milli",
+                quantity,
+                &item.unit,
+                item.grams_milli,
+                item.quantity_milli,
+            )?,
             (None, Some(quantity), Some(unit)) => pantry.get("", item.food_id)?.amount("", quantity, unit)?,
-            _ => return Err(Error::invalid("grams_milli", "either grams_milli, or quantity_milli and unit")),
+            _ => {
+                return Err(Error::invalid(
+                    "grams_milli",
+                    "either grams_milli, or quantity_milli and unit",
+                ));
+            }
         };
         item.nutrients = Nutrients::for_grams(&item.per_100g, amount.grams_milli);
         (item.quantity_milli, item.unit, item.grams_milli) = (amount.quantity_milli, amount.unit, amount.grams_milli);
@@ -134,7 +157,10 @@ impl Meal {
     /// # Errors
     /// 404.
     pub fn item(&self, item: ItemId) -> Result<&Item> {
-        self.items.iter().find(|i| i.id == item).ok_or_else(|| Error::not_found("item"))
+        self.items
+            .iter()
+            .find(|i| i.id == item)
+            .ok_or_else(|| Error::not_found("item"))
     }
 }
 
@@ -159,7 +185,11 @@ impl Plan {
         pantry: &Pantry,
     ) -> Result<()> {
         let meal = self.meal_mut(day, meal)?;
-        let item = meal.items.iter_mut().find(|i| i.id == item).ok_or_else(|| Error::not_found("item"))?;
+        let item = meal
+            .items
+            .iter_mut()
+            .find(|i| i.id == item)
+            .ok_or_else(|| Error::not_found("item"))?;
         patch.apply(item, pantry)
     }
 

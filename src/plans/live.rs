@@ -21,7 +21,9 @@ use crate::ids::{GymId, PlanId};
 /// # Errors
 /// 404 where the gym has no such plan, or it is a draft.
 pub async fn snapshot(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> Result<Value> {
-    let plan = tree::read(conn, gym, plan, Revision::Published).await?.ok_or_else(|| Error::not_found("plan"))?;
+    let plan = tree::read(conn, gym, plan, Revision::Published)
+        .await?
+        .ok_or_else(|| Error::not_found("plan"))?;
     Ok(snapshot_of(&plan))
 }
 
@@ -38,8 +40,8 @@ pub async fn authorise(
     if plan.status == Status::Draft || !readable {
         return Ok(Access::Refused);
     }
-    let follows = caller.roles.has(Role::Member)
-        && store::is_followed_by(conn, caller.gym, plan.id, caller.account).await?;
+    let follows =
+        caller.roles.has(Role::Member) && store::is_followed_by(conn, caller.gym, plan.id, caller.account).await?;
     if follows || caller.roles.any(&[Role::Owner, Role::Manager, Role::Nutritionist]) {
         return Ok(Access::OPEN);
     }
@@ -64,7 +66,11 @@ async fn through_assignment(
         .filter(follows::status.eq_any(FOLLOWING))
         .select(follows::member_id);
     let ends: Vec<Option<DateTime<Utc>>> = assignments::table
-        .filter(assignments::gym_id.eq(caller.gym).and(assignments::trainer_id.eq(caller.account)))
+        .filter(
+            assignments::gym_id
+                .eq(caller.gym)
+                .and(assignments::trainer_id.eq(caller.account)),
+        )
         .filter(assignments::since.le(now))
         .filter(assignments::until.is_null().or(assignments::until.gt(now)))
         .filter(assignments::member_id.eq_any(followers))
@@ -76,7 +82,9 @@ async fn through_assignment(
     } else if ends.contains(&None) {
         Access::OPEN
     } else {
-        Access::Granted { until: ends.into_iter().flatten().max() }
+        Access::Granted {
+            until: ends.into_iter().flatten().max(),
+        }
     })
 }
 

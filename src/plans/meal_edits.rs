@@ -90,16 +90,25 @@ impl Plan {
     /// 404 for the day, or the meal.
     pub fn meal_of(&self, day: i32, meal: MealId) -> Result<&Meal> {
         let day = self.day(day).ok_or_else(|| Error::not_found("day"))?;
-        day.meals.iter().find(|m| m.id == meal).ok_or_else(|| Error::not_found("meal"))
+        day.meals
+            .iter()
+            .find(|m| m.id == meal)
+            .ok_or_else(|| Error::not_found("meal"))
     }
 
     pub(super) fn day_mut(&mut self, day: i32) -> Result<&mut Day> {
-        self.days.iter_mut().find(|d| d.number == day).ok_or_else(|| Error::not_found("day"))
+        self.days
+            .iter_mut()
+            .find(|d| d.number == day)
+            .ok_or_else(|| Error::not_found("day"))
     }
 
     pub(super) fn meal_mut(&mut self, day: i32, meal: MealId) -> Result<&mut Meal> {
         let day = self.day_mut(day)?;
-        day.meals.iter_mut().find(|m| m.id == meal).ok_or_else(|| Error::not_found("meal"))
+        day.meals
+            .iter_mut()
+            .find(|m| m.id == meal)
+            .ok_or_else(|| Error::not_found("meal"))
     }
 
     /// Gives a day a title; an empty one takes it away.

@@ -207,7 +207,11 @@ impl Day {
     /// The sum of its meals, to go on adding.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.meals.iter().flat_map(|meal| &meal.items).map(|item| (item.grams_milli, &item.nutrients)).collect()
+        self.meals
+            .iter()
+            .flat_map(|meal| &meal.items)
+            .map(|item| (item.grams_milli, &item.nutrients))
+            .collect()
     }
 }
 
@@ -222,6 +226,9 @@ impl Meal {
     /// The sum of its items, to go on adding or to take a part of.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.items.iter().map(|item| (item.grams_milli, &item.nutrients)).collect()
+        self.items
+            .iter()
+            .map(|item| (item.grams_milli, &item.nutrients))
+            .collect()
     }
 }

@@ -101,8 +101,18 @@ impl NewPlan {
     /// 422 with the field that cannot be taken.
     pub fn make(self, author: AccountId, now: DateTime<Utc>) -> Result<Plan> {
         let kind = self.kind.unwrap_or(Kind::Plan);
-        let NewTarget { energy_mkcal, protein_mg, carbohydrate_mg, fat_mg } = self.target;
-        let target = Target { energy_mkcal, protein_mg, carbohydrate_mg, fat_mg };
+        let NewTarget {
+            energy_mkcal,
+            protein_mg,
+            carbohydrate_mg,
+            fat_mg,
+        } = self.target;
+        let target = Target {
+            energy_mkcal,
+            protein_mg,
+            carbohydrate_mg,
+            fat_mg,
+        };
         rules::target(&target)?;
         let summary = PlanSummary {
             id: PlanId::new(),
@@ -131,7 +141,11 @@ impl NewPlan {
             meals: Vec::new(),
         };
         let days = (1..=summary.duration_days).map(day).collect();
-        Ok(Plan { summary, nutrients: Nutrients::default(), days })
+        Ok(Plan {
+            summary,
+            nutrients: Nutrients::default(),
+            days,
+        })
     }
 }
 

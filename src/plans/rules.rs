@@ -28,7 +28,11 @@ const HIGHEST_TARGET: i64 = 1_000_000_000;
 /// A name or title that may not be empty.
 pub fn title(field: &str, value: &str) -> Result<String> {
     let value = optional_title(field, value)?;
-    if value.is_empty() { Err(Error::invalid(field, format!("1 to {TITLE} characters"))) } else { Ok(value) }
+    if value.is_empty() {
+        Err(Error::invalid(field, format!("1 to {TITLE} characters")))
+    } else {
+        Ok(value)
+    }
 }
 
 /// A title that may be empty.
@@ -45,7 +49,10 @@ pub fn optional_title(field: &str, value: &str) -> Result<String> {
 
 /// A text of several lines.
 pub fn text(field: &str, value: &str) -> Result<String> {
-    if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+    if value
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    {
         return Err(Error::invalid(field, "text without control characters"));
     }
     if value.chars().count() > TEXT {
@@ -56,7 +63,11 @@ pub fn text(field: &str, value: &str) -> Result<String> {
 
 /// How many days a plan has.
 pub fn duration(days: i32) -> Result<i32> {
-    if DAYS.contains(&days) { Ok(days) } else { Err(Error::invalid("duration_days", "1 to 84")) }
+    if DAYS.contains(&days) {
+        Ok(days)
+    } else {
+        Err(Error::invalid("duration_days", "1 to 84"))
+    }
 }
 
 /// Exactly the live plans begin on a day of their own.
@@ -76,7 +87,10 @@ pub fn target(target: &Target) -> Result<()> {
         ("target.carbohydrate_mg", target.carbohydrate_mg),
         ("target.fat_mg", target.fat_mg),
     ];
-    match fields.iter().find(|(_, value)| value.is_some_and(|v| !(1..=HIGHEST_TARGET).contains(&v))) {
+    match fields
+        .iter()
+        .find(|(_, value)| value.is_some_and(|v| !(1..=HIGHEST_TARGET).contains(&v)))
+    {
         Some((field, _)) => Err(Error::invalid(field, format!("1 to {HIGHEST_TARGET}"))),
         None => Ok(()),
     }
@@ -160,9 +174,19 @@ mod tests {
 
     #[test]
     fn a_target_is_positive() {
-        assert!(target(&Target { energy_mkcal: Some(2_000_000), ..Target::default() }).is_ok());
+        assert!(
+            target(&Target {
+                energy_mkcal: Some(2_000_000),
+                ..Target::default()
+            })
+            .is_ok()
+        );
         for bad in [0, -1, i64::MAX] {
-            let refused = target(&Target { fat_mg: Some(bad), ..Target::default() }).expect_err("refused");
+            let refused = target(&Target {
+                fat_mg: Some(bad),
+                ..Target::default()
+            })
+            .expect_err("refused");
             assert!(refused.to_string().contains("target.fat_mg"), "{refused}");
         }
     }

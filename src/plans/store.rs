@@ -126,12 +126,21 @@ pub async fn list(
     if let Some(kind) = filter.kind {
         query = query.filter(plans::kind.eq(kind));
     }
-    query.order(plans::id).limit(filter.limit).select(PlanSummary::as_select()).load(conn).await
+    query
+        .order(plans::id)
+        .limit(filter.limit)
+        .select(PlanSummary::as_select())
+        .load(conn)
+        .await
 }
 
 /// Adds a plan.
 pub async fn insert(conn: &mut AsyncPgConnection, gym: GymId, plan: &PlanSummary) -> QueryResult<()> {
-    diesel::insert_into(plans::table).values((plans::gym_id.eq(gym), plan)).execute(conn).await.map(drop)
+    diesel::insert_into(plans::table)
+        .values((plans::gym_id.eq(gym), plan))
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 /// Writes a plan as it is now.
@@ -154,7 +163,10 @@ pub async fn delete(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> Q
     diesel::delete(plan_days::table.filter(plan_days::gym_id.eq(gym).and(plan_days::plan_id.eq(plan))))
         .execute(conn)
         .await?;
-    diesel::delete(plans::table.filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))).execute(conn).await.map(drop)
+    diesel::delete(plans::table.filter(plans::gym_id.eq(gym).and(plans::id.eq(plan))))
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 /// Keeps what the plan says as its current revision, made by `author`.
@@ -250,7 +262,11 @@ pub async fn is_followed_by(
     diesel::select(diesel::dsl::exists(
         follows::table
             .filter(follows::gym_id.eq(gym).and(follows::plan_id.eq(plan)))
-            .filter(follows::member_id.eq(account).and(follows::status.eq_any(["active", "paused"]))),
+            .filter(
+                follows::member_id
+                    .eq(account)
+                    .and(follows::status.eq_any(["active", "paused"])),
+            ),
     ))
     .get_result(conn)
     .await
@@ -259,7 +275,11 @@ pub async fn is_followed_by(
 /// The trainers of a gym.
 pub async fn trainers(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Vec<AccountId>> {
     memberships::table
-        .filter(memberships::gym_id.eq(gym).and(memberships::roles.contains(vec![Some("trainer")])))
+        .filter(
+            memberships::gym_id
+                .eq(gym)
+                .and(memberships::roles.contains(vec![Some("trainer")])),
+        )
         .order(memberships::account_id)
         .select(memberships::account_id)
         .load(conn)

@@ -59,7 +59,9 @@ struct ItemRow {
 /// The rows of a plan that are current, or were in revision `$at`.
 macro_rules! rows {
     ($table:ident, $gym:ident, $plan:ident, $at:ident) => {{
-        let query = $table::table.filter($table::gym_id.eq($gym).and($table::plan_id.eq($plan))).into_boxed();
+        let query = $table::table
+            .filter($table::gym_id.eq($gym).and($table::plan_id.eq($plan)))
+            .into_boxed();
         match $at {
             None => query.filter($table::to_rev.is_null()),
             Some(revision) => query
@@ -70,13 +72,10 @@ macro_rules! rows {
 }
 
 /// Reads a plan; nothing where the gym has no such plan, or the plan no such state.
-pub async fn read(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    plan: PlanId,
-    at: Revision,
-) -> QueryResult<Option<Plan>> {
-    let Some(summary) = store::find(conn, gym, plan).await? else { return Ok(None) };
+pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId, at: Revision) -> QueryResult<Option<Plan>> {
+    let Some(summary) = store::find(conn, gym, plan).await? else {
+        return Ok(None);
+    };
     match at {
         Revision::Published if summary.status == Status::Draft => Ok(None),
         Revision::Current | Revision::Published => current(conn, gym, summary).await.map(Some),
@@ -128,9 +127,19 @@ async fn assemble(
     }
     let days = days.into_iter().map(|(id, number, title)| {
         let meals = meals_of.remove(&id).unwrap_or_default();
-        Day { id, number, title, nutrients: Nutrients::default(), meals }
+        Day {
+            id,
+            number,
+            title,
+            nutrients: Nutrients::default(),
+            meals,
+        }
     });
-    let mut plan = Plan { days: days.collect(), nutrients: Nutrients::default(), summary };
+    let mut plan = Plan {
+        days: days.collect(),
+        nutrients: Nutrients::default(),
+        summary,
+    };
     plan.settle();
     Ok(plan)
 }

@@ -11,6 +11,7 @@ import { Skeleton } from './ui/bits';
 import { Icon } from './ui/Icon';
 import { announce, Notices, notify } from './ui/Notices';
 import { slotName } from './ui/slot';
+import { forgetFeed } from './wall/feed';
 
 function App() {
   const who = me.value;
@@ -39,6 +40,7 @@ effect(() => {
   if (who?.account.id === account) return;
   account = who?.account.id;
   untracked(() => {
+    forgetFeed();
     if (!who) return disconnect();
     preferLanguage(who.account.locale);
     connect();

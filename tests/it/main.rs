@@ -7,3 +7,4 @@
 mod embedded;
 mod harness;
 mod live;
+mod plans;

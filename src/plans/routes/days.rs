@@ -33,7 +33,11 @@ struct PlanDay {
 impl PlanDay {
     fn of(plan: &Plan, day: i32) -> Result<Self> {
         let day = plan.day(day).cloned().ok_or_else(|| Error::not_found("day"))?;
-        Ok(Self { version: plan.version, revision: plan.revision, day })
+        Ok(Self {
+            version: plan.version,
+            revision: plan.revision,
+            day,
+        })
     }
 }
 

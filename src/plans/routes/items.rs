@@ -34,7 +34,11 @@ struct PlanItem {
 impl PlanItem {
     fn of(plan: &Plan, day: i32, meal: MealId, item: ItemId) -> Result<Self> {
         let item = plan.meal_of(day, meal)?.item(item)?.clone();
-        Ok(Self { version: plan.version, revision: plan.revision, item })
+        Ok(Self {
+            version: plan.version,
+            revision: plan.revision,
+            item,
+        })
     }
 }
 
@@ -73,12 +77,19 @@ async fn create_item(
     let ((plan, day, meal), new) = (*path, body.0);
     let answer = app
         .change(&caller, async move |tx| {
-            once(tx, &key, &format!("create_item {plan} {day} {meal}"), &new, 201, async |tx| {
-                let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
-                let pantry = ingredients::stock(tx, caller.gym, vec![new.food_id]).await?;
-                let item = edit.plan.add_item(day, meal, &new, &pantry)?;
-                PlanItem::of(&edit.save(tx, "item.added").await?, day, meal, item)
-            })
+            once(
+                tx,
+                &key,
+                &format!("create_item {plan} {day} {meal}"),
+                &new,
+                201,
+                async |tx| {
+                    let mut edit = Edit::begin(tx, &caller, plan, &version).await?;
+                    let pantry = ingredients::stock(tx, caller.gym, vec![new.food_id]).await?;
+                    let item = edit.plan.add_item(day, meal, &new, &pantry)?;
+                    PlanItem::of(&edit.save(tx, "item.added").await?, day, meal, item)
+                },
+            )
             .await
         })
         .await?;

@@ -15,7 +15,10 @@ use crate::plans::{access, find_readable, plan_edits, rules, store, tree};
 
 /// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(publish_plan).service(archive_plan).service(duplicate_plan);
+    config
+        .service(publish_plan)
+        .service(archive_plan)
+        .service(duplicate_plan);
 }
 
 /// Publish a draft, so that it can be followed. A published plan stays as it is
@@ -93,7 +96,9 @@ async fn archive_plan(
             once(tx, &key, &format!("archive_plan {plan}"), &(), 200, async |tx| {
                 let locked = edit::lock(tx, &caller, plan, &version).await?;
                 if locked.status == Status::Draft {
-                    return Err(Error::conflict("Only a published plan can be archived. Delete the draft instead."));
+                    return Err(Error::conflict(
+                        "Only a published plan can be archived. Delete the draft instead.",
+                    ));
                 }
                 let mut edit = Edit::of(tx, &caller, locked).await?;
                 edit.plan.summary.status = Status::Archived;

@@ -17,7 +17,11 @@ use crate::plans::{find_readable, ingredients, meal_edits, tree};
 
 /// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(create_meal).service(find_meal).service(update_meal).service(delete_meal);
+    config
+        .service(create_meal)
+        .service(find_meal)
+        .service(update_meal)
+        .service(delete_meal);
 }
 
 /// A meal, and the plan's version that shows it so.
@@ -34,7 +38,11 @@ struct PlanMeal {
 impl PlanMeal {
     fn of(plan: &Plan, day: i32, meal: MealId) -> Result<Self> {
         let meal = plan.meal_of(day, meal)?.clone();
-        Ok(Self { version: plan.version, revision: plan.revision, meal })
+        Ok(Self {
+            version: plan.version,
+            revision: plan.revision,
+            meal,
+        })
     }
 }
 
@@ -100,7 +108,11 @@ async fn create_meal(
     security(("bearer" = []))
 )]
 #[get("/plans/{plan}/days/{day}/meals/{meal}")]
-async fn find_meal(app: web::Data<App>, caller: Caller, path: web::Path<(PlanId, i32, MealId)>) -> Result<HttpResponse> {
+async fn find_meal(
+    app: web::Data<App>,
+    caller: Caller,
+    path: web::Path<(PlanId, i32, MealId)>,
+) -> Result<HttpResponse> {
     let (plan, day, meal) = *path;
     let now = app.clock.now();
     let found = app

@@ -38,7 +38,10 @@ struct PlanWritten {
 
 impl From<&Plan> for PlanWritten {
     fn from(plan: &Plan) -> Self {
-        Self { version: plan.version, revision: plan.revision }
+        Self {
+            version: plan.version,
+            revision: plan.revision,
+        }
     }
 }
 
@@ -73,5 +76,7 @@ impl Responder for Tagged {
 
 /// The answer of a request whose `If-None-Match` names the version.
 fn not_modified(version: i64) -> HttpResponse {
-    HttpResponse::build(StatusCode::NOT_MODIFIED).insert_header((header::ETAG, etag::tag(version))).finish()
+    HttpResponse::build(StatusCode::NOT_MODIFIED)
+        .insert_header((header::ETAG, etag::tag(version)))
+        .finish()
 }

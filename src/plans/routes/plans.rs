@@ -17,7 +17,12 @@ use crate::plans::{access, find_readable, plan_edits, store, tree};
 
 /// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(list_plans).service(create_plan).service(find_plan).service(update_plan).service(delete_plan);
+    config
+        .service(list_plans)
+        .service(create_plan)
+        .service(find_plan)
+        .service(update_plan)
+        .service(delete_plan);
 }
 
 /// Which plans to list.
@@ -46,12 +51,23 @@ struct PlanQuery {
     security(("bearer" = []))
 )]
 #[get("/plans")]
-async fn list_plans(app: web::Data<App>, caller: Caller, query: web::Query<PlanQuery>) -> Result<web::Json<Page<PlanSummary>>> {
+async fn list_plans(
+    app: web::Data<App>,
+    caller: Caller,
+    query: web::Query<PlanQuery>,
+) -> Result<web::Json<Page<PlanSummary>>> {
     access::require_reader(&caller)?;
-    let page = PageQuery { limit: query.limit, cursor: query.cursor };
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+    };
     let limit = page.limit()?;
-    let filter =
-        store::Filter { status: query.status, kind: query.kind, after: PlanId(page.after()), limit: limit + 1 };
+    let filter = store::Filter {
+        status: query.status,
+        kind: query.kind,
+        after: PlanId(page.after()),
+        limit: limit + 1,
+    };
     let now = app.clock.now();
     let plans = app
         .read(&caller, async |conn| {
@@ -75,12 +91,7 @@ async fn list_plans(app: web::Data<App>, caller: Caller, query: web::Query<PlanQ
     security(("bearer" = []))
 )]
 #[post("/plans")]
-async fn create_plan(
-    app: web::Data<App>,
-    caller: Caller,
-    key: IdempotencyKey,
-    body: Body<NewPlan>,
-) -> Result<Tagged> {
+async fn create_plan(app: web::Data<App>, caller: Caller, key: IdempotencyKey, body: Body<NewPlan>) -> Result<Tagged> {
     access::require_author(&caller)?;
     let new = body.0;
     let answer = app
@@ -112,7 +123,12 @@ async fn create_plan(
     security(("bearer" = []))
 )]
 #[get("/plans/{plan}")]
-async fn find_plan(app: web::Data<App>, caller: Caller, plan: web::Path<PlanId>, request: HttpRequest) -> Result<HttpResponse> {
+async fn find_plan(
+    app: web::Data<App>,
+    caller: Caller,
+    plan: web::Path<PlanId>,
+    request: HttpRequest,
+) -> Result<HttpResponse> {
     let now = app.clock.now();
     app.read(&caller, async |conn| {
         let summary = find_readable(conn, &caller, *plan, now).await?;
@@ -175,12 +191,19 @@ async fn update_plan(
     security(("bearer" = []))
 )]
 #[delete("/plans/{plan}")]
-async fn delete_plan(app: web::Data<App>, caller: Caller, plan: web::Path<PlanId>, version: IfMatch) -> Result<HttpResponse> {
+async fn delete_plan(
+    app: web::Data<App>,
+    caller: Caller,
+    plan: web::Path<PlanId>,
+    version: IfMatch,
+) -> Result<HttpResponse> {
     let plan = *plan;
     app.change(&caller, async move |tx| {
         let locked = edit::lock(tx, &caller, plan, &version).await?;
         if locked.status != Status::Draft || locked.revision > 0 {
-            return Err(Error::conflict("A plan that was published stays readable. Archive it instead."));
+            return Err(Error::conflict(
+                "A plan that was published stays readable. Archive it instead.",
+            ));
         }
         Ok(store::delete(tx, caller.gym, plan).await?)
     })

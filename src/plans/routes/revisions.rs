@@ -57,7 +57,11 @@ async fn list_revisions(
     plan: web::Path<PlanId>,
     query: web::Query<RevisionQuery>,
 ) -> Result<web::Json<RevisionPage>> {
-    let limit = PageQuery { limit: query.limit, cursor: None }.limit()?;
+    let limit = PageQuery {
+        limit: query.limit,
+        cursor: None,
+    }
+    .limit()?;
     let now = app.clock.now();
     let mut items = app
         .read(&caller, async |conn| {

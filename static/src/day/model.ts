@@ -109,7 +109,7 @@ export function summary(
 const counts = (status: MealStatus): number => Number(status === 'eaten' || status === 'partial');
 
 /** The first meal from now on that nothing has been recorded for; where completions are unknown, simply the next by time. */
-export function nextMeal(day: DayState | undefined, minutes: number, done?: Record<string, Completion>): (MealState & { id: string }) | undefined {
+export function nextMeal(day: DayState | undefined, minutes: number, done?: Record<string, unknown>): (MealState & { id: string }) | undefined {
   return ordered(day?.meals).find((meal) => meal.time_min !== undefined && meal.time_min >= minutes && !done?.[meal.id]);
 }
 

@@ -1,5 +1,5 @@
 // Finding a food to add. The search on the server forgives typing mistakes. A combobox: arrows, Enter, Escape.
-import { useEffect, useId, useState } from 'preact/hooks';
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { call, query } from '../api/client';
 import type { Food, Page } from '../api/types';
 import { foodName, kcal, weight } from '../format';
@@ -24,6 +24,9 @@ export function FoodSearch({ onPick }: { onPick: (item: DraftItem) => void }) {
   const [text, setText] = useState('');
   const [found, setFound] = useState<Food[]>();
   const [active, setActive] = useState(0);
+  const results = useRef<HTMLUListElement>(null);
+  // Clear of the editor's foot and, on phones, of the keyboard.
+  useEffect(() => results.current?.scrollIntoView({ block: 'nearest' }), [found]);
 
   useEffect(() => {
     const wanted = text.trim();
@@ -62,7 +65,7 @@ export function FoodSearch({ onPick }: { onPick: (item: DraftItem) => void }) {
           data-testid="food-search" onInput={(event) => setText(event.currentTarget.value)} onKeyDown={onKey} />
       </label>
       {found && (
-        <ul class="food-results" id={list} role="listbox" aria-label={t().foods}>
+        <ul ref={results} class="food-results" id={list} role="listbox" aria-label={t().foods}>
           {found.map((food, index) => (
             <li key={food.id} id={`${list}-${index}`} role="option" aria-selected={index === active} data-testid="food-result"
               onPointerDown={(event) => event.preventDefault()} onClick={() => pick(food)}>

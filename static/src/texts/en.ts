@@ -122,6 +122,7 @@ export const en = {
   nextMeal: 'Next',
   noMoreMeals: 'No more meals today',
   nothingToday: 'Nothing planned today',
+  allRecorded: 'Everything recorded for today',
   nobodyMatches: 'Nobody matches.',
   noMembersTitle: 'No members assigned',
   noMembersText: 'Members appear here as soon as a manager assigns them.',

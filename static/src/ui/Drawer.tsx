@@ -1,8 +1,9 @@
 // A panel over the page: from the right on wide screens, the whole screen on phones. The native dialog keeps the focus
-// inside, closes on Escape and gives the focus back.
+// inside and closes on Escape.
 import { useEffect, useRef } from 'preact/hooks';
 import { t } from '../i18n';
 import { Icon } from './Icon';
+import { drawers, NoticeList } from './Notices';
 
 interface DrawerProps {
   label: string;
@@ -14,9 +15,18 @@ interface DrawerProps {
 export function Drawer({ label, title, onClose, children }: DrawerProps) {
   const ref = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    ref.current?.showModal();
+    const dialog = ref.current;
+    const before = document.activeElement as HTMLElement | null;
+    dialog?.showModal();
     document.documentElement.classList.add('is-locked');
-    return () => document.documentElement.classList.remove('is-locked');
+    drawers.value += 1;
+    return () => {
+      drawers.value -= 1;
+      dialog?.close();
+      // Taking the element away does not give the focus back, as closing it would.
+      requestAnimationFrame(() => before?.focus());
+      document.documentElement.classList.remove('is-locked');
+    };
   }, []);
   return (
     <dialog ref={ref} class="drawer" aria-label={label} data-testid="panel"
@@ -29,6 +39,7 @@ export function Drawer({ label, title, onClose, children }: DrawerProps) {
         </header>
         {children}
       </div>
+      <NoticeList />
     </dialog>
   );
 }

@@ -23,7 +23,14 @@ function dismiss(id: number): void {
   notices.value = notices.value.filter((notice) => notice.id !== id);
 }
 
+/** How many drawers are open. What lies outside a modal dialog is covered and not read out, so the notices move inside. */
+export const drawers = signal(0);
+
 export function Notices() {
+  return drawers.value > 0 ? null : <NoticeList />;
+}
+
+export function NoticeList() {
   return (
     <>
       <div class="sr-only" aria-live="polite">{spoken.value}</div>

@@ -41,19 +41,20 @@ export function MemberTile({ of, onOpen }: { of: Tile; onOpen: () => void }) {
       </div>
       <div class="tile-progress">
         <Bar value={eaten} max={planned} label={t().energy} text={amount} testid="member-bar" />
-        <p>
-          <span><b>{of.done}</b> / {of.meals} {t().mealsWord}</span>
-          <span><b>{kcal(eaten)}</b> / {kcal(planned)} kcal</span>
-        </p>
+        {of.meals > 0 && (
+          <p>
+            <span><b>{of.done}</b> / {of.meals} {t().mealsWord}</span>
+            <span><b>{kcal(eaten)}</b> / {kcal(planned)} kcal</span>
+          </p>
+        )}
       </div>
       <p class="tile-next">
         {of.next ? (
           <>
-            <span class="muted">{t().nextMeal}</span>
+            <span class="muted">{t().nextMeal} · {clock(of.next.time_min ?? 0)} · {relative((of.next.time_min ?? 0) - of.minutes)}</span>
             <b>{of.next.title || slotName(of.next.slot)}</b>
-            <span class="muted">{clock(of.next.time_min ?? 0)} · {relative((of.next.time_min ?? 0) - of.minutes)}</span>
           </>
-        ) : <span class="muted">{of.day ? t().noMoreMeals : t().nothingToday}</span>}
+        ) : <span class="muted">{!of.day ? t().nothingToday : of.recorded >= of.meals ? t().allRecorded : t().noMoreMeals}</span>}
       </p>
     </li>
   );

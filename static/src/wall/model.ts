@@ -1,6 +1,6 @@
 // The trainer's wall, worked out from the roster, the plans that its members follow, and the clock. Pure.
 import type { DayState, Follow, MealState, PlanState, Progress, RosterState } from '../api/types';
-import { addDays, dayOn, mealsDue, nextMeal, zoned } from '../day/model';
+import { addDays, dayOn, mealsDue, nextMeal, ordered, zoned } from '../day/model';
 
 export type Attention = 'no_plan' | 'paused' | 'behind' | 'quiet';
 
@@ -15,6 +15,8 @@ export interface Tile {
   day?: DayState;
   meals: number;
   done: number;
+  /** Done or skipped. */
+  recorded: number;
   next?: MealState & { id: string };
   attention?: Attention;
   /** Meals whose time is past and for which nothing is recorded. */
@@ -41,10 +43,16 @@ export function tile(id: string, member: Member, plan: PlanState | undefined, on
     : began && day && recorded === 0 && !(yesterday && yesterday.meals_done + yesterday.meals_skipped > 0) ? 'quiet'
     : undefined;
   return {
-    id, name: member.name, online, follow, today, minutes, row, day, done, behind, attention,
+    id, name: member.name, online, follow, today, minutes, row, day, done, recorded, behind, attention,
     meals: day ? Object.keys(day.meals).length : (row?.meals_planned ?? 0),
-    next: nextMeal(day, minutes),
+    next: upcoming(day, minutes, recorded),
   };
+}
+
+/** The roster says how many meals are recorded, not which: taken in order, the next one is after those and after now. */
+function upcoming(day: DayState | undefined, minutes: number, recorded: number): Tile['next'] {
+  const taken = ordered(day?.meals).slice(0, recorded).map((meal) => [meal.id, true] as const);
+  return nextMeal(day, minutes, Object.fromEntries(taken));
 }
 
 export type Order = 'attention' | 'name' | 'progress';

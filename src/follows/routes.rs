@@ -1,0 +1,197 @@
+//! Handlers of follows, and of a trainer's roster.
+
+use actix_web::{get, post, web};
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::rules::Action;
+use super::{Beginning, Follow, live, store};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::{Error, Result};
+use crate::events::{Access, log};
+use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
+use crate::ids::{AccountId, FollowId, PlanId};
+use crate::plans;
+
+/// How to follow a plan.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FollowPlan {
+    /// The first day, from 31 days before today to 366 after it; today by default. A live plan's is its own.
+    start_date: Option<NaiveDate>,
+    /// The member's IANA time zone; the account's, or else the gym's, by default.
+    time_zone: Option<String>,
+    /// The member, where an assigned trainer acts on behalf; the caller by default.
+    member_id: Option<AccountId>,
+}
+
+/// Follow a published plan
+///
+/// A trainer who starts it for a member must be able to read the plan; the member can from then on.
+#[utoipa::path(tag = "follows", request_body = FollowPlan,
+    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    responses((status = 201, body = Follow), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such plan or member"),
+        (status = 409, description = "the plan is not published, or another is being followed"),
+        (status = 422, description = "a zone or date that cannot be")))]
+#[post("/plans/{plan}/follow")]
+pub(super) async fn follow_plan(
+    app: web::Data<App>,
+    caller: Caller,
+    plan: web::Path<PlanId>,
+    key: IdempotencyKey,
+    Body(body): Body<FollowPlan>,
+) -> Result<Answer> {
+    let plan = plan.into_inner();
+    app.change(&caller, async move |tx| {
+        let member = body.member_id.unwrap_or(caller.account);
+        let now = tx.now;
+        if !plans::may_read(tx, &caller, plan, now).await? {
+            return Err(Error::forbidden());
+        }
+        super::require_act_for(tx, &caller, member, now).await?;
+        once(tx, &key, "plan.follow", &(plan, &body), 201, async |tx| {
+            let (start_date, time_zone) = (body.start_date, body.time_zone.clone());
+            super::start(tx, &Beginning { member, plan, start_date, time_zone }).await
+        })
+        .await
+    })
+    .await
+}
+
+/// Whose follows, and which page.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct FollowsQuery {
+    /// The member; the caller by default.
+    member: Option<AccountId>,
+    /// Items a page, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<FollowId>,
+}
+
+/// A member's follows, newest first
+#[utoipa::path(tag = "follows", params(FollowsQuery),
+    responses((status = 200, body = Page<Follow>), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such member")))]
+#[get("/follows")]
+pub(super) async fn list_follows(
+    app: web::Data<App>,
+    caller: Caller,
+    query: web::Query<FollowsQuery>,
+) -> Result<web::Json<Page<Follow>>> {
+    let member = query.member.unwrap_or(caller.account);
+    let limit = PageQuery { limit: query.limit, cursor: None }.limit()?;
+    let follows = app
+        .read(&caller, async |conn| {
+            super::require_watch(conn, &caller, member, app.clock.now()).await?;
+            Ok(store::list(conn, caller.gym, member, query.cursor, limit + 1).await?)
+        })
+        .await?;
+    Ok(web::Json(Page::cut(follows, limit, |follow| follow.id.0)))
+}
+
+/// Stop following for a while
+#[utoipa::path(tag = "follows",
+    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    responses((status = 200, body = Follow), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such follow"), (status = 409, description = "it is not active")))]
+#[post("/follows/{follow}/pause")]
+pub(super) async fn pause_follow(
+    app: web::Data<App>,
+    caller: Caller,
+    follow: web::Path<FollowId>,
+    key: IdempotencyKey,
+) -> Result<Answer> {
+    apply(&app, caller, follow.into_inner(), key, Action::Pause).await
+}
+
+/// Go on after a pause
+#[utoipa::path(tag = "follows",
+    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    responses((status = 200, body = Follow), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such follow"), (status = 409, description = "it is not paused")))]
+#[post("/follows/{follow}/resume")]
+pub(super) async fn resume_follow(
+    app: web::Data<App>,
+    caller: Caller,
+    follow: web::Path<FollowId>,
+    key: IdempotencyKey,
+) -> Result<Answer> {
+    apply(&app, caller, follow.into_inner(), key, Action::Resume).await
+}
+
+/// Give a plan up
+#[utoipa::path(tag = "follows",
+    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    responses((status = 200, body = Follow), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such follow"), (status = 409, description = "it has ended")))]
+#[post("/follows/{follow}/abandon")]
+pub(super) async fn abandon_follow(
+    app: web::Data<App>,
+    caller: Caller,
+    follow: web::Path<FollowId>,
+    key: IdempotencyKey,
+) -> Result<Answer> {
+    apply(&app, caller, follow.into_inner(), key, Action::Abandon).await
+}
+
+async fn apply(app: &App, caller: Caller, follow: FollowId, key: IdempotencyKey, action: Action) -> Result<Answer> {
+    app.change(&caller, async move |tx| {
+        let request = (follow, action.name());
+        once(tx, &key, "follow", &request, 200, async |tx| super::apply(tx, &caller, follow, action).await).await
+    })
+    .await
+}
+
+/// Whose roster.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RosterQuery {
+    /// The trainer; the caller by default.
+    trainer: Option<AccountId>,
+}
+
+/// A trainer's roster and the position on its channel that it was read at.
+#[derive(Debug, Serialize, ToSchema)]
+struct Roster {
+    /// Epoch of the position.
+    epoch: String,
+    /// Offset of the position: publications up to it are in the snapshot.
+    offset: u64,
+    /// The snapshot of the channel `roster:{trainer}`.
+    #[schema(value_type = Object)]
+    snapshot: Value,
+}
+
+/// A trainer's members, with the position to go on from live
+#[utoipa::path(tag = "follows", params(RosterQuery),
+    responses((status = 200, body = Roster), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such trainer")))]
+#[get("/trainer/roster")]
+pub(super) async fn find_roster(
+    app: web::Data<App>,
+    caller: Caller,
+    query: web::Query<RosterQuery>,
+) -> Result<web::Json<Roster>> {
+    let trainer = query.trainer.unwrap_or(caller.account);
+    let roster = app
+        .read(&caller, async |conn| {
+            let now = app.clock.now();
+            super::require_known(conn, &caller, trainer, "trainer").await?;
+            if live::authorise_roster(conn, &caller, trainer, now).await? == Access::Refused {
+                return Err(Error::forbidden());
+            }
+            let head = log::head(conn, caller.gym).await?.ok_or_else(|| Error::not_found("gym"))?;
+            let snapshot = live::roster_snapshot(conn, caller.gym, trainer, now).await?;
+            Ok(Roster { epoch: head.epoch.to_string(), offset: head.seq, snapshot })
+        })
+        .await?;
+    Ok(web::Json(roster))
+}

@@ -1,0 +1,357 @@
+//! Rows and SQL of follows, and the facts about members that following needs.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use diesel::deserialize::{self, FromSql};
+use diesel::pg::{Pg, PgValue};
+use diesel::sql_types::Text;
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, Insertable, JoinOnDsl as _, OptionalExtension as _, QueryDsl as _,
+    QueryResult, Queryable, Selectable, SelectableHelper as _,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+
+use super::rules::{Schedule, Status};
+use super::Follow;
+use crate::db::schema::{accounts, assignments, follows, gyms, memberships, plan_revisions, plans};
+use crate::ids::{AccountId, FollowId, GymId, PlanId};
+
+impl FromSql<Text, Pg> for Status {
+    fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
+        let name = <String as FromSql<Text, Pg>>::from_sql(bytes)?;
+        Self::ALL.into_iter().find(|s| s.name() == name).ok_or_else(|| format!("no follow is {name}").into())
+    }
+}
+
+/// A follow that is to be written.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = follows)]
+pub struct NewFollow {
+    /// Its id.
+    pub id: FollowId,
+    /// The gym.
+    pub gym_id: GymId,
+    /// Who follows.
+    pub member_id: AccountId,
+    /// The plan.
+    pub plan_id: PlanId,
+    /// The plan's revision at the start.
+    pub revision: i32,
+    /// By name.
+    pub status: &'static str,
+    /// The first day.
+    pub start_date: NaiveDate,
+    /// The member's zone.
+    pub time_zone: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A member's running follow with what completions need of it, locked.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = follows, check_for_backend(Pg))]
+pub struct RunningFollow {
+    /// Its id.
+    pub id: FollowId,
+    /// Who follows.
+    pub member_id: AccountId,
+    /// The plan.
+    pub plan_id: PlanId,
+    /// Active or paused.
+    pub status: Status,
+    /// The plan's first day.
+    pub start_date: NaiveDate,
+    /// The member's zone.
+    pub time_zone: String,
+}
+
+/// The plan as a follow needs it.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = plans, check_for_backend(Pg))]
+pub struct FollowedPlan {
+    /// Its name now.
+    pub name: String,
+    /// By name.
+    pub status: String,
+    /// The current revision.
+    pub revision: i32,
+    /// Days of the plan.
+    pub duration_days: i32,
+    /// By name.
+    pub cycle: String,
+    /// A live plan's first day.
+    pub start_date: Option<NaiveDate>,
+}
+
+impl FollowedPlan {
+    /// How its days lie on the calendar.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        Schedule::new(self.duration_days, &self.cycle)
+    }
+}
+
+/// Zones and day start that decide which day it is for a member.
+#[derive(Clone, Debug, Queryable)]
+pub struct MemberTime {
+    /// The account's zone, where it has set one.
+    pub account_zone: Option<String>,
+    /// The gym's zone.
+    pub gym_zone: String,
+    /// Minutes after midnight at which the gym's day begins.
+    pub day_start: i32,
+}
+
+/// The condition of a running follow.
+macro_rules! running {
+    () => {
+        follows::status.eq_any(Status::RUNNING)
+    };
+}
+
+/// Follows with the plan's name as it was at their start. That name is immutable like the revision, so that a follow on a
+/// live channel changes only by events of its own.
+macro_rules! named_follows {
+    ($gym:expr) => {
+        follows::table
+            .inner_join(
+                plan_revisions::table
+                    .on(plan_revisions::plan_id.eq(follows::plan_id).and(plan_revisions::revision.eq(follows::revision))),
+            )
+            .filter(follows::gym_id.eq($gym).and(plan_revisions::gym_id.eq($gym)))
+            .select((
+                follows::id,
+                follows::member_id,
+                follows::plan_id,
+                plan_revisions::name,
+                follows::revision,
+                follows::status,
+                follows::start_date,
+                follows::time_zone,
+            ))
+    };
+}
+
+/// One follow.
+pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> QueryResult<Option<Follow>> {
+    named_follows!(gym).filter(follows::id.eq(id)).first(conn).await.optional()
+}
+
+/// The member's running follow.
+pub async fn current(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<Option<Follow>> {
+    named_follows!(gym).filter(follows::member_id.eq(member)).filter(running!()).first(conn).await.optional()
+}
+
+/// The running follows of members.
+pub async fn current_of(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> QueryResult<Vec<Follow>> {
+    named_follows!(gym).filter(follows::member_id.eq_any(members)).filter(running!()).load(conn).await
+}
+
+/// The member's follows before the cursor, newest first.
+pub async fn list(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    member: AccountId,
+    before: Option<FollowId>,
+    limit: i64,
+) -> QueryResult<Vec<Follow>> {
+    let mut query = named_follows!(gym).filter(follows::member_id.eq(member)).into_boxed();
+    if let Some(before) = before {
+        query = query.filter(follows::id.lt(before));
+    }
+    query.order(follows::id.desc()).limit(limit).load(conn).await
+}
+
+/// Writes a follow; false where the member has a running one.
+pub async fn insert(conn: &mut AsyncPgConnection, follow: &NewFollow) -> QueryResult<bool> {
+    let rows = diesel::insert_into(follows::table).values(follow).on_conflict_do_nothing().execute(conn).await?;
+    Ok(rows == 1)
+}
+
+/// Sets the status of a follow that is locked.
+pub async fn set_status(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    id: FollowId,
+    status: Status,
+    ended_at: Option<DateTime<Utc>>,
+) -> QueryResult<()> {
+    diesel::update(follows::table.filter(follows::gym_id.eq(gym).and(follows::id.eq(id))))
+        .set((follows::status.eq(status.name()), follows::ended_at.eq(ended_at)))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Locks one follow until the end of the transaction; whose it is and how it stands.
+pub async fn lock(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    id: FollowId,
+) -> QueryResult<Option<(AccountId, Status)>> {
+    follows::table
+        .filter(follows::gym_id.eq(gym).and(follows::id.eq(id)))
+        .select((follows::member_id, follows::status))
+        .for_no_key_update()
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// Locks the running follows of members, in the order of their ids.
+pub async fn lock_running(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    members: &[AccountId],
+) -> QueryResult<Vec<RunningFollow>> {
+    follows::table
+        .filter(follows::gym_id.eq(gym).and(follows::member_id.eq_any(members)))
+        .filter(running!())
+        .order(follows::id)
+        .select(RunningFollow::as_select())
+        .for_no_key_update()
+        .load(conn)
+        .await
+}
+
+/// Locks a member's place in the gym, so that the start of a follow and that of an assignment take turns. False for an
+/// account that has none.
+pub async fn lock_member(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<bool> {
+    let row: Option<AccountId> = memberships::table
+        .find((gym, member))
+        .select(memberships::account_id)
+        .for_no_key_update()
+        .first(conn)
+        .await
+        .optional()?;
+    Ok(row.is_some())
+}
+
+/// The name of an account of the gym.
+pub async fn name_of(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<Option<String>> {
+    memberships::table
+        .inner_join(accounts::table)
+        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(account)))
+        .select(accounts::name)
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// The plan, kept from being archived or revised until the end of the transaction.
+pub async fn hold_plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
+    plans::table
+        .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
+        .select(FollowedPlan::as_select())
+        .for_share()
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// The plan as it is.
+pub async fn plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
+    plans::table
+        .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
+        .select(FollowedPlan::as_select())
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// How the days of plans lie on the calendar. That never changes, so the plans need no lock.
+pub async fn schedules(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    ids: &[PlanId],
+) -> QueryResult<HashMap<PlanId, Schedule>> {
+    let rows: Vec<(PlanId, i32, String)> = plans::table
+        .filter(plans::gym_id.eq(gym).and(plans::id.eq_any(ids)))
+        .select((plans::id, plans::duration_days, plans::cycle))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(id, days, cycle)| (id, Schedule::new(days, &cycle))).collect())
+}
+
+/// Minutes after midnight at which the gym's day begins.
+pub async fn day_start(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<i32> {
+    gyms::table.find(gym).select(gyms::day_start).first(conn).await
+}
+
+/// What decides which day it is for an account of the gym; none for an account that is not of the gym.
+pub async fn member_time(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<Option<MemberTime>> {
+    memberships::table
+        .inner_join(accounts::table)
+        .inner_join(gyms::table)
+        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(member)))
+        .select((accounts::time_zone, gyms::time_zone, gyms::day_start))
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// The condition of an assignment that holds at an instant.
+macro_rules! holds {
+    ($now:expr) => {
+        assignments::since.le($now).and(assignments::until.is_null().or(assignments::until.gt($now)))
+    };
+}
+
+/// The trainers that members are assigned to.
+pub async fn trainers_of(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    members: &[AccountId],
+    now: DateTime<Utc>,
+) -> QueryResult<HashMap<AccountId, Vec<AccountId>>> {
+    let rows: Vec<(AccountId, AccountId)> = assignments::table
+        .filter(assignments::gym_id.eq(gym).and(assignments::member_id.eq_any(members)))
+        .filter(holds!(now))
+        .select((assignments::member_id, assignments::trainer_id))
+        .distinct()
+        .order((assignments::member_id, assignments::trainer_id))
+        .load(conn)
+        .await?;
+    let mut trainers: HashMap<AccountId, Vec<AccountId>> = HashMap::new();
+    for (member, trainer) in rows {
+        trainers.entry(member).or_default().push(trainer);
+    }
+    Ok(trainers)
+}
+
+/// A trainer's members: account, name and since when, by assignment.
+pub async fn members_of(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    trainer: AccountId,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<(AccountId, String, DateTime<Utc>)>> {
+    assignments::table
+        .inner_join(accounts::table.on(accounts::id.eq(assignments::member_id)))
+        .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
+        .filter(holds!(now))
+        .order(assignments::since)
+        .select((assignments::member_id, accounts::name, assignments::since))
+        .load(conn)
+        .await
+}
+
+/// When a trainer's assignment to a member ends: none where there is no assignment, `Some(None)` for an open one.
+pub async fn assigned_until(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    trainer: AccountId,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<Option<DateTime<Utc>>>> {
+    let ends: Vec<Option<DateTime<Utc>>> = assignments::table
+        .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
+        .filter(assignments::member_id.eq(member))
+        .filter(holds!(now))
+        .select(assignments::until)
+        .load(conn)
+        .await?;
+    // An open one outlasts all others.
+    Ok(ends.into_iter().max_by_key(|until| until.unwrap_or(DateTime::<Utc>::MAX_UTC)))
+}

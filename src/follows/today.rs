@@ -1,0 +1,209 @@
+//! A member's day: what the plan says for it and what has become of its meals.
+
+use std::collections::{BTreeMap, HashMap};
+
+use actix_web::{get, web};
+use chrono::NaiveDate;
+use diesel_async::AsyncPgConnection;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::rules::{self, Days};
+use super::{Follow, store};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::{Code, Error, Result};
+use crate::foods::nutrients::Nutrients;
+use crate::ids::{AccountId, FollowId, GymId, MealId, PlanId};
+use crate::meals::day::{self, DayMeal};
+use crate::meals::progress::Progress;
+use crate::meals::rules::{Completed, Day};
+use crate::meals::{self, rules as meal_rules};
+use crate::plans::model::Item;
+use crate::plans::words::Slot;
+
+/// Which day of whom.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct TodayQuery {
+    /// The day; today where the member is by default.
+    date: Option<NaiveDate>,
+    /// The member; the caller by default.
+    member: Option<AccountId>,
+}
+
+/// A member's day.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Today {
+    /// The running follow.
+    pub follow_id: FollowId,
+    /// Its plan.
+    pub plan_id: PlanId,
+    /// The plan's name now.
+    pub plan_name: String,
+    /// The plan's current revision.
+    pub revision: i32,
+    /// The number of the plan's day; absent before the start and after the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<i32>,
+    /// The date.
+    pub date: NaiveDate,
+    /// The meals in order.
+    pub meals: Vec<TodayMeal>,
+    /// The day in sums.
+    pub progress: Progress,
+}
+
+/// What has become of a meal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MealStatus {
+    /// Nothing yet.
+    Open,
+    /// It was eaten.
+    Eaten,
+    /// A part of it was eaten.
+    Partial,
+    /// It was left out.
+    Skipped,
+}
+
+impl From<meal_rules::Status> for MealStatus {
+    fn from(status: meal_rules::Status) -> Self {
+        match status {
+            meal_rules::Status::Eaten => Self::Eaten,
+            meal_rules::Status::Partial => Self::Partial,
+            meal_rules::Status::Skipped => Self::Skipped,
+        }
+    }
+}
+
+/// A meal of a member's day. One that was eaten is shown as it was then.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TodayMeal {
+    /// Identifier.
+    pub id: MealId,
+    /// Its place in the day.
+    pub slot: Slot,
+    /// Title.
+    pub title: String,
+    /// Minutes after midnight where the member is; absent where the plan names no time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_min: Option<i32>,
+    /// Meals are ordered by it, then by identifier.
+    pub position: i32,
+    /// What to know when preparing it.
+    pub notes: String,
+    /// What has become of it.
+    pub status: MealStatus,
+    /// How much of it was eaten, in thousandths; absent while it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub portion_permille: Option<i32>,
+    /// Whether the plan has changed or dropped the meal since it was eaten.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub changed: bool,
+    /// What the whole of it holds.
+    pub nutrients: Nutrients,
+    /// Its items in order.
+    pub items: Vec<Item>,
+}
+
+/// A member's day of the plan that they are following
+#[utoipa::path(tag = "follows", params(TodayQuery),
+    responses((status = 200, body = Today), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such member, or no plan is being followed")))]
+#[get("/follows/today")]
+pub(super) async fn find_today(
+    app: web::Data<App>,
+    caller: Caller,
+    query: web::Query<TodayQuery>,
+) -> Result<web::Json<Today>> {
+    let member = query.member.unwrap_or(caller.account);
+    if query.date.is_some_and(|date| !rules::is_plausible(date)) {
+        return Err(Error::invalid("date", "a day of our time"));
+    }
+    let today = app
+        .read(&caller, async |conn| {
+            let now = app.clock.now();
+            super::require_watch(conn, &caller, member, now).await?;
+            let follow = store::current(conn, caller.gym, member).await?;
+            let follow = follow.ok_or_else(|| Error::new(Code::NotFollowing))?;
+            let date = match query.date {
+                Some(date) => date,
+                None => {
+                    let day_start = store::day_start(conn, caller.gym).await?;
+                    Days { zone: rules::zone(&follow.time_zone), day_start }.today(now)
+                }
+            };
+            read(conn, caller.gym, follow, date).await
+        })
+        .await?;
+    Ok(web::Json(today))
+}
+
+/// Reads a day of a follow.
+///
+/// # Errors
+/// Those of the database.
+pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, follow: Follow, date: NaiveDate) -> Result<Today> {
+    let plan = store::plan(conn, gym, follow.plan_id).await?.ok_or_else(|| Error::not_found("plan"))?;
+    let number = plan.schedule().day(follow.start_date, date);
+    let planned = match number {
+        Some(number) => day::current(conn, gym, &[follow.plan_id], &[number]).await?,
+        None => Vec::new(),
+    };
+    let completed = meals::store::completed(conn, gym, &[follow.id], &[date]).await?;
+    let completed: BTreeMap<_, _> = completed.into_iter().map(|(key, completed)| (key.meal, completed)).collect();
+    let ticked = if completed.is_empty() {
+        Vec::new()
+    } else {
+        day::as_ticked(conn, gym, follow.id, date).await?
+    };
+    let stored = meals::store::progress(conn, gym, &[follow.id], &[date]).await?.remove(&(follow.id, date));
+    let progress = stored.unwrap_or_else(|| Day::new(plan.revision, &planned, completed.clone()).progress(date));
+    Ok(Today {
+        follow_id: follow.id,
+        plan_id: follow.plan_id,
+        plan_name: plan.name,
+        revision: plan.revision,
+        day: number,
+        date,
+        meals: compose(planned, ticked, &completed),
+        progress,
+    })
+}
+
+/// The meals of a day: those on the plan now, and in their place or besides them those that were eaten, as they were.
+fn compose(planned: Vec<DayMeal>, ticked: Vec<DayMeal>, completed: &BTreeMap<MealId, Completed>) -> Vec<TodayMeal> {
+    let mut ticked: HashMap<_, _> = ticked.into_iter().map(|t| (t.meal.id, t.meal)).collect();
+    let mut meals = Vec::new();
+    for DayMeal { meal: now, .. } in planned {
+        let completed = completed.get(&now.id);
+        let then = ticked.remove(&now.id).filter(|_| completed.is_some_and(|c| c.tick.portion_permille > 0));
+        let changed = then.as_ref().is_some_and(|then| *then != now);
+        meals.push(show(then.unwrap_or(now), completed, changed));
+    }
+    meals.extend(ticked.into_values().map(|then| {
+        let completed = completed.get(&then.id);
+        show(then, completed, true)
+    }));
+    meals.sort_by_key(|meal| (meal.position, meal.id));
+    meals
+}
+
+fn show(meal: crate::plans::model::Meal, completed: Option<&Completed>, changed: bool) -> TodayMeal {
+    TodayMeal {
+        id: meal.id,
+        slot: meal.slot,
+        title: meal.title,
+        time_min: meal.time_min,
+        position: meal.position,
+        notes: meal.notes,
+        status: completed.map_or(MealStatus::Open, |c| c.tick.status.into()),
+        portion_permille: completed.map(|c| c.tick.portion_permille),
+        changed,
+        nutrients: meal.nutrients,
+        items: meal.items,
+    }
+}

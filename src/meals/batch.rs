@@ -1,0 +1,226 @@
+//! What a batch of commands works on: the members' follows, locked, and the days that the commands name, read set-wise.
+//! Commands are applied to it in memory, in order, and what they changed is written set-wise.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use uuid::Uuid;
+
+use super::day::{self, DayMeal};
+use super::progress::Progress;
+use super::rules::{Day, NotOnDay, Tick};
+use super::store::{self, HistoryRow, Key};
+use super::{Command, Completion, Kind, Outcome};
+use crate::error::{Code, Error, Result};
+use crate::events::Tx;
+use crate::follows::rules::{Days, Schedule, Status as FollowStatus, zone};
+use crate::follows::store::{self as follow_store, RunningFollow};
+use crate::ids::{AccountId, FollowId, GymId, MealId};
+
+/// A day of a follow that commands name.
+pub(super) struct TouchedDay {
+    /// Whose it is.
+    pub member: AccountId,
+    /// As it was.
+    pub before: Day,
+    /// As the commands leave it.
+    pub after: Day,
+    /// The daily row as it was.
+    pub row_before: Option<Progress>,
+    /// The daily row as the commands leave it.
+    pub row: Progress,
+    /// The meals that changed.
+    pub meals: BTreeSet<MealId>,
+}
+
+/// A batch's members and days.
+pub(super) struct Batch {
+    gym: GymId,
+    now: DateTime<Utc>,
+    day_start: i32,
+    follows: HashMap<AccountId, (RunningFollow, Schedule)>,
+    /// By follow and date, in the order of both.
+    pub days: BTreeMap<(FollowId, NaiveDate), TouchedDay>,
+    history: Vec<HistoryRow>,
+    /// The event of each member's last change.
+    pub events: BTreeMap<AccountId, &'static str>,
+}
+
+/// What a command came to, before its day is summed.
+pub(super) struct Applied {
+    key: Key,
+    completion: Option<Completion>,
+}
+
+impl Batch {
+    /// Locks the follows of the commands' members, in the order of their ids, and reads the days that can be written to.
+    pub(super) async fn load(tx: &mut Tx, commands: &[Command]) -> Result<Self> {
+        let (gym, now) = (tx.gym, tx.now);
+        let members: BTreeSet<_> = commands.iter().map(|c| c.member).collect();
+        let members: Vec<_> = members.into_iter().collect();
+        let follows = follow_store::lock_running(tx, gym, &members).await?;
+        let plan_ids: Vec<_> = follows.iter().map(|f| f.plan_id).collect();
+        let schedules = follow_store::schedules(tx, gym, &plan_ids).await?;
+        let follows = follows.into_iter().filter_map(|f| {
+            let schedule = *schedules.get(&f.plan_id)?;
+            Some((f.member_id, (f, schedule)))
+        });
+        let mut batch = Self {
+            gym,
+            now,
+            day_start: follow_store::day_start(tx, gym).await?,
+            follows: follows.collect(),
+            days: BTreeMap::new(),
+            history: Vec::new(),
+            events: BTreeMap::new(),
+        };
+        batch.read_days(tx, commands).await?;
+        Ok(batch)
+    }
+
+    async fn read_days(&mut self, tx: &mut Tx, commands: &[Command]) -> Result<()> {
+        let named: BTreeMap<_, _> = commands
+            .iter()
+            .filter_map(|c| self.admit(c).ok().map(|(f, schedule)| ((f.id, c.date), (f.clone(), schedule))))
+            .collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let number = |(follow, schedule): &(RunningFollow, Schedule), date| schedule.day(follow.start_date, date);
+        let plans: Vec<_> = named.values().map(|(f, _)| f.plan_id).collect::<BTreeSet<_>>().into_iter().collect();
+        let numbers: BTreeSet<_> = named.iter().filter_map(|((_, date), named)| number(named, *date)).collect();
+        let numbers: Vec<_> = numbers.into_iter().collect();
+        let follows: Vec<_> = named.keys().map(|(follow, _)| *follow).collect();
+        let dates: Vec<_> = named.keys().map(|(_, date)| *date).collect();
+
+        let mut planned: HashMap<_, Vec<DayMeal>> = HashMap::new();
+        for meal in day::current(tx, self.gym, &plans, &numbers).await? {
+            planned.entry((meal.plan, meal.number)).or_default().push(meal);
+        }
+        let mut completed: HashMap<_, BTreeMap<_, _>> = HashMap::new();
+        for (key, meal) in store::completed(tx, self.gym, &follows, &dates).await? {
+            completed.entry((key.follow, key.date)).or_default().insert(key.meal, meal);
+        }
+        let mut rows = store::progress(tx, self.gym, &follows, &dates).await?;
+
+        for ((follow, date), named) in named {
+            let meals = number(&named, date).and_then(|n| planned.get(&(named.0.plan_id, n)));
+            let meals = meals.map(Vec::as_slice).unwrap_or_default();
+            let before = Day::new(0, meals, completed.remove(&(follow, date)).unwrap_or_default());
+            let row_before = rows.remove(&(follow, date));
+            let row = row_before.clone().unwrap_or_else(|| before.progress(date));
+            let member = named.0.member_id;
+            let touched = TouchedDay { member, after: before.clone(), before, row_before, row, meals: BTreeSet::new() };
+            self.days.insert((follow, date), touched);
+        }
+        Ok(())
+    }
+
+    /// The follow that a command goes to, where the command's day can be written to.
+    fn admit(&self, command: &Command) -> Result<(&RunningFollow, Schedule)> {
+        let (follow, schedule) =
+            self.follows.get(&command.member).ok_or_else(|| Error::new(Code::NotFollowing))?;
+        if follow.status == FollowStatus::Paused {
+            return Err(Error::new(Code::FollowPaused));
+        }
+        let last = Days { zone: zone(&follow.time_zone), day_start: self.day_start }.last_loggable(self.now);
+        if command.date < follow.start_date || command.date > last {
+            let reason = format!("from {}, when the plan began, to {last}", follow.start_date);
+            return Err(Error::invalid("date", reason));
+        }
+        Ok((follow, *schedule))
+    }
+
+    /// Applies a command to its day.
+    pub(super) fn apply(&mut self, command: &Command) -> Result<Applied> {
+        let portion_permille = match command.kind {
+            Kind::Complete { status, portion_permille } => {
+                status.portion(portion_permille).map_err(|reason| Error::invalid("portion_permille", reason))?
+            }
+            Kind::Undo => 0,
+        };
+        let follow = self.admit(command)?.0.id;
+        let key = Key { follow, date: command.date, meal: command.meal_id };
+        let day = self.days.get_mut(&(follow, command.date)).ok_or_else(|| Error::new(Code::Internal))?;
+        let changed = match command.kind {
+            Kind::Complete { status, .. } => {
+                let (actor, on_behalf, at) = (command.actor, command.on_behalf, self.now);
+                day.after.tick(command.meal_id, Tick { status, portion_permille, actor, on_behalf, at })
+            }
+            Kind::Undo => day.after.undo(command.meal_id),
+        };
+        let changed =
+            changed.map_err(|NotOnDay| Error::new(Code::MealNotOnDay).with("date", command.date))?;
+        if changed {
+            day.meals.insert(command.meal_id);
+            day.row = day.after.progress(command.date);
+            self.events.insert(command.member, command.kind.event());
+            self.history.push(HistoryRow {
+                id: Uuid::now_v7(),
+                gym_id: self.gym,
+                follow_id: follow,
+                date: command.date,
+                meal_id: command.meal_id,
+                action: command.kind.action(),
+                portion_permille,
+                client_key: command.key.clone(),
+                source: command.source.name(),
+                actor_id: command.actor,
+                at: self.now,
+            });
+        }
+        let completion = day.after.completed.get(&command.meal_id).map(|c| Completion::new(key, c));
+        Ok(Applied { key, completion })
+    }
+
+    /// Writes what the commands changed.
+    pub(super) async fn write(&self, tx: &mut Tx) -> Result<()> {
+        let (mut there, mut gone, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for ((follow, date), day) in self.days.iter().filter(|(_, day)| !day.meals.is_empty()) {
+            for meal in &day.meals {
+                let key = Key { follow: *follow, date: *date, meal: *meal };
+                match day.after.completed.get(meal) {
+                    Some(completed) => there.push((key, completed)),
+                    None => gone.push(key),
+                }
+            }
+            rows.push((*follow, day.member, day.row.clone()));
+        }
+        store::put(tx, self.gym, &there).await?;
+        store::remove(tx, self.gym, &gone).await?;
+        store::remember(tx, &self.history).await?;
+        store::put_progress(tx, self.gym, &rows, self.now).await?;
+        Ok(())
+    }
+
+    /// The answer to a command, with its day as the batch leaves it.
+    pub(super) fn outcome(&self, applied: Applied) -> Result<Outcome> {
+        let day = self.days.get(&(applied.key.follow, applied.key.date)).ok_or_else(|| Error::new(Code::Internal))?;
+        Ok(Outcome { completion: applied.completion, progress: day.row.clone() })
+    }
+
+    /// Turns refusals of meals that the member's plan does not have on any day into 404: whatever they are, they are not
+    /// the member's.
+    pub(super) async fn name_strangers<T>(
+        &self,
+        tx: &mut Tx,
+        commands: &[Command],
+        results: &mut [Result<T>],
+    ) -> Result<()> {
+        let off_day = |result: &Result<T>| matches!(result, Err(e) if e.code == Code::MealNotOnDay);
+        let plan_of = |c: &Command| self.follows.get(&c.member).map(|(f, _)| f.plan_id);
+        let asked: Vec<_> = commands.iter().zip(&*results).filter(|(_, r)| off_day(r)).map(|(c, _)| c).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let plans: Vec<_> = asked.iter().filter_map(|c| plan_of(c)).collect();
+        let meals: Vec<_> = asked.iter().map(|c| c.meal_id).collect();
+        let known: BTreeSet<_> = day::of_plans(tx, self.gym, &plans, &meals).await?.into_iter().collect();
+        for (command, result) in commands.iter().zip(results) {
+            if off_day(result) && plan_of(command).is_none_or(|plan| !known.contains(&(plan, command.meal_id))) {
+                *result = Err(Error::not_found("meal"));
+            }
+        }
+        Ok(())
+    }
+}

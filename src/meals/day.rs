@@ -1,0 +1,205 @@
+//! The meals of a plan's day, set-wise and in one statement, so that what it returns is of one revision even while the
+//! plan is being edited.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDate;
+use diesel::deserialize::Queryable;
+use diesel::pg::Pg;
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, QueryDsl as _,
+    QueryResult, Selectable, SelectableHelper as _,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use serde_json::Value;
+
+use crate::db::schema::{completions, plan_days, plan_items, plan_meals, plans};
+use crate::foods::nutrients::Nutrients;
+use crate::ids::{FollowId, FoodId, GymId, ItemId, MealId, PlanId};
+use crate::plans::model::{Item, Meal};
+use crate::plans::words::Slot;
+
+/// A meal on a day of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayMeal {
+    /// The plan.
+    pub plan: PlanId,
+    /// The revision that it was read from.
+    pub revision: i32,
+    /// The day's number; 0 where the meal was read without its day.
+    pub number: i32,
+    /// The meal with its items.
+    pub meal: Meal,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = plan_meals, check_for_backend(Pg))]
+struct MealRow {
+    id: MealId,
+    slot: Slot,
+    title: String,
+    time_min: Option<i32>,
+    position: i32,
+    notes: String,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = plan_items, check_for_backend(Pg))]
+struct ItemRow {
+    id: ItemId,
+    position: i32,
+    food_id: FoodId,
+    name_en: String,
+    name_es: String,
+    per_100g: Nutrients,
+    allergens: Value,
+    quantity_milli: i64,
+    unit: String,
+    grams_milli: i64,
+}
+
+/// Plan, revision and number of a day, a meal on it, and one of its items.
+type Row = (PlanId, i32, i32, MealRow, Option<ItemRow>);
+
+/// The condition that a row is of a revision.
+macro_rules! of_revision {
+    ($table:ident, $revision:expr) => {
+        $table::from_rev.le($revision).and($table::to_rev.is_null().or($table::to_rev.gt($revision.nullable())))
+    };
+}
+
+/// The meals on the days of these numbers of these plans, as they are now.
+pub async fn current(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    plan_ids: &[PlanId],
+    numbers: &[i32],
+) -> QueryResult<Vec<DayMeal>> {
+    let rows: Vec<Row> = plan_days::table
+        .inner_join(plans::table.on(plans::id.eq(plan_days::plan_id)))
+        .inner_join(
+            plan_meals::table.on(plan_meals::plan_id
+                .eq(plan_days::plan_id)
+                .and(plan_meals::day_id.eq(plan_days::id))
+                .and(of_revision!(plan_meals, plans::revision))),
+        )
+        .left_join(
+            plan_items::table.on(plan_items::plan_id
+                .eq(plan_days::plan_id)
+                .and(plan_items::meal_id.eq(plan_meals::id))
+                .and(of_revision!(plan_items, plans::revision))),
+        )
+        .filter(plan_days::gym_id.eq(gym).and(plans::gym_id.eq(gym)))
+        .filter(plan_days::plan_id.eq_any(plan_ids).and(plan_days::number.eq_any(numbers)))
+        .filter(of_revision!(plan_days, plans::revision))
+        .select((
+            plan_days::plan_id,
+            plans::revision,
+            plan_days::number,
+            MealRow::as_select(),
+            Option::<ItemRow>::as_select(),
+        ))
+        .load(conn)
+        .await?;
+    gather(rows)
+}
+
+/// The meals that were ticked on a date of a follow, each as it was in the revision that its tick has kept.
+pub async fn as_ticked(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    follow: FollowId,
+    date: NaiveDate,
+) -> QueryResult<Vec<DayMeal>> {
+    let rows: Vec<Row> = completions::table
+        .inner_join(
+            plan_meals::table
+                .on(plan_meals::id.eq(completions::meal_id).and(of_revision!(plan_meals, completions::plan_revision))),
+        )
+        .left_join(
+            plan_items::table.on(plan_items::plan_id
+                .eq(plan_meals::plan_id)
+                .and(plan_items::meal_id.eq(plan_meals::id))
+                .and(of_revision!(plan_items, completions::plan_revision))),
+        )
+        .filter(completions::gym_id.eq(gym).and(plan_meals::gym_id.eq(gym)))
+        .filter(completions::follow_id.eq(follow).and(completions::date.eq(date)))
+        .select((
+            plan_meals::plan_id,
+            completions::plan_revision,
+            diesel::dsl::sql::<diesel::sql_types::Integer>("0"),
+            MealRow::as_select(),
+            Option::<ItemRow>::as_select(),
+        ))
+        .load(conn)
+        .await?;
+    gather(rows)
+}
+
+/// Which of these meals a plan has or had on any day.
+pub async fn of_plans(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    plan_ids: &[PlanId],
+    meals: &[MealId],
+) -> QueryResult<Vec<(PlanId, MealId)>> {
+    plan_meals::table
+        .filter(plan_meals::gym_id.eq(gym).and(plan_meals::plan_id.eq_any(plan_ids)))
+        .filter(plan_meals::id.eq_any(meals))
+        .select((plan_meals::plan_id, plan_meals::id))
+        .distinct()
+        .load(conn)
+        .await
+}
+
+/// Puts the rows of meals and items together, in the order of their positions.
+fn gather(rows: Vec<Row>) -> QueryResult<Vec<DayMeal>> {
+    let mut gathered: Vec<DayMeal> = Vec::new();
+    let mut index: HashMap<MealId, usize> = HashMap::new();
+    for (plan, revision, number, meal, row) in rows {
+        let at = *index.entry(meal.id).or_insert_with(|| {
+            gathered.push(DayMeal { plan, revision, number, meal: empty(meal) });
+            gathered.len() - 1
+        });
+        if let Some(row) = row {
+            gathered[at].meal.items.push(item(row)?);
+        }
+    }
+    for DayMeal { meal, .. } in &mut gathered {
+        meal.items.sort_by_key(|item| (item.position, item.id));
+        meal.nutrients = meal.totals().nutrients();
+    }
+    gathered.sort_by_key(|m| (m.plan, m.number, m.meal.position, m.meal.id));
+    Ok(gathered)
+}
+
+fn empty(row: MealRow) -> Meal {
+    Meal {
+        id: row.id,
+        slot: row.slot,
+        title: row.title,
+        time_min: row.time_min,
+        position: row.position,
+        notes: row.notes,
+        nutrients: Nutrients::default(),
+        items: Vec::new(),
+    }
+}
+
+fn item(row: ItemRow) -> QueryResult<Item> {
+    let allergens =
+        serde_json::from_value(row.allergens).map_err(|e| diesel::result::Error::DeserializationError(e.into()))?;
+    Ok(Item {
+        id: row.id,
+        position: row.position,
+        food_id: row.food_id,
+        name_en: row.name_en,
+        name_es: row.name_es,
+        quantity_milli: row.quantity_milli,
+        unit: row.unit,
+        grams_milli: row.grams_milli,
+        nutrients: Nutrients::for_grams(&row.per_100g, row.grams_milli),
+        allergens,
+        per_100g: row.per_100g,
+    })
+}

@@ -1,0 +1,202 @@
+//! Handlers of completions, and their commands on the socket: two ways to say the same.
+
+use actix_web::{delete, post, put, web};
+use chrono::NaiveDate;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::rules::Status;
+use super::{Command, Kind, Outcome, Source, complete};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::{Code, Error, Result};
+use crate::follows;
+use crate::http::{Answer, Body, IdempotencyKey, once};
+use crate::ids::{AccountId, MealId};
+
+/// What became of a meal.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompletionUpdate {
+    /// What.
+    status: Status,
+    /// How much of it, 1 to 999 thousandths, where a part was eaten.
+    portion_permille: Option<i32>,
+    /// The member, where an assigned trainer acts on behalf; the caller by default.
+    member_id: Option<AccountId>,
+    /// A key of the client's own, like `Idempotency-Key`: a repeat gets the first answer.
+    key: Option<String>,
+}
+
+/// What became of a meal on a day.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCompletion {
+    /// The meal.
+    meal_id: MealId,
+    /// The day.
+    date: NaiveDate,
+    /// What.
+    status: Status,
+    /// How much of it, 1 to 999 thousandths, where a part was eaten.
+    portion_permille: Option<i32>,
+    /// The member, where an assigned trainer acts on behalf; the caller by default.
+    member_id: Option<AccountId>,
+    /// A key of the client's own, like `Idempotency-Key`: a repeat gets the first answer.
+    key: Option<String>,
+}
+
+/// What to take back.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Undo {
+    meal_id: MealId,
+    date: NaiveDate,
+    member_id: Option<AccountId>,
+    key: Option<String>,
+}
+
+/// For whom to take back.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct UndoQuery {
+    /// The member, where an assigned trainer acts on behalf; the caller by default.
+    member: Option<AccountId>,
+}
+
+/// A request without its way.
+struct Said {
+    kind: Kind,
+    meal_id: MealId,
+    date: NaiveDate,
+    member: Option<AccountId>,
+    key: Option<String>,
+}
+
+impl From<NewCompletion> for Said {
+    fn from(new: NewCompletion) -> Self {
+        let kind = Kind::Complete { status: new.status, portion_permille: new.portion_permille };
+        Self { kind, meal_id: new.meal_id, date: new.date, member: new.member_id, key: new.key }
+    }
+}
+
+impl From<Undo> for Said {
+    fn from(undo: Undo) -> Self {
+        Self { kind: Kind::Undo, meal_id: undo.meal_id, date: undo.date, member: undo.member_id, key: undo.key }
+    }
+}
+
+/// Say what became of a meal on a day
+///
+/// The last word wins. Saying the same again changes nothing.
+#[utoipa::path(tag = "meals", request_body = CompletionUpdate,
+    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    responses((status = 200, body = Outcome), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such meal or member, or no plan is being followed"),
+        (status = 409, description = "the meal is not on that day, or the plan is paused"),
+        (status = 422, description = "a day or portion that cannot be")))]
+#[put("/meals/{meal}/completions/{date}")]
+pub(super) async fn update_completion(
+    app: web::Data<App>,
+    caller: Caller,
+    path: web::Path<(MealId, NaiveDate)>,
+    header: IdempotencyKey,
+    Body(body): Body<CompletionUpdate>,
+) -> Result<Answer> {
+    let (meal_id, date) = path.into_inner();
+    let kind = Kind::Complete { status: body.status, portion_permille: body.portion_permille };
+    let said = Said { kind, meal_id, date, member: body.member_id, key: header.0.or(body.key) };
+    carry_out(&app, &caller, said, Source::Rest).await
+}
+
+/// Say what became of a meal on a day
+#[utoipa::path(tag = "meals", request_body = NewCompletion,
+    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    responses((status = 200, body = Outcome), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such meal or member, or no plan is being followed"),
+        (status = 409, description = "the meal is not on that day, or the plan is paused"),
+        (status = 422, description = "a day or portion that cannot be")))]
+#[post("/meals/complete")]
+pub(super) async fn create_completion(
+    app: web::Data<App>,
+    caller: Caller,
+    header: IdempotencyKey,
+    Body(body): Body<NewCompletion>,
+) -> Result<Answer> {
+    let mut said = Said::from(body);
+    said.key = header.0.or(said.key);
+    carry_out(&app, &caller, said, Source::Rest).await
+}
+
+/// Take back what was said of a meal on a day
+#[utoipa::path(tag = "meals",
+    params(UndoQuery, ("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    responses((status = 200, body = Outcome), (status = 403, description = "not for this caller"),
+        (status = 404, description = "no such meal or member, or no plan is being followed"),
+        (status = 409, description = "the meal is not on that day, or the plan is paused"),
+        (status = 422, description = "a day that cannot be")))]
+#[delete("/meals/{meal}/completions/{date}")]
+pub(super) async fn delete_completion(
+    app: web::Data<App>,
+    caller: Caller,
+    path: web::Path<(MealId, NaiveDate)>,
+    query: web::Query<UndoQuery>,
+    header: IdempotencyKey,
+) -> Result<Answer> {
+    let (meal_id, date) = path.into_inner();
+    let said = Said { kind: Kind::Undo, meal_id, date, member: query.member, key: header.0 };
+    carry_out(&app, &caller, said, Source::Rest).await
+}
+
+/// `meal.complete` on the socket.
+///
+/// # Errors
+/// Those of the request that says the same.
+pub async fn rpc_complete(app: &App, caller: &Caller, data: Value) -> Result<String> {
+    call::<NewCompletion>(app, caller, data).await
+}
+
+/// `meal.undo` on the socket.
+///
+/// # Errors
+/// Those of the request that says the same.
+pub async fn rpc_undo(app: &App, caller: &Caller, data: Value) -> Result<String> {
+    call::<Undo>(app, caller, data).await
+}
+
+async fn call<T: serde::de::DeserializeOwned + Into<Said>>(app: &App, caller: &Caller, data: Value) -> Result<String> {
+    let said: T = serde_json::from_value(data).map_err(|e| Error::new(Code::Malformed).with("reason", e))?;
+    Ok(carry_out(app, caller, said.into(), Source::Socket).await?.body)
+}
+
+async fn carry_out(app: &App, caller: &Caller, said: Said, source: Source) -> Result<Answer> {
+    let caller = *caller;
+    if said.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 200 || key.contains(char::is_control)) {
+        return Err(Error::invalid("key", "1 to 200 characters, without control characters"));
+    }
+    let member = said.member.unwrap_or(caller.account);
+    let command = Command {
+        kind: said.kind,
+        member,
+        meal_id: said.meal_id,
+        date: said.date,
+        key: said.key,
+        actor: caller.account,
+        on_behalf: member != caller.account,
+        source,
+    };
+    let operation = if said.kind == Kind::Undo { "meal.undo" } else { "meal.complete" };
+    app.change(&caller, async move |tx| {
+        let now = tx.now;
+        follows::require_act_for(tx, &caller, member, now).await?;
+        let key = IdempotencyKey(command.key.clone());
+        once::<Outcome>(tx, &key, operation, &command, 200, async |tx| {
+            let done = complete(tx, std::slice::from_ref(&command)).await?.pop();
+            done.unwrap_or_else(|| Err(Error::new(Code::Internal)))
+        })
+        .await
+    })
+    .await
+}
