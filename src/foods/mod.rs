@@ -1,19 +1,17 @@
-//! foods
+//! Foods: what 100 g hold, allergens, portions. Shared foods are every gym's and come from tables ([`starter`]); a gym has
+//! its own beside them. Plans take a copy of what they use, so that no food changes a plan behind anyone's back.
+//!
+//! [`nutrients`] is the arithmetic that plans and progress share; [`rules`] what a food must satisfy; [`search`] finds.
 
-use utoipa_actix_web::service_config::ServiceConfig;
-
+mod draft;
+pub mod model;
 pub mod nutrients;
+pub mod routes;
+pub mod rules;
+pub mod search;
+pub mod starter;
+pub mod store;
 
-/// Routes.
-pub fn routes(_config: &mut ServiceConfig) {}
-
-/// Stub.
-#[expect(missing_docs, clippy::unused_async, reason = "stub")]
-pub mod starter {
-    pub async fn load(
-        _: &mut diesel_async::AsyncPgConnection,
-        _: chrono::DateTime<chrono::Utc>,
-    ) -> diesel::QueryResult<()> {
-        Ok(())
-    }
-}
+pub use model::Food;
+pub use routes::routes;
+pub use rules::plausible;
