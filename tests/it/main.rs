@@ -4,7 +4,11 @@
 #![expect(clippy::expect_used, reason = "what a test cannot get fails it")]
 #![allow(dead_code, reason = "the harness is ahead of the tests that use it")]
 
+mod auth;
 mod embedded;
+mod foods;
+mod gyms;
 mod harness;
 mod live;
+mod members;
 mod plans;
