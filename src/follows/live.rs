@@ -64,7 +64,9 @@ pub async fn authorise_roster(
         return Ok(Access::OPEN);
     }
     let manages = caller.roles.has(Role::Manager);
-    Ok(Access::when(manages && store::name_of(conn, caller.gym, trainer).await?.is_some()))
+    Ok(Access::when(
+        manages && store::name_of(conn, caller.gym, trainer).await?.is_some(),
+    ))
 }
 
 /// What `member:` shows: the running follow with its completions and daily rows.
@@ -107,7 +109,10 @@ pub async fn roster_snapshot(
     let mut entries = Map::new();
     for (member, name, since) in members {
         let follow = follows.get(&member);
-        let rows = follow.and_then(|f| progress.get(&f.id)).map(Vec::as_slice).unwrap_or_default();
+        let rows = follow
+            .and_then(|f| progress.get(&f.id))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         entries.insert(member.to_string(), entry(&name, since, follow, rows));
     }
     Ok(json!({"members": entries}))
@@ -125,7 +130,9 @@ pub async fn roster_member_entry(
     now: DateTime<Utc>,
 ) -> Result<Value> {
     hold(conn, gym, member).await?;
-    let name = store::name_of(conn, gym, member).await?.ok_or_else(|| Error::not_found("member"))?;
+    let name = store::name_of(conn, gym, member)
+        .await?
+        .ok_or_else(|| Error::not_found("member"))?;
     let follow = store::current(conn, gym, member).await?;
     let ids: Vec<_> = follow.iter().map(|f| f.id).collect();
     let progress = meals::store::progress_since(conn, gym, &ids, roster_from(now)).await?;
@@ -152,11 +159,18 @@ pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -
 pub(super) async fn tell(tx: &mut Tx, member: AccountId, kind: &'static str, before: &Value) -> Result<()> {
     let (gym, now) = (tx.gym, tx.now);
     let after = member_snapshot(tx, gym, member, now).await?;
-    let trainers = store::trainers_of(tx, gym, &[member], now).await?.remove(&member).unwrap_or_default();
+    let trainers = store::trainers_of(tx, gym, &[member], now)
+        .await?
+        .remove(&member)
+        .unwrap_or_default();
     tx.emit(Channel::Member(member), kind, patch(before, &after));
     let on_roster = patch(&roster_part(before, now), &roster_part(&after, now));
     for trainer in &trainers {
-        tx.emit(Channel::Roster(*trainer), kind, json!({"members": {member.to_string(): on_roster}}));
+        tx.emit(
+            Channel::Roster(*trainer),
+            kind,
+            json!({"members": {member.to_string(): on_roster}}),
+        );
     }
     if after.get("follow").is_none() {
         // The plan's channel was open to them for the sake of this follow.
@@ -200,5 +214,8 @@ fn entry(name: &str, since: DateTime<Utc>, follow: Option<&Follow>, progress: &[
 }
 
 fn rows<'a>(rows: impl IntoIterator<Item = &'a Progress>) -> Value {
-    rows.into_iter().map(|row| (row.date.to_string(), row.entry())).collect::<Map<_, _>>().into()
+    rows.into_iter()
+        .map(|row| (row.date.to_string(), row.entry()))
+        .collect::<Map<_, _>>()
+        .into()
 }

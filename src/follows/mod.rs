@@ -28,7 +28,6 @@ use crate::gyms;
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
 use rules::{Action, Days, Status};
 
-<<<<<<< HEAD
 /// A member's following of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Queryable)]
 pub struct Follow {
@@ -83,28 +82,44 @@ pub fn routes(config: &mut ServiceConfig) {
 /// [`gate::check`] says, 422 for a zone or date that cannot be.
 pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
     let (gym, now, member) = (tx.gym, tx.now, beginning.member);
-    let plan = store::hold_plan(tx, gym, beginning.plan).await?.ok_or_else(|| Error::not_found("plan"))?;
+    let plan = store::hold_plan(tx, gym, beginning.plan)
+        .await?
+        .ok_or_else(|| Error::not_found("plan"))?;
     if plan.status != "published" {
         return Err(Error::new(Code::PlanNotPublished));
     }
     if !store::lock_member(tx, gym, member).await? {
         return Err(Error::not_found("member"));
     }
-    let time = store::member_time(tx, gym, member).await?.ok_or_else(|| Error::not_found("member"))?;
+    let time = store::member_time(tx, gym, member)
+        .await?
+        .ok_or_else(|| Error::not_found("member"))?;
     let zone = match &beginning.time_zone {
-        Some(name) => name.parse().map_err(|_| Error::invalid("time_zone", "an IANA zone such as Europe/Madrid"))?,
+        Some(name) => name
+            .parse()
+            .map_err(|_| Error::invalid("time_zone", "an IANA zone such as Europe/Madrid"))?,
         None => rules::zone(time.account_zone.as_deref().unwrap_or(&time.gym_zone)),
     };
-    let today = Days { zone, day_start: time.day_start }.today(now);
+    let today = Days {
+        zone,
+        day_start: time.day_start,
+    }
+    .today(now);
     let start_date = match (plan.start_date, beginning.start_date) {
         (Some(live), Some(asked)) if live != asked => {
-            return Err(Error::invalid("start_date", format!("{live}, on which this live plan begins for all")));
+            return Err(Error::invalid(
+                "start_date",
+                format!("{live}, on which this live plan begins for all"),
+            ));
         }
         (Some(live), _) => live,
         (None, asked) => asked.unwrap_or(today),
     };
     if plan.start_date.is_none() && !rules::may_begin(start_date, today) {
-        return Err(Error::invalid("start_date", "from 31 days before today to 366 days after it"));
+        return Err(Error::invalid(
+            "start_date",
+            "from 31 days before today to 366 days after it",
+        ));
     }
     gate::check(tx, member, beginning.plan).await?;
     let before = live::member_snapshot(tx, gym, member, now).await?;
@@ -132,9 +147,13 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
 /// 404, 403, and [`Code::FollowStatus`] where the action does not apply.
 pub async fn apply(tx: &mut Tx, caller: &Caller, id: FollowId, action: Action) -> Result<Follow> {
     let (gym, now) = (tx.gym, tx.now);
-    let (member, status) = store::lock(tx, gym, id).await?.ok_or_else(|| Error::not_found("follow"))?;
+    let (member, status) = store::lock(tx, gym, id)
+        .await?
+        .ok_or_else(|| Error::not_found("follow"))?;
     require_act_for(tx, caller, member, now).await?;
-    let after = action.after(status).ok_or_else(|| Error::new(Code::FollowStatus).with("status", status.name()))?;
+    let after = action
+        .after(status)
+        .ok_or_else(|| Error::new(Code::FollowStatus).with("status", status.name()))?;
     let before = live::member_snapshot(tx, gym, member, now).await?;
     let ended_at = (action == Action::Abandon).then_some(now);
     store::set_status(tx, gym, id, after, ended_at).await?;
@@ -143,7 +162,9 @@ pub async fn apply(tx: &mut Tx, caller: &Caller, id: FollowId, action: Action) -
 }
 
 async fn found(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> Result<Follow> {
-    store::find(conn, gym, id).await?.ok_or_else(|| Error::not_found("follow"))
+    store::find(conn, gym, id)
+        .await?
+        .ok_or_else(|| Error::not_found("follow"))
 }
 
 /// Refuses callers who may not see how a member does.
@@ -157,7 +178,11 @@ pub async fn require_watch(
     now: DateTime<Utc>,
 ) -> Result<()> {
     require_known(conn, caller, member, "member").await?;
-    if gyms::may_watch(conn, caller, member, now).await? { Ok(()) } else { Err(Error::forbidden()) }
+    if gyms::may_watch(conn, caller, member, now).await? {
+        Ok(())
+    } else {
+        Err(Error::forbidden())
+    }
 }
 
 /// Refuses callers who may not follow and tick for a member.
@@ -171,7 +196,11 @@ pub async fn require_act_for(
     now: DateTime<Utc>,
 ) -> Result<()> {
     require_known(conn, caller, member, "member").await?;
-    if gyms::may_act_for(conn, caller, member, now).await? { Ok(()) } else { Err(Error::forbidden()) }
+    if gyms::may_act_for(conn, caller, member, now).await? {
+        Ok(())
+    } else {
+        Err(Error::forbidden())
+    }
 }
 
 /// Refuses accounts that are not of the caller's gym as if they were none.
@@ -193,44 +222,16 @@ async fn require_known(
 /// # Errors
 /// 404 for an account that is not of the gym.
 pub async fn days_of(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> Result<Days> {
-    let time = store::member_time(conn, gym, member).await?.ok_or_else(|| Error::not_found("member"))?;
+    let time = store::member_time(conn, gym, member)
+        .await?
+        .ok_or_else(|| Error::not_found("member"))?;
     let follow = store::current(conn, gym, member).await?;
-    let zone = follow.map(|f| f.time_zone).or(time.account_zone).unwrap_or(time.gym_zone);
-    Ok(Days { zone: rules::zone(&zone), day_start: time.day_start })
-=======
-/// Stub.
-#[expect(missing_docs, clippy::unused_async, reason = "stub")]
-pub mod live {
-    use crate::{
-        auth::Caller,
-        error::Result,
-        events::Access,
-        ids::{AccountId, GymId},
-    };
-    use chrono::{DateTime, Utc};
-    use diesel_async::AsyncPgConnection;
-    use serde_json::Value;
-    pub async fn authorise_member(
-        _: &mut AsyncPgConnection,
-        _: &Caller,
-        _: AccountId,
-        _: DateTime<Utc>,
-    ) -> Result<Access> {
-        Ok(Access::Refused)
-    }
-    pub async fn authorise_roster(
-        _: &mut AsyncPgConnection,
-        _: &Caller,
-        _: AccountId,
-        _: DateTime<Utc>,
-    ) -> Result<Access> {
-        Ok(Access::Refused)
-    }
-    pub async fn member_snapshot(_: &mut AsyncPgConnection, _: GymId, _: AccountId, _: DateTime<Utc>) -> Result<Value> {
-        Ok(Value::Null)
-    }
-    pub async fn roster_snapshot(_: &mut AsyncPgConnection, _: GymId, _: AccountId, _: DateTime<Utc>) -> Result<Value> {
-        Ok(Value::Null)
-    }
->>>>>>> main
+    let zone = follow
+        .map(|f| f.time_zone)
+        .or(time.account_zone)
+        .unwrap_or(time.gym_zone);
+    Ok(Days {
+        zone: rules::zone(&zone),
+        day_start: time.day_start,
+    })
 }

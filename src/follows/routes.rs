@@ -55,7 +55,16 @@ pub(super) async fn follow_plan(
         super::require_act_for(tx, &caller, member, now).await?;
         once(tx, &key, "plan.follow", &(plan, &body), 201, async |tx| {
             let (start_date, time_zone) = (body.start_date, body.time_zone.clone());
-            super::start(tx, &Beginning { member, plan, start_date, time_zone }).await
+            super::start(
+                tx,
+                &Beginning {
+                    member,
+                    plan,
+                    start_date,
+                    time_zone,
+                },
+            )
+            .await
         })
         .await
     })
@@ -86,7 +95,11 @@ pub(super) async fn list_follows(
     query: web::Query<FollowsQuery>,
 ) -> Result<web::Json<Page<Follow>>> {
     let member = query.member.unwrap_or(caller.account);
-    let limit = PageQuery { limit: query.limit, cursor: None }.limit()?;
+    let limit = PageQuery {
+        limit: query.limit,
+        cursor: None,
+    }
+    .limit()?;
     let follows = app
         .read(&caller, async |conn| {
             super::require_watch(conn, &caller, member, app.clock.now()).await?;
@@ -144,7 +157,10 @@ pub(super) async fn abandon_follow(
 async fn apply(app: &App, caller: Caller, follow: FollowId, key: IdempotencyKey, action: Action) -> Result<Answer> {
     app.change(&caller, async move |tx| {
         let request = (follow, action.name());
-        once(tx, &key, "follow", &request, 200, async |tx| super::apply(tx, &caller, follow, action).await).await
+        once(tx, &key, "follow", &request, 200, async |tx| {
+            super::apply(tx, &caller, follow, action).await
+        })
+        .await
     })
     .await
 }
@@ -188,9 +204,15 @@ pub(super) async fn find_roster(
             if live::authorise_roster(conn, &caller, trainer, now).await? == Access::Refused {
                 return Err(Error::forbidden());
             }
-            let head = log::head(conn, caller.gym).await?.ok_or_else(|| Error::not_found("gym"))?;
+            let head = log::head(conn, caller.gym)
+                .await?
+                .ok_or_else(|| Error::not_found("gym"))?;
             let snapshot = live::roster_snapshot(conn, caller.gym, trainer, now).await?;
-            Ok(Roster { epoch: head.epoch.to_string(), offset: head.seq, snapshot })
+            Ok(Roster {
+                epoch: head.epoch.to_string(),
+                offset: head.seq,
+                snapshot,
+            })
         })
         .await?;
     Ok(web::Json(roster))

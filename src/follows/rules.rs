@@ -31,7 +31,13 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 5] = [Self::Active, Self::Paused, Self::Completed, Self::Abandoned, Self::Blocked];
+    pub const ALL: [Self; 5] = [
+        Self::Active,
+        Self::Paused,
+        Self::Completed,
+        Self::Abandoned,
+        Self::Blocked,
+    ];
     /// Those of a member's one running follow.
     pub const RUNNING: [&'static str; 2] = [Self::Active.name(), Self::Paused.name()];
 
@@ -109,7 +115,10 @@ impl Schedule {
     /// From a plan's `cycle`.
     #[must_use]
     pub fn new(duration_days: i32, cycle: &str) -> Self {
-        Self { duration_days, repeats: cycle != "fixed" }
+        Self {
+            duration_days,
+            repeats: cycle != "fixed",
+        }
     }
 
     /// The number of the plan's day on `date`, where the plan began on `start`. None before the start and after the end.
@@ -216,7 +225,10 @@ mod tests {
 
     #[test]
     fn the_clock_change_neither_skips_nor_repeats_a_day() {
-        let days = Days { zone: zone("Europe/Madrid"), day_start: 240 };
+        let days = Days {
+            zone: zone("Europe/Madrid"),
+            day_start: 240,
+        };
         let plan = Schedule::new(14, "fixed");
         let mut instant: DateTime<Utc> = "2026-03-26T12:00:00Z".parse().expect("an instant");
         let start = days.today(instant);
@@ -228,7 +240,10 @@ mod tests {
 
     #[test]
     fn the_night_belongs_to_the_day_before_where_the_gyms_day_starts_later() {
-        let days = Days { zone: zone("Europe/Madrid"), day_start: 240 };
+        let days = Days {
+            zone: zone("Europe/Madrid"),
+            day_start: 240,
+        };
         let at = |text: &str| days.today(text.parse().expect("an instant"));
         // On 29 March 2026 clocks go from 02:00 to 03:00 in Madrid.
         assert_eq!(at("2026-03-29T01:59:00Z"), date("2026-03-28"));

@@ -7,20 +7,23 @@ use diesel::deserialize::{self, FromSql};
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::Text;
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, Insertable, JoinOnDsl as _, OptionalExtension as _, QueryDsl as _,
-    QueryResult, Queryable, Selectable, SelectableHelper as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, Insertable, JoinOnDsl as _, OptionalExtension as _,
+    QueryDsl as _, QueryResult, Queryable, Selectable, SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use super::rules::{Schedule, Status};
 use super::Follow;
+use super::rules::{Schedule, Status};
 use crate::db::schema::{accounts, assignments, follows, gyms, memberships, plan_revisions, plans};
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
 
 impl FromSql<Text, Pg> for Status {
     fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
         let name = <String as FromSql<Text, Pg>>::from_sql(bytes)?;
-        Self::ALL.into_iter().find(|s| s.name() == name).ok_or_else(|| format!("no follow is {name}").into())
+        Self::ALL
+            .into_iter()
+            .find(|s| s.name() == name)
+            .ok_or_else(|| format!("no follow is {name}").into())
     }
 }
 
@@ -116,8 +119,9 @@ macro_rules! named_follows {
     ($gym:expr) => {
         follows::table
             .inner_join(
-                plan_revisions::table
-                    .on(plan_revisions::plan_id.eq(follows::plan_id).and(plan_revisions::revision.eq(follows::revision))),
+                plan_revisions::table.on(plan_revisions::plan_id
+                    .eq(follows::plan_id)
+                    .and(plan_revisions::revision.eq(follows::revision))),
             )
             .filter(follows::gym_id.eq($gym).and(plan_revisions::gym_id.eq($gym)))
             .select((
@@ -135,17 +139,30 @@ macro_rules! named_follows {
 
 /// One follow.
 pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> QueryResult<Option<Follow>> {
-    named_follows!(gym).filter(follows::id.eq(id)).first(conn).await.optional()
+    named_follows!(gym)
+        .filter(follows::id.eq(id))
+        .first(conn)
+        .await
+        .optional()
 }
 
 /// The member's running follow.
 pub async fn current(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<Option<Follow>> {
-    named_follows!(gym).filter(follows::member_id.eq(member)).filter(running!()).first(conn).await.optional()
+    named_follows!(gym)
+        .filter(follows::member_id.eq(member))
+        .filter(running!())
+        .first(conn)
+        .await
+        .optional()
 }
 
 /// The running follows of members.
 pub async fn current_of(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> QueryResult<Vec<Follow>> {
-    named_follows!(gym).filter(follows::member_id.eq_any(members)).filter(running!()).load(conn).await
+    named_follows!(gym)
+        .filter(follows::member_id.eq_any(members))
+        .filter(running!())
+        .load(conn)
+        .await
 }
 
 /// The member's follows before the cursor, newest first.
@@ -165,7 +182,11 @@ pub async fn list(
 
 /// Writes a follow; false where the member has a running one.
 pub async fn insert(conn: &mut AsyncPgConnection, follow: &NewFollow) -> QueryResult<bool> {
-    let rows = diesel::insert_into(follows::table).values(follow).on_conflict_do_nothing().execute(conn).await?;
+    let rows = diesel::insert_into(follows::table)
+        .values(follow)
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
     Ok(rows == 1)
 }
 
@@ -185,11 +206,7 @@ pub async fn set_status(
 }
 
 /// Locks one follow until the end of the transaction; whose it is and how it stands.
-pub async fn lock(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    id: FollowId,
-) -> QueryResult<Option<(AccountId, Status)>> {
+pub async fn lock(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> QueryResult<Option<(AccountId, Status)>> {
     follows::table
         .filter(follows::gym_id.eq(gym).and(follows::id.eq(id)))
         .select((follows::member_id, follows::status))
@@ -271,7 +288,10 @@ pub async fn schedules(
         .select((plans::id, plans::duration_days, plans::cycle))
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(|(id, days, cycle)| (id, Schedule::new(days, &cycle))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(id, days, cycle)| (id, Schedule::new(days, &cycle)))
+        .collect())
 }
 
 /// Minutes after midnight at which the gym's day begins.
@@ -280,7 +300,11 @@ pub async fn day_start(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<
 }
 
 /// What decides which day it is for an account of the gym; none for an account that is not of the gym.
-pub async fn member_time(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<Option<MemberTime>> {
+pub async fn member_time(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    member: AccountId,
+) -> QueryResult<Option<MemberTime>> {
     memberships::table
         .inner_join(accounts::table)
         .inner_join(gyms::table)
@@ -294,7 +318,9 @@ pub async fn member_time(conn: &mut AsyncPgConnection, gym: GymId, member: Accou
 /// The condition of an assignment that holds at an instant.
 macro_rules! holds {
     ($now:expr) => {
-        assignments::since.le($now).and(assignments::until.is_null().or(assignments::until.gt($now)))
+        assignments::since
+            .le($now)
+            .and(assignments::until.is_null().or(assignments::until.gt($now)))
     };
 }
 
@@ -353,5 +379,7 @@ pub async fn assigned_until(
         .load(conn)
         .await?;
     // An open one outlasts all others.
-    Ok(ends.into_iter().max_by_key(|until| until.unwrap_or(DateTime::<Utc>::MAX_UTC)))
+    Ok(ends
+        .into_iter()
+        .max_by_key(|until| until.unwrap_or(DateTime::<Utc>::MAX_UTC)))
 }

@@ -133,7 +133,11 @@ pub(super) async fn find_today(
                 Some(date) => date,
                 None => {
                     let day_start = store::day_start(conn, caller.gym).await?;
-                    Days { zone: rules::zone(&follow.time_zone), day_start }.today(now)
+                    Days {
+                        zone: rules::zone(&follow.time_zone),
+                        day_start,
+                    }
+                    .today(now)
                 }
             };
             read(conn, caller.gym, follow, date).await
@@ -147,20 +151,27 @@ pub(super) async fn find_today(
 /// # Errors
 /// Those of the database.
 pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, follow: Follow, date: NaiveDate) -> Result<Today> {
-    let plan = store::plan(conn, gym, follow.plan_id).await?.ok_or_else(|| Error::not_found("plan"))?;
+    let plan = store::plan(conn, gym, follow.plan_id)
+        .await?
+        .ok_or_else(|| Error::not_found("plan"))?;
     let number = plan.schedule().day(follow.start_date, date);
     let planned = match number {
         Some(number) => day::current(conn, gym, &[follow.plan_id], &[number]).await?,
         None => Vec::new(),
     };
     let completed = meals::store::completed(conn, gym, &[follow.id], &[date]).await?;
-    let completed: BTreeMap<_, _> = completed.into_iter().map(|(key, completed)| (key.meal, completed)).collect();
+    let completed: BTreeMap<_, _> = completed
+        .into_iter()
+        .map(|(key, completed)| (key.meal, completed))
+        .collect();
     let ticked = if completed.is_empty() {
         Vec::new()
     } else {
         day::as_ticked(conn, gym, follow.id, date).await?
     };
-    let stored = meals::store::progress(conn, gym, &[follow.id], &[date]).await?.remove(&(follow.id, date));
+    let stored = meals::store::progress(conn, gym, &[follow.id], &[date])
+        .await?
+        .remove(&(follow.id, date));
     let progress = stored.unwrap_or_else(|| Day::new(plan.revision, &planned, completed.clone()).progress(date));
     Ok(Today {
         follow_id: follow.id,
@@ -180,7 +191,9 @@ fn compose(planned: Vec<DayMeal>, ticked: Vec<DayMeal>, completed: &BTreeMap<Mea
     let mut meals = Vec::new();
     for DayMeal { meal: now, .. } in planned {
         let completed = completed.get(&now.id);
-        let then = ticked.remove(&now.id).filter(|_| completed.is_some_and(|c| c.tick.portion_permille > 0));
+        let then = ticked
+            .remove(&now.id)
+            .filter(|_| completed.is_some_and(|c| c.tick.portion_permille > 0));
         let changed = then.as_ref().is_some_and(|then| *then != now);
         meals.push(show(then.unwrap_or(now), completed, changed));
     }

@@ -103,9 +103,28 @@ impl NewFood {
             (Some(only), None) | (None, Some(only)) => (only.clone(), only),
             (None, None) => return Err(Error::invalid("name_es", "a name in either language")),
         };
-        let Self { kind, brand, barcode, per_100g, carb_basis, allergens, portions, .. } = self;
+        let Self {
+            kind,
+            brand,
+            barcode,
+            per_100g,
+            carb_basis,
+            allergens,
+            portions,
+            ..
+        } = self;
         let allergens = Allergens(allergens);
-        check(Written { kind, name_en, name_es, brand, barcode, per_100g, carb_basis, allergens, portions })
+        check(Written {
+            kind,
+            name_en,
+            name_es,
+            brand,
+            barcode,
+            per_100g,
+            carb_basis,
+            allergens,
+            portions,
+        })
     }
 }
 
@@ -144,7 +163,10 @@ fn check(written: Written) -> Result<Columns> {
     let brand = written.brand.as_deref().map(|brand| name("brand", brand)).transpose()?;
     let barcode = written.barcode.map(|digits| digits.trim().to_owned());
     if barcode.as_deref().is_some_and(|digits| !rules::is_gtin(digits)) {
-        return Err(Error::invalid("barcode", "a GTIN of 8, 12, 13 or 14 digits with its check digit"));
+        return Err(Error::invalid(
+            "barcode",
+            "a GTIN of 8, 12, 13 or 14 digits with its check digit",
+        ));
     }
     let wrong = rules::plausible(&written.per_100g, written.carb_basis);
     if let Some(first) = wrong.first() {
@@ -205,10 +227,17 @@ fn portions(portions: Vec<Portion>) -> Result<Vec<Portion>> {
         let mut own = vec![name_en.to_lowercase(), name_es.to_lowercase()];
         own.dedup();
         if own.iter().any(|name| name == "g" || seen.contains(name)) {
-            return Err(Error::invalid(field("name_en"), "a name that no other portion has, and not g"));
+            return Err(Error::invalid(
+                field("name_en"),
+                "a name that no other portion has, and not g",
+            ));
         }
         seen.append(&mut own);
-        tidied.push(Portion { name_en, name_es, grams_milli: portion.grams_milli });
+        tidied.push(Portion {
+            name_en,
+            name_es,
+            grams_milli: portion.grams_milli,
+        });
     }
     Ok(tidied)
 }
@@ -225,7 +254,10 @@ mod tests {
     #[test]
     fn one_name_is_enough_and_is_tidied() {
         let food = checked(json!({"name_es": "  Pan   de  espelta ", "per_100g": {}})).expect("a food");
-        assert_eq!((food.name_en.as_str(), food.name_es.as_str()), ("Pan de espelta", "Pan de espelta"));
+        assert_eq!(
+            (food.name_en.as_str(), food.name_es.as_str()),
+            ("Pan de espelta", "Pan de espelta")
+        );
         assert_eq!(food.search, "pan de espelta\npan de espelta");
         assert!(checked(json!({"per_100g": {}})).is_err());
         assert!(checked(json!({"name_en": "?!", "per_100g": {}})).is_err());
@@ -244,12 +276,17 @@ mod tests {
 
     #[test]
     fn portions_have_names_of_their_own_and_some_weight() {
-        let with = |portions| checked(json!({"name_en": "x", "per_100g": {}, "portions": portions})).map(|c| c.portions.0);
+        let with =
+            |portions| checked(json!({"name_en": "x", "per_100g": {}, "portions": portions})).map(|c| c.portions.0);
         let cup = json!({"name_en": "cup", "name_es": "taza", "grams_milli": 200_000});
         assert_eq!(with(json!([cup])).expect("a portion").len(), 1);
         let same = json!({"name_en": "cup", "name_es": "cup", "grams_milli": 1});
         assert!(with(json!([same])).is_ok());
-        assert!(with(json!([cup, same])).expect_err("twice").contains("portions[1].name_en"));
+        assert!(
+            with(json!([cup, same]))
+                .expect_err("twice")
+                .contains("portions[1].name_en")
+        );
         assert!(with(json!([{"name_en": "G", "name_es": "x", "grams_milli": 1}])).is_err());
         assert!(with(json!([{"name_en": "a", "name_es": "b", "grams_milli": 0}])).is_err());
     }

@@ -23,7 +23,12 @@ const EDITS_ALL: [Role; 2] = [Role::Manager, Role::Nutritionist];
 
 /// Routes.
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(list_foods).service(create_food).service(find_food).service(update_food).service(delete_food);
+    config
+        .service(list_foods)
+        .service(create_food)
+        .service(find_food)
+        .service(update_food)
+        .service(delete_food);
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -51,7 +56,10 @@ async fn list_foods(
     caller: Caller,
     query: web::Query<FoodsQuery>,
 ) -> Result<web::Json<Page<Food>>> {
-    let page = PageQuery { limit: query.limit, cursor: query.cursor };
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+    };
     let limit = page.limit()?;
     let q = query.q.as_deref().unwrap_or_default().trim();
     let page = app
@@ -80,7 +88,9 @@ async fn list_foods(
 )]
 #[get("/foods/{food}")]
 async fn find_food(app: web::Data<App>, caller: Caller, path: web::Path<FoodId>) -> Result<web::Json<Food>> {
-    let food = app.read(&caller, async |conn| Ok(store::find(conn, caller.gym, *path).await?)).await?;
+    let food = app
+        .read(&caller, async |conn| Ok(store::find(conn, caller.gym, *path).await?))
+        .await?;
     food.map(web::Json).ok_or_else(|| Error::not_found("food"))
 }
 
@@ -97,12 +107,7 @@ async fn find_food(app: web::Data<App>, caller: Caller, path: web::Path<FoodId>)
     security(("bearer" = []))
 )]
 #[post("/foods")]
-async fn create_food(
-    app: web::Data<App>,
-    caller: Caller,
-    key: IdempotencyKey,
-    body: Body<NewFood>,
-) -> Result<Answer> {
+async fn create_food(app: web::Data<App>, caller: Caller, key: IdempotencyKey, body: Body<NewFood>) -> Result<Answer> {
     caller.require(&WRITES)?;
     let request = body.0;
     let columns = request.clone().check()?;
@@ -176,7 +181,9 @@ async fn delete_food(app: web::Data<App>, caller: Caller, path: web::Path<FoodId
 
 async fn read(tx: &mut Tx, food: FoodId) -> Result<Food> {
     let gym = tx.gym;
-    store::find(tx, gym, food).await?.ok_or_else(|| Error::not_found("food"))
+    store::find(tx, gym, food)
+        .await?
+        .ok_or_else(|| Error::not_found("food"))
 }
 
 /// A food of the gym's own that the caller may change, held until the change ends.

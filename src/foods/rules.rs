@@ -36,7 +36,11 @@ impl CarbBasis {
 
 impl From<String> for CarbBasis {
     fn from(name: String) -> Self {
-        if name == Self::ByDifference.name() { Self::ByDifference } else { Self::Available }
+        if name == Self::ByDifference.name() {
+            Self::ByDifference
+        } else {
+            Self::Available
+        }
     }
 }
 
@@ -51,7 +55,10 @@ pub struct Violation {
 
 impl Violation {
     fn of(nutrient: &str, reason: impl Into<String>) -> Self {
-        Self { field: format!("per_100g.{nutrient}"), reason: reason.into() }
+        Self {
+            field: format!("per_100g.{nutrient}"),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -75,7 +82,12 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
         }
     }
     let parts = [
-        ("sugars_mg", per_100g.sugars_mg, "carbohydrate", per_100g.carbohydrate_mg),
+        (
+            "sugars_mg",
+            per_100g.sugars_mg,
+            "carbohydrate",
+            per_100g.carbohydrate_mg,
+        ),
         ("saturated_fat_mg", per_100g.saturated_fat_mg, "fat", per_100g.fat_mg),
     ];
     for (part, amount, whole, of) in parts {
@@ -84,9 +96,15 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
         }
     }
     let macros = [per_100g.protein_mg, per_100g.carbohydrate_mg, per_100g.fat_mg];
-    let together = macros.iter().flatten().fold(0, |sum: i64, amount| sum.saturating_add(*amount));
+    let together = macros
+        .iter()
+        .flatten()
+        .fold(0, |sum: i64, amount| sum.saturating_add(*amount));
     if together > MACROS_AT_MOST {
-        wrong.push(Violation::of("carbohydrate_mg", "protein, carbohydrate and fat together at most 105 g in 100 g"));
+        wrong.push(Violation::of(
+            "carbohydrate_mg",
+            "protein, carbohydrate and fat together at most 105 g in 100 g",
+        ));
     }
     if wrong.is_empty() {
         wrong.extend(energy_adds_up(per_100g, basis));
@@ -116,7 +134,10 @@ fn energy_adds_up(per_100g: &Nutrients, basis: CarbBasis) -> Option<Violation> {
 }
 
 fn name_of(nutrient: Nutrient) -> String {
-    serde_json::to_value(nutrient).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(nutrient)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// Whether digits are a GTIN-8, 12, 13 or 14 with the right check digit.
@@ -126,7 +147,12 @@ pub fn is_gtin(digits: &str) -> bool {
         return false;
     }
     // From the right, weights alternate 1, 3, 1 …, the check digit's being 1.
-    let sum: u32 = digits.bytes().rev().zip([1, 3].iter().cycle()).map(|(b, w)| u32::from(b - b'0') * w).sum();
+    let sum: u32 = digits
+        .bytes()
+        .rev()
+        .zip([1, 3].iter().cycle())
+        .map(|(b, w)| u32::from(b - b'0') * w)
+        .sum();
     sum.is_multiple_of(10)
 }
 
@@ -174,7 +200,11 @@ pub fn search_text(name: &str) -> String {
 /// What a food is found by: its names, a line each.
 #[must_use]
 pub fn searched(name_en: &str, name_es: &str, brand: Option<&str>) -> String {
-    let lines: Vec<String> = [Some(name_en), Some(name_es), brand].into_iter().flatten().map(search_text).collect();
+    let lines: Vec<String> = [Some(name_en), Some(name_es), brand]
+        .into_iter()
+        .flatten()
+        .map(search_text)
+        .collect();
     lines.join("\n")
 }
 
@@ -206,19 +236,73 @@ mod tests {
     #[test]
     fn each_rule_names_its_field() {
         let cases = [
-            (Nutrients { protein_mg: Some(100_001), ..chicken() }, "per_100g.protein_mg"),
-            (Nutrients { sodium_mg: Some(-1), ..chicken() }, "per_100g.sodium_mg"),
-            (Nutrients { energy_mkcal: Some(950_001), ..chicken() }, "per_100g.energy_mkcal"),
-            (Nutrients { saturated_fat_mg: Some(3601), ..chicken() }, "per_100g.saturated_fat_mg"),
-            (Nutrients { sugars_mg: Some(1), ..chicken() }, "per_100g.sugars_mg"),
-            (Nutrients { carbohydrate_mg: Some(71_000), ..chicken() }, "per_100g.carbohydrate_mg"),
-            (Nutrients { energy_mkcal: Some(300_000), ..chicken() }, "per_100g.energy_mkcal"),
-            (Nutrients { energy_mkcal: Some(100_000), ..chicken() }, "per_100g.energy_mkcal"),
+            (
+                Nutrients {
+                    protein_mg: Some(100_001),
+                    ..chicken()
+                },
+                "per_100g.protein_mg",
+            ),
+            (
+                Nutrients {
+                    sodium_mg: Some(-1),
+                    ..chicken()
+                },
+                "per_100g.sodium_mg",
+            ),
+            (
+                Nutrients {
+                    energy_mkcal: Some(950_001),
+                    ..chicken()
+                },
+                "per_100g.energy_mkcal",
+            ),
+            (
+                Nutrients {
+                    saturated_fat_mg: Some(3601),
+                    ..chicken()
+                },
+                "per_100g.saturated_fat_mg",
+            ),
+            (
+                Nutrients {
+                    sugars_mg: Some(1),
+                    ..chicken()
+                },
+                "per_100g.sugars_mg",
+            ),
+            (
+                Nutrients {
+                    carbohydrate_mg: Some(71_000),
+                    ..chicken()
+                },
+                "per_100g.carbohydrate_mg",
+            ),
+            (
+                Nutrients {
+                    energy_mkcal: Some(300_000),
+                    ..chicken()
+                },
+                "per_100g.energy_mkcal",
+            ),
+            (
+                Nutrients {
+                    energy_mkcal: Some(100_000),
+                    ..chicken()
+                },
+                "per_100g.energy_mkcal",
+            ),
         ];
         for (food, field) in cases {
-            assert!(wrong(&food, CarbBasis::Available).contains(&field.to_owned()), "{field} {food:?}");
+            assert!(
+                wrong(&food, CarbBasis::Available).contains(&field.to_owned()),
+                "{field} {food:?}"
+            );
         }
-        let sum = Nutrients { known_permille: [(Nutrient::FibreMg, 1)].into(), ..chicken() };
+        let sum = Nutrients {
+            known_permille: [(Nutrient::FibreMg, 1)].into(),
+            ..chicken()
+        };
         assert_eq!(wrong(&sum, CarbBasis::Available), ["per_100g.known_permille"]);
     }
 
@@ -226,7 +310,10 @@ mod tests {
     fn the_tolerance_of_energy_is_a_third_and_a_little() {
         // 4·31 + 9·3.6 = 156.4 kcal; 30 % and 5 kcal of it reach from 104.48 to 208.32.
         for (energy, fits) in [(208_320, true), (208_321, false), (104_480, true), (104_479, false)] {
-            let food = Nutrients { energy_mkcal: Some(energy), ..chicken() };
+            let food = Nutrients {
+                energy_mkcal: Some(energy),
+                ..chicken()
+            };
             assert_eq!(wrong(&food, CarbBasis::Available).is_empty(), fits, "{energy}");
         }
     }
@@ -265,15 +352,28 @@ mod tests {
         for good in ["96385074", "036000291452", "4006381333931", "10012345678902"] {
             assert!(is_gtin(good), "{good}");
         }
-        for bad in ["4006381333932", "400638133393", "400638133393a", "", "1234567", "123456789"] {
+        for bad in [
+            "4006381333932",
+            "400638133393",
+            "400638133393a",
+            "",
+            "1234567",
+            "123456789",
+        ] {
             assert!(!is_gtin(bad), "{bad}");
         }
     }
 
     #[test]
     fn a_gtin_is_the_same_with_zeros_before_it() {
-        assert_eq!(gtin_spellings("036000291452"), ["036000291452", "0036000291452", "00036000291452"]);
-        assert_eq!(gtin_spellings("96385074"), ["96385074", "000096385074", "0000096385074", "00000096385074"]);
+        assert_eq!(
+            gtin_spellings("036000291452"),
+            ["036000291452", "0036000291452", "00036000291452"]
+        );
+        assert_eq!(
+            gtin_spellings("96385074"),
+            ["96385074", "000096385074", "0000096385074", "00000096385074"]
+        );
     }
 
     #[test]

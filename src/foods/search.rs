@@ -31,18 +31,21 @@ impl Words {
     fn of(query: &str) -> Self {
         let normal = rules::search_text(query);
         let short = |word: &str| word.chars().take(WORD_CHARS).collect();
-        let words: Vec<String> = normal.split(' ').filter(|w| !w.is_empty()).take(WORDS).map(short).collect();
-        Self { text: words.join(" "), words }
+        let words: Vec<String> = normal
+            .split(' ')
+            .filter(|w| !w.is_empty())
+            .take(WORDS)
+            .map(short)
+            .collect();
+        Self {
+            text: words.join(" "),
+            words,
+        }
     }
 }
 
 /// Foods that a query finds, best first; none for a query without letters or digits. A barcode finds its product.
-pub async fn search(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    query: &str,
-    limit: i64,
-) -> QueryResult<Vec<Food>> {
+pub async fn search(conn: &mut AsyncPgConnection, gym: GymId, query: &str, limit: i64) -> QueryResult<Vec<Food>> {
     let digits = query.trim();
     if rules::is_gtin(digits) {
         return by_barcode(conn, gym, digits, limit).await;
@@ -52,7 +55,11 @@ pub async fn search(
         return Ok(Vec::new());
     }
     let found = by_words(conn, gym, &words, STRICT, limit).await?;
-    if found.is_empty() { by_words(conn, gym, &words, LENIENT, limit).await } else { Ok(found) }
+    if found.is_empty() {
+        by_words(conn, gym, &words, LENIENT, limit).await
+    } else {
+        Ok(found)
+    }
 }
 
 async fn by_barcode(conn: &mut AsyncPgConnection, gym: GymId, gtin: &str, limit: i64) -> QueryResult<Vec<Food>> {

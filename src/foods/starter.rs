@@ -42,10 +42,21 @@ struct Row {
 /// Loads the table where it is another than the one that was loaded last; returns how many rows were written. Foods keep
 /// their identifiers, and those that the table no longer has stay, since plans may name them. As the system.
 pub async fn load(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> anyhow::Result<usize> {
-    let checksum = Sha256::new().chain_update(LOADER).chain_update(TABLE).finalize().to_vec();
-    diesel::sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(LOCK).execute(conn).await?;
-    let loaded: Option<Vec<u8>> =
-        food_tables::table.find(NAME).select(food_tables::checksum).first(conn).await.optional()?;
+    let checksum = Sha256::new()
+        .chain_update(LOADER)
+        .chain_update(TABLE)
+        .finalize()
+        .to_vec();
+    diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+        .bind::<BigInt, _>(LOCK)
+        .execute(conn)
+        .await?;
+    let loaded: Option<Vec<u8>> = food_tables::table
+        .find(NAME)
+        .select(food_tables::checksum)
+        .first(conn)
+        .await
+        .optional()?;
     if loaded.as_ref() == Some(&checksum) {
         return Ok(0);
     }
@@ -71,9 +82,24 @@ pub async fn load(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> anyhow::R
 /// One statement for all rows; a row that is as it should be is not written.
 fn upsert() -> String {
     const WRITTEN: [&str; 18] = [
-        "kind", "name_en", "name_es", "energy_mkcal", "protein_mg", "carbohydrate_mg", "sugars_mg", "fibre_mg", "fat_mg",
-        "saturated_fat_mg", "sodium_mg", "alcohol_mg", "potassium_mg", "vitamin_k_ng", "carb_basis", "allergens",
-        "portions", "search",
+        "kind",
+        "name_en",
+        "name_es",
+        "energy_mkcal",
+        "protein_mg",
+        "carbohydrate_mg",
+        "sugars_mg",
+        "fibre_mg",
+        "fat_mg",
+        "saturated_fat_mg",
+        "sodium_mg",
+        "alcohol_mg",
+        "potassium_mg",
+        "vitamin_k_ng",
+        "carb_basis",
+        "allergens",
+        "portions",
+        "search",
     ];
     let columns = WRITTEN.join(", ");
     let all = |prefix: &str| WRITTEN.map(|column| format!("{prefix}.{column}")).join(", ");
@@ -94,7 +120,8 @@ fn parse(table: &str) -> anyhow::Result<Vec<Row>> {
         let record = record?;
         let cell = |name: &str| -> anyhow::Result<&str> {
             let at = columns.iter().position(|column| column == name);
-            at.and_then(|at| record.get(at)).ok_or_else(|| anyhow::anyhow!("the table has no column {name}"))
+            at.and_then(|at| record.get(at))
+                .ok_or_else(|| anyhow::anyhow!("the table has no column {name}"))
         };
         let row = row(&cell).map_err(|e| e.context(format!("starter.csv, {:?}", record.position())))?;
         rows.push(row);
@@ -105,7 +132,11 @@ fn parse(table: &str) -> anyhow::Result<Vec<Row>> {
 fn row<'a>(cell: &impl Fn(&str) -> anyhow::Result<&'a str>) -> anyhow::Result<Row> {
     let amount = |name: &str| -> anyhow::Result<Option<i64>> {
         let text = cell(name)?;
-        if text.is_empty() { Ok(None) } else { Ok(Some(text.parse()?)) }
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            Ok(Some(text.parse()?))
+        }
     };
     let (source, source_ref) = (cell("source")?.to_owned(), cell("source_ref")?.to_owned());
     let (name_en, name_es) = (cell("name_en")?.to_owned(), cell("name_es")?.to_owned());
@@ -139,7 +170,11 @@ fn row<'a>(cell: &impl Fn(&str) -> anyhow::Result<&'a str>) -> anyhow::Result<Ro
 
 /// The same food has the same identifier in every installation.
 fn identifier(source: &str, source_ref: &str) -> FoodId {
-    let hash = Sha256::new().chain_update(source).chain_update([0]).chain_update(source_ref).finalize();
+    let hash = Sha256::new()
+        .chain_update(source)
+        .chain_update([0])
+        .chain_update(source_ref)
+        .finalize();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     FoodId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
@@ -149,7 +184,9 @@ fn identifier(source: &str, source_ref: &str) -> FoodId {
 fn allergens(cell: &str) -> anyhow::Result<Allergens> {
     let pairs = cell.split(';').filter(|pair| !pair.is_empty()).map(|pair| {
         let (code, presence) = pair.split_once('=').unwrap_or_default();
-        Allergen::named(code).zip(Presence::named(presence)).ok_or_else(|| anyhow::anyhow!("unknown allergen {pair}"))
+        Allergen::named(code)
+            .zip(Presence::named(presence))
+            .ok_or_else(|| anyhow::anyhow!("unknown allergen {pair}"))
     });
     pairs.collect::<anyhow::Result<_>>().map(Allergens)
 }
@@ -163,7 +200,11 @@ fn portions(cell: &str) -> anyhow::Result<Portions> {
         else {
             anyhow::bail!("{portion} is not name_en|name_es|grams");
         };
-        Ok(Portion { name_en: name_en.into(), name_es: name_es.into(), grams_milli: milli(grams)? })
+        Ok(Portion {
+            name_en: name_en.into(),
+            name_es: name_es.into(),
+            grams_milli: milli(grams)?,
+        })
     });
     portions.collect::<anyhow::Result<_>>().map(Portions)
 }
@@ -191,7 +232,11 @@ mod tests {
         for row in &rows {
             let wrong = rules::plausible(&row.per_100g, row.carb_basis);
             assert!(wrong.is_empty(), "{} {}: {wrong:?}", row.source, row.source_ref);
-            assert!(row.portions.0.iter().all(|portion| portion.grams_milli > 0), "{}", row.source_ref);
+            assert!(
+                row.portions.0.iter().all(|portion| portion.grams_milli > 0),
+                "{}",
+                row.source_ref
+            );
         }
     }
 
@@ -210,6 +255,9 @@ mod tests {
         let allergens = allergens("gluten=contains;milk=traces").expect("allergens").0;
         assert_eq!(allergens.get(&Allergen::Milk), Some(&Presence::Traces));
         assert!(super::allergens("gluten=perhaps").is_err());
-        assert_eq!((milli("0.001").ok(), milli("7").ok(), milli("1.2345").ok()), (Some(1), Some(7000), None));
+        assert_eq!(
+            (milli("0.001").ok(), milli("7").ok(), milli("1.2345").ok()),
+            (Some(1), Some(7000), None)
+        );
     }
 }

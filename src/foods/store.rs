@@ -37,12 +37,7 @@ pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, food: FoodId) -> Que
 }
 
 /// Foods that the gym may use, by identifier, after `after`.
-pub async fn list(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    after: uuid::Uuid,
-    limit: i64,
-) -> QueryResult<Vec<Food>> {
+pub async fn list(conn: &mut AsyncPgConnection, gym: GymId, after: uuid::Uuid, limit: i64) -> QueryResult<Vec<Food>> {
     // Each side is cut by its own index before they are joined.
     diesel::sql_query(format!(
         "(SELECT 'shared' AS scope, source, {COLUMNS} FROM foods WHERE id > $2 ORDER BY id LIMIT $3)
@@ -59,11 +54,7 @@ pub async fn list(
 }
 
 /// Whose a gym's own food is, held until the transaction ends.
-pub async fn lock_author(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    food: FoodId,
-) -> QueryResult<Option<AccountId>> {
+pub async fn lock_author(conn: &mut AsyncPgConnection, gym: GymId, food: FoodId) -> QueryResult<Option<AccountId>> {
     gym_foods::table
         .filter(gym_foods::gym_id.eq(gym).and(gym_foods::id.eq(food)))
         .select(gym_foods::author_id)

@@ -64,7 +64,9 @@ type Row = (PlanId, i32, i32, MealRow, Option<ItemRow>);
 /// The condition that a row is of a revision.
 macro_rules! of_revision {
     ($table:ident, $revision:expr) => {
-        $table::from_rev.le($revision).and($table::to_rev.is_null().or($table::to_rev.gt($revision.nullable())))
+        $table::from_rev
+            .le($revision)
+            .and($table::to_rev.is_null().or($table::to_rev.gt($revision.nullable())))
     };
 }
 
@@ -90,7 +92,11 @@ pub async fn current(
                 .and(of_revision!(plan_items, plans::revision))),
         )
         .filter(plan_days::gym_id.eq(gym).and(plans::gym_id.eq(gym)))
-        .filter(plan_days::plan_id.eq_any(plan_ids).and(plan_days::number.eq_any(numbers)))
+        .filter(
+            plan_days::plan_id
+                .eq_any(plan_ids)
+                .and(plan_days::number.eq_any(numbers)),
+        )
         .filter(of_revision!(plan_days, plans::revision))
         .select((
             plan_days::plan_id,
@@ -113,8 +119,9 @@ pub async fn as_ticked(
 ) -> QueryResult<Vec<DayMeal>> {
     let rows: Vec<Row> = completions::table
         .inner_join(
-            plan_meals::table
-                .on(plan_meals::id.eq(completions::meal_id).and(of_revision!(plan_meals, completions::plan_revision))),
+            plan_meals::table.on(plan_meals::id
+                .eq(completions::meal_id)
+                .and(of_revision!(plan_meals, completions::plan_revision))),
         )
         .left_join(
             plan_items::table.on(plan_items::plan_id
@@ -158,7 +165,12 @@ fn gather(rows: Vec<Row>) -> QueryResult<Vec<DayMeal>> {
     let mut index: HashMap<MealId, usize> = HashMap::new();
     for (plan, revision, number, meal, row) in rows {
         let at = *index.entry(meal.id).or_insert_with(|| {
-            gathered.push(DayMeal { plan, revision, number, meal: empty(meal) });
+            gathered.push(DayMeal {
+                plan,
+                revision,
+                number,
+                meal: empty(meal),
+            });
             gathered.len() - 1
         });
         if let Some(row) = row {

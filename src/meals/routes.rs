@@ -77,14 +77,29 @@ struct Said {
 
 impl From<NewCompletion> for Said {
     fn from(new: NewCompletion) -> Self {
-        let kind = Kind::Complete { status: new.status, portion_permille: new.portion_permille };
-        Self { kind, meal_id: new.meal_id, date: new.date, member: new.member_id, key: new.key }
+        let kind = Kind::Complete {
+            status: new.status,
+            portion_permille: new.portion_permille,
+        };
+        Self {
+            kind,
+            meal_id: new.meal_id,
+            date: new.date,
+            member: new.member_id,
+            key: new.key,
+        }
     }
 }
 
 impl From<Undo> for Said {
     fn from(undo: Undo) -> Self {
-        Self { kind: Kind::Undo, meal_id: undo.meal_id, date: undo.date, member: undo.member_id, key: undo.key }
+        Self {
+            kind: Kind::Undo,
+            meal_id: undo.meal_id,
+            date: undo.date,
+            member: undo.member_id,
+            key: undo.key,
+        }
     }
 }
 
@@ -106,8 +121,17 @@ pub(super) async fn update_completion(
     Body(body): Body<CompletionUpdate>,
 ) -> Result<Answer> {
     let (meal_id, date) = path.into_inner();
-    let kind = Kind::Complete { status: body.status, portion_permille: body.portion_permille };
-    let said = Said { kind, meal_id, date, member: body.member_id, key: header.0.or(body.key) };
+    let kind = Kind::Complete {
+        status: body.status,
+        portion_permille: body.portion_permille,
+    };
+    let said = Said {
+        kind,
+        meal_id,
+        date,
+        member: body.member_id,
+        key: header.0.or(body.key),
+    };
     carry_out(&app, &caller, said, Source::Rest).await
 }
 
@@ -146,7 +170,13 @@ pub(super) async fn delete_completion(
     header: IdempotencyKey,
 ) -> Result<Answer> {
     let (meal_id, date) = path.into_inner();
-    let said = Said { kind: Kind::Undo, meal_id, date, member: query.member, key: header.0 };
+    let said = Said {
+        kind: Kind::Undo,
+        meal_id,
+        date,
+        member: query.member,
+        key: header.0,
+    };
     carry_out(&app, &caller, said, Source::Rest).await
 }
 
@@ -173,7 +203,11 @@ async fn call<T: serde::de::DeserializeOwned + Into<Said>>(app: &App, caller: &C
 
 async fn carry_out(app: &App, caller: &Caller, said: Said, source: Source) -> Result<Answer> {
     let caller = *caller;
-    if said.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 200 || key.contains(char::is_control)) {
+    if said
+        .key
+        .as_ref()
+        .is_some_and(|key| key.is_empty() || key.len() > 200 || key.contains(char::is_control))
+    {
         return Err(Error::invalid("key", "1 to 200 characters, without control characters"));
     }
     let member = said.member.unwrap_or(caller.account);
@@ -187,7 +221,11 @@ async fn carry_out(app: &App, caller: &Caller, said: Said, source: Source) -> Re
         on_behalf: member != caller.account,
         source,
     };
-    let operation = if said.kind == Kind::Undo { "meal.undo" } else { "meal.complete" };
+    let operation = if said.kind == Kind::Undo {
+        "meal.undo"
+    } else {
+        "meal.complete"
+    };
     app.change(&caller, async move |tx| {
         let now = tx.now;
         follows::require_act_for(tx, &caller, member, now).await?;

@@ -1,8 +1,8 @@
 //! Plans: the tree of days, meals and items that members follow, its revisions, and the channel that shows it live.
 //!
-//! Others may use [`Plan`] and its parts, [`tree::read`] for any state of a plan, [`may_read`] and [`find_readable`], and
-//! [`live`]. Everything is written by [`edit`]: it locks the plan, changes the tree in memory, writes what differs
-//! ([`history`] keeps every revision readable) and emits one event. Who follows a plan is the business of
+//! Others may use [`Plan`] and its parts, [`tree::read`] for any state of a plan, `may_read` and `find_readable`, and
+//! `live`. Everything is written by `edit`: it locks the plan, changes the tree in memory, writes what differs
+//! (`history` keeps every revision readable) and emits one event. Who follows a plan is the business of
 //! [`crate::follows`].
 
 mod access;
@@ -12,13 +12,13 @@ mod ingredients;
 mod item_edits;
 pub mod live;
 mod meal_edits;
-mod model;
+pub mod model;
 mod plan_edits;
 mod routes;
 mod rules;
 mod store;
 pub mod tree;
-mod words;
+pub mod words;
 
 pub use access::{find_readable, may_read};
 pub use item_edits::{ItemPatch, NewItem};

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "the harness is ahead of the tests that use it")]
 
 mod auth;
+mod completions;
 mod embedded;
 mod foods;
 mod gyms;
