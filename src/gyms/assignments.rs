@@ -1,5 +1,7 @@
 //! Which trainer watches whom. An assignment is part of the trainer's roster, and gives the right to see the member.
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -159,7 +161,7 @@ async fn start(tx: &mut Tx, new: NewAssignment) -> Result<Assignment> {
             ));
         }
     }
-    if store::is_assigned(tx, gym, new.trainer_id, new.member_id, now).await? {
+    if store::has_assignment(tx, gym, new.trainer_id, new.member_id, now).await? {
         return Err(Error::new(Code::AlreadyAssigned));
     }
     let assignment = Assignment {
@@ -227,6 +229,19 @@ fn tell_ended(tx: &mut Tx, ended: &[Assignment]) {
     }
 }
 
+/// How often ends are looked for.
+const CLOSE_EVERY: Duration = Duration::from_secs(20);
+
+/// Closes assignments that have come to their end, for ever. To be spawned where changes can be made: on an actix runtime.
+pub async fn tend(app: App) {
+    loop {
+        tokio::time::sleep(CLOSE_EVERY).await;
+        if let Err(error) = close_due(&app).await {
+            tracing::warn!(error.cause = ?error, "cannot close assignments that have ended; trying again");
+        }
+    }
+}
+
 /// Tells the screens of trainers whose assignments have come to their end. Rights end by themselves at that instant; this
 /// takes the member off the roster. Returns how many were told.
 pub async fn close_due(app: &App) -> Result<usize> {
@@ -244,7 +259,7 @@ pub async fn close_due(app: &App) -> Result<usize> {
                 for assignment in due {
                     // Assigned again in the meantime: the roster shows the new one.
                     let (trainer, member) = (assignment.trainer_id, assignment.member_id);
-                    if !store::is_assigned(tx, gym, trainer, member, now).await? {
+                    if !store::has_assignment(tx, gym, trainer, member, now).await? {
                         over.push(assignment);
                     }
                 }

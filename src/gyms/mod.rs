@@ -1,8 +1,8 @@
 //! Gyms, who belongs to them and which trainer watches whom.
 //!
 //! Other nouns ask [`may_watch`] and [`may_act_for`] who may see and act for a member ([`require_watch`] answers as a route
-//! should), [`store::is_assigned`] and [`store::trainers_of`]. [`create`] makes a gym. [`assignments::close_due`] is to run
-//! every minute or so.
+//! should), [`store::is_assigned`] and [`store::trainers_of`]. [`create`] makes a gym. [`assignments::tend`] closes
+//! assignments that have come to their end.
 
 pub mod assignments;
 pub mod members;

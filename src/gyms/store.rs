@@ -280,6 +280,13 @@ fn counts(now: DateTime<Utc>) -> _ {
     assignments::since.le(now).and(open)
 }
 
+/// Whether an assignment has not ended. A change asks this of rows that it has locked: one that began while it waited may
+/// have a later instant than its own.
+#[auto_type]
+fn not_over(now: DateTime<Utc>) -> _ {
+    assignments::until.is_null().or(assignments::until.gt(now))
+}
+
 /// Whether a trainer is assigned to a member.
 pub async fn is_assigned(
     conn: &mut AsyncPgConnection,
@@ -296,6 +303,20 @@ pub async fn is_assigned(
                 .and(assignments::member_id.eq(member)),
         );
     select(exists(assigned)).get_result(conn).await
+}
+
+/// Whether a trainer has an assignment to a member that has not ended, however late it began.
+pub async fn has_assignment(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    trainer: AccountId,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let found = assignments::table
+        .filter(assignments::gym_id.eq(gym).and(not_over(now)))
+        .filter(assignments::trainer_id.eq(trainer).and(assignments::member_id.eq(member)));
+    select(exists(found)).get_result(conn).await
 }
 
 /// The trainers assigned to a member.
@@ -382,7 +403,7 @@ pub enum Ending {
     OfMember(AccountId),
 }
 
-/// Ends assignments that count, and returns them.
+/// Ends assignments that have not ended, and returns them.
 pub async fn end_assignments(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -396,7 +417,7 @@ pub async fn end_assignments(
     };
     let mut query = diesel::update(assignments::table)
         .set((assignments::until.eq(now), assignments::closed.eq(true)))
-        .filter(assignments::gym_id.eq(gym).and(counts(now)))
+        .filter(assignments::gym_id.eq(gym).and(not_over(now)))
         .returning(Assignment::as_returning())
         .into_boxed();
     if let Some(id) = id {

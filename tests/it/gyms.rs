@@ -7,7 +7,7 @@ use liveplan::gyms::{self, NewGym};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gym, TestApp};
+use crate::harness::{Client, Gym, TestApp, local};
 
 fn new_gym(slug: &str, email: &str) -> NewGym {
     NewGym {
@@ -173,10 +173,10 @@ async fn an_assignment_that_runs_out_leaves_the_roster() {
     pair["until"] = json!(floor.app.app.clock.now() + TimeDelta::minutes(5));
     floor.manager.post("/assignments", &pair).await.ok();
     assert_eq!(socket.publication(&roster).await.1["type"], "assignment.started");
-    assert_eq!(gyms::assignments::close_due(&floor.app.app).await.expect("closed"), 0);
+    assert_eq!(local(gyms::assignments::close_due(&floor.app.app)).await.expect("closed"), 0);
     floor.app.app.clock.advance(TimeDelta::minutes(6));
-    assert_eq!(gyms::assignments::close_due(&floor.app.app).await.expect("closed"), 1);
-    assert_eq!(gyms::assignments::close_due(&floor.app.app).await.expect("closed"), 0);
+    assert_eq!(local(gyms::assignments::close_due(&floor.app.app)).await.expect("closed"), 1);
+    assert_eq!(local(gyms::assignments::close_due(&floor.app.app)).await.expect("closed"), 0);
     assert_eq!(socket.publication(&roster).await.1["type"], "assignment.ended");
     assert_eq!(floor.manager.get("/assignments").await.ok()["items"], json!([]));
     floor.app.stop().await;

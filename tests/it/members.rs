@@ -5,7 +5,7 @@ use liveplan::auth::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, PASSWORD, TestApp};
+use crate::harness::{Client, PASSWORD, TestApp, local};
 
 fn at(person: &Client) -> String {
     format!("/memberships/{}", person.account)
@@ -233,16 +233,13 @@ async fn the_systems_rights_are_given_back_within_a_change() {
     use liveplan::db;
     let app = TestApp::start().await;
     let (here, there) = (app.gym().await, app.gym().await);
-    let counted = app
-        .app
-        .change(For::gym(here.id), async move |tx| {
-            let refused = db::as_system(tx, async |_| Err::<(), _>(liveplan::error::Error::forbidden())).await;
-            assert!(refused.is_err());
-            let everywhere = db::as_system(tx, async |conn| Ok(gyms(conn).await)).await?;
-            Ok((everywhere, gyms(tx).await))
-        })
-        .await
-        .expect("counted");
+    let change = app.app.change(For::gym(here.id), async move |tx| {
+        let refused = db::as_system(tx, async |_| Err::<(), _>(liveplan::error::Error::forbidden())).await;
+        assert!(refused.is_err());
+        let everywhere = db::as_system(tx, async |conn| Ok(gyms(conn).await)).await?;
+        Ok((everywhere, gyms(tx).await))
+    });
+    let counted = local(change).await.expect("counted");
     assert_eq!(counted, (2, 1));
     assert_ne!(here.id, there.id);
     app.stop().await;

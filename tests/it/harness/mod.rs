@@ -223,6 +223,11 @@ impl Drop for TestApp {
     }
 }
 
+/// Runs what makes changes without a server: they need a runtime that keeps tasks on its thread, as actix's does.
+pub async fn local<T>(work: impl Future<Output = T>) -> T {
+    tokio::task::LocalSet::new().run_until(work).await
+}
+
 /// Everybody's password.
 pub const PASSWORD: &str = "correct horse";
 
