@@ -102,7 +102,10 @@ fn ranked(words: usize) -> String {
         let (and, plus) = if n == 4 { ("", "") } else { (" AND ", " + ") };
         let _ = write!(condition, "{and}search %> ${n}");
         // The first forgives a word that is not finished, the second tells a typo of one word from the beginning of another.
-        let _ = write!(score, "{plus}word_similarity(${n}, search) + strict_word_similarity(${n}, search)");
+        let _ = write!(
+            score,
+            "{plus}word_similarity(${n}, search) + strict_word_similarity(${n}, search)"
+        );
     }
     format!(
         "SELECT * FROM ({}) AS found

@@ -19,7 +19,9 @@ async fn member() -> (TestApp, Gym, Client) {
 }
 
 async fn refresh(client: &Client, session: &Value) -> crate::harness::client::Answer {
-    client.post("/auth/refresh", &json!({"refresh_token": session["refresh_token"]})).await
+    client
+        .post("/auth/refresh", &json!({"refresh_token": session["refresh_token"]}))
+        .await
 }
 
 /// Makes a person belong to another gym too.
@@ -36,7 +38,10 @@ async fn join(app: &TestApp, gym: Gym, person: &Client, status: &str) {
 }
 
 async fn slug(person: &Client) -> String {
-    person.get("/gym").await.ok()["slug"].as_str().expect("a slug").to_owned()
+    person.get("/gym").await.ok()["slug"]
+        .as_str()
+        .expect("a slug")
+        .to_owned()
 }
 
 #[tokio::test]
@@ -46,11 +51,17 @@ async fn who_signs_in_is_told_who_and_where_they_are() {
     let answer = trainer.login(PASSWORD, None).await;
     assert_eq!(answer.headers["cache-control"], "no-store");
     let session = answer.ok();
-    assert_eq!((&session["token_type"], &session["expires_in"]), (&json!("Bearer"), &json!(900)));
+    assert_eq!(
+        (&session["token_type"], &session["expires_in"]),
+        (&json!("Bearer"), &json!(900))
+    );
     assert_eq!(session["account"]["email"], json!(trainer.email));
     assert_eq!(session["gym"]["id"], json!(gym.id));
     assert_eq!(session["roles"], json!(["trainer", "member"]));
-    let channels = [format!("member:{}", trainer.account), format!("roster:{}", trainer.account)];
+    let channels = [
+        format!("member:{}", trainer.account),
+        format!("roster:{}", trainer.account),
+    ];
     assert_eq!(session["channels"], json!(channels));
 
     let mut expected = session.clone();
@@ -67,7 +78,10 @@ async fn a_wrong_password_answers_as_an_unknown_email() {
     let wrong = member.login(OTHER_PASSWORD, None).await;
     wrong.refused(401, "bad_credentials");
     for email in ["nobody@test.example", "no address"] {
-        let unknown = app.nobody().post("/auth/login", &json!({"email": email, "password": PASSWORD})).await;
+        let unknown = app
+            .nobody()
+            .post("/auth/login", &json!({"email": email, "password": PASSWORD}))
+            .await;
         assert_eq!((unknown.status, &unknown.body), (wrong.status, &wrong.body));
     }
     app.stop().await;
@@ -119,7 +133,11 @@ async fn of_two_refreshes_at_once_one_wins_and_then_the_session_ends() {
     let (app, _, member) = member().await;
     let session = member.login(PASSWORD, None).await.ok();
     let (one, two) = tokio::join!(refresh(&member, &session), refresh(&member, &session));
-    let (won, lost) = if one.status == StatusCode::OK { (one, two) } else { (two, one) };
+    let (won, lost) = if one.status == StatusCode::OK {
+        (one, two)
+    } else {
+        (two, one)
+    };
     lost.refused(401, "session_ended");
     let won = won.ok();
     member.with(&won).get("/auth/me").await.refused(401, "session_ended");
@@ -142,7 +160,11 @@ async fn a_session_that_goes_unused_runs_out() {
     let (app, _, member) = member().await;
     let session = member.login(PASSWORD, None).await.ok();
     app.app.clock.advance(TimeDelta::days(29));
-    member.with(&session).get("/auth/me").await.refused(401, "token_expired");
+    member
+        .with(&session)
+        .get("/auth/me")
+        .await
+        .refused(401, "token_expired");
     let session = refresh(&member, &session).await.ok();
     app.app.clock.advance(TimeDelta::days(29));
     let session = refresh(&member, &session).await.ok();
@@ -177,7 +199,10 @@ async fn people_see_and_end_their_own_sessions_only() {
     assert_eq!(items.len(), 2);
     let current: Vec<_> = items.iter().filter(|s| s["current"] == json!(true)).collect();
     assert_eq!(current.len(), 1);
-    let ended = items.iter().find(|s| s["id"] == session["session_id"]).expect("the other one");
+    let ended = items
+        .iter()
+        .find(|s| s["id"] == session["session_id"])
+        .expect("the other one");
     assert_eq!(ended["ip_address"], "127.0.0.1");
 
     let path = format!("/auth/sessions/{}", session["session_id"].as_str().expect("an id"));
@@ -197,20 +222,30 @@ async fn a_new_password_ends_all_other_sessions_in_every_gym() {
     join(&app, elsewhere, &member, "active").await;
     let slug_here = slug(&member).await;
     let here = member.with(&member.login(PASSWORD, Some(&slug_here)).await.ok());
-    let session = member.post("/auth/switch", &json!({"gym": slug_of(&app, elsewhere).await})).await.ok();
+    let session = member
+        .post("/auth/switch", &json!({"gym": slug_of(&app, elsewhere).await}))
+        .await
+        .ok();
     let there = member.with(&session);
     let mut socket = there.socket().await;
     assert!(socket.connected.get("connect").is_some(), "{}", socket.connected);
 
     let change = |current: &str, new: &str| json!({"current_password": current, "new_password": new});
-    here.post("/auth/password", &change(OTHER_PASSWORD, OTHER_PASSWORD)).await.refused(401, "bad_credentials");
-    here.post("/auth/password", &change(PASSWORD, "short")).await.refused(422, "invalid");
+    here.post("/auth/password", &change(OTHER_PASSWORD, OTHER_PASSWORD))
+        .await
+        .refused(401, "bad_credentials");
+    here.post("/auth/password", &change(PASSWORD, "short"))
+        .await
+        .refused(422, "invalid");
     let answer = here.post("/auth/password", &change(PASSWORD, OTHER_PASSWORD)).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
     here.get("/auth/me").await.ok();
     there.get("/auth/me").await.refused(401, "session_ended");
     assert_eq!(socket.closed().await, 3503);
-    member.login(PASSWORD, Some(&slug_here)).await.refused(401, "bad_credentials");
+    member
+        .login(PASSWORD, Some(&slug_here))
+        .await
+        .refused(401, "bad_credentials");
     member.login(OTHER_PASSWORD, Some(&slug_here)).await.ok();
     app.stop().await;
 }
@@ -233,11 +268,17 @@ async fn who_belongs_to_several_gyms_names_one_and_may_switch() {
     assert_eq!(question.body["gyms"].as_array().map(Vec::len), Some(2));
     // Which gyms somebody belongs to is told to who knows the password.
     member.login(OTHER_PASSWORD, None).await.refused(401, "bad_credentials");
-    member.login(PASSWORD, Some(&stranger)).await.refused(403, "no_membership");
+    member
+        .login(PASSWORD, Some(&stranger))
+        .await
+        .refused(403, "no_membership");
 
     let session = member.login(PASSWORD, Some(&here)).await.ok();
     let device = member.with(&session);
-    device.post("/auth/switch", &json!({"gym": stranger})).await.refused(403, "no_membership");
+    device
+        .post("/auth/switch", &json!({"gym": stranger}))
+        .await
+        .refused(403, "no_membership");
     let switched = device.post("/auth/switch", &json!({"gym": there})).await.ok();
     assert_eq!(switched["gym"]["slug"], json!(there));
     device.get("/auth/me").await.refused(401, "session_ended");
@@ -257,11 +298,19 @@ async fn nobody_gets_anything_but_the_door() {
         (Method::POST, "/auth/switch"),
         (Method::POST, "/auth/password"),
     ] {
-        let answer = nobody.send(method, &format!("/api/v1{path}"), Some(&json!({})), &[]).await;
+        let answer = nobody
+            .send(method, &format!("/api/v1{path}"), Some(&json!({})), &[])
+            .await;
         answer.refused(401, "unauthenticated");
     }
     nobody.get("/demo").await.refused(404, "not_found");
-    nobody.post("/auth/login", &json!({"email": "a@b.example", "password": "x", "admin": true})).await.refused(400, "malformed");
+    nobody
+        .post(
+            "/auth/login",
+            &json!({"email": "a@b.example", "password": "x", "admin": true}),
+        )
+        .await
+        .refused(400, "malformed");
     app.stop().await;
 }
 

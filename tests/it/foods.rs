@@ -9,13 +9,19 @@ use serde_json::{Value, json};
 use crate::harness::{Client, TestApp};
 
 async fn search(client: &Client, q: &str) -> Vec<Value> {
-    let q: String = q.bytes().map(|b| format!("%{b:02x}")).collect();
-    let page = client.get(&format!("/foods?q={q}&limit=10")).await.ok();
+    let url = reqwest::Url::parse_with_params("http://x/foods?limit=10", [("q", q)]).expect("a URL");
+    let page = client
+        .get(&format!("/foods?{}", url.query().expect("a query")))
+        .await
+        .ok();
     page["items"].as_array().expect("items").clone()
 }
 
 fn names(foods: &[Value], language: &str) -> Vec<String> {
-    foods.iter().map(|food| food[format!("name_{language}")].as_str().expect("a name").to_owned()).collect()
+    foods
+        .iter()
+        .map(|food| food[format!("name_{language}")].as_str().expect("a name").to_owned())
+        .collect()
 }
 
 fn bread() -> Value {
@@ -45,11 +51,17 @@ async fn foods_are_found_in_both_languages_in_spite_of_typos() {
     ] {
         let found = search(&member, query).await;
         let names = names(&found, language);
-        assert!(names.first().is_some_and(|name| name.contains(expected)), "{query}: {names:?}");
+        assert!(
+            names.first().is_some_and(|name| name.contains(expected)),
+            "{query}: {names:?}"
+        );
     }
     for query in ["brocoli", "Brócoli", "broccoli", "brocolli", "BRO\u{301}COLI"] {
         let names = names(&search(&member, query).await, "en");
-        assert!(names.first().is_some_and(|name| name.starts_with("Broccoli")), "{query}: {names:?}");
+        assert!(
+            names.first().is_some_and(|name| name.starts_with("Broccoli")),
+            "{query}: {names:?}"
+        );
     }
     assert!(search(&member, "xqzjvw").await.is_empty());
     assert!(search(&member, "?!'\\%").await.is_empty());
@@ -60,9 +72,16 @@ async fn foods_are_found_in_both_languages_in_spite_of_typos() {
 async fn a_name_that_begins_as_typed_comes_first() {
     let app = TestApp::start().await;
     let member = app.person(app.gym().await, &[Role::Member]).await;
-    for (query, language, expected) in [("egg", "en", "Egg "), ("arroz", "es", "Arroz "), ("leche", "es", "Leche ")] {
+    for (query, language, expected) in [
+        ("egg", "en", "Egg "),
+        ("arroz", "es", "Arroz "),
+        ("leche", "es", "Leche "),
+    ] {
         let names = names(&search(&member, query).await, language);
-        assert!(names.first().is_some_and(|name| name.starts_with(expected)), "{query}: {names:?}");
+        assert!(
+            names.first().is_some_and(|name| name.starts_with(expected)),
+            "{query}: {names:?}"
+        );
     }
     app.stop().await;
 }
@@ -98,9 +117,15 @@ async fn a_gyms_own_food_is_found_by_its_people_and_nobody_else() {
     let made = trainer.post("/foods", &bread()).await;
     assert_eq!(made.status, StatusCode::CREATED);
     let made = made.ok();
-    assert_eq!((&made["scope"], &made["name_en"]), (&json!("gym"), &json!("Pan de espelta del barrio")));
+    assert_eq!(
+        (&made["scope"], &made["name_en"]),
+        (&json!("gym"), &json!("Pan de espelta del barrio"))
+    );
     assert_eq!(made["allergens"], json!({"gluten": "contains", "nuts": "traces"}));
-    assert_eq!((&made["carb_basis"], &made["verified"]), (&json!("available"), &json!(false)));
+    assert_eq!(
+        (&made["carb_basis"], &made["verified"]),
+        (&json!("available"), &json!(false))
+    );
     let member = app.person(gym, &[Role::Member]).await;
     for query in ["pan espelta barrio", "horno", "4006381333931", "04006381333931"] {
         assert!(search(&member, query).await.contains(&made), "{query}");
@@ -111,7 +136,10 @@ async fn a_gyms_own_food_is_found_by_its_people_and_nobody_else() {
     assert!(search(&stranger, "4006381333931").await.is_empty());
     assert!(!search(&stranger, "pan espelta barrio").await.contains(&made));
     stranger.get(&at(&made)).await.refused(404, "not_found");
-    stranger.patch(&at(&made), &json!({"kind": "dish"})).await.refused(404, "not_found");
+    stranger
+        .patch(&at(&made), &json!({"kind": "dish"}))
+        .await
+        .refused(404, "not_found");
     stranger.delete(&at(&made)).await.refused(404, "not_found");
     app.stop().await;
 }
@@ -122,10 +150,18 @@ async fn what_cannot_be_true_of_a_food_is_refused() {
     let trainer = app.person(app.gym().await, &[Role::Trainer]).await;
     for (field, value, named) in [
         ("per_100g", json!({"protein_mg": 100_001}), "per_100g.protein_mg"),
-        ("per_100g", json!({"fat_mg": 1, "saturated_fat_mg": 2}), "per_100g.saturated_fat_mg"),
+        (
+            "per_100g",
+            json!({"fat_mg": 1, "saturated_fat_mg": 2}),
+            "per_100g.saturated_fat_mg",
+        ),
         ("barcode", json!("4006381333932"), "barcode"),
         ("name_es", json!("…"), "name_es"),
-        ("portions", json!([{"name_en": "x", "name_es": "x", "grams_milli": 0}]), "portions[0].grams_milli"),
+        (
+            "portions",
+            json!([{"name_en": "x", "name_es": "x", "grams_milli": 0}]),
+            "portions[0].grams_milli",
+        ),
     ] {
         let mut food = bread();
         food[field] = value;
@@ -133,7 +169,11 @@ async fn what_cannot_be_true_of_a_food_is_refused() {
         answer.refused(422, "invalid");
         assert_eq!(answer.body["field"], named);
     }
-    for (field, value) in [("kind", json!("stone")), ("allergens", json!({"milk": "maybe"})), ("id", json!("x"))] {
+    for (field, value) in [
+        ("kind", json!("stone")),
+        ("allergens", json!({"milk": "maybe"})),
+        ("id", json!("x")),
+    ] {
         let mut food = bread();
         food[field] = value;
         trainer.post("/foods", &food).await.refused(400, "malformed");
@@ -150,16 +190,25 @@ async fn an_edit_is_checked_as_a_whole_and_found_by_its_new_name() {
     let patch = json!({"name_en": "Spelt loaf zyx", "brand": null, "portions": []});
     let changed = nutritionist.patch(&at(&made), &patch).await.ok();
     assert_eq!((changed.get("brand"), &changed["portions"]), (None, &json!([])));
-    assert_eq!((&changed["barcode"], &changed["per_100g"]), (&made["barcode"], &made["per_100g"]));
+    assert_eq!(
+        (&changed["barcode"], &changed["per_100g"]),
+        (&made["barcode"], &made["per_100g"])
+    );
     assert_eq!(search(&nutritionist, "spelt zyx").await, [changed]);
     let basis = json!({"per_100g": {"energy_mkcal": 900_000, "protein_mg": 0, "carbohydrate_mg": 0, "fat_mg": 0}});
     nutritionist.patch(&at(&made), &basis).await.refused(422, "invalid");
 
     // Trainers change what they added, not what others did.
     let trainer = app.person(gym, &[Role::Trainer]).await;
-    trainer.patch(&at(&made), &json!({"kind": "dish"})).await.refused(403, "forbidden");
+    trainer
+        .patch(&at(&made), &json!({"kind": "dish"}))
+        .await
+        .refused(403, "forbidden");
     trainer.delete(&at(&made)).await.refused(403, "forbidden");
-    let own = trainer.post("/foods", &json!({"name_en": "Own", "per_100g": {}})).await.ok();
+    let own = trainer
+        .post("/foods", &json!({"name_en": "Own", "per_100g": {}}))
+        .await
+        .ok();
     trainer.patch(&at(&own), &json!({"kind": "dish"})).await.ok();
     nutritionist.patch(&at(&own), &json!({"kind": "sweet"})).await.ok();
     app.stop().await;
@@ -175,7 +224,10 @@ async fn a_plan_keeps_what_it_took_from_a_food_that_is_gone() {
     let path = format!("/plans/{}", plan["id"].as_str().expect("an id"));
     let meal = json!({"slot": "lunch", "title": "Pan", "items": [{"food_id": food["id"], "grams_milli": 40_000}]});
     let version = plan["version"].as_i64().expect("a version");
-    author.write(Method::POST, &format!("{path}/days/1/meals"), Some(&meal), version).await.ok();
+    author
+        .write(Method::POST, &format!("{path}/days/1/meals"), Some(&meal), version)
+        .await
+        .ok();
     let before = author.get(&path).await.ok();
     assert_eq!(author.delete(&at(&food)).await.status, StatusCode::NO_CONTENT);
     author.get(&at(&food)).await.refused(404, "not_found");
@@ -189,7 +241,12 @@ async fn foods_are_closed_to_nobody_and_the_wrong_role_and_shared_ones_to_all() 
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let shared = format!("/foods/{}", app.food().await);
-    let own = at(&app.person(gym, &[Role::Trainer]).await.post("/foods", &bread()).await.ok());
+    let own = at(&app
+        .person(gym, &[Role::Trainer])
+        .await
+        .post("/foods", &bread())
+        .await
+        .ok());
     let nobody = app.nobody();
     nobody.get("/foods").await.refused(401, "unauthenticated");
     nobody.get(&shared).await.refused(401, "unauthenticated");
@@ -199,13 +256,22 @@ async fn foods_are_closed_to_nobody_and_the_wrong_role_and_shared_ones_to_all() 
     for role in [Role::Owner, Role::Member, Role::Auditor] {
         let person = app.person(gym, &[role]).await;
         person.post("/foods", &bread()).await.refused(403, "forbidden");
-        person.patch(&own, &json!({"kind": "dish"})).await.refused(403, "forbidden");
+        person
+            .patch(&own, &json!({"kind": "dish"}))
+            .await
+            .refused(403, "forbidden");
         person.delete(&own).await.refused(403, "forbidden");
     }
     let manager = app.person(gym, &[Role::Manager]).await;
-    manager.patch(&shared, &json!({"kind": "dish"})).await.refused(403, "forbidden");
+    manager
+        .patch(&shared, &json!({"kind": "dish"}))
+        .await
+        .refused(403, "forbidden");
     manager.delete(&shared).await.refused(403, "forbidden");
-    manager.get("/foods/0197f0f0-0000-7000-8000-000000000000").await.refused(404, "not_found");
+    manager
+        .get("/foods/0197f0f0-0000-7000-8000-000000000000")
+        .await
+        .refused(404, "not_found");
     app.stop().await;
 }
 
@@ -230,7 +296,10 @@ async fn the_starter_table_is_loaded_once_and_mended_in_place() {
         .await
         .expect("spoilt");
     assert_eq!(starter::load(&mut conn, now).await.expect("loaded"), 0);
-    diesel::sql_query("DELETE FROM food_tables").execute(&mut conn).await.expect("forgotten");
+    diesel::sql_query("DELETE FROM food_tables")
+        .execute(&mut conn)
+        .await
+        .expect("forgotten");
     assert_eq!(starter::load(&mut conn, now).await.expect("loaded"), 3);
     let after: Counted = diesel::sql_query(count).get_result(&mut conn).await.expect("counted");
     assert_eq!((before.n, before.ids), (after.n, after.ids));

@@ -25,17 +25,29 @@ async fn a_change_of_roles_refuses_old_tokens_at_once() {
     let device = person.with(&session);
     let mut socket = device.socket().await;
 
-    let changed = manager.patch(&at(&person), &json!({"roles": ["member", "trainer"]})).await.ok();
+    let changed = manager
+        .patch(&at(&person), &json!({"roles": ["member", "trainer"]}))
+        .await
+        .ok();
     assert_eq!(changed["roles"], json!(["trainer", "member"]));
     device.get("/auth/me").await.refused(401, "session_ended");
     assert_eq!(socket.closed().await, 3014);
-    let refreshed = device.post("/auth/refresh", &json!({"refresh_token": session["refresh_token"]})).await.ok();
+    let refreshed = device
+        .post("/auth/refresh", &json!({"refresh_token": session["refresh_token"]}))
+        .await
+        .ok();
     assert_eq!(refreshed["roles"], json!(["trainer", "member"]));
     assert_eq!(refreshed["channels"].as_array().map(Vec::len), Some(2));
     let device = device.with(&refreshed);
     device.get("/auth/me").await.ok();
     // What changes nothing is no change.
-    manager.patch(&at(&person), &json!({"roles": ["trainer", "member"], "status": "active"})).await.ok();
+    manager
+        .patch(
+            &at(&person),
+            &json!({"roles": ["trainer", "member"], "status": "active"}),
+        )
+        .await
+        .ok();
     device.get("/auth/me").await.ok();
     app.stop().await;
 }
@@ -49,10 +61,17 @@ async fn who_is_suspended_is_out_at_once_and_may_come_back() {
     let session = person.login(PASSWORD, None).await.ok();
     let mut socket = person.with(&session).socket().await;
     manager.patch(&at(&person), &json!({"status": "suspended"})).await.ok();
-    person.with(&session).get("/auth/me").await.refused(401, "session_ended");
+    person
+        .with(&session)
+        .get("/auth/me")
+        .await
+        .refused(401, "session_ended");
     assert_eq!(socket.closed().await, 3503);
     let refresh = json!({"refresh_token": session["refresh_token"]});
-    person.post("/auth/refresh", &refresh).await.refused(401, "session_ended");
+    person
+        .post("/auth/refresh", &refresh)
+        .await
+        .refused(401, "session_ended");
     person.login(PASSWORD, None).await.refused(403, "no_membership");
     manager.patch(&at(&person), &json!({"status": "active"})).await.ok();
     person.login(PASSWORD, None).await.ok();
@@ -64,14 +83,22 @@ async fn the_last_owner_stays() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let owner = app.person(gym, &[Role::Owner]).await;
-    for change in [json!({"roles": ["manager"]}), json!({"status": "suspended"}), json!({"status": "ended"})] {
+    for change in [
+        json!({"roles": ["manager"]}),
+        json!({"status": "suspended"}),
+        json!({"status": "ended"}),
+    ] {
         owner.patch(&at(&owner), &change).await.refused(409, "last_owner");
     }
     let second = app.person(gym, &[Role::Owner]).await;
     let demote = json!({"roles": ["manager"]});
     let (at_one, at_two) = (at(&owner), at(&second));
     let (one, two) = tokio::join!(owner.patch(&at_two, &demote), second.patch(&at_one, &demote));
-    let (won, lost) = if one.status == StatusCode::OK { (one, two) } else { (two, one) };
+    let (won, lost) = if one.status == StatusCode::OK {
+        (one, two)
+    } else {
+        (two, one)
+    };
     won.ok();
     // The loser's own token had lost its roles by then, or they were the last.
     assert!(matches!(lost.status.as_u16(), 401 | 409), "{}", lost.body);
@@ -82,14 +109,30 @@ async fn the_last_owner_stays() {
 async fn managers_do_not_touch_owners() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
-    let (first, second) = (app.person(gym, &[Role::Owner]).await, app.person(gym, &[Role::Owner]).await);
+    let (first, second) = (
+        app.person(gym, &[Role::Owner]).await,
+        app.person(gym, &[Role::Owner]).await,
+    );
     let manager = app.person(gym, &[Role::Manager]).await;
-    for change in [json!({"roles": ["manager"]}), json!({"status": "suspended"}), json!({"status": "ended"})] {
+    for change in [
+        json!({"roles": ["manager"]}),
+        json!({"status": "suspended"}),
+        json!({"status": "ended"}),
+    ] {
         manager.patch(&at(&second), &change).await.refused(403, "forbidden");
     }
-    manager.patch(&at(&manager), &json!({"roles": ["manager", "owner"]})).await.refused(403, "forbidden");
-    manager.post("/memberships", &new("x@test.example", &["owner"])).await.refused(403, "forbidden");
-    first.post("/memberships", &new("x@test.example", &["owner"])).await.ok();
+    manager
+        .patch(&at(&manager), &json!({"roles": ["manager", "owner"]}))
+        .await
+        .refused(403, "forbidden");
+    manager
+        .post("/memberships", &new("x@test.example", &["owner"]))
+        .await
+        .refused(403, "forbidden");
+    first
+        .post("/memberships", &new("x@test.example", &["owner"]))
+        .await
+        .ok();
     first.patch(&at(&second), &json!({"roles": ["manager"]})).await.ok();
     app.stop().await;
 }
@@ -99,14 +142,22 @@ async fn a_new_person_gets_an_account_and_signs_in() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let manager = app.person(gym, &[Role::Manager]).await;
-    let made = manager.post("/memberships", &new(" Nuria@Test.example", &["member"])).await;
+    let made = manager
+        .post("/memberships", &new(" Nuria@Test.example", &["member"]))
+        .await;
     assert_eq!(made.status, StatusCode::CREATED);
     let made = made.ok();
-    assert_eq!((&made["email"], &made["status"]), (&json!("nuria@test.example"), &json!("active")));
+    assert_eq!(
+        (&made["email"], &made["status"]),
+        (&json!("nuria@test.example"), &json!("active"))
+    );
     let login = json!({"email": "nuria@test.example", "password": "battery staple"});
     let session = app.nobody().post("/auth/login", &login).await.ok();
     assert_eq!(session["account"]["locale"], "es");
-    manager.post("/memberships", &new("nuria@test.example", &["member"])).await.refused(409, "already_member");
+    manager
+        .post("/memberships", &new("nuria@test.example", &["member"]))
+        .await
+        .refused(409, "already_member");
 
     let mut wrong = new("other@test.example", &[]);
     manager.post("/memberships", &wrong).await.refused(422, "invalid");
@@ -128,25 +179,56 @@ async fn who_has_an_account_is_invited_keeps_it_and_accepts_by_signing_in() {
     let home = app.gym().await;
     let person = app.person(home, &[Role::Member]).await;
     let manager = app.person(app.gym().await, &[Role::Manager]).await;
-    let slug = manager.get("/gym").await.ok()["slug"].as_str().expect("a slug").to_owned();
+    let slug = manager.get("/gym").await.ok()["slug"]
+        .as_str()
+        .expect("a slug")
+        .to_owned();
 
-    let made = manager.post("/memberships", &new(&person.email, &["trainer"])).await.ok();
-    assert_eq!((&made["status"], &made["name"]), (&json!("invited"), &json!(person.email)));
+    let made = manager
+        .post("/memberships", &new(&person.email, &["trainer"]))
+        .await
+        .ok();
+    assert_eq!(
+        (&made["status"], &made["name"]),
+        (&json!("invited"), &json!(person.email))
+    );
     // Neither password nor sign-in of the account change.
-    person.login("battery staple", None).await.refused(401, "bad_credentials");
+    person
+        .login("battery staple", None)
+        .await
+        .refused(401, "bad_credentials");
     assert_eq!(person.login(PASSWORD, None).await.ok()["gym"]["id"], json!(home.id));
-    manager.patch(&at(&person), &json!({"status": "active"})).await.refused(422, "invalid");
+    manager
+        .patch(&at(&person), &json!({"status": "active"}))
+        .await
+        .refused(422, "invalid");
 
     let session = person.login(PASSWORD, Some(&slug)).await.ok();
     assert_eq!(session["roles"], json!(["trainer"]));
     let member = manager.get(&at(&person)).await.ok();
-    assert_eq!((&member["status"], &member["name"]), (&json!("active"), &json!("Ana Prueba")));
+    assert_eq!(
+        (&member["status"], &member["name"]),
+        (&json!("active"), &json!("Ana Prueba"))
+    );
 
     manager.patch(&at(&person), &json!({"status": "ended"})).await.ok();
-    manager.patch(&at(&person), &json!({"status": "active"})).await.refused(422, "invalid");
-    person.with(&session).get("/auth/me").await.refused(401, "session_ended");
-    let again = manager.post("/memberships", &new(&person.email, &["member"])).await.ok();
-    assert_eq!((&again["status"], &again["roles"]), (&json!("invited"), &json!(["member"])));
+    manager
+        .patch(&at(&person), &json!({"status": "active"}))
+        .await
+        .refused(422, "invalid");
+    person
+        .with(&session)
+        .get("/auth/me")
+        .await
+        .refused(401, "session_ended");
+    let again = manager
+        .post("/memberships", &new(&person.email, &["member"]))
+        .await
+        .ok();
+    assert_eq!(
+        (&again["status"], &again["roles"]),
+        (&json!("invited"), &json!(["member"]))
+    );
     app.stop().await;
 }
 
@@ -157,7 +239,16 @@ async fn a_retry_with_its_key_adds_once_and_no_password_is_kept() {
     let body = new("nuria@test.example", &["member"]);
     let send = |body: Value| {
         let manager = manager.clone();
-        async move { manager.send(Method::POST, "/api/v1/memberships", Some(&body), &[("Idempotency-Key", "k")]).await }
+        async move {
+            manager
+                .send(
+                    Method::POST,
+                    "/api/v1/memberships",
+                    Some(&body),
+                    &[("Idempotency-Key", "k")],
+                )
+                .await
+        }
     };
     let first = send(body.clone()).await.ok();
     assert_eq!(send(body.clone()).await.ok(), first);
@@ -180,13 +271,21 @@ async fn staff_list_everybody_and_trainers_theirs() {
     }
     app.assign(gym, &trainer, &members[1]).await;
     let ids = |page: &Value| -> Vec<Value> {
-        page["items"].as_array().expect("items").iter().map(|m| m["account_id"].clone()).collect()
+        page["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|m| m["account_id"].clone())
+            .collect()
     };
     let all = manager.get("/memberships").await.ok();
     assert_eq!(ids(&all).len(), 5);
     let first = manager.get("/memberships?role=member&limit=2").await.ok();
     let cursor = first["next_cursor"].as_str().expect("a cursor");
-    let rest = manager.get(&format!("/memberships?role=member&limit=2&cursor={cursor}")).await.ok();
+    let rest = manager
+        .get(&format!("/memberships?role=member&limit=2&cursor={cursor}"))
+        .await
+        .ok();
     assert_eq!((ids(&first).len(), ids(&rest).len()), (2, 1));
     assert!(rest.get("next_cursor").is_none());
     let theirs = trainer.get("/memberships").await.ok();
@@ -204,13 +303,25 @@ async fn people_are_closed_to_nobody_the_wrong_role_and_another_gym() {
     let person = app.person(gym, &[Role::Member]).await;
     let nobody = app.nobody();
     nobody.get("/memberships").await.refused(401, "unauthenticated");
-    nobody.post("/memberships", &new("x@test.example", &["member"])).await.refused(401, "unauthenticated");
+    nobody
+        .post("/memberships", &new("x@test.example", &["member"]))
+        .await
+        .refused(401, "unauthenticated");
     nobody.get(&at(&person)).await.refused(401, "unauthenticated");
-    nobody.patch(&at(&person), &json!({})).await.refused(401, "unauthenticated");
+    nobody
+        .patch(&at(&person), &json!({}))
+        .await
+        .refused(401, "unauthenticated");
     for role in [Role::Nutritionist, Role::Trainer, Role::Member, Role::Auditor] {
         let caller = app.person(gym, &[role]).await;
-        caller.post("/memberships", &new("x@test.example", &["member"])).await.refused(403, "forbidden");
-        caller.patch(&at(&person), &json!({"status": "ended"})).await.refused(403, "forbidden");
+        caller
+            .post("/memberships", &new("x@test.example", &["member"]))
+            .await
+            .refused(403, "forbidden");
+        caller
+            .patch(&at(&person), &json!({"status": "ended"}))
+            .await
+            .refused(403, "forbidden");
         if role != Role::Nutritionist {
             caller.get(&at(&person)).await.refused(403, "forbidden");
         }
@@ -221,7 +332,10 @@ async fn people_are_closed_to_nobody_the_wrong_role_and_another_gym() {
         let stranger = app.person(app.gym().await, &[role]).await;
         stranger.get(&at(&person)).await.refused(404, "not_found");
         if role != Role::Member {
-            stranger.patch(&at(&person), &json!({"status": "ended"})).await.refused(404, "not_found");
+            stranger
+                .patch(&at(&person), &json!({"status": "ended"}))
+                .await
+                .refused(404, "not_found");
         }
     }
     app.stop().await;

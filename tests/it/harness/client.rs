@@ -119,7 +119,8 @@ impl Client {
     }
 
     pub async fn patch(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::PATCH, &format!("/api/v1{path}"), Some(body), &[]).await
+        self.send(Method::PATCH, &format!("/api/v1{path}"), Some(body), &[])
+            .await
     }
 
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
