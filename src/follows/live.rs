@@ -13,6 +13,7 @@ use super::{Follow, store};
 use crate::auth::{Caller, Role};
 use crate::error::{Error, Result};
 use crate::events::{Access, Channel, Tx, merge};
+use crate::gyms::store::find_membership;
 use crate::ids::{AccountId, GymId};
 use crate::meals::{self, progress::Progress};
 
@@ -44,7 +45,9 @@ pub async fn authorise_member(
         return Ok(Access::OPEN);
     }
     if caller.roles.any(&[Role::Manager, Role::Nutritionist]) {
-        return Ok(Access::when(store::name_of(conn, caller.gym, account).await?.is_some()));
+        return Ok(Access::when(
+            find_membership(conn, caller.gym, account).await?.is_some(),
+        ));
     }
     if !caller.roles.has(Role::Trainer) {
         return Ok(Access::Refused);
@@ -64,7 +67,9 @@ pub async fn authorise_roster(
         return Ok(Access::OPEN);
     }
     let manages = caller.roles.has(Role::Manager);
-    Ok(Access::when(manages && store::name_of(conn, caller.gym, trainer).await?.is_some()))
+    Ok(Access::when(
+        manages && find_membership(conn, caller.gym, trainer).await?.is_some(),
+    ))
 }
 
 /// What `member:` shows: the running follow with its completions and daily rows.
@@ -107,7 +112,10 @@ pub async fn roster_snapshot(
     let mut entries = Map::new();
     for (member, name, since) in members {
         let follow = follows.get(&member);
-        let rows = follow.and_then(|f| progress.get(&f.id)).map(Vec::as_slice).unwrap_or_default();
+        let rows = follow
+            .and_then(|f| progress.get(&f.id))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         entries.insert(member.to_string(), entry(&name, since, follow, rows));
     }
     Ok(json!({"members": entries}))
@@ -124,26 +132,26 @@ pub async fn roster_member_entry(
     member: AccountId,
     now: DateTime<Utc>,
 ) -> Result<Value> {
-    hold(conn, gym, member).await?;
-    let name = store::name_of(conn, gym, member).await?.ok_or_else(|| Error::not_found("member"))?;
+    hold(conn, gym, &[member]).await?;
+    let person = find_membership(conn, gym, member)
+        .await?
+        .ok_or_else(|| Error::not_found("member"))?;
     let follow = store::current(conn, gym, member).await?;
     let ids: Vec<_> = follow.iter().map(|f| f.id).collect();
     let progress = meals::store::progress_since(conn, gym, &ids, roster_from(now)).await?;
     let rows: Vec<_> = progress.into_iter().map(|(_, row)| row).collect();
-    Ok(entry(&name, now, follow.as_ref(), &rows))
+    Ok(entry(&person.name, now, follow.as_ref(), &rows))
 }
 
-/// Holds a member until the end of a change: nobody starts or changes their follow or ticks their meals meanwhile. A change
-/// of who watches a member takes it before it writes, or an event of a tick could reach a roster after the one that took the
-/// member off it.
+/// Holds members until the end of a change: nobody starts or changes their follow or ticks their meals meanwhile. A change
+/// of who watches a member takes it after it has written and before it ends, or an event of a tick could come to a roster
+/// after the one that took the member off it.
 ///
 /// # Errors
-/// 404 for an account that is not of the gym.
-pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> Result<()> {
-    if !store::lock_member(conn, gym, member).await? {
-        return Err(Error::not_found("member"));
-    }
-    store::lock_running(conn, gym, &[member]).await?;
+/// Those of the database.
+pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> Result<()> {
+    store::lock_members(conn, gym, members).await?;
+    store::lock_running(conn, gym, members).await?;
     Ok(())
 }
 
@@ -152,11 +160,18 @@ pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -
 pub(super) async fn tell(tx: &mut Tx, member: AccountId, kind: &'static str, before: &Value) -> Result<()> {
     let (gym, now) = (tx.gym, tx.now);
     let after = member_snapshot(tx, gym, member, now).await?;
-    let trainers = store::trainers_of(tx, gym, &[member], now).await?.remove(&member).unwrap_or_default();
+    let trainers = store::trainers_of(tx, gym, &[member], now)
+        .await?
+        .remove(&member)
+        .unwrap_or_default();
     tx.emit(Channel::Member(member), kind, patch(before, &after));
     let on_roster = patch(&roster_part(before, now), &roster_part(&after, now));
     for trainer in &trainers {
-        tx.emit(Channel::Roster(*trainer), kind, json!({"members": {member.to_string(): on_roster}}));
+        tx.emit(
+            Channel::Roster(*trainer),
+            kind,
+            json!({"members": {member.to_string(): on_roster}}),
+        );
     }
     if after.get("follow").is_none() {
         // The plan's channel was open to them for the sake of this follow.
@@ -200,5 +215,8 @@ fn entry(name: &str, since: DateTime<Utc>, follow: Option<&Follow>, progress: &[
 }
 
 fn rows<'a>(rows: impl IntoIterator<Item = &'a Progress>) -> Value {
-    rows.into_iter().map(|row| (row.date.to_string(), row.entry())).collect::<Map<_, _>>().into()
+    rows.into_iter()
+        .map(|row| (row.date.to_string(), row.entry()))
+        .collect::<Map<_, _>>()
+        .into()
 }

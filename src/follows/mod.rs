@@ -3,7 +3,7 @@
 //!
 //! - [`start`] begins a follow and [`apply`] changes one; both tell the live channels.
 //! - [`live`]: the channels `member:` and `roster:`, who may watch them and what they show. Who changes what they say about
-//!   a member holds that member first ([`live::hold`], or a lock of the follow), so that events come in the order of what
+//!   a member holds that member first ([`live::hold`], or a lock of the running follow), so that events come in the order of what
 //!   they tell.
 //! - [`gate`]: where screening stands. [`today`]: the member's day. Ticks of meals are in [`crate::meals`].
 
@@ -14,7 +14,7 @@ pub mod rules;
 pub mod store;
 pub mod today;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use diesel::deserialize::Queryable;
 use diesel_async::AsyncPgConnection;
 use serde::Serialize;
@@ -24,11 +24,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
-use crate::gyms;
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
+use crate::{gyms, plans};
 use rules::{Action, Days, Status};
 
-<<<<<<< HEAD
 /// A member's following of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Queryable)]
 pub struct Follow {
@@ -83,28 +82,42 @@ pub fn routes(config: &mut ServiceConfig) {
 /// [`gate::check`] says, 422 for a zone or date that cannot be.
 pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
     let (gym, now, member) = (tx.gym, tx.now, beginning.member);
-    let plan = store::hold_plan(tx, gym, beginning.plan).await?.ok_or_else(|| Error::not_found("plan"))?;
-    if plan.status != "published" {
+    let plan = store::hold_plan(tx, gym, beginning.plan)
+        .await?
+        .ok_or_else(|| Error::not_found("plan"))?;
+    if plan.status != plans::Status::Published {
         return Err(Error::new(Code::PlanNotPublished));
     }
-    if !store::lock_member(tx, gym, member).await? {
-        return Err(Error::not_found("member"));
-    }
-    let time = store::member_time(tx, gym, member).await?.ok_or_else(|| Error::not_found("member"))?;
+    store::lock_members(tx, gym, &[member]).await?;
+    let time = store::member_time(tx, gym, member)
+        .await?
+        .ok_or_else(|| Error::not_found("member"))?;
     let zone = match &beginning.time_zone {
-        Some(name) => name.parse().map_err(|_| Error::invalid("time_zone", "an IANA zone such as Europe/Madrid"))?,
+        Some(name) => name
+            .parse()
+            .map_err(|_| Error::invalid("time_zone", "an IANA zone such as Europe/Madrid"))?,
         None => rules::zone(time.account_zone.as_deref().unwrap_or(&time.gym_zone)),
     };
-    let today = Days { zone, day_start: time.day_start }.today(now);
+    let today = Days {
+        zone,
+        day_start: time.day_start,
+    }
+    .today(now);
     let start_date = match (plan.start_date, beginning.start_date) {
         (Some(live), Some(asked)) if live != asked => {
-            return Err(Error::invalid("start_date", format!("{live}, on which this live plan begins for all")));
+            return Err(Error::invalid(
+                "start_date",
+                format!("{live}, on which this live plan begins for all"),
+            ));
         }
         (Some(live), _) => live,
         (None, asked) => asked.unwrap_or(today),
     };
     if plan.start_date.is_none() && !rules::may_begin(start_date, today) {
-        return Err(Error::invalid("start_date", "from 31 days before today to 366 days after it"));
+        return Err(Error::invalid(
+            "start_date",
+            "from 31 days before today to 366 days after it",
+        ));
     }
     gate::check(tx, member, beginning.plan).await?;
     let before = live::member_snapshot(tx, gym, member, now).await?;
@@ -132,9 +145,13 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
 /// 404, 403, and [`Code::FollowStatus`] where the action does not apply.
 pub async fn apply(tx: &mut Tx, caller: &Caller, id: FollowId, action: Action) -> Result<Follow> {
     let (gym, now) = (tx.gym, tx.now);
-    let (member, status) = store::lock(tx, gym, id).await?.ok_or_else(|| Error::not_found("follow"))?;
-    require_act_for(tx, caller, member, now).await?;
-    let after = action.after(status).ok_or_else(|| Error::new(Code::FollowStatus).with("status", status.name()))?;
+    let (member, status) = store::lock(tx, gym, id)
+        .await?
+        .ok_or_else(|| Error::not_found("follow"))?;
+    gyms::require_act_for(tx, caller, member, now).await?;
+    let after = action
+        .after(status)
+        .ok_or_else(|| Error::new(Code::FollowStatus).with("status", status.name()))?;
     let before = live::member_snapshot(tx, gym, member, now).await?;
     let ended_at = (action == Action::Abandon).then_some(now);
     store::set_status(tx, gym, id, after, ended_at).await?;
@@ -143,49 +160,9 @@ pub async fn apply(tx: &mut Tx, caller: &Caller, id: FollowId, action: Action) -
 }
 
 async fn found(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> Result<Follow> {
-    store::find(conn, gym, id).await?.ok_or_else(|| Error::not_found("follow"))
-}
-
-/// Refuses callers who may not see how a member does.
-///
-/// # Errors
-/// 404 for an account that is not of the caller's gym, else 403.
-pub async fn require_watch(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    member: AccountId,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    require_known(conn, caller, member, "member").await?;
-    if gyms::may_watch(conn, caller, member, now).await? { Ok(()) } else { Err(Error::forbidden()) }
-}
-
-/// Refuses callers who may not follow and tick for a member.
-///
-/// # Errors
-/// 404 for an account that is not of the caller's gym, else 403.
-pub async fn require_act_for(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    member: AccountId,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    require_known(conn, caller, member, "member").await?;
-    if gyms::may_act_for(conn, caller, member, now).await? { Ok(()) } else { Err(Error::forbidden()) }
-}
-
-/// Refuses accounts that are not of the caller's gym as if they were none.
-async fn require_known(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    account: AccountId,
-    thing: &'static str,
-) -> Result<()> {
-    if account == caller.account || store::name_of(conn, caller.gym, account).await?.is_some() {
-        Ok(())
-    } else {
-        Err(Error::not_found(thing))
-    }
+    store::find(conn, gym, id)
+        .await?
+        .ok_or_else(|| Error::not_found("follow"))
 }
 
 /// Which days a member lives by: in the zone of the running follow, or else the account's, or else the gym's.
@@ -193,44 +170,16 @@ async fn require_known(
 /// # Errors
 /// 404 for an account that is not of the gym.
 pub async fn days_of(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> Result<Days> {
-    let time = store::member_time(conn, gym, member).await?.ok_or_else(|| Error::not_found("member"))?;
+    let time = store::member_time(conn, gym, member)
+        .await?
+        .ok_or_else(|| Error::not_found("member"))?;
     let follow = store::current(conn, gym, member).await?;
-    let zone = follow.map(|f| f.time_zone).or(time.account_zone).unwrap_or(time.gym_zone);
-    Ok(Days { zone: rules::zone(&zone), day_start: time.day_start })
-=======
-/// Stub.
-#[expect(missing_docs, clippy::unused_async, reason = "stub")]
-pub mod live {
-    use crate::{
-        auth::Caller,
-        error::Result,
-        events::Access,
-        ids::{AccountId, GymId},
-    };
-    use chrono::{DateTime, Utc};
-    use diesel_async::AsyncPgConnection;
-    use serde_json::Value;
-    pub async fn authorise_member(
-        _: &mut AsyncPgConnection,
-        _: &Caller,
-        _: AccountId,
-        _: DateTime<Utc>,
-    ) -> Result<Access> {
-        Ok(Access::Refused)
-    }
-    pub async fn authorise_roster(
-        _: &mut AsyncPgConnection,
-        _: &Caller,
-        _: AccountId,
-        _: DateTime<Utc>,
-    ) -> Result<Access> {
-        Ok(Access::Refused)
-    }
-    pub async fn member_snapshot(_: &mut AsyncPgConnection, _: GymId, _: AccountId, _: DateTime<Utc>) -> Result<Value> {
-        Ok(Value::Null)
-    }
-    pub async fn roster_snapshot(_: &mut AsyncPgConnection, _: GymId, _: AccountId, _: DateTime<Utc>) -> Result<Value> {
-        Ok(Value::Null)
-    }
->>>>>>> main
+    let zone = follow
+        .map(|f| f.time_zone)
+        .or(time.account_zone)
+        .unwrap_or(time.gym_zone);
+    Ok(Days {
+        zone: rules::zone(&zone),
+        day_start: time.day_start,
+    })
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::events::{Access, log};
 use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
 use crate::ids::{AccountId, FollowId, PlanId};
-use crate::plans;
+use crate::{gyms, plans};
 
 /// How to follow a plan.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -52,10 +52,19 @@ pub(super) async fn follow_plan(
         if !plans::may_read(tx, &caller, plan, now).await? {
             return Err(Error::forbidden());
         }
-        super::require_act_for(tx, &caller, member, now).await?;
+        gyms::require_act_for(tx, &caller, member, now).await?;
         once(tx, &key, "plan.follow", &(plan, &body), 201, async |tx| {
             let (start_date, time_zone) = (body.start_date, body.time_zone.clone());
-            super::start(tx, &Beginning { member, plan, start_date, time_zone }).await
+            super::start(
+                tx,
+                &Beginning {
+                    member,
+                    plan,
+                    start_date,
+                    time_zone,
+                },
+            )
+            .await
         })
         .await
     })
@@ -86,10 +95,14 @@ pub(super) async fn list_follows(
     query: web::Query<FollowsQuery>,
 ) -> Result<web::Json<Page<Follow>>> {
     let member = query.member.unwrap_or(caller.account);
-    let limit = PageQuery { limit: query.limit, cursor: None }.limit()?;
+    let limit = PageQuery {
+        limit: query.limit,
+        cursor: None,
+    }
+    .limit()?;
     let follows = app
         .read(&caller, async |conn| {
-            super::require_watch(conn, &caller, member, app.clock.now()).await?;
+            gyms::require_watch(conn, &caller, member, app.clock.now()).await?;
             Ok(store::list(conn, caller.gym, member, query.cursor, limit + 1).await?)
         })
         .await?;
@@ -144,7 +157,10 @@ pub(super) async fn abandon_follow(
 async fn apply(app: &App, caller: Caller, follow: FollowId, key: IdempotencyKey, action: Action) -> Result<Answer> {
     app.change(&caller, async move |tx| {
         let request = (follow, action.name());
-        once(tx, &key, "follow", &request, 200, async |tx| super::apply(tx, &caller, follow, action).await).await
+        once(tx, &key, "follow", &request, 200, async |tx| {
+            super::apply(tx, &caller, follow, action).await
+        })
+        .await
     })
     .await
 }
@@ -184,13 +200,23 @@ pub(super) async fn find_roster(
     let roster = app
         .read(&caller, async |conn| {
             let now = app.clock.now();
-            super::require_known(conn, &caller, trainer, "trainer").await?;
             if live::authorise_roster(conn, &caller, trainer, now).await? == Access::Refused {
-                return Err(Error::forbidden());
+                let known = gyms::store::find_membership(conn, caller.gym, trainer).await?.is_some();
+                return Err(if known {
+                    Error::forbidden()
+                } else {
+                    Error::not_found("trainer")
+                });
             }
-            let head = log::head(conn, caller.gym).await?.ok_or_else(|| Error::not_found("gym"))?;
+            let head = log::head(conn, caller.gym)
+                .await?
+                .ok_or_else(|| Error::not_found("gym"))?;
             let snapshot = live::roster_snapshot(conn, caller.gym, trainer, now).await?;
-            Ok(Roster { epoch: head.epoch.to_string(), offset: head.seq, snapshot })
+            Ok(Roster {
+                epoch: head.epoch.to_string(),
+                offset: head.seq,
+                snapshot,
+            })
         })
         .await?;
     Ok(web::Json(roster))

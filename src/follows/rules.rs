@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::local_day;
+use crate::plans::Cycle;
 
 /// Days before today that a follow may begin.
 const EARLIEST_DAYS: i64 = 31;
@@ -31,7 +32,13 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 5] = [Self::Active, Self::Paused, Self::Completed, Self::Abandoned, Self::Blocked];
+    pub const ALL: [Self; 5] = [
+        Self::Active,
+        Self::Paused,
+        Self::Completed,
+        Self::Abandoned,
+        Self::Blocked,
+    ];
     /// Those of a member's one running follow.
     pub const RUNNING: [&'static str; 2] = [Self::Active.name(), Self::Paused.name()];
 
@@ -106,10 +113,13 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// From a plan's `cycle`.
+    /// From a plan's days and cycle.
     #[must_use]
-    pub fn new(duration_days: i32, cycle: &str) -> Self {
-        Self { duration_days, repeats: cycle != "fixed" }
+    pub fn new(duration_days: i32, cycle: Cycle) -> Self {
+        Self {
+            duration_days,
+            repeats: cycle != Cycle::Fixed,
+        }
     }
 
     /// The number of the plan's day on `date`, where the plan began on `start`. None before the start and after the end.
@@ -195,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_fixed_plan_has_days_only_between_start_and_end() {
-        let plan = Schedule::new(7, "fixed");
+        let plan = Schedule::new(7, Cycle::Fixed);
         let start = date("2026-03-02");
         assert_eq!(plan.day(start, date("2026-03-01")), None);
         assert_eq!(plan.day(start, start), Some(1));
@@ -205,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_repeating_plan_begins_again_after_its_last_day() {
-        for cycle in ["weekly", "training_rest"] {
+        for cycle in [Cycle::Weekly, Cycle::TrainingRest] {
             let plan = Schedule::new(7, cycle);
             let start = date("2026-03-02");
             assert_eq!(plan.day(start, date("2026-03-01")), None);
@@ -216,8 +226,11 @@ mod tests {
 
     #[test]
     fn the_clock_change_neither_skips_nor_repeats_a_day() {
-        let days = Days { zone: zone("Europe/Madrid"), day_start: 240 };
-        let plan = Schedule::new(14, "fixed");
+        let days = Days {
+            zone: zone("Europe/Madrid"),
+            day_start: 240,
+        };
+        let plan = Schedule::new(14, Cycle::Fixed);
         let mut instant: DateTime<Utc> = "2026-03-26T12:00:00Z".parse().expect("an instant");
         let start = days.today(instant);
         for number in 1..=14 {
@@ -228,7 +241,10 @@ mod tests {
 
     #[test]
     fn the_night_belongs_to_the_day_before_where_the_gyms_day_starts_later() {
-        let days = Days { zone: zone("Europe/Madrid"), day_start: 240 };
+        let days = Days {
+            zone: zone("Europe/Madrid"),
+            day_start: 240,
+        };
         let at = |text: &str| days.today(text.parse().expect("an instant"));
         // On 29 March 2026 clocks go from 02:00 to 03:00 in Madrid.
         assert_eq!(at("2026-03-29T01:59:00Z"), date("2026-03-28"));

@@ -7,20 +7,25 @@ use diesel::deserialize::{self, FromSql};
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::Text;
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, Insertable, JoinOnDsl as _, OptionalExtension as _, QueryDsl as _,
-    QueryResult, Queryable, Selectable, SelectableHelper as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, Insertable, JoinOnDsl as _, OptionalExtension as _,
+    QueryDsl as _, QueryResult, Queryable, Selectable, SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use super::rules::{Schedule, Status};
 use super::Follow;
-use crate::db::schema::{accounts, assignments, follows, gyms, memberships, plan_revisions, plans};
+use super::rules::{Schedule, Status};
+use crate::db::schema::{accounts, assignments, follows, gyms, memberships, plan_revisions, plans as plan_rows};
+use crate::gyms::store::counts;
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
+use crate::plans;
 
 impl FromSql<Text, Pg> for Status {
     fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
         let name = <String as FromSql<Text, Pg>>::from_sql(bytes)?;
-        Self::ALL.into_iter().find(|s| s.name() == name).ok_or_else(|| format!("no follow is {name}").into())
+        Self::ALL
+            .into_iter()
+            .find(|s| s.name() == name)
+            .ok_or_else(|| format!("no follow is {name}").into())
     }
 }
 
@@ -68,18 +73,18 @@ pub struct RunningFollow {
 
 /// The plan as a follow needs it.
 #[derive(Clone, Debug, Queryable, Selectable)]
-#[diesel(table_name = plans, check_for_backend(Pg))]
+#[diesel(table_name = crate::db::schema::plans, check_for_backend(Pg))]
 pub struct FollowedPlan {
     /// Its name now.
     pub name: String,
-    /// By name.
-    pub status: String,
+    /// Where it is in its life.
+    pub status: plans::Status,
     /// The current revision.
     pub revision: i32,
     /// Days of the plan.
     pub duration_days: i32,
-    /// By name.
-    pub cycle: String,
+    /// How its days follow one another.
+    pub cycle: plans::Cycle,
     /// A live plan's first day.
     pub start_date: Option<NaiveDate>,
 }
@@ -88,7 +93,7 @@ impl FollowedPlan {
     /// How its days lie on the calendar.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
-        Schedule::new(self.duration_days, &self.cycle)
+        Schedule::new(self.duration_days, self.cycle)
     }
 }
 
@@ -116,8 +121,9 @@ macro_rules! named_follows {
     ($gym:expr) => {
         follows::table
             .inner_join(
-                plan_revisions::table
-                    .on(plan_revisions::plan_id.eq(follows::plan_id).and(plan_revisions::revision.eq(follows::revision))),
+                plan_revisions::table.on(plan_revisions::plan_id
+                    .eq(follows::plan_id)
+                    .and(plan_revisions::revision.eq(follows::revision))),
             )
             .filter(follows::gym_id.eq($gym).and(plan_revisions::gym_id.eq($gym)))
             .select((
@@ -135,17 +141,30 @@ macro_rules! named_follows {
 
 /// One follow.
 pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> QueryResult<Option<Follow>> {
-    named_follows!(gym).filter(follows::id.eq(id)).first(conn).await.optional()
+    named_follows!(gym)
+        .filter(follows::id.eq(id))
+        .first(conn)
+        .await
+        .optional()
 }
 
 /// The member's running follow.
 pub async fn current(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<Option<Follow>> {
-    named_follows!(gym).filter(follows::member_id.eq(member)).filter(running!()).first(conn).await.optional()
+    named_follows!(gym)
+        .filter(follows::member_id.eq(member))
+        .filter(running!())
+        .first(conn)
+        .await
+        .optional()
 }
 
 /// The running follows of members.
 pub async fn current_of(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> QueryResult<Vec<Follow>> {
-    named_follows!(gym).filter(follows::member_id.eq_any(members)).filter(running!()).load(conn).await
+    named_follows!(gym)
+        .filter(follows::member_id.eq_any(members))
+        .filter(running!())
+        .load(conn)
+        .await
 }
 
 /// The member's follows before the cursor, newest first.
@@ -165,7 +184,11 @@ pub async fn list(
 
 /// Writes a follow; false where the member has a running one.
 pub async fn insert(conn: &mut AsyncPgConnection, follow: &NewFollow) -> QueryResult<bool> {
-    let rows = diesel::insert_into(follows::table).values(follow).on_conflict_do_nothing().execute(conn).await?;
+    let rows = diesel::insert_into(follows::table)
+        .values(follow)
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
     Ok(rows == 1)
 }
 
@@ -185,11 +208,7 @@ pub async fn set_status(
 }
 
 /// Locks one follow until the end of the transaction; whose it is and how it stands.
-pub async fn lock(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    id: FollowId,
-) -> QueryResult<Option<(AccountId, Status)>> {
+pub async fn lock(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> QueryResult<Option<(AccountId, Status)>> {
     follows::table
         .filter(follows::gym_id.eq(gym).and(follows::id.eq(id)))
         .select((follows::member_id, follows::status))
@@ -215,34 +234,23 @@ pub async fn lock_running(
         .await
 }
 
-/// Locks a member's place in the gym, so that the start of a follow and that of an assignment take turns. False for an
-/// account that has none.
-pub async fn lock_member(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<bool> {
-    let row: Option<AccountId> = memberships::table
-        .find((gym, member))
+/// Locks members' places in the gym, in the order of their accounts, so that the start of a follow and that of an
+/// assignment take turns.
+pub async fn lock_members(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> QueryResult<()> {
+    let _: Vec<AccountId> = memberships::table
+        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq_any(members)))
+        .order(memberships::account_id)
         .select(memberships::account_id)
         .for_no_key_update()
-        .first(conn)
-        .await
-        .optional()?;
-    Ok(row.is_some())
-}
-
-/// The name of an account of the gym.
-pub async fn name_of(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<Option<String>> {
-    memberships::table
-        .inner_join(accounts::table)
-        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(account)))
-        .select(accounts::name)
-        .first(conn)
-        .await
-        .optional()
+        .load(conn)
+        .await?;
+    Ok(())
 }
 
 /// The plan, kept from being archived or revised until the end of the transaction.
 pub async fn hold_plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
-    plans::table
-        .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
+    plan_rows::table
+        .filter(plan_rows::gym_id.eq(gym).and(plan_rows::id.eq(plan)))
         .select(FollowedPlan::as_select())
         .for_share()
         .first(conn)
@@ -252,8 +260,8 @@ pub async fn hold_plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -
 
 /// The plan as it is.
 pub async fn plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
-    plans::table
-        .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
+    plan_rows::table
+        .filter(plan_rows::gym_id.eq(gym).and(plan_rows::id.eq(plan)))
         .select(FollowedPlan::as_select())
         .first(conn)
         .await
@@ -266,12 +274,15 @@ pub async fn schedules(
     gym: GymId,
     ids: &[PlanId],
 ) -> QueryResult<HashMap<PlanId, Schedule>> {
-    let rows: Vec<(PlanId, i32, String)> = plans::table
-        .filter(plans::gym_id.eq(gym).and(plans::id.eq_any(ids)))
-        .select((plans::id, plans::duration_days, plans::cycle))
+    let rows: Vec<(PlanId, i32, plans::Cycle)> = plan_rows::table
+        .filter(plan_rows::gym_id.eq(gym).and(plan_rows::id.eq_any(ids)))
+        .select((plan_rows::id, plan_rows::duration_days, plan_rows::cycle))
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(|(id, days, cycle)| (id, Schedule::new(days, &cycle))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(id, days, cycle)| (id, Schedule::new(days, cycle)))
+        .collect())
 }
 
 /// Minutes after midnight at which the gym's day begins.
@@ -280,7 +291,11 @@ pub async fn day_start(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<
 }
 
 /// What decides which day it is for an account of the gym; none for an account that is not of the gym.
-pub async fn member_time(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<Option<MemberTime>> {
+pub async fn member_time(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    member: AccountId,
+) -> QueryResult<Option<MemberTime>> {
     memberships::table
         .inner_join(accounts::table)
         .inner_join(gyms::table)
@@ -291,14 +306,8 @@ pub async fn member_time(conn: &mut AsyncPgConnection, gym: GymId, member: Accou
         .optional()
 }
 
-/// The condition of an assignment that holds at an instant.
-macro_rules! holds {
-    ($now:expr) => {
-        assignments::since.le($now).and(assignments::until.is_null().or(assignments::until.gt($now)))
-    };
-}
-
-/// The trainers that members are assigned to.
+/// The trainers that members are assigned to. An assignment whose end was told is over, also for a change that began
+/// before it was.
 pub async fn trainers_of(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -307,7 +316,7 @@ pub async fn trainers_of(
 ) -> QueryResult<HashMap<AccountId, Vec<AccountId>>> {
     let rows: Vec<(AccountId, AccountId)> = assignments::table
         .filter(assignments::gym_id.eq(gym).and(assignments::member_id.eq_any(members)))
-        .filter(holds!(now))
+        .filter(counts(now).and(assignments::closed.eq(false)))
         .select((assignments::member_id, assignments::trainer_id))
         .distinct()
         .order((assignments::member_id, assignments::trainer_id))
@@ -330,7 +339,7 @@ pub async fn members_of(
     assignments::table
         .inner_join(accounts::table.on(accounts::id.eq(assignments::member_id)))
         .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
-        .filter(holds!(now))
+        .filter(counts(now))
         .order(assignments::since)
         .select((assignments::member_id, accounts::name, assignments::since))
         .load(conn)
@@ -348,10 +357,12 @@ pub async fn assigned_until(
     let ends: Vec<Option<DateTime<Utc>>> = assignments::table
         .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
         .filter(assignments::member_id.eq(member))
-        .filter(holds!(now))
+        .filter(counts(now))
         .select(assignments::until)
         .load(conn)
         .await?;
     // An open one outlasts all others.
-    Ok(ends.into_iter().max_by_key(|until| until.unwrap_or(DateTime::<Utc>::MAX_UTC)))
+    Ok(ends
+        .into_iter()
+        .max_by_key(|until| until.unwrap_or(DateTime::<Utc>::MAX_UTC)))
 }

@@ -14,13 +14,13 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
 use crate::foods::nutrients::Nutrients;
+use crate::gyms;
 use crate::ids::{AccountId, FollowId, GymId, MealId, PlanId};
 use crate::meals::day::{self, DayMeal};
 use crate::meals::progress::Progress;
 use crate::meals::rules::{Completed, Day};
 use crate::meals::{self, rules as meal_rules};
-use crate::plans::model::Item;
-use crate::plans::words::Slot;
+use crate::plans::{Item, Meal, Slot};
 
 /// Which day of whom.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -126,14 +126,18 @@ pub(super) async fn find_today(
     let today = app
         .read(&caller, async |conn| {
             let now = app.clock.now();
-            super::require_watch(conn, &caller, member, now).await?;
+            gyms::require_watch(conn, &caller, member, now).await?;
             let follow = store::current(conn, caller.gym, member).await?;
             let follow = follow.ok_or_else(|| Error::new(Code::NotFollowing))?;
             let date = match query.date {
                 Some(date) => date,
                 None => {
                     let day_start = store::day_start(conn, caller.gym).await?;
-                    Days { zone: rules::zone(&follow.time_zone), day_start }.today(now)
+                    Days {
+                        zone: rules::zone(&follow.time_zone),
+                        day_start,
+                    }
+                    .today(now)
                 }
             };
             read(conn, caller.gym, follow, date).await
@@ -147,20 +151,27 @@ pub(super) async fn find_today(
 /// # Errors
 /// Those of the database.
 pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, follow: Follow, date: NaiveDate) -> Result<Today> {
-    let plan = store::plan(conn, gym, follow.plan_id).await?.ok_or_else(|| Error::not_found("plan"))?;
+    let plan = store::plan(conn, gym, follow.plan_id)
+        .await?
+        .ok_or_else(|| Error::not_found("plan"))?;
     let number = plan.schedule().day(follow.start_date, date);
     let planned = match number {
         Some(number) => day::current(conn, gym, &[follow.plan_id], &[number]).await?,
         None => Vec::new(),
     };
     let completed = meals::store::completed(conn, gym, &[follow.id], &[date]).await?;
-    let completed: BTreeMap<_, _> = completed.into_iter().map(|(key, completed)| (key.meal, completed)).collect();
+    let completed: BTreeMap<_, _> = completed
+        .into_iter()
+        .map(|(key, completed)| (key.meal, completed))
+        .collect();
     let ticked = if completed.is_empty() {
         Vec::new()
     } else {
         day::as_ticked(conn, gym, follow.id, date).await?
     };
-    let stored = meals::store::progress(conn, gym, &[follow.id], &[date]).await?.remove(&(follow.id, date));
+    let stored = meals::store::progress(conn, gym, &[follow.id], &[date])
+        .await?
+        .remove(&(follow.id, date));
     let progress = stored.unwrap_or_else(|| Day::new(plan.revision, &planned, completed.clone()).progress(date));
     Ok(Today {
         follow_id: follow.id,
@@ -180,7 +191,9 @@ fn compose(planned: Vec<DayMeal>, ticked: Vec<DayMeal>, completed: &BTreeMap<Mea
     let mut meals = Vec::new();
     for DayMeal { meal: now, .. } in planned {
         let completed = completed.get(&now.id);
-        let then = ticked.remove(&now.id).filter(|_| completed.is_some_and(|c| c.tick.portion_permille > 0));
+        let then = ticked
+            .remove(&now.id)
+            .filter(|_| completed.is_some_and(|c| c.tick.portion_permille > 0));
         let changed = then.as_ref().is_some_and(|then| *then != now);
         meals.push(show(then.unwrap_or(now), completed, changed));
     }
@@ -192,7 +205,7 @@ fn compose(planned: Vec<DayMeal>, ticked: Vec<DayMeal>, completed: &BTreeMap<Mea
     meals
 }
 
-fn show(meal: crate::plans::model::Meal, completed: Option<&Completed>, changed: bool) -> TodayMeal {
+fn show(meal: Meal, completed: Option<&Completed>, changed: bool) -> TodayMeal {
     TodayMeal {
         id: meal.id,
         slot: meal.slot,

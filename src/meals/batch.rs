@@ -81,14 +81,26 @@ impl Batch {
     async fn read_days(&mut self, tx: &mut Tx, commands: &[Command]) -> Result<()> {
         let named: BTreeMap<_, _> = commands
             .iter()
-            .filter_map(|c| self.admit(c).ok().map(|(f, schedule)| ((f.id, c.date), (f.clone(), schedule))))
+            .filter_map(|c| {
+                self.admit(c)
+                    .ok()
+                    .map(|(f, schedule)| ((f.id, c.date), (f.clone(), schedule)))
+            })
             .collect();
         if named.is_empty() {
             return Ok(());
         }
         let number = |(follow, schedule): &(RunningFollow, Schedule), date| schedule.day(follow.start_date, date);
-        let plans: Vec<_> = named.values().map(|(f, _)| f.plan_id).collect::<BTreeSet<_>>().into_iter().collect();
-        let numbers: BTreeSet<_> = named.iter().filter_map(|((_, date), named)| number(named, *date)).collect();
+        let plans: Vec<_> = named
+            .values()
+            .map(|(f, _)| f.plan_id)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let numbers: BTreeSet<_> = named
+            .iter()
+            .filter_map(|((_, date), named)| number(named, *date))
+            .collect();
         let numbers: Vec<_> = numbers.into_iter().collect();
         let follows: Vec<_> = named.keys().map(|(follow, _)| *follow).collect();
         let dates: Vec<_> = named.keys().map(|(_, date)| *date).collect();
@@ -99,7 +111,10 @@ impl Batch {
         }
         let mut completed: HashMap<_, BTreeMap<_, _>> = HashMap::new();
         for (key, meal) in store::completed(tx, self.gym, &follows, &dates).await? {
-            completed.entry((key.follow, key.date)).or_default().insert(key.meal, meal);
+            completed
+                .entry((key.follow, key.date))
+                .or_default()
+                .insert(key.meal, meal);
         }
         let mut rows = store::progress(tx, self.gym, &follows, &dates).await?;
 
@@ -110,7 +125,14 @@ impl Batch {
             let row_before = rows.remove(&(follow, date));
             let row = row_before.clone().unwrap_or_else(|| before.progress(date));
             let member = named.0.member_id;
-            let touched = TouchedDay { member, after: before.clone(), before, row_before, row, meals: BTreeSet::new() };
+            let touched = TouchedDay {
+                member,
+                after: before.clone(),
+                before,
+                row_before,
+                row,
+                meals: BTreeSet::new(),
+            };
             self.days.insert((follow, date), touched);
         }
         Ok(())
@@ -118,12 +140,18 @@ impl Batch {
 
     /// The follow that a command goes to, where the command's day can be written to.
     fn admit(&self, command: &Command) -> Result<(&RunningFollow, Schedule)> {
-        let (follow, schedule) =
-            self.follows.get(&command.member).ok_or_else(|| Error::new(Code::NotFollowing))?;
+        let (follow, schedule) = self
+            .follows
+            .get(&command.member)
+            .ok_or_else(|| Error::new(Code::NotFollowing))?;
         if follow.status == FollowStatus::Paused {
             return Err(Error::new(Code::FollowPaused));
         }
-        let last = Days { zone: zone(&follow.time_zone), day_start: self.day_start }.last_loggable(self.now);
+        let last = Days {
+            zone: zone(&follow.time_zone),
+            day_start: self.day_start,
+        }
+        .last_loggable(self.now);
         if command.date < follow.start_date || command.date > last {
             let reason = format!("from {}, when the plan began, to {last}", follow.start_date);
             return Err(Error::invalid("date", reason));
@@ -134,23 +162,41 @@ impl Batch {
     /// Applies a command to its day.
     pub(super) fn apply(&mut self, command: &Command) -> Result<Applied> {
         let portion_permille = match command.kind {
-            Kind::Complete { status, portion_permille } => {
-                status.portion(portion_permille).map_err(|reason| Error::invalid("portion_permille", reason))?
-            }
+            Kind::Complete {
+                status,
+                portion_permille,
+            } => status
+                .portion(portion_permille)
+                .map_err(|reason| Error::invalid("portion_permille", reason))?,
             Kind::Undo => 0,
         };
         let follow = self.admit(command)?.0.id;
-        let key = Key { follow, date: command.date, meal: command.meal_id };
-        let day = self.days.get_mut(&(follow, command.date)).ok_or_else(|| Error::new(Code::Internal))?;
+        let key = Key {
+            follow,
+            date: command.date,
+            meal: command.meal_id,
+        };
+        let day = self
+            .days
+            .get_mut(&(follow, command.date))
+            .ok_or_else(|| Error::new(Code::Internal))?;
         let changed = match command.kind {
             Kind::Complete { status, .. } => {
                 let (actor, on_behalf, at) = (command.actor, command.on_behalf, self.now);
-                day.after.tick(command.meal_id, Tick { status, portion_permille, actor, on_behalf, at })
+                day.after.tick(
+                    command.meal_id,
+                    Tick {
+                        status,
+                        portion_permille,
+                        actor,
+                        on_behalf,
+                        at,
+                    },
+                )
             }
             Kind::Undo => day.after.undo(command.meal_id),
         };
-        let changed =
-            changed.map_err(|NotOnDay| Error::new(Code::MealNotOnDay).with("date", command.date))?;
+        let changed = changed.map_err(|NotOnDay| Error::new(Code::MealNotOnDay).with("date", command.date))?;
         if changed {
             day.meals.insert(command.meal_id);
             day.row = day.after.progress(command.date);
@@ -169,7 +215,11 @@ impl Batch {
                 at: self.now,
             });
         }
-        let completion = day.after.completed.get(&command.meal_id).map(|c| Completion::new(key, c));
+        let completion = day
+            .after
+            .completed
+            .get(&command.meal_id)
+            .map(|c| Completion::new(key, c));
         Ok(Applied { key, completion })
     }
 
@@ -178,7 +228,11 @@ impl Batch {
         let (mut there, mut gone, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for ((follow, date), day) in self.days.iter().filter(|(_, day)| !day.meals.is_empty()) {
             for meal in &day.meals {
-                let key = Key { follow: *follow, date: *date, meal: *meal };
+                let key = Key {
+                    follow: *follow,
+                    date: *date,
+                    meal: *meal,
+                };
                 match day.after.completed.get(meal) {
                     Some(completed) => there.push((key, completed)),
                     None => gone.push(key),
@@ -195,8 +249,14 @@ impl Batch {
 
     /// The answer to a command, with its day as the batch leaves it.
     pub(super) fn outcome(&self, applied: Applied) -> Result<Outcome> {
-        let day = self.days.get(&(applied.key.follow, applied.key.date)).ok_or_else(|| Error::new(Code::Internal))?;
-        Ok(Outcome { completion: applied.completion, progress: day.row.clone() })
+        let day = self
+            .days
+            .get(&(applied.key.follow, applied.key.date))
+            .ok_or_else(|| Error::new(Code::Internal))?;
+        Ok(Outcome {
+            completion: applied.completion,
+            progress: day.row.clone(),
+        })
     }
 
     /// Turns refusals of meals that the member's plan does not have on any day into 404: whatever they are, they are not
@@ -209,7 +269,12 @@ impl Batch {
     ) -> Result<()> {
         let off_day = |result: &Result<T>| matches!(result, Err(e) if e.code == Code::MealNotOnDay);
         let plan_of = |c: &Command| self.follows.get(&c.member).map(|(f, _)| f.plan_id);
-        let asked: Vec<_> = commands.iter().zip(&*results).filter(|(_, r)| off_day(r)).map(|(c, _)| c).collect();
+        let asked: Vec<_> = commands
+            .iter()
+            .zip(&*results)
+            .filter(|(_, r)| off_day(r))
+            .map(|(c, _)| c)
+            .collect();
         if asked.is_empty() {
             return Ok(());
         }

@@ -16,8 +16,7 @@ use serde_json::Value;
 use crate::db::schema::{completions, plan_days, plan_items, plan_meals, plans};
 use crate::foods::nutrients::Nutrients;
 use crate::ids::{FollowId, FoodId, GymId, ItemId, MealId, PlanId};
-use crate::plans::model::{Item, Meal};
-use crate::plans::words::Slot;
+use crate::plans::{Item, Meal, Slot};
 
 /// A meal on a day of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +63,9 @@ type Row = (PlanId, i32, i32, MealRow, Option<ItemRow>);
 /// The condition that a row is of a revision.
 macro_rules! of_revision {
     ($table:ident, $revision:expr) => {
-        $table::from_rev.le($revision).and($table::to_rev.is_null().or($table::to_rev.gt($revision.nullable())))
+        $table::from_rev
+            .le($revision)
+            .and($table::to_rev.is_null().or($table::to_rev.gt($revision.nullable())))
     };
 }
 
@@ -75,23 +76,21 @@ pub async fn current(
     plan_ids: &[PlanId],
     numbers: &[i32],
 ) -> QueryResult<Vec<DayMeal>> {
+    let meals = plan_meals::plan_id
+        .eq(plan_days::plan_id)
+        .and(plan_meals::day_id.eq(plan_days::id))
+        .and(plan_meals::to_rev.is_null());
+    let items = plan_items::plan_id
+        .eq(plan_meals::plan_id)
+        .and(plan_items::meal_id.eq(plan_meals::id))
+        .and(plan_items::to_rev.is_null());
     let rows: Vec<Row> = plan_days::table
         .inner_join(plans::table.on(plans::id.eq(plan_days::plan_id)))
-        .inner_join(
-            plan_meals::table.on(plan_meals::plan_id
-                .eq(plan_days::plan_id)
-                .and(plan_meals::day_id.eq(plan_days::id))
-                .and(of_revision!(plan_meals, plans::revision))),
-        )
-        .left_join(
-            plan_items::table.on(plan_items::plan_id
-                .eq(plan_days::plan_id)
-                .and(plan_items::meal_id.eq(plan_meals::id))
-                .and(of_revision!(plan_items, plans::revision))),
-        )
-        .filter(plan_days::gym_id.eq(gym).and(plans::gym_id.eq(gym)))
-        .filter(plan_days::plan_id.eq_any(plan_ids).and(plan_days::number.eq_any(numbers)))
-        .filter(of_revision!(plan_days, plans::revision))
+        .inner_join(plan_meals::table.on(meals))
+        .left_join(plan_items::table.on(items))
+        .filter(plan_days::gym_id.eq(gym).and(plan_days::to_rev.is_null()))
+        .filter(plan_days::plan_id.eq_any(plan_ids))
+        .filter(plan_days::number.eq_any(numbers))
         .select((
             plan_days::plan_id,
             plans::revision,
@@ -113,8 +112,9 @@ pub async fn as_ticked(
 ) -> QueryResult<Vec<DayMeal>> {
     let rows: Vec<Row> = completions::table
         .inner_join(
-            plan_meals::table
-                .on(plan_meals::id.eq(completions::meal_id).and(of_revision!(plan_meals, completions::plan_revision))),
+            plan_meals::table.on(plan_meals::id
+                .eq(completions::meal_id)
+                .and(of_revision!(plan_meals, completions::plan_revision))),
         )
         .left_join(
             plan_items::table.on(plan_items::plan_id
@@ -158,7 +158,12 @@ fn gather(rows: Vec<Row>) -> QueryResult<Vec<DayMeal>> {
     let mut index: HashMap<MealId, usize> = HashMap::new();
     for (plan, revision, number, meal, row) in rows {
         let at = *index.entry(meal.id).or_insert_with(|| {
-            gathered.push(DayMeal { plan, revision, number, meal: empty(meal) });
+            gathered.push(DayMeal {
+                plan,
+                revision,
+                number,
+                meal: empty(meal),
+            });
             gathered.len() - 1
         });
         if let Some(row) = row {

@@ -164,7 +164,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// Carries out commands in order, set-wise, and tells the live channels: one result each, and a bad one never fails its
 /// neighbours. Saying again what was said last succeeds and changes nothing.
 ///
-/// That the actors may act for the members ([`crate::follows::require_act_for`]) is checked before.
+/// That the actors may act for the members ([`crate::gyms::require_act_for`]) is checked before.
 ///
 /// # Errors
 /// As the whole, only those of the database; nothing is kept then.
@@ -176,7 +176,10 @@ pub async fn complete(tx: &mut Tx, commands: &[Command]) -> Result<Vec<Result<Ou
         batch.write(tx).await?;
         tell(tx, &batch).await?;
     }
-    Ok(applied.into_iter().map(|applied| applied.and_then(|applied| batch.outcome(applied))).collect())
+    Ok(applied
+        .into_iter()
+        .map(|applied| applied.and_then(|applied| batch.outcome(applied)))
+        .collect())
 }
 
 /// Emits one event for each member whose days have changed, on the member's channel and on the rosters of the trainers.
@@ -186,9 +189,11 @@ async fn tell(tx: &mut Tx, batch: &Batch) -> Result<()> {
     let trainers = follow_store::trainers_of(tx, gym, &members, now).await?;
     for (member, kind) in &batch.events {
         let days = |from| {
-            batch.days.iter().map(|((_, date), day)| (*date, day)).filter(move |(date, day)| {
-                day.member == *member && !day.meals.is_empty() && *date >= from
-            })
+            batch
+                .days
+                .iter()
+                .map(|((_, date), day)| (*date, day))
+                .filter(move |(date, day)| day.member == *member && !day.meals.is_empty() && *date >= from)
         };
         let shown: Vec<_> = days(live::member_from(now)).collect();
         if shown.is_empty() {
@@ -211,11 +216,16 @@ async fn tell(tx: &mut Tx, batch: &Batch) -> Result<()> {
 /// longer has as null.
 fn member_patch(days: &[(NaiveDate, &TouchedDay)]) -> Value {
     let all = |day: fn(&TouchedDay) -> &BTreeMap<MealId, Completed>| {
-        by_date(days.iter().flat_map(move |(date, d)| day(d).iter().map(|(id, c)| (*date, *id, c))))
+        by_date(
+            days.iter()
+                .flat_map(move |(date, d)| day(d).iter().map(|(id, c)| (*date, *id, c))),
+        )
     };
     let mut completions = merge::diff(&all(|d| &d.before.completed), &all(|d| &d.after.completed));
     let touched = days.iter().flat_map(|(date, d)| {
-        d.meals.iter().filter_map(|id| d.after.completed.get(id).map(|c| (*date, *id, c)))
+        d.meals
+            .iter()
+            .filter_map(|id| d.after.completed.get(id).map(|c| (*date, *id, c)))
     });
     merge::join(&mut completions, by_date(touched));
     json!({"completions": completions, "progress": progress_patch(days)})
@@ -225,7 +235,10 @@ fn progress_patch(days: &[(NaiveDate, &TouchedDay)]) -> Value {
     let mut patch = Map::new();
     for (date, day) in days {
         let after = day.row.entry();
-        let mut row = day.row_before.as_ref().map_or_else(|| json!({}), |before| merge::diff(&before.entry(), &after));
+        let mut row = day
+            .row_before
+            .as_ref()
+            .map_or_else(|| json!({}), |before| merge::diff(&before.entry(), &after));
         merge::join(&mut row, after);
         patch.insert(date.to_string(), row);
     }
@@ -237,7 +250,10 @@ fn progress_patch(days: &[(NaiveDate, &TouchedDay)]) -> Value {
 pub fn by_date<'a>(completed: impl IntoIterator<Item = (NaiveDate, MealId, &'a Completed)>) -> Value {
     let mut dates: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for (date, meal, completed) in completed {
-        dates.entry(date.to_string()).or_default().insert(meal.to_string(), completed.entry());
+        dates
+            .entry(date.to_string())
+            .or_default()
+            .insert(meal.to_string(), completed.entry());
     }
     json!(dates)
 }

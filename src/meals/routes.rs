@@ -11,7 +11,7 @@ use super::{Command, Kind, Outcome, Source, complete};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
-use crate::follows;
+use crate::gyms;
 use crate::http::{Answer, Body, IdempotencyKey, once};
 use crate::ids::{AccountId, MealId};
 
@@ -77,14 +77,29 @@ struct Said {
 
 impl From<NewCompletion> for Said {
     fn from(new: NewCompletion) -> Self {
-        let kind = Kind::Complete { status: new.status, portion_permille: new.portion_permille };
-        Self { kind, meal_id: new.meal_id, date: new.date, member: new.member_id, key: new.key }
+        let kind = Kind::Complete {
+            status: new.status,
+            portion_permille: new.portion_permille,
+        };
+        Self {
+            kind,
+            meal_id: new.meal_id,
+            date: new.date,
+            member: new.member_id,
+            key: new.key,
+        }
     }
 }
 
 impl From<Undo> for Said {
     fn from(undo: Undo) -> Self {
-        Self { kind: Kind::Undo, meal_id: undo.meal_id, date: undo.date, member: undo.member_id, key: undo.key }
+        Self {
+            kind: Kind::Undo,
+            meal_id: undo.meal_id,
+            date: undo.date,
+            member: undo.member_id,
+            key: undo.key,
+        }
     }
 }
 
@@ -106,8 +121,17 @@ pub(super) async fn update_completion(
     Body(body): Body<CompletionUpdate>,
 ) -> Result<Answer> {
     let (meal_id, date) = path.into_inner();
-    let kind = Kind::Complete { status: body.status, portion_permille: body.portion_permille };
-    let said = Said { kind, meal_id, date, member: body.member_id, key: header.0.or(body.key) };
+    let kind = Kind::Complete {
+        status: body.status,
+        portion_permille: body.portion_permille,
+    };
+    let said = Said {
+        kind,
+        meal_id,
+        date,
+        member: body.member_id,
+        key: header.0.or(body.key),
+    };
     carry_out(&app, &caller, said, Source::Rest).await
 }
 
@@ -146,7 +170,13 @@ pub(super) async fn delete_completion(
     header: IdempotencyKey,
 ) -> Result<Answer> {
     let (meal_id, date) = path.into_inner();
-    let said = Said { kind: Kind::Undo, meal_id, date, member: query.member, key: header.0 };
+    let said = Said {
+        kind: Kind::Undo,
+        meal_id,
+        date,
+        member: query.member,
+        key: header.0,
+    };
     carry_out(&app, &caller, said, Source::Rest).await
 }
 
@@ -173,7 +203,11 @@ async fn call<T: serde::de::DeserializeOwned + Into<Said>>(app: &App, caller: &C
 
 async fn carry_out(app: &App, caller: &Caller, said: Said, source: Source) -> Result<Answer> {
     let caller = *caller;
-    if said.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 200 || key.contains(char::is_control)) {
+    if said
+        .key
+        .as_ref()
+        .is_some_and(|key| key.is_empty() || key.len() > 200 || key.contains(char::is_control))
+    {
         return Err(Error::invalid("key", "1 to 200 characters, without control characters"));
     }
     let member = said.member.unwrap_or(caller.account);
@@ -187,10 +221,14 @@ async fn carry_out(app: &App, caller: &Caller, said: Said, source: Source) -> Re
         on_behalf: member != caller.account,
         source,
     };
-    let operation = if said.kind == Kind::Undo { "meal.undo" } else { "meal.complete" };
+    let operation = if said.kind == Kind::Undo {
+        "meal.undo"
+    } else {
+        "meal.complete"
+    };
     app.change(&caller, async move |tx| {
         let now = tx.now;
-        follows::require_act_for(tx, &caller, member, now).await?;
+        gyms::require_act_for(tx, &caller, member, now).await?;
         let key = IdempotencyKey(command.key.clone());
         once::<Outcome>(tx, &key, operation, &command, 200, async |tx| {
             let done = complete(tx, std::slice::from_ref(&command)).await?.pop();

@@ -13,15 +13,13 @@ use super::day::DayMeal;
 use super::progress::Progress;
 use crate::foods::nutrients::Totals;
 use crate::ids::{AccountId, MealId};
-use crate::plans::model::Meal;
+use crate::plans::Meal;
 
 /// Thousandths of a whole portion.
 pub const WHOLE_PORTION: i32 = 1000;
 
 /// What became of a meal.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, AsExpression, FromSqlRow,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, AsExpression, FromSqlRow)]
 #[diesel(sql_type = diesel::sql_types::Text)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -145,7 +143,10 @@ impl Day {
     /// From the meals that the plan has on the day and those that were ticked.
     #[must_use]
     pub fn new(revision: i32, planned: &[DayMeal], completed: BTreeMap<MealId, Completed>) -> Self {
-        let planned_meal = |meal: &Meal| PlannedMeal { title: meal.title.clone(), totals: meal.totals() };
+        let planned_meal = |meal: &Meal| PlannedMeal {
+            title: meal.title.clone(),
+            totals: meal.totals(),
+        };
         Self {
             revision: planned.first().map_or(revision, |m| m.revision),
             meals: planned.iter().map(|m| (m.meal.id, planned_meal(&m.meal))).collect(),
@@ -210,7 +211,11 @@ impl Day {
             eaten += &meal.planned.scale(meal.tick.portion_permille);
         }
         let all: BTreeSet<_> = self.meals.keys().chain(self.completed.keys()).collect();
-        let skipped = self.completed.values().filter(|c| c.tick.status == Status::Skipped).count();
+        let skipped = self
+            .completed
+            .values()
+            .filter(|c| c.tick.status == Status::Skipped)
+            .count();
         Progress {
             date,
             meals_planned: count(all.len()),
@@ -234,18 +239,41 @@ mod tests {
     use crate::foods::nutrients::Nutrients;
 
     fn meal(title: &str, energy: i64) -> PlannedMeal {
-        let food = Nutrients { energy_mkcal: Some(energy), ..Nutrients::default() };
-        PlannedMeal { title: title.to_owned(), totals: [(100_000, &food)].into_iter().collect() }
+        let food = Nutrients {
+            energy_mkcal: Some(energy),
+            ..Nutrients::default()
+        };
+        PlannedMeal {
+            title: title.to_owned(),
+            totals: [(100_000, &food)].into_iter().collect(),
+        }
     }
 
     fn tick(status: Status, portion_permille: i32) -> Tick {
-        Tick { status, portion_permille, actor: AccountId::new(), on_behalf: false, at: DateTime::UNIX_EPOCH }
+        Tick {
+            status,
+            portion_permille,
+            actor: AccountId::new(),
+            on_behalf: false,
+            at: DateTime::UNIX_EPOCH,
+        }
     }
 
     fn day(energies: &[i64]) -> (Day, Vec<MealId>) {
         let ids: Vec<_> = energies.iter().map(|_| MealId::new()).collect();
-        let meals = ids.iter().zip(energies).map(|(id, energy)| (*id, meal("Lunch", *energy))).collect();
-        (Day { revision: 1, meals, completed: BTreeMap::new() }, ids)
+        let meals = ids
+            .iter()
+            .zip(energies)
+            .map(|(id, energy)| (*id, meal("Lunch", *energy)))
+            .collect();
+        (
+            Day {
+                revision: 1,
+                meals,
+                completed: BTreeMap::new(),
+            },
+            ids,
+        )
     }
 
     fn energy(day: &Day) -> Option<i64> {
@@ -290,8 +318,14 @@ mod tests {
         assert_eq!(energy(&day), Some(201));
         day.tick(ids[1], tick(Status::Skipped, 0)).expect("on the day");
         let progress = day.progress(NaiveDate::MIN);
-        assert_eq!((progress.meals_planned, progress.meals_done, progress.meals_skipped), (2, 1, 1));
-        assert_eq!((progress.planned.energy_mkcal, progress.eaten.energy_mkcal), (Some(1401), Some(201)));
+        assert_eq!(
+            (progress.meals_planned, progress.meals_done, progress.meals_skipped),
+            (2, 1, 1)
+        );
+        assert_eq!(
+            (progress.planned.energy_mkcal, progress.eaten.energy_mkcal),
+            (Some(1401), Some(201))
+        );
     }
 
     #[test]
@@ -303,8 +337,12 @@ mod tests {
         day.tick(ids[0], tick(Status::Partial, 500)).expect("on the day");
         assert_eq!((energy(&day), day.completed[&ids[0]].plan_revision), (Some(200), 1));
         day.meals.clear();
-        day.tick(ids[0], tick(Status::Partial, 250)).expect("it was ticked before");
-        assert_eq!((energy(&day), day.progress(NaiveDate::MIN).meals_planned), (Some(100), 1));
+        day.tick(ids[0], tick(Status::Partial, 250))
+            .expect("it was ticked before");
+        assert_eq!(
+            (energy(&day), day.progress(NaiveDate::MIN).meals_planned),
+            (Some(100), 1)
+        );
         assert_eq!(day.undo(ids[0]), Ok(true));
         assert_eq!(day.tick(ids[0], tick(Status::Eaten, 1000)), Err(NotOnDay));
         assert_eq!(day.undo(ids[0]), Err(NotOnDay));

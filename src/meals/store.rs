@@ -26,7 +26,10 @@ use crate::ids::{AccountId, FollowId, GymId, MealId};
 impl FromSql<Text, Pg> for Status {
     fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
         let name = <String as FromSql<Text, Pg>>::from_sql(bytes)?;
-        Self::ALL.into_iter().find(|s| s.name() == name).ok_or_else(|| format!("no completion is {name}").into())
+        Self::ALL
+            .into_iter()
+            .find(|s| s.name() == name)
+            .ok_or_else(|| format!("no completion is {name}").into())
     }
 }
 
@@ -43,7 +46,9 @@ struct Kept(Totals);
 
 impl FromSql<Jsonb, Pg> for Kept {
     fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
-        Ok(Self(serde_json::from_value(<Value as FromSql<Jsonb, Pg>>::from_sql(bytes)?)?))
+        Ok(Self(serde_json::from_value(<Value as FromSql<Jsonb, Pg>>::from_sql(
+            bytes,
+        )?)?))
     }
 }
 
@@ -151,8 +156,17 @@ impl Row {
             at: self.at,
         };
         (
-            Key { follow: self.follow_id, date: self.date, meal: self.meal_id },
-            Completed { tick, title: self.title, planned: self.planned.0, plan_revision: self.plan_revision },
+            Key {
+                follow: self.follow_id,
+                date: self.date,
+                meal: self.meal_id,
+            },
+            Completed {
+                tick,
+                title: self.title,
+                planned: self.planned.0,
+                plan_revision: self.plan_revision,
+            },
         )
     }
 
@@ -175,8 +189,10 @@ impl Row {
 
 /// Writes completions, over those that are there.
 pub async fn put(conn: &mut AsyncPgConnection, gym: GymId, rows: &[(Key, &Completed)]) -> QueryResult<()> {
-    let rows: Vec<_> =
-        rows.iter().map(|(key, completed)| (completions::gym_id.eq(gym), Row::join(*key, completed))).collect();
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(key, completed)| (completions::gym_id.eq(gym), Row::join(*key, completed)))
+        .collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -222,7 +238,11 @@ pub async fn remember(conn: &mut AsyncPgConnection, rows: &[HistoryRow]) -> Quer
     if rows.is_empty() {
         return Ok(());
     }
-    diesel::insert_into(completion_history::table).values(rows).execute(conn).await.map(drop)
+    diesel::insert_into(completion_history::table)
+        .values(rows)
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 /// The daily rows of these follows on these dates.
@@ -233,12 +253,19 @@ pub async fn progress(
     dates: &[NaiveDate],
 ) -> QueryResult<HashMap<(FollowId, NaiveDate), Progress>> {
     let rows: Vec<(FollowId, Progress)> = daily_progress::table
-        .filter(daily_progress::gym_id.eq(gym).and(daily_progress::follow_id.eq_any(follows)))
+        .filter(
+            daily_progress::gym_id
+                .eq(gym)
+                .and(daily_progress::follow_id.eq_any(follows)),
+        )
         .filter(daily_progress::date.eq_any(dates))
         .select((daily_progress::follow_id, Progress::as_select()))
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(|(follow, row)| ((follow, row.date), row)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(follow, row)| ((follow, row.date), row))
+        .collect())
 }
 
 /// The daily rows of these follows from a date on, in the order of their dates.
@@ -249,7 +276,11 @@ pub async fn progress_since(
     from: NaiveDate,
 ) -> QueryResult<Vec<(FollowId, Progress)>> {
     daily_progress::table
-        .filter(daily_progress::gym_id.eq(gym).and(daily_progress::follow_id.eq_any(follows)))
+        .filter(
+            daily_progress::gym_id
+                .eq(gym)
+                .and(daily_progress::follow_id.eq_any(follows)),
+        )
         .filter(daily_progress::date.ge(from))
         .order(daily_progress::date)
         .select((daily_progress::follow_id, Progress::as_select()))
