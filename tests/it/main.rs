@@ -4,7 +4,9 @@
 #![expect(clippy::expect_used, reason = "what a test cannot get fails it")]
 #![allow(dead_code, reason = "the harness is ahead of the tests that use it")]
 
+mod completions;
 mod embedded;
+mod follows;
 mod harness;
 mod live;
 mod plans;
