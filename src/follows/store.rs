@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::deserialize::{self, FromSql};
+use diesel::dsl::auto_type;
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::Text;
 use diesel::{
@@ -306,8 +307,16 @@ pub async fn member_time(
         .optional()
 }
 
-/// The trainers that members are assigned to. An assignment whose end was told is over, also for a change that began
-/// before it was.
+/// Whether an assignment is on its trainer's roster. It is from the moment that it is there: comparing its beginning with
+/// the instant of a change would leave it out where the change began before it and waited for it. One whose end was told
+/// is over, also for such a change.
+#[auto_type]
+fn on_roster(now: DateTime<Utc>) -> _ {
+    let open = assignments::until.is_null().or(assignments::until.gt(now));
+    assignments::closed.eq(false).and(open)
+}
+
+/// The trainers on whose rosters members are.
 pub async fn trainers_of(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -316,7 +325,7 @@ pub async fn trainers_of(
 ) -> QueryResult<HashMap<AccountId, Vec<AccountId>>> {
     let rows: Vec<(AccountId, AccountId)> = assignments::table
         .filter(assignments::gym_id.eq(gym).and(assignments::member_id.eq_any(members)))
-        .filter(counts(now).and(assignments::closed.eq(false)))
+        .filter(on_roster(now))
         .select((assignments::member_id, assignments::trainer_id))
         .distinct()
         .order((assignments::member_id, assignments::trainer_id))
@@ -339,7 +348,7 @@ pub async fn members_of(
     assignments::table
         .inner_join(accounts::table.on(accounts::id.eq(assignments::member_id)))
         .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
-        .filter(counts(now))
+        .filter(on_roster(now))
         .order(assignments::since)
         .select((assignments::member_id, accounts::name, assignments::since))
         .load(conn)

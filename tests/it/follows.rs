@@ -366,27 +366,39 @@ async fn ticks_while_assignments_begin_and_end_leave_the_roster_true() {
     let trainer = kit.app.person(kit.gym, &[Role::Trainer]).await;
     let mut roster = Screen::open(&trainer, format!("roster:{}", trainer.account)).await;
     let ticks = async {
-        for round in 0..30 {
+        for round in 0..60 {
             let body = json!({"status": "partial", "portion_permille": round + 1});
             kit.member.put(&kit.completion(&kit.plan.lunch), &body).await.ok();
         }
     };
     let assignments = async {
         let body = json!({"trainer_id": trainer.account, "member_id": kit.member.account});
-        for _ in 0..10 {
+        for _ in 0..20 {
             let assignment = manager.post("/assignments", &body).await.ok();
             let path = format!("/assignments/{}", assignment["id"].as_str().expect("an id"));
             assert_eq!(manager.delete(&path).await.status, 204);
         }
     };
     tokio::join!(ticks, assignments);
-    for _ in 0..kit
-        .count(&format!("live_events WHERE channel = '{}'", roster.channel))
-        .await
-    {
-        roster.hears().await;
+    let count = format!("live_events WHERE channel = '{}'", roster.channel);
+    for _ in 0..kit.count(&count).await {
+        let event = roster.hears().await;
+        // Whoever is on it is there with name and all, and whoever has left does not come back by a tick.
+        let entries = roster.shown["members"].as_object().expect("members");
+        assert!(entries.values().all(|entry| entry["name"].is_string()), "{event}");
     }
     assert_eq!(roster.shown["members"], json!({}));
     roster.is_up_to_date(&trainer).await;
+    // Each tick between the two events of an assignment is on the roster, and no other.
+    let told = format!(
+        "(SELECT m.seq, r.seq AS told, (
+             SELECT type FROM live_events a WHERE a.channel = '{0}' AND a.type LIKE 'assignment.%' AND a.seq < m.seq
+             ORDER BY a.seq DESC LIMIT 1) AS last
+         FROM live_events m LEFT JOIN live_events r ON r.seq = m.seq AND r.channel = '{0}'
+         WHERE m.channel = 'member:{1}' AND m.type LIKE 'meal.%') ticks",
+        roster.channel, kit.member.account
+    );
+    let wrong = format!("{told} WHERE (coalesce(last, '') = 'assignment.started') <> (told IS NOT NULL)");
+    assert_eq!(kit.count(&wrong).await, 0);
     kit.app.stop().await;
 }
