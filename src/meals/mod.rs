@@ -1,7 +1,7 @@
 //! Meals as members live them: ticks of a plan's meals, their history, and the daily rows they add up to.
 //!
 //! [`complete`] is the only way in. It takes a batch, so that commands that wait can be folded into one transaction; REST
-//! ([`routes`]) and the socket ([`rpc_complete`], [`rpc_undo`]) both go through it. [`day`] reads what a plan says for a
+//! (`routes`) and the socket ([`rpc_complete`], [`rpc_undo`]) both go through it. [`day`] reads what a plan says for a
 //! day, [`progress`] what a day came to.
 
 mod batch;

@@ -1,8 +1,8 @@
 //! Plans: the tree of days, meals and items that members follow, its revisions, and the channel that shows it live.
 //!
-//! Others may use [`Plan`] and its parts, [`tree::read`] for any state of a plan, [`may_read`] and [`find_readable`], and
-//! [`live`]. Everything is written by [`edit`]: it locks the plan, changes the tree in memory, writes what differs
-//! ([`history`] keeps every revision readable) and emits one event. Who follows a plan is the business of
+//! Others may use [`Plan`] and its parts, [`tree::read`] for any state of a plan, `may_read` and `find_readable`, and
+//! `live`. Everything is written by `edit`: it locks the plan, changes the tree in memory, writes what differs
+//! (`history` keeps every revision readable) and emits one event. Who follows a plan is the business of
 //! [`crate::follows`].
 
 mod access;

@@ -10,3 +10,4 @@ mod follows;
 mod harness;
 mod live;
 mod plans;
+mod wall;

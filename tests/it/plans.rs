@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Gym, TestApp};
 
 /// A published one-day plan with one meal of one item.
-struct Published {
-    id: String,
-    meal: String,
-    version: i64,
+pub struct Published {
+    pub id: String,
+    pub meal: String,
+    pub version: i64,
 }
 
 impl Published {
@@ -19,7 +19,7 @@ impl Published {
     }
 }
 
-async fn publish(author: &Client, food: uuid::Uuid) -> Published {
+pub async fn publish(author: &Client, food: uuid::Uuid) -> Published {
     let plan = author
         .post(
             "/plans",

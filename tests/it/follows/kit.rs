@@ -198,7 +198,6 @@ impl Screen {
     }
 
     /// Asserts that it shows what a fresh snapshot would.
-    #[track_caller]
     pub async fn is_up_to_date(&self, who: &Client) {
         let fresh = who.get(&format!("/live/snapshots/{}", self.channel)).await.ok();
         let mut shown = self.shown.clone();
