@@ -253,7 +253,19 @@ pub fn by_date<'a>(completed: impl IntoIterator<Item = (NaiveDate, MealId, &'a C
         dates
             .entry(date.to_string())
             .or_default()
-            .insert(meal.to_string(), completed.entry());
+            .insert(meal.to_string(), entry(completed));
     }
     json!(dates)
+}
+
+/// The entry of a completion on live channels, where day and meal are keys.
+fn entry(completed: &Completed) -> Value {
+    json!({
+        "status": completed.tick.status,
+        "portion_permille": completed.tick.portion_permille,
+        "title": completed.title,
+        "plan_revision": completed.plan_revision,
+        "on_behalf": completed.tick.on_behalf,
+        "at": completed.tick.at,
+    })
 }

@@ -6,7 +6,6 @@ use chrono::{DateTime, NaiveDate, Utc};
 use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::day::DayMeal;
@@ -107,21 +106,6 @@ pub struct Completed {
     pub planned: Totals,
     /// The plan's revision that it was read from.
     pub plan_revision: i32,
-}
-
-impl Completed {
-    /// The entry of this meal on live channels, where day and meal are keys.
-    #[must_use]
-    pub fn entry(&self) -> Value {
-        json!({
-            "status": self.tick.status,
-            "portion_permille": self.tick.portion_permille,
-            "title": self.title,
-            "plan_revision": self.plan_revision,
-            "on_behalf": self.tick.on_behalf,
-            "at": self.tick.at,
-        })
-    }
 }
 
 /// The meal is neither on the day nor was it ticked before.
