@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use crate::app::{App, For};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error, Result};
 use crate::events::{Channel, Tx};
+use crate::follows::live::{hold, roster_member_entry};
 use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
 use crate::ids::{AccountId, AssignmentId};
 
@@ -172,19 +173,11 @@ async fn start(tx: &mut Tx, new: NewAssignment) -> Result<Assignment> {
         until: new.until,
     };
     store::insert_assignment(tx, gym, &assignment).await?;
-    let entry = roster_entry(tx, &assignment).await?;
+    let entry = roster_member_entry(tx, gym, assignment.member_id, now).await?;
     let patch = json!({"members": {assignment.member_id.to_string(): entry}});
     tx.emit(Channel::Roster(assignment.trainer_id), "assignment.started", patch);
     tx.access_changed(assignment.trainer_id);
     Ok(assignment)
-}
-
-/// The member as the trainer's roster shows them.
-async fn roster_entry(tx: &mut Tx, assignment: &Assignment) -> Result<Value> {
-    let gym = tx.gym;
-    let member = store::find_membership(tx, gym, assignment.member_id).await?;
-    let member = member.ok_or_else(|| Error::not_found("member"))?;
-    Ok(json!({"name": member.name, "since": assignment.since}))
 }
 
 /// End an assignment now. For owners and managers.
@@ -217,16 +210,20 @@ async fn end_assignment(app: web::Data<App>, caller: Caller, path: web::Path<Ass
 pub(super) async fn end(tx: &mut Tx, ending: Ending) -> Result<usize> {
     let (gym, now) = (tx.gym, tx.now);
     let ended = store::end_assignments(tx, gym, ending, now).await?;
-    tell_ended(tx, &ended);
+    tell_ended(tx, &ended).await?;
     Ok(ended.len())
 }
 
-fn tell_ended(tx: &mut Tx, ended: &[Assignment]) {
+async fn tell_ended(tx: &mut Tx, ended: &[Assignment]) -> Result<()> {
+    let gym = tx.gym;
+    let members: Vec<_> = ended.iter().map(|assignment| assignment.member_id).collect();
+    hold(tx, gym, &members).await?;
     for assignment in ended {
         let patch = json!({"members": {assignment.member_id.to_string(): null}});
         tx.emit(Channel::Roster(assignment.trainer_id), "assignment.ended", patch);
         tx.access_changed(assignment.trainer_id);
     }
+    Ok(())
 }
 
 /// How often ends are looked for.
@@ -263,7 +260,7 @@ pub async fn close_due(app: &App) -> Result<usize> {
                         over.push(assignment);
                     }
                 }
-                tell_ended(tx, &over);
+                tell_ended(tx, &over).await?;
                 Ok(over.len())
             })
             .await?;

@@ -7,9 +7,11 @@
 mod auth;
 mod completions;
 mod embedded;
+mod follows;
 mod foods;
 mod gyms;
 mod harness;
 mod live;
 mod members;
 mod plans;
+mod wall;

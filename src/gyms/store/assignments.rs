@@ -32,7 +32,7 @@ pub struct Assignment {
 
 /// Whether an assignment counts at an instant.
 #[auto_type]
-pub(super) fn counts(now: DateTime<Utc>) -> _ {
+pub(crate) fn counts(now: DateTime<Utc>) -> _ {
     let open = assignments::until.is_null().or(assignments::until.gt(now));
     assignments::since.le(now).and(open)
 }
