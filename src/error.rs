@@ -119,8 +119,8 @@ codes! {
     AlreadyFollowing "already_following" 409 1433 "There is already a plan being followed. Abandon it first." "Ya se está siguiendo un plan. Abandónalo primero.";
     NotFollowing "not_following" 404 1434 "No plan is being followed." "No se está siguiendo ningún plan.";
     MealNotOnDay "meal_not_on_day" 409 1435 "That meal is not on the plan on {date}." "Esa comida no está en el plan el {date}.";
-    FollowPaused "follow_paused" 409 1450 "The plan is paused. Resume it first." "El plan está en pausa. Reanúdalo primero.";
-    FollowStatus "follow_status" 409 1451 "A follow that is {status} cannot be changed in this way." "Un seguimiento en estado {status} no se puede cambiar así.";
+    FollowPaused "follow_paused" 409 1460 "The plan is paused. Resume it first." "El plan está en pausa. Reanúdalo primero.";
+    FollowStatus "follow_status" 409 1461 "A follow that is {status} cannot be changed in this way." "Un seguimiento en estado {status} no se puede cambiar así.";
     UnknownMethod "unknown_method" 404 104 "There is no command called {method}." "No existe ninguna orden llamada {method}.";
     NoMembership "no_membership" 403 1450 "You have no active membership there. Ask the gym's staff." "No tienes ninguna membresía activa allí. Consulta al personal del gimnasio.";
     LastOwner "last_owner" 409 1451 "The gym needs an active owner. Make somebody else an owner first." "El gimnasio necesita un propietario activo. Nombra antes a otro propietario.";

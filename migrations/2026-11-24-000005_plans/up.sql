@@ -87,9 +87,9 @@ CREATE TABLE plan_meals (
     PRIMARY KEY (id, from_rev),
     FOREIGN KEY (gym_id, plan_id) REFERENCES plans (gym_id, id)
 );
-CREATE INDEX plan_meals_plan ON plan_meals (plan_id);
+CREATE INDEX plan_meals_plan ON plan_meals (plan_id, day_id);
 -- Reading what is current must not slow down as revisions pile up.
-CREATE INDEX plan_meals_current_plan ON plan_meals (plan_id) WHERE to_rev IS NULL;
+CREATE INDEX plan_meals_current_plan ON plan_meals (plan_id, day_id) WHERE to_rev IS NULL;
 CREATE UNIQUE INDEX plan_meals_current ON plan_meals (id) WHERE to_rev IS NULL;
 SELECT protect_tenant_table('plan_meals', 'gym_id');
 
@@ -115,7 +115,7 @@ CREATE TABLE plan_items (
     PRIMARY KEY (id, from_rev),
     FOREIGN KEY (gym_id, plan_id) REFERENCES plans (gym_id, id)
 );
-CREATE INDEX plan_items_plan ON plan_items (plan_id);
-CREATE INDEX plan_items_current_plan ON plan_items (plan_id) WHERE to_rev IS NULL;
+CREATE INDEX plan_items_plan ON plan_items (plan_id, meal_id);
+CREATE INDEX plan_items_current_plan ON plan_items (plan_id, meal_id) WHERE to_rev IS NULL;
 CREATE UNIQUE INDEX plan_items_current ON plan_items (id) WHERE to_rev IS NULL;
 SELECT protect_tenant_table('plan_items', 'gym_id');

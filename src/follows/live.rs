@@ -13,6 +13,7 @@ use super::{Follow, store};
 use crate::auth::{Caller, Role};
 use crate::error::{Error, Result};
 use crate::events::{Access, Channel, Tx, merge};
+use crate::gyms::store::find_membership;
 use crate::ids::{AccountId, GymId};
 use crate::meals::{self, progress::Progress};
 
@@ -44,7 +45,9 @@ pub async fn authorise_member(
         return Ok(Access::OPEN);
     }
     if caller.roles.any(&[Role::Manager, Role::Nutritionist]) {
-        return Ok(Access::when(store::name_of(conn, caller.gym, account).await?.is_some()));
+        return Ok(Access::when(
+            find_membership(conn, caller.gym, account).await?.is_some(),
+        ));
     }
     if !caller.roles.has(Role::Trainer) {
         return Ok(Access::Refused);
@@ -65,7 +68,7 @@ pub async fn authorise_roster(
     }
     let manages = caller.roles.has(Role::Manager);
     Ok(Access::when(
-        manages && store::name_of(conn, caller.gym, trainer).await?.is_some(),
+        manages && find_membership(conn, caller.gym, trainer).await?.is_some(),
     ))
 }
 
@@ -129,28 +132,26 @@ pub async fn roster_member_entry(
     member: AccountId,
     now: DateTime<Utc>,
 ) -> Result<Value> {
-    hold(conn, gym, member).await?;
-    let name = store::name_of(conn, gym, member)
+    hold(conn, gym, &[member]).await?;
+    let person = find_membership(conn, gym, member)
         .await?
         .ok_or_else(|| Error::not_found("member"))?;
     let follow = store::current(conn, gym, member).await?;
     let ids: Vec<_> = follow.iter().map(|f| f.id).collect();
     let progress = meals::store::progress_since(conn, gym, &ids, roster_from(now)).await?;
     let rows: Vec<_> = progress.into_iter().map(|(_, row)| row).collect();
-    Ok(entry(&name, now, follow.as_ref(), &rows))
+    Ok(entry(&person.name, now, follow.as_ref(), &rows))
 }
 
-/// Holds a member until the end of a change: nobody starts or changes their follow or ticks their meals meanwhile. A change
-/// of who watches a member takes it before it writes, or an event of a tick could reach a roster after the one that took the
-/// member off it.
+/// Holds members until the end of a change: nobody starts or changes their follow or ticks their meals meanwhile. A change
+/// of who watches a member takes it after it has written and before it ends, or an event of a tick could come to a roster
+/// after the one that took the member off it.
 ///
 /// # Errors
-/// 404 for an account that is not of the gym.
-pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> Result<()> {
-    if !store::lock_member(conn, gym, member).await? {
-        return Err(Error::not_found("member"));
-    }
-    store::lock_running(conn, gym, &[member]).await?;
+/// Those of the database.
+pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> Result<()> {
+    store::lock_members(conn, gym, members).await?;
+    store::lock_running(conn, gym, members).await?;
     Ok(())
 }
 

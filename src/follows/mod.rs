@@ -3,7 +3,7 @@
 //!
 //! - [`start`] begins a follow and [`apply`] changes one; both tell the live channels.
 //! - [`live`]: the channels `member:` and `roster:`, who may watch them and what they show. Who changes what they say about
-//!   a member holds that member first ([`live::hold`], or a lock of the follow), so that events come in the order of what
+//!   a member holds that member first ([`live::hold`], or a lock of the running follow), so that events come in the order of what
 //!   they tell.
 //! - [`gate`]: where screening stands. [`today`]: the member's day. Ticks of meals are in [`crate::meals`].
 
@@ -14,7 +14,7 @@ pub mod rules;
 pub mod store;
 pub mod today;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use diesel::deserialize::Queryable;
 use diesel_async::AsyncPgConnection;
 use serde::Serialize;
@@ -24,8 +24,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
-use crate::gyms;
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
+use crate::{gyms, plans};
 use rules::{Action, Days, Status};
 
 /// A member's following of a plan.
@@ -85,12 +85,10 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
     let plan = store::hold_plan(tx, gym, beginning.plan)
         .await?
         .ok_or_else(|| Error::not_found("plan"))?;
-    if plan.status != "published" {
+    if plan.status != plans::Status::Published {
         return Err(Error::new(Code::PlanNotPublished));
     }
-    if !store::lock_member(tx, gym, member).await? {
-        return Err(Error::not_found("member"));
-    }
+    store::lock_members(tx, gym, &[member]).await?;
     let time = store::member_time(tx, gym, member)
         .await?
         .ok_or_else(|| Error::not_found("member"))?;
@@ -150,7 +148,7 @@ pub async fn apply(tx: &mut Tx, caller: &Caller, id: FollowId, action: Action) -
     let (member, status) = store::lock(tx, gym, id)
         .await?
         .ok_or_else(|| Error::not_found("follow"))?;
-    require_act_for(tx, caller, member, now).await?;
+    gyms::require_act_for(tx, caller, member, now).await?;
     let after = action
         .after(status)
         .ok_or_else(|| Error::new(Code::FollowStatus).with("status", status.name()))?;
@@ -165,56 +163,6 @@ async fn found(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> Result
     store::find(conn, gym, id)
         .await?
         .ok_or_else(|| Error::not_found("follow"))
-}
-
-/// Refuses callers who may not see how a member does.
-///
-/// # Errors
-/// 404 for an account that is not of the caller's gym, else 403.
-pub async fn require_watch(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    member: AccountId,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    require_known(conn, caller, member, "member").await?;
-    if gyms::may_watch(conn, caller, member, now).await? {
-        Ok(())
-    } else {
-        Err(Error::forbidden())
-    }
-}
-
-/// Refuses callers who may not follow and tick for a member.
-///
-/// # Errors
-/// 404 for an account that is not of the caller's gym, else 403.
-pub async fn require_act_for(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    member: AccountId,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    require_known(conn, caller, member, "member").await?;
-    if gyms::may_act_for(conn, caller, member, now).await? {
-        Ok(())
-    } else {
-        Err(Error::forbidden())
-    }
-}
-
-/// Refuses accounts that are not of the caller's gym as if they were none.
-async fn require_known(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    account: AccountId,
-    thing: &'static str,
-) -> Result<()> {
-    if account == caller.account || store::name_of(conn, caller.gym, account).await?.is_some() {
-        Ok(())
-    } else {
-        Err(Error::not_found(thing))
-    }
 }
 
 /// Which days a member lives by: in the zone of the running follow, or else the account's, or else the gym's.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::events::{Access, log};
 use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
 use crate::ids::{AccountId, FollowId, PlanId};
-use crate::plans;
+use crate::{gyms, plans};
 
 /// How to follow a plan.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -52,7 +52,7 @@ pub(super) async fn follow_plan(
         if !plans::may_read(tx, &caller, plan, now).await? {
             return Err(Error::forbidden());
         }
-        super::require_act_for(tx, &caller, member, now).await?;
+        gyms::require_act_for(tx, &caller, member, now).await?;
         once(tx, &key, "plan.follow", &(plan, &body), 201, async |tx| {
             let (start_date, time_zone) = (body.start_date, body.time_zone.clone());
             super::start(
@@ -102,7 +102,7 @@ pub(super) async fn list_follows(
     .limit()?;
     let follows = app
         .read(&caller, async |conn| {
-            super::require_watch(conn, &caller, member, app.clock.now()).await?;
+            gyms::require_watch(conn, &caller, member, app.clock.now()).await?;
             Ok(store::list(conn, caller.gym, member, query.cursor, limit + 1).await?)
         })
         .await?;
@@ -200,9 +200,13 @@ pub(super) async fn find_roster(
     let roster = app
         .read(&caller, async |conn| {
             let now = app.clock.now();
-            super::require_known(conn, &caller, trainer, "trainer").await?;
             if live::authorise_roster(conn, &caller, trainer, now).await? == Access::Refused {
-                return Err(Error::forbidden());
+                let known = gyms::store::find_membership(conn, caller.gym, trainer).await?.is_some();
+                return Err(if known {
+                    Error::forbidden()
+                } else {
+                    Error::not_found("trainer")
+                });
             }
             let head = log::head(conn, caller.gym)
                 .await?

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::local_day;
+use crate::plans::Cycle;
 
 /// Days before today that a follow may begin.
 const EARLIEST_DAYS: i64 = 31;
@@ -112,12 +113,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// From a plan's `cycle`.
+    /// From a plan's days and cycle.
     #[must_use]
-    pub fn new(duration_days: i32, cycle: &str) -> Self {
+    pub fn new(duration_days: i32, cycle: Cycle) -> Self {
         Self {
             duration_days,
-            repeats: cycle != "fixed",
+            repeats: cycle != Cycle::Fixed,
         }
     }
 
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_fixed_plan_has_days_only_between_start_and_end() {
-        let plan = Schedule::new(7, "fixed");
+        let plan = Schedule::new(7, Cycle::Fixed);
         let start = date("2026-03-02");
         assert_eq!(plan.day(start, date("2026-03-01")), None);
         assert_eq!(plan.day(start, start), Some(1));
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_repeating_plan_begins_again_after_its_last_day() {
-        for cycle in ["weekly", "training_rest"] {
+        for cycle in [Cycle::Weekly, Cycle::TrainingRest] {
             let plan = Schedule::new(7, cycle);
             let start = date("2026-03-02");
             assert_eq!(plan.day(start, date("2026-03-01")), None);
@@ -229,7 +230,7 @@ mod tests {
             zone: zone("Europe/Madrid"),
             day_start: 240,
         };
-        let plan = Schedule::new(14, "fixed");
+        let plan = Schedule::new(14, Cycle::Fixed);
         let mut instant: DateTime<Utc> = "2026-03-26T12:00:00Z".parse().expect("an instant");
         let start = days.today(instant);
         for number in 1..=14 {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::deserialize::{self, FromSql};
+use diesel::dsl::auto_type;
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::Text;
 use diesel::{
@@ -14,8 +15,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::Follow;
 use super::rules::{Schedule, Status};
-use crate::db::schema::{accounts, assignments, follows, gyms, memberships, plan_revisions, plans};
+use crate::db::schema::{accounts, assignments, follows, gyms, memberships, plan_revisions, plans as plan_rows};
+use crate::gyms::store::counts;
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
+use crate::plans;
 
 impl FromSql<Text, Pg> for Status {
     fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
@@ -71,18 +74,18 @@ pub struct RunningFollow {
 
 /// The plan as a follow needs it.
 #[derive(Clone, Debug, Queryable, Selectable)]
-#[diesel(table_name = plans, check_for_backend(Pg))]
+#[diesel(table_name = crate::db::schema::plans, check_for_backend(Pg))]
 pub struct FollowedPlan {
     /// Its name now.
     pub name: String,
-    /// By name.
-    pub status: String,
+    /// Where it is in its life.
+    pub status: plans::Status,
     /// The current revision.
     pub revision: i32,
     /// Days of the plan.
     pub duration_days: i32,
-    /// By name.
-    pub cycle: String,
+    /// How its days follow one another.
+    pub cycle: plans::Cycle,
     /// A live plan's first day.
     pub start_date: Option<NaiveDate>,
 }
@@ -91,7 +94,7 @@ impl FollowedPlan {
     /// How its days lie on the calendar.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
-        Schedule::new(self.duration_days, &self.cycle)
+        Schedule::new(self.duration_days, self.cycle)
     }
 }
 
@@ -232,34 +235,23 @@ pub async fn lock_running(
         .await
 }
 
-/// Locks a member's place in the gym, so that the start of a follow and that of an assignment take turns. False for an
-/// account that has none.
-pub async fn lock_member(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<bool> {
-    let row: Option<AccountId> = memberships::table
-        .find((gym, member))
+/// Locks members' places in the gym, in the order of their accounts, so that the start of a follow and that of an
+/// assignment take turns.
+pub async fn lock_members(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> QueryResult<()> {
+    let _: Vec<AccountId> = memberships::table
+        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq_any(members)))
+        .order(memberships::account_id)
         .select(memberships::account_id)
         .for_no_key_update()
-        .first(conn)
-        .await
-        .optional()?;
-    Ok(row.is_some())
-}
-
-/// The name of an account of the gym.
-pub async fn name_of(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<Option<String>> {
-    memberships::table
-        .inner_join(accounts::table)
-        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(account)))
-        .select(accounts::name)
-        .first(conn)
-        .await
-        .optional()
+        .load(conn)
+        .await?;
+    Ok(())
 }
 
 /// The plan, kept from being archived or revised until the end of the transaction.
 pub async fn hold_plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
-    plans::table
-        .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
+    plan_rows::table
+        .filter(plan_rows::gym_id.eq(gym).and(plan_rows::id.eq(plan)))
         .select(FollowedPlan::as_select())
         .for_share()
         .first(conn)
@@ -269,8 +261,8 @@ pub async fn hold_plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -
 
 /// The plan as it is.
 pub async fn plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
-    plans::table
-        .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
+    plan_rows::table
+        .filter(plan_rows::gym_id.eq(gym).and(plan_rows::id.eq(plan)))
         .select(FollowedPlan::as_select())
         .first(conn)
         .await
@@ -283,14 +275,14 @@ pub async fn schedules(
     gym: GymId,
     ids: &[PlanId],
 ) -> QueryResult<HashMap<PlanId, Schedule>> {
-    let rows: Vec<(PlanId, i32, String)> = plans::table
-        .filter(plans::gym_id.eq(gym).and(plans::id.eq_any(ids)))
-        .select((plans::id, plans::duration_days, plans::cycle))
+    let rows: Vec<(PlanId, i32, plans::Cycle)> = plan_rows::table
+        .filter(plan_rows::gym_id.eq(gym).and(plan_rows::id.eq_any(ids)))
+        .select((plan_rows::id, plan_rows::duration_days, plan_rows::cycle))
         .load(conn)
         .await?;
     Ok(rows
         .into_iter()
-        .map(|(id, days, cycle)| (id, Schedule::new(days, &cycle)))
+        .map(|(id, days, cycle)| (id, Schedule::new(days, cycle)))
         .collect())
 }
 
@@ -315,16 +307,16 @@ pub async fn member_time(
         .optional()
 }
 
-/// The condition of an assignment that holds at an instant.
-macro_rules! holds {
-    ($now:expr) => {
-        assignments::since
-            .le($now)
-            .and(assignments::until.is_null().or(assignments::until.gt($now)))
-    };
+/// Whether an assignment is on its trainer's roster. It is from the moment that it is there: comparing its beginning with
+/// the instant of a change would leave it out where the change began before it and waited for it. One whose end was told
+/// is over, also for such a change.
+#[auto_type]
+fn on_roster(now: DateTime<Utc>) -> _ {
+    let open = assignments::until.is_null().or(assignments::until.gt(now));
+    assignments::closed.eq(false).and(open)
 }
 
-/// The trainers that members are assigned to.
+/// The trainers on whose rosters members are.
 pub async fn trainers_of(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -333,7 +325,7 @@ pub async fn trainers_of(
 ) -> QueryResult<HashMap<AccountId, Vec<AccountId>>> {
     let rows: Vec<(AccountId, AccountId)> = assignments::table
         .filter(assignments::gym_id.eq(gym).and(assignments::member_id.eq_any(members)))
-        .filter(holds!(now))
+        .filter(on_roster(now))
         .select((assignments::member_id, assignments::trainer_id))
         .distinct()
         .order((assignments::member_id, assignments::trainer_id))
@@ -356,7 +348,7 @@ pub async fn members_of(
     assignments::table
         .inner_join(accounts::table.on(accounts::id.eq(assignments::member_id)))
         .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
-        .filter(holds!(now))
+        .filter(on_roster(now))
         .order(assignments::since)
         .select((assignments::member_id, accounts::name, assignments::since))
         .load(conn)
@@ -374,7 +366,7 @@ pub async fn assigned_until(
     let ends: Vec<Option<DateTime<Utc>>> = assignments::table
         .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
         .filter(assignments::member_id.eq(member))
-        .filter(holds!(now))
+        .filter(counts(now))
         .select(assignments::until)
         .load(conn)
         .await?;

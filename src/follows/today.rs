@@ -14,13 +14,13 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
 use crate::foods::nutrients::Nutrients;
+use crate::gyms;
 use crate::ids::{AccountId, FollowId, GymId, MealId, PlanId};
 use crate::meals::day::{self, DayMeal};
 use crate::meals::progress::Progress;
 use crate::meals::rules::{Completed, Day};
 use crate::meals::{self, rules as meal_rules};
-use crate::plans::model::Item;
-use crate::plans::words::Slot;
+use crate::plans::{Item, Meal, Slot};
 
 /// Which day of whom.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -126,7 +126,7 @@ pub(super) async fn find_today(
     let today = app
         .read(&caller, async |conn| {
             let now = app.clock.now();
-            super::require_watch(conn, &caller, member, now).await?;
+            gyms::require_watch(conn, &caller, member, now).await?;
             let follow = store::current(conn, caller.gym, member).await?;
             let follow = follow.ok_or_else(|| Error::new(Code::NotFollowing))?;
             let date = match query.date {
@@ -205,7 +205,7 @@ fn compose(planned: Vec<DayMeal>, ticked: Vec<DayMeal>, completed: &BTreeMap<Mea
     meals
 }
 
-fn show(meal: crate::plans::model::Meal, completed: Option<&Completed>, changed: bool) -> TodayMeal {
+fn show(meal: Meal, completed: Option<&Completed>, changed: bool) -> TodayMeal {
     TodayMeal {
         id: meal.id,
         slot: meal.slot,

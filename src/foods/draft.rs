@@ -98,7 +98,10 @@ pub(super) struct Columns {
 impl NewFood {
     /// Checks it.
     pub(super) fn check(self) -> Result<Columns> {
-        let (name_en, name_es) = match (self.name_en, self.name_es) {
+        // Read before one takes the place of the other, so that an error names the field that was sent.
+        let name_en = self.name_en.map(|text| name("name_en", &text)).transpose()?;
+        let name_es = self.name_es.map(|text| name("name_es", &text)).transpose()?;
+        let (name_en, name_es) = match (name_en, name_es) {
             (Some(en), Some(es)) => (en, es),
             (Some(only), None) | (None, Some(only)) => (only.clone(), only),
             (None, None) => return Err(Error::invalid("name_es", "a name in either language")),

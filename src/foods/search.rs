@@ -94,19 +94,24 @@ async fn by_words(
 }
 
 /// Best first: a name that begins with the words as typed and whole, then by how well each word is found, then a name that
-/// begins with them, then the shorter one. The words are letters, digits and spaces only, so that they are safe in a
-/// pattern.
+/// begins with them or with one of them, then the shorter one. The words are letters, digits and spaces only, so that
+/// they are safe in a pattern.
 fn ranked(words: usize) -> String {
     let (mut condition, mut score) = (String::new(), String::new());
     for n in 4..4 + words {
         let (and, plus) = if n == 4 { ("", "") } else { (" AND ", " + ") };
         let _ = write!(condition, "{and}search %> ${n}");
-        let _ = write!(score, "{plus}word_similarity(${n}, search)");
+        // The first forgives a word that is not finished, the second tells a typo of one word from the beginning of another.
+        let _ = write!(
+            score,
+            "{plus}word_similarity(${n}, search) + strict_word_similarity(${n}, search)"
+        );
     }
     format!(
         "SELECT * FROM ({}) AS found
          ORDER BY search ~ ('(^|\\n)' || $2 || '\\M') DESC, round(({score})::numeric, 3) DESC,
-                  search ~ ('(^|\\n)' || $2) DESC, length(search), id
+                  search ~ ('(^|\\n)' || $2) DESC,
+                  search ~ ('(^|\\n)(' || replace($2, ' ', '|') || ')') DESC, length(search), id
          LIMIT $3",
         union(&condition)
     )

@@ -1,9 +1,11 @@
 //! Which trainer watches whom. An assignment is part of the trainer's roster, and gives the right to see the member.
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
@@ -14,6 +16,7 @@ use crate::app::{App, For};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error, Result};
 use crate::events::{Channel, Tx};
+use crate::follows::live::{hold, roster_member_entry};
 use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
 use crate::ids::{AccountId, AssignmentId};
 
@@ -159,7 +162,7 @@ async fn start(tx: &mut Tx, new: NewAssignment) -> Result<Assignment> {
             ));
         }
     }
-    if store::is_assigned(tx, gym, new.trainer_id, new.member_id, now).await? {
+    if store::has_assignment(tx, gym, new.trainer_id, new.member_id, now).await? {
         return Err(Error::new(Code::AlreadyAssigned));
     }
     let assignment = Assignment {
@@ -170,19 +173,11 @@ async fn start(tx: &mut Tx, new: NewAssignment) -> Result<Assignment> {
         until: new.until,
     };
     store::insert_assignment(tx, gym, &assignment).await?;
-    let entry = roster_entry(tx, &assignment).await?;
+    let entry = roster_member_entry(tx, gym, assignment.member_id, now).await?;
     let patch = json!({"members": {assignment.member_id.to_string(): entry}});
     tx.emit(Channel::Roster(assignment.trainer_id), "assignment.started", patch);
     tx.access_changed(assignment.trainer_id);
     Ok(assignment)
-}
-
-/// The member as the trainer's roster shows them.
-async fn roster_entry(tx: &mut Tx, assignment: &Assignment) -> Result<Value> {
-    let gym = tx.gym;
-    let member = store::find_membership(tx, gym, assignment.member_id).await?;
-    let member = member.ok_or_else(|| Error::not_found("member"))?;
-    Ok(json!({"name": member.name, "since": assignment.since}))
 }
 
 /// End an assignment now. For owners and managers.
@@ -215,15 +210,32 @@ async fn end_assignment(app: web::Data<App>, caller: Caller, path: web::Path<Ass
 pub(super) async fn end(tx: &mut Tx, ending: Ending) -> Result<usize> {
     let (gym, now) = (tx.gym, tx.now);
     let ended = store::end_assignments(tx, gym, ending, now).await?;
-    tell_ended(tx, &ended);
+    tell_ended(tx, &ended).await?;
     Ok(ended.len())
 }
 
-fn tell_ended(tx: &mut Tx, ended: &[Assignment]) {
+async fn tell_ended(tx: &mut Tx, ended: &[Assignment]) -> Result<()> {
+    let gym = tx.gym;
+    let members: Vec<_> = ended.iter().map(|assignment| assignment.member_id).collect();
+    hold(tx, gym, &members).await?;
     for assignment in ended {
         let patch = json!({"members": {assignment.member_id.to_string(): null}});
         tx.emit(Channel::Roster(assignment.trainer_id), "assignment.ended", patch);
         tx.access_changed(assignment.trainer_id);
+    }
+    Ok(())
+}
+
+/// How often ends are looked for.
+const CLOSE_EVERY: Duration = Duration::from_secs(20);
+
+/// Closes assignments that have come to their end, for ever. To be spawned where changes can be made: on an actix runtime.
+pub async fn tend(app: App) {
+    loop {
+        tokio::time::sleep(CLOSE_EVERY).await;
+        if let Err(error) = close_due(&app).await {
+            tracing::warn!(error.cause = ?error, "cannot close assignments that have ended; trying again");
+        }
     }
 }
 
@@ -244,11 +256,11 @@ pub async fn close_due(app: &App) -> Result<usize> {
                 for assignment in due {
                     // Assigned again in the meantime: the roster shows the new one.
                     let (trainer, member) = (assignment.trainer_id, assignment.member_id);
-                    if !store::is_assigned(tx, gym, trainer, member, now).await? {
+                    if !store::has_assignment(tx, gym, trainer, member, now).await? {
                         over.push(assignment);
                     }
                 }
-                tell_ended(tx, &over);
+                tell_ended(tx, &over).await?;
                 Ok(over.len())
             })
             .await?;

@@ -1,8 +1,8 @@
 //! Gyms, who belongs to them and which trainer watches whom.
 //!
-//! Other nouns ask [`may_watch`] and [`may_act_for`] who may see and act for a member ([`require_watch`] answers as a route
-//! should), [`store::is_assigned`] and [`store::trainers_of`]. [`create`] makes a gym. [`assignments::close_due`] is to run
-//! every minute or so.
+//! Other nouns ask [`may_watch`] and [`may_act_for`] who may see and act for a member ([`require_watch`] and
+//! [`require_act_for`] answer as a route should), [`store::is_assigned`] and [`store::trainers_of`]. [`create`] makes a gym.
+//! [`assignments::tend`] closes assignments that have come to their end.
 
 pub mod assignments;
 pub mod members;
@@ -148,6 +148,22 @@ pub async fn may_act_for(
         return Ok(caller.roles.has(Role::Member));
     }
     is_assigned_trainer(conn, caller, member, now).await
+}
+
+/// Refuses who may not act for a member: 404 where there is no such person in the gym, else 403.
+pub async fn require_act_for(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    if may_act_for(conn, caller, member, now).await? {
+        return Ok(());
+    }
+    match store::find_membership(conn, caller.gym, member).await? {
+        Some(_) => Err(Error::forbidden()),
+        None => Err(Error::not_found("member")),
+    }
 }
 
 async fn is_assigned_trainer(

@@ -16,8 +16,7 @@ use serde_json::Value;
 use crate::db::schema::{completions, plan_days, plan_items, plan_meals, plans};
 use crate::foods::nutrients::Nutrients;
 use crate::ids::{FollowId, FoodId, GymId, ItemId, MealId, PlanId};
-use crate::plans::model::{Item, Meal};
-use crate::plans::words::Slot;
+use crate::plans::{Item, Meal, Slot};
 
 /// A meal on a day of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,27 +76,21 @@ pub async fn current(
     plan_ids: &[PlanId],
     numbers: &[i32],
 ) -> QueryResult<Vec<DayMeal>> {
+    let meals = plan_meals::plan_id
+        .eq(plan_days::plan_id)
+        .and(plan_meals::day_id.eq(plan_days::id))
+        .and(plan_meals::to_rev.is_null());
+    let items = plan_items::plan_id
+        .eq(plan_meals::plan_id)
+        .and(plan_items::meal_id.eq(plan_meals::id))
+        .and(plan_items::to_rev.is_null());
     let rows: Vec<Row> = plan_days::table
         .inner_join(plans::table.on(plans::id.eq(plan_days::plan_id)))
-        .inner_join(
-            plan_meals::table.on(plan_meals::plan_id
-                .eq(plan_days::plan_id)
-                .and(plan_meals::day_id.eq(plan_days::id))
-                .and(of_revision!(plan_meals, plans::revision))),
-        )
-        .left_join(
-            plan_items::table.on(plan_items::plan_id
-                .eq(plan_days::plan_id)
-                .and(plan_items::meal_id.eq(plan_meals::id))
-                .and(of_revision!(plan_items, plans::revision))),
-        )
-        .filter(plan_days::gym_id.eq(gym).and(plans::gym_id.eq(gym)))
-        .filter(
-            plan_days::plan_id
-                .eq_any(plan_ids)
-                .and(plan_days::number.eq_any(numbers)),
-        )
-        .filter(of_revision!(plan_days, plans::revision))
+        .inner_join(plan_meals::table.on(meals))
+        .left_join(plan_items::table.on(items))
+        .filter(plan_days::gym_id.eq(gym).and(plan_days::to_rev.is_null()))
+        .filter(plan_days::plan_id.eq_any(plan_ids))
+        .filter(plan_days::number.eq_any(numbers))
         .select((
             plan_days::plan_id,
             plans::revision,

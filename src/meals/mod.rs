@@ -1,7 +1,7 @@
 //! Meals as members live them: ticks of a plan's meals, their history, and the daily rows they add up to.
 //!
 //! [`complete`] is the only way in. It takes a batch, so that commands that wait can be folded into one transaction; REST
-//! ([`routes`]) and the socket ([`rpc_complete`], [`rpc_undo`]) both go through it. [`day`] reads what a plan says for a
+//! (`routes`) and the socket ([`rpc_complete`], [`rpc_undo`]) both go through it. [`day`] reads what a plan says for a
 //! day, [`progress`] what a day came to.
 
 mod batch;
@@ -164,7 +164,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// Carries out commands in order, set-wise, and tells the live channels: one result each, and a bad one never fails its
 /// neighbours. Saying again what was said last succeeds and changes nothing.
 ///
-/// That the actors may act for the members ([`crate::follows::require_act_for`]) is checked before.
+/// That the actors may act for the members ([`crate::gyms::require_act_for`]) is checked before.
 ///
 /// # Errors
 /// As the whole, only those of the database; nothing is kept then.
@@ -253,7 +253,19 @@ pub fn by_date<'a>(completed: impl IntoIterator<Item = (NaiveDate, MealId, &'a C
         dates
             .entry(date.to_string())
             .or_default()
-            .insert(meal.to_string(), completed.entry());
+            .insert(meal.to_string(), entry(completed));
     }
     json!(dates)
+}
+
+/// The entry of a completion on live channels, where day and meal are keys.
+fn entry(completed: &Completed) -> Value {
+    json!({
+        "status": completed.tick.status,
+        "portion_permille": completed.tick.portion_permille,
+        "title": completed.title,
+        "plan_revision": completed.plan_revision,
+        "on_behalf": completed.tick.on_behalf,
+        "at": completed.tick.at,
+    })
 }

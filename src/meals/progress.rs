@@ -16,6 +16,7 @@ use crate::db::schema::daily_progress;
 use crate::error::{Error, Result};
 use crate::follows::{self, rules};
 use crate::foods::nutrients::Nutrients;
+use crate::gyms;
 use crate::http::Page;
 use crate::ids::AccountId;
 
@@ -87,7 +88,7 @@ pub(super) async fn list_daily_progress(
     let items = app
         .read(&caller, async |conn| {
             let now = app.clock.now();
-            follows::require_watch(conn, &caller, member, now).await?;
+            gyms::require_watch(conn, &caller, member, now).await?;
             let to = match query.to {
                 Some(to) => to,
                 None => follows::days_of(conn, caller.gym, member).await?.today(now),

@@ -11,7 +11,7 @@ use super::{Command, Kind, Outcome, Source, complete};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
-use crate::follows;
+use crate::gyms;
 use crate::http::{Answer, Body, IdempotencyKey, once};
 use crate::ids::{AccountId, MealId};
 
@@ -228,7 +228,7 @@ async fn carry_out(app: &App, caller: &Caller, said: Said, source: Source) -> Re
     };
     app.change(&caller, async move |tx| {
         let now = tx.now;
-        follows::require_act_for(tx, &caller, member, now).await?;
+        gyms::require_act_for(tx, &caller, member, now).await?;
         let key = IdempotencyKey(command.key.clone());
         once::<Outcome>(tx, &key, operation, &command, 200, async |tx| {
             let done = complete(tx, std::slice::from_ref(&command)).await?.pop();

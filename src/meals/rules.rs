@@ -6,14 +6,13 @@ use chrono::{DateTime, NaiveDate, Utc};
 use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::day::DayMeal;
 use super::progress::Progress;
 use crate::foods::nutrients::Totals;
 use crate::ids::{AccountId, MealId};
-use crate::plans::model::Meal;
+use crate::plans::Meal;
 
 /// Thousandths of a whole portion.
 pub const WHOLE_PORTION: i32 = 1000;
@@ -107,21 +106,6 @@ pub struct Completed {
     pub planned: Totals,
     /// The plan's revision that it was read from.
     pub plan_revision: i32,
-}
-
-impl Completed {
-    /// The entry of this meal on live channels, where day and meal are keys.
-    #[must_use]
-    pub fn entry(&self) -> Value {
-        json!({
-            "status": self.tick.status,
-            "portion_permille": self.tick.portion_permille,
-            "title": self.title,
-            "plan_revision": self.plan_revision,
-            "on_behalf": self.tick.on_behalf,
-            "at": self.tick.at,
-        })
-    }
 }
 
 /// The meal is neither on the day nor was it ticked before.

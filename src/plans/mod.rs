@@ -12,13 +12,13 @@ mod ingredients;
 mod item_edits;
 pub mod live;
 mod meal_edits;
-pub mod model;
+mod model;
 mod plan_edits;
 mod routes;
 mod rules;
 mod store;
 pub mod tree;
-pub mod words;
+mod words;
 
 pub use access::{find_readable, may_read};
 pub use item_edits::{ItemPatch, NewItem};

@@ -8,8 +8,8 @@ use chrono::TimeDelta;
 use diesel_async::RunQueryDsl as _;
 
 use crate::app::{App, Inner};
-use crate::auth::Tokens;
 use crate::auth::seal::MasterKey;
+use crate::auth::{Tokens, sessions};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::embedded::{EmbeddedPostgres, Options};
@@ -123,7 +123,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     Ok(Booted { app, postgres })
 }
 
-/// Makes partitions ahead, drops old ones and forgets idempotency keys of the day before.
+/// Makes partitions ahead, drops old ones, and forgets idempotency keys of the day before and sessions long over.
 async fn tend(app: App) {
     loop {
         tokio::time::sleep(TEND_EVERY).await;
@@ -142,6 +142,7 @@ async fn tend_once(app: &App) -> anyhow::Result<()> {
         .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(1))
         .execute(&mut conn)
         .await?;
+    sessions::trim(&mut conn, now).await?;
     db::commit(&mut conn).await?;
     Ok(())
 }

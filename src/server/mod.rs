@@ -101,6 +101,7 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
         let (server, address) = bind(&config, app.clone())?;
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
+        actix_web::rt::spawn(gyms::assignments::tend(app.clone()));
         let (stop, stopped) = oneshot::channel();
         tracing::info!(address = %address, "listening");
         started(Started {

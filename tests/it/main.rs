@@ -4,8 +4,14 @@
 #![expect(clippy::expect_used, reason = "what a test cannot get fails it")]
 #![allow(dead_code, reason = "the harness is ahead of the tests that use it")]
 
+mod auth;
 mod completions;
 mod embedded;
+mod follows;
+mod foods;
+mod gyms;
 mod harness;
 mod live;
+mod members;
 mod plans;
+mod wall;

@@ -66,6 +66,24 @@ impl Client {
         }
     }
 
+    /// The same person with the access token of a session.
+    pub fn with(&self, session: &Value) -> Self {
+        let token = session["access_token"].as_str().expect("an access token");
+        Self {
+            token: Some(token.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// Signs in on another device.
+    pub async fn login(&self, password: &str, gym: Option<&str>) -> Answer {
+        let mut body = serde_json::json!({"email": self.email, "password": password});
+        if let Some(gym) = gym {
+            body["gym"] = gym.into();
+        }
+        self.post("/auth/login", &body).await
+    }
+
     /// Sends a request with headers.
     pub async fn send(&self, method: Method, path: &str, body: Option<&Value>, headers: &[(&str, &str)]) -> Answer {
         let mut request = self.http.request(method, format!("http://{}{path}", self.address));
@@ -97,6 +115,11 @@ impl Client {
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::POST, &format!("/api/v1{path}"), Some(body), &[])
+            .await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PATCH, &format!("/api/v1{path}"), Some(body), &[])
             .await
     }
 

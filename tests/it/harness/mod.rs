@@ -16,6 +16,7 @@ use liveplan::auth::{Caller, Role, Roles};
 use liveplan::config::{Config, LiveLimits};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
+use tokio::sync::OnceCell;
 
 pub use client::{Answer, Client};
 pub use socket::Socket;
@@ -129,7 +130,7 @@ impl TestApp {
         )
         .bind::<SqlUuid, _>(account)
         .bind::<Text, _>(&email)
-        .bind::<Text, _>(PASSWORD_HASH)
+        .bind::<Text, _>(password_hash().await)
         .execute(&mut conn)
         .await
         .expect("an account");
@@ -222,6 +223,17 @@ impl Drop for TestApp {
     }
 }
 
-/// Argon2id of `correct horse`.
-const PASSWORD_HASH: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// Runs what makes changes without a server: they need a runtime that keeps tasks on its thread, as actix's does.
+pub async fn local<T>(work: impl Future<Output = T>) -> T {
+    tokio::task::LocalSet::new().run_until(work).await
+}
+
+/// Everybody's password.
+pub const PASSWORD: &str = "correct horse";
+
+/// Its hash, made once.
+async fn password_hash() -> &'static str {
+    static HASH: OnceCell<String> = OnceCell::const_new();
+    HASH.get_or_init(|| async { liveplan::auth::password::hash(PASSWORD.into()).await.expect("a hash") })
+        .await
+}

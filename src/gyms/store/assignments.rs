@@ -1,0 +1,216 @@
+//! Rows of assignments.
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::{auto_type, exists};
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, QueryResult, Queryable, Selectable,
+    SelectableHelper as _, select,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::db::schema::assignments;
+use crate::ids::{AccountId, AssignmentId, GymId};
+
+/// A trainer's assignment to a member.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable, Serialize, ToSchema)]
+#[diesel(table_name = assignments)]
+pub struct Assignment {
+    /// Its identifier.
+    pub id: AssignmentId,
+    /// Who watches and adjusts.
+    pub trainer_id: AccountId,
+    /// Whom.
+    pub member_id: AccountId,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Until when; absent for one without an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Whether an assignment counts at an instant.
+#[auto_type]
+pub(crate) fn counts(now: DateTime<Utc>) -> _ {
+    let open = assignments::until.is_null().or(assignments::until.gt(now));
+    assignments::since.le(now).and(open)
+}
+
+/// Whether an assignment has not ended. A change asks this of rows that it has locked: one that began while it waited may
+/// have a later instant than its own.
+#[auto_type]
+fn not_over(now: DateTime<Utc>) -> _ {
+    assignments::until.is_null().or(assignments::until.gt(now))
+}
+
+/// Whether a trainer is assigned to a member.
+pub async fn is_assigned(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    trainer: AccountId,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let assigned = assignments::table
+        .filter(assignments::gym_id.eq(gym).and(counts(now)))
+        .filter(
+            assignments::trainer_id
+                .eq(trainer)
+                .and(assignments::member_id.eq(member)),
+        );
+    select(exists(assigned)).get_result(conn).await
+}
+
+/// Whether a trainer has an assignment to a member that has not ended, however late it began.
+pub async fn has_assignment(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    trainer: AccountId,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let found = assignments::table
+        .filter(assignments::gym_id.eq(gym).and(not_over(now)))
+        .filter(
+            assignments::trainer_id
+                .eq(trainer)
+                .and(assignments::member_id.eq(member)),
+        );
+    select(exists(found)).get_result(conn).await
+}
+
+/// The trainers assigned to a member.
+pub async fn trainers_of(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<AccountId>> {
+    assignments::table
+        .filter(assignments::gym_id.eq(gym).and(assignments::member_id.eq(member)))
+        .filter(counts(now))
+        .order(assignments::trainer_id)
+        .select(assignments::trainer_id)
+        .distinct()
+        .load(conn)
+        .await
+}
+
+/// Adds an assignment.
+pub async fn insert_assignment(conn: &mut AsyncPgConnection, gym: GymId, assignment: &Assignment) -> QueryResult<()> {
+    diesel::insert_into(assignments::table)
+        .values((
+            assignments::id.eq(assignment.id),
+            assignments::gym_id.eq(gym),
+            assignments::trainer_id.eq(assignment.trainer_id),
+            assignments::member_id.eq(assignment.member_id),
+            assignments::since.eq(assignment.since),
+            assignments::until.eq(assignment.until),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Which assignments to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AssignmentsWanted {
+    /// Those of a trainer.
+    pub trainer: Option<AccountId>,
+    /// Those to a member.
+    pub member: Option<AccountId>,
+    /// After this assignment.
+    pub after: uuid::Uuid,
+    /// How many.
+    pub limit: i64,
+}
+
+/// Assignments that count, oldest first.
+pub async fn list_assignments(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    wanted: AssignmentsWanted,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<Assignment>> {
+    let mut query = assignments::table
+        .filter(
+            assignments::gym_id
+                .eq(gym)
+                .and(assignments::id.gt(AssignmentId(wanted.after))),
+        )
+        .filter(counts(now))
+        .order(assignments::id)
+        .limit(wanted.limit)
+        .select(Assignment::as_select())
+        .into_boxed();
+    if let Some(trainer) = wanted.trainer {
+        query = query.filter(assignments::trainer_id.eq(trainer));
+    }
+    if let Some(member) = wanted.member {
+        query = query.filter(assignments::member_id.eq(member));
+    }
+    query.load(conn).await
+}
+
+/// Which assignments end.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending {
+    /// This one.
+    One(AssignmentId),
+    /// All of a trainer.
+    OfTrainer(AccountId),
+    /// All to a member.
+    OfMember(AccountId),
+}
+
+/// Ends assignments that have not ended, and returns them.
+pub async fn end_assignments(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    ending: Ending,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<Assignment>> {
+    let (id, trainer, member) = match ending {
+        Ending::One(id) => (Some(id), None, None),
+        Ending::OfTrainer(trainer) => (None, Some(trainer), None),
+        Ending::OfMember(member) => (None, None, Some(member)),
+    };
+    let mut query = diesel::update(assignments::table)
+        .set((assignments::until.eq(now), assignments::closed.eq(true)))
+        .filter(assignments::gym_id.eq(gym).and(not_over(now)))
+        .returning(Assignment::as_returning())
+        .into_boxed();
+    if let Some(id) = id {
+        query = query.filter(assignments::id.eq(id));
+    }
+    if let Some(trainer) = trainer {
+        query = query.filter(assignments::trainer_id.eq(trainer));
+    }
+    if let Some(member) = member {
+        query = query.filter(assignments::member_id.eq(member));
+    }
+    query.get_results(conn).await
+}
+
+/// Gyms with assignments whose end has come and was not told. As the system.
+pub async fn gyms_with_due(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<Vec<GymId>> {
+    assignments::table
+        .filter(assignments::closed.eq(false).and(assignments::until.le(now)))
+        .select(assignments::gym_id)
+        .distinct()
+        .load(conn)
+        .await
+}
+
+/// Closes the assignments whose end has come, and returns them.
+pub async fn close_due(conn: &mut AsyncPgConnection, gym: GymId, now: DateTime<Utc>) -> QueryResult<Vec<Assignment>> {
+    let due = assignments::table
+        .filter(assignments::gym_id.eq(gym).and(assignments::closed.eq(false)))
+        .filter(assignments::until.le(now));
+    diesel::update(due)
+        .set(assignments::closed.eq(true))
+        .returning(Assignment::as_returning())
+        .get_results(conn)
+        .await
+}

@@ -1,0 +1,210 @@
+//! Rows of memberships.
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::auto_type;
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, PgArrayExpressionMethods as _,
+    QueryDsl as _, QueryResult, Queryable,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::assignments::counts;
+use crate::auth::{Role, Roles, Status};
+use crate::db::schema::{accounts, assignments, memberships};
+use crate::gyms::rules::Standing;
+use crate::ids::{AccountId, GymId};
+
+/// A person in a gym.
+#[derive(Clone, Debug, Queryable, Serialize, ToSchema)]
+pub struct Membership {
+    /// Whose.
+    pub account_id: AccountId,
+    /// Their email.
+    pub email: String,
+    /// Their name; the email until an invitation is accepted, since no gym learns a name by inviting an address.
+    pub name: String,
+    /// Roles in the gym.
+    #[diesel(deserialize_as = Vec<Option<String>>)]
+    pub roles: Roles,
+    /// How it stands.
+    #[diesel(deserialize_as = String)]
+    pub status: Status,
+    /// Since when.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Membership {
+    fn known_to_the_gym(self) -> Self {
+        if self.status == Status::Invited {
+            Self {
+                name: self.email.clone(),
+                ..self
+            }
+        } else {
+            self
+        }
+    }
+
+    /// What of it gives access.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            roles: self.roles,
+            status: self.status,
+        }
+    }
+}
+
+/// Adds a membership.
+pub async fn insert_membership(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    account: AccountId,
+    standing: Standing,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::insert_into(memberships::table)
+        .values((
+            memberships::gym_id.eq(gym),
+            memberships::account_id.eq(account),
+            memberships::roles.eq(standing.roles.names()),
+            memberships::status.eq(standing.status.name()),
+            memberships::created_at.eq(now),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Sets roles and status, so that tokens given before are worth nothing.
+pub async fn update_membership(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    account: AccountId,
+    standing: Standing,
+) -> QueryResult<()> {
+    diesel::update(memberships::table.find((gym, account)))
+        .set((
+            memberships::roles.eq(standing.roles.names()),
+            memberships::status.eq(standing.status.name()),
+            memberships::access_version.eq(memberships::access_version + 1),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// One membership.
+pub async fn find_membership(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    account: AccountId,
+) -> QueryResult<Option<Membership>> {
+    let found: Option<Membership> = memberships::table
+        .inner_join(accounts::table)
+        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(account)))
+        .select(columns())
+        .first(conn)
+        .await
+        .optional()?;
+    Ok(found.map(Membership::known_to_the_gym))
+}
+
+#[auto_type]
+fn columns() -> _ {
+    (
+        memberships::account_id,
+        accounts::email,
+        accounts::name,
+        memberships::roles,
+        memberships::status,
+        memberships::created_at,
+    )
+}
+
+/// Roles and status of a membership, held as they are until the transaction ends.
+pub async fn lock_standing(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    account: AccountId,
+) -> QueryResult<Option<Standing>> {
+    let row: Option<(Vec<Option<String>>, String)> = memberships::table
+        .find((gym, account))
+        .select((memberships::roles, memberships::status))
+        .for_no_key_update()
+        .first(conn)
+        .await
+        .optional()?;
+    Ok(row.map(|(roles, status)| Standing {
+        roles: roles.into(),
+        status: status.into(),
+    }))
+}
+
+/// The active owners, held as they are until the transaction ends.
+pub async fn lock_owners(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Vec<AccountId>> {
+    memberships::table
+        .filter(
+            memberships::gym_id
+                .eq(gym)
+                .and(memberships::status.eq(Status::Active.name())),
+        )
+        .filter(memberships::roles.contains(vec![Some(Role::Owner.name())]))
+        .order(memberships::account_id)
+        .select(memberships::account_id)
+        .for_no_key_update()
+        .load(conn)
+        .await
+}
+
+/// Which memberships to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MembersWanted {
+    /// Those with a role.
+    pub role: Option<Role>,
+    /// Those that a trainer is assigned to, and the trainer.
+    pub of_trainer: Option<AccountId>,
+    /// After this account.
+    pub after: uuid::Uuid,
+    /// How many.
+    pub limit: i64,
+}
+
+/// Memberships that have not ended, by account.
+pub async fn list_memberships(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    wanted: MembersWanted,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<Membership>> {
+    let mut query = memberships::table
+        .inner_join(accounts::table)
+        .filter(
+            memberships::gym_id
+                .eq(gym)
+                .and(memberships::status.ne(Status::Ended.name())),
+        )
+        .filter(memberships::account_id.gt(AccountId(wanted.after)))
+        .order(memberships::account_id)
+        .limit(wanted.limit)
+        .select(columns())
+        .into_boxed();
+    if let Some(role) = wanted.role {
+        query = query.filter(memberships::roles.contains(vec![Some(role.name())]));
+    }
+    if let Some(trainer) = wanted.of_trainer {
+        let theirs = assignments::table
+            .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
+            .filter(counts(now))
+            .select(assignments::member_id);
+        query = query.filter(
+            memberships::account_id
+                .eq(trainer)
+                .or(memberships::account_id.eq_any(theirs)),
+        );
+    }
+    let members: Vec<Membership> = query.load(conn).await?;
+    Ok(members.into_iter().map(Membership::known_to_the_gym).collect())
+}

@@ -1,0 +1,62 @@
+//! Rows of gyms, memberships and assignments.
+
+mod assignments;
+mod memberships;
+
+pub use assignments::*;
+pub use memberships::*;
+
+use chrono::{DateTime, Utc};
+use diesel::{AsChangeset, ExpressionMethods as _, QueryDsl as _, QueryResult, SelectableHelper as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+
+use crate::auth::store::Gym;
+use crate::db::schema::gyms;
+use crate::ids::GymId;
+
+/// Makes a gym; false where the slug is taken. As the system.
+pub async fn insert_gym(conn: &mut AsyncPgConnection, gym: &Gym, now: DateTime<Utc>) -> QueryResult<bool> {
+    let inserted = diesel::insert_into(gyms::table)
+        .values((
+            gyms::id.eq(gym.id),
+            gyms::slug.eq(&gym.slug),
+            gyms::name.eq(&gym.name),
+            gyms::time_zone.eq(&gym.time_zone),
+            gyms::locale.eq(&gym.locale),
+            gyms::day_start.eq(gym.day_start),
+            gyms::created_at.eq(now),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// A gym.
+pub async fn find_gym(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Gym> {
+    gyms::table.find(gym).select(Gym::as_select()).first(conn).await
+}
+
+/// A change of a gym; what is none stays.
+#[derive(AsChangeset, Clone, Debug, PartialEq, Eq)]
+#[diesel(table_name = gyms)]
+pub struct GymChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// IANA name.
+    pub time_zone: Option<String>,
+    /// Preferred language.
+    pub locale: Option<&'static str>,
+    /// Minutes after midnight.
+    pub day_start: Option<i32>,
+}
+
+/// Changes a gym, where there is something to change.
+pub async fn update_gym(conn: &mut AsyncPgConnection, gym: GymId, change: &GymChange) -> QueryResult<()> {
+    let update = diesel::update(gyms::table.find(gym)).set(change).execute(conn).await;
+    // Diesel refuses an update that sets nothing.
+    match update {
+        Ok(_) | Err(diesel::result::Error::QueryBuilderError(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,366 @@
+//! Who belongs to a gym, and what a change of it does at once.
+
+use diesel_async::RunQueryDsl as _;
+use liveplan::auth::Role;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, PASSWORD, TestApp, local};
+
+fn at(person: &Client) -> String {
+    format!("/memberships/{}", person.account)
+}
+
+fn new(email: &str, roles: &[&str]) -> Value {
+    json!({"email": email, "name": "Nuria Nueva", "password": "battery staple", "roles": roles})
+}
+
+#[tokio::test]
+async fn a_change_of_roles_refuses_old_tokens_at_once() {
+    let app = TestApp::start().await;
+    let gym = app.gym().await;
+    let manager = app.person(gym, &[Role::Manager]).await;
+    let person = app.person(gym, &[Role::Member]).await;
+    let session = person.login(PASSWORD, None).await.ok();
+    let device = person.with(&session);
+    let mut socket = device.socket().await;
+
+    let changed = manager
+        .patch(&at(&person), &json!({"roles": ["member", "trainer"]}))
+        .await
+        .ok();
+    assert_eq!(changed["roles"], json!(["trainer", "member"]));
+    device.get("/auth/me").await.refused(401, "session_ended");
+    assert_eq!(socket.closed().await, 3014);
+    let refreshed = device
+        .post("/auth/refresh", &json!({"refresh_token": session["refresh_token"]}))
+        .await
+        .ok();
+    assert_eq!(refreshed["roles"], json!(["trainer", "member"]));
+    assert_eq!(refreshed["channels"].as_array().map(Vec::len), Some(2));
+    let device = device.with(&refreshed);
+    device.get("/auth/me").await.ok();
+    // What changes nothing is no change.
+    manager
+        .patch(
+            &at(&person),
+            &json!({"roles": ["trainer", "member"], "status": "active"}),
+        )
+        .await
+        .ok();
+    device.get("/auth/me").await.ok();
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_suspended_is_out_at_once_and_may_come_back() {
+    let app = TestApp::start().await;
+    let gym = app.gym().await;
+    let manager = app.person(gym, &[Role::Manager]).await;
+    let person = app.person(gym, &[Role::Member]).await;
+    let session = person.login(PASSWORD, None).await.ok();
+    let mut socket = person.with(&session).socket().await;
+    manager.patch(&at(&person), &json!({"status": "suspended"})).await.ok();
+    person
+        .with(&session)
+        .get("/auth/me")
+        .await
+        .refused(401, "session_ended");
+    assert_eq!(socket.closed().await, 3503);
+    let refresh = json!({"refresh_token": session["refresh_token"]});
+    person
+        .post("/auth/refresh", &refresh)
+        .await
+        .refused(401, "session_ended");
+    person.login(PASSWORD, None).await.refused(403, "no_membership");
+    manager.patch(&at(&person), &json!({"status": "active"})).await.ok();
+    person.login(PASSWORD, None).await.ok();
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_owner_stays() {
+    let app = TestApp::start().await;
+    let gym = app.gym().await;
+    let owner = app.person(gym, &[Role::Owner]).await;
+    for change in [
+        json!({"roles": ["manager"]}),
+        json!({"status": "suspended"}),
+        json!({"status": "ended"}),
+    ] {
+        owner.patch(&at(&owner), &change).await.refused(409, "last_owner");
+    }
+    let second = app.person(gym, &[Role::Owner]).await;
+    let demote = json!({"roles": ["manager"]});
+    let (at_one, at_two) = (at(&owner), at(&second));
+    let (one, two) = tokio::join!(owner.patch(&at_two, &demote), second.patch(&at_one, &demote));
+    let (won, lost) = if one.status == StatusCode::OK {
+        (one, two)
+    } else {
+        (two, one)
+    };
+    won.ok();
+    // The loser's own token had lost its roles by then, or they were the last.
+    assert!(matches!(lost.status.as_u16(), 401 | 409), "{}", lost.body);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn managers_do_not_touch_owners() {
+    let app = TestApp::start().await;
+    let gym = app.gym().await;
+    let (first, second) = (
+        app.person(gym, &[Role::Owner]).await,
+        app.person(gym, &[Role::Owner]).await,
+    );
+    let manager = app.person(gym, &[Role::Manager]).await;
+    for change in [
+        json!({"roles": ["manager"]}),
+        json!({"status": "suspended"}),
+        json!({"status": "ended"}),
+    ] {
+        manager.patch(&at(&second), &change).await.refused(403, "forbidden");
+    }
+    manager
+        .patch(&at(&manager), &json!({"roles": ["manager", "owner"]}))
+        .await
+        .refused(403, "forbidden");
+    manager
+        .post("/memberships", &new("x@test.example", &["owner"]))
+        .await
+        .refused(403, "forbidden");
+    first
+        .post("/memberships", &new("x@test.example", &["owner"]))
+        .await
+        .ok();
+    first.patch(&at(&second), &json!({"roles": ["manager"]})).await.ok();
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_person_gets_an_account_and_signs_in() {
+    let app = TestApp::start().await;
+    let gym = app.gym().await;
+    let manager = app.person(gym, &[Role::Manager]).await;
+    let made = manager
+        .post("/memberships", &new(" Nuria@Test.example", &["member"]))
+        .await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let made = made.ok();
+    assert_eq!(
+        (&made["email"], &made["status"]),
+        (&json!("nuria@test.example"), &json!("active"))
+    );
+    let login = json!({"email": "nuria@test.example", "password": "battery staple"});
+    let session = app.nobody().post("/auth/login", &login).await.ok();
+    assert_eq!(session["account"]["locale"], "es");
+    manager
+        .post("/memberships", &new("nuria@test.example", &["member"]))
+        .await
+        .refused(409, "already_member");
+
+    let mut wrong = new("other@test.example", &[]);
+    manager.post("/memberships", &wrong).await.refused(422, "invalid");
+    wrong["roles"] = json!(["wizard"]);
+    manager.post("/memberships", &wrong).await.refused(400, "malformed");
+    for (field, value) in [("email", "x"), ("name", " "), ("password", "short")] {
+        let mut wrong = new("other@test.example", &["member"]);
+        wrong[field] = json!(value);
+        let answer = manager.post("/memberships", &wrong).await;
+        answer.refused(422, "invalid");
+        assert_eq!(answer.body["field"], field);
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_an_account_is_invited_keeps_it_and_accepts_by_signing_in() {
+    let app = TestApp::start().await;
+    let home = app.gym().await;
+    let person = app.person(home, &[Role::Member]).await;
+    let manager = app.person(app.gym().await, &[Role::Manager]).await;
+    let slug = manager.get("/gym").await.ok()["slug"]
+        .as_str()
+        .expect("a slug")
+        .to_owned();
+
+    let made = manager
+        .post("/memberships", &new(&person.email, &["trainer"]))
+        .await
+        .ok();
+    assert_eq!(
+        (&made["status"], &made["name"]),
+        (&json!("invited"), &json!(person.email))
+    );
+    // Neither password nor sign-in of the account change.
+    person
+        .login("battery staple", None)
+        .await
+        .refused(401, "bad_credentials");
+    assert_eq!(person.login(PASSWORD, None).await.ok()["gym"]["id"], json!(home.id));
+    manager
+        .patch(&at(&person), &json!({"status": "active"}))
+        .await
+        .refused(422, "invalid");
+
+    let session = person.login(PASSWORD, Some(&slug)).await.ok();
+    assert_eq!(session["roles"], json!(["trainer"]));
+    let member = manager.get(&at(&person)).await.ok();
+    assert_eq!(
+        (&member["status"], &member["name"]),
+        (&json!("active"), &json!("Ana Prueba"))
+    );
+
+    manager.patch(&at(&person), &json!({"status": "ended"})).await.ok();
+    manager
+        .patch(&at(&person), &json!({"status": "active"}))
+        .await
+        .refused(422, "invalid");
+    person
+        .with(&session)
+        .get("/auth/me")
+        .await
+        .refused(401, "session_ended");
+    let again = manager
+        .post("/memberships", &new(&person.email, &["member"]))
+        .await
+        .ok();
+    assert_eq!(
+        (&again["status"], &again["roles"]),
+        (&json!("invited"), &json!(["member"]))
+    );
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_with_its_key_adds_once_and_no_password_is_kept() {
+    let app = TestApp::start().await;
+    let manager = app.person(app.gym().await, &[Role::Manager]).await;
+    let body = new("nuria@test.example", &["member"]);
+    let send = |body: Value| {
+        let manager = manager.clone();
+        async move {
+            manager
+                .send(
+                    Method::POST,
+                    "/api/v1/memberships",
+                    Some(&body),
+                    &[("Idempotency-Key", "k")],
+                )
+                .await
+        }
+    };
+    let first = send(body.clone()).await.ok();
+    assert_eq!(send(body.clone()).await.ok(), first);
+    // The same request but for the password is the same: what is stored of it knows no password.
+    let mut other = body;
+    other["password"] = json!("another password");
+    assert_eq!(send(other).await.ok(), first);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn staff_list_everybody_and_trainers_theirs() {
+    let app = TestApp::start().await;
+    let gym = app.gym().await;
+    let manager = app.person(gym, &[Role::Manager]).await;
+    let trainer = app.person(gym, &[Role::Trainer]).await;
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        members.push(app.person(gym, &[Role::Member]).await);
+    }
+    app.assign(gym, &trainer, &members[1]).await;
+    let ids = |page: &Value| -> Vec<Value> {
+        page["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|m| m["account_id"].clone())
+            .collect()
+    };
+    let all = manager.get("/memberships").await.ok();
+    assert_eq!(ids(&all).len(), 5);
+    let first = manager.get("/memberships?role=member&limit=2").await.ok();
+    let cursor = first["next_cursor"].as_str().expect("a cursor");
+    let rest = manager
+        .get(&format!("/memberships?role=member&limit=2&cursor={cursor}"))
+        .await
+        .ok();
+    assert_eq!((ids(&first).len(), ids(&rest).len()), (2, 1));
+    assert!(rest.get("next_cursor").is_none());
+    let theirs = trainer.get("/memberships").await.ok();
+    assert_eq!(ids(&theirs), [json!(trainer.account), json!(members[1].account)]);
+    manager.patch(&at(&members[0]), &json!({"status": "ended"})).await.ok();
+    assert_eq!(ids(&manager.get("/memberships").await.ok()).len(), 4);
+    manager.get("/memberships?limit=201").await.refused(422, "invalid");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn people_are_closed_to_nobody_the_wrong_role_and_another_gym() {
+    let app = TestApp::start().await;
+    let gym = app.gym().await;
+    let person = app.person(gym, &[Role::Member]).await;
+    let nobody = app.nobody();
+    nobody.get("/memberships").await.refused(401, "unauthenticated");
+    nobody
+        .post("/memberships", &new("x@test.example", &["member"]))
+        .await
+        .refused(401, "unauthenticated");
+    nobody.get(&at(&person)).await.refused(401, "unauthenticated");
+    nobody
+        .patch(&at(&person), &json!({}))
+        .await
+        .refused(401, "unauthenticated");
+    for role in [Role::Nutritionist, Role::Trainer, Role::Member, Role::Auditor] {
+        let caller = app.person(gym, &[role]).await;
+        caller
+            .post("/memberships", &new("x@test.example", &["member"]))
+            .await
+            .refused(403, "forbidden");
+        caller
+            .patch(&at(&person), &json!({"status": "ended"}))
+            .await
+            .refused(403, "forbidden");
+        if role != Role::Nutritionist {
+            caller.get(&at(&person)).await.refused(403, "forbidden");
+        }
+    }
+    person.get("/memberships").await.refused(403, "forbidden");
+    person.get(&at(&person)).await.ok();
+    for role in [Role::Owner, Role::Manager, Role::Member] {
+        let stranger = app.person(app.gym().await, &[role]).await;
+        stranger.get(&at(&person)).await.refused(404, "not_found");
+        if role != Role::Member {
+            stranger
+                .patch(&at(&person), &json!({"status": "ended"}))
+                .await
+                .refused(404, "not_found");
+        }
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_systems_rights_are_given_back_within_a_change() {
+    use liveplan::app::For;
+    use liveplan::db;
+    let app = TestApp::start().await;
+    let (here, there) = (app.gym().await, app.gym().await);
+    let change = app.app.change(For::gym(here.id), async move |tx| {
+        let refused = db::as_system(tx, async |_| Err::<(), _>(liveplan::error::Error::forbidden())).await;
+        assert!(refused.is_err());
+        let everywhere = db::as_system(tx, async |conn| Ok(gyms(conn).await)).await?;
+        Ok((everywhere, gyms(tx).await))
+    });
+    let counted = local(change).await.expect("counted");
+    assert_eq!(counted, (2, 1));
+    assert_ne!(here.id, there.id);
+    app.stop().await;
+}
+
+async fn gyms(conn: &mut diesel_async::AsyncPgConnection) -> i64 {
+    use diesel::QueryDsl as _;
+    use liveplan::db::schema::gyms;
+    gyms::table.count().get_result(conn).await.expect("a count")
+}
