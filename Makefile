@@ -1,5 +1,5 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test lint fmt web setup schema bench
+.PHONY: run test lint fmt web setup
 SHELL := /bin/bash
 
 setup:

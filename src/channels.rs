@@ -21,9 +21,9 @@ pub const TABLE: Table = Table {
     server_side,
     authorise: |conn, caller, channel, now| authorise(conn, caller, channel, now).boxed_local(),
     snapshot: |conn, gym, channel, now| snapshot(conn, gym, channel, now).boxed_local(),
-    presence: |conn, gym, account| {
+    presence: |conn, gym, account, now| {
         async move {
-            let trainers = gyms::store::trainers_of(conn, gym, account, crate::clock::Clock::default().now()).await?;
+            let trainers = gyms::store::trainers_of(conn, gym, account, now).await?;
             Ok(trainers.into_iter().map(Channel::Roster).collect())
         }
         .boxed()

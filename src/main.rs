@@ -21,7 +21,7 @@ struct Cli {
 enum Command {
     /// Serve the API, the live hub and the web app.
     Serve(Config),
-    /// Make the demo gym (once) and serve it, with one-click sign-in.
+    /// Serve with one-click sign-in for the accounts of a demo gym.
     Demo(Config),
     /// Bring the database up to date and end.
     Migrate {
@@ -78,7 +78,7 @@ fn main() -> anyhow::Result<()> {
             telemetry::start(&config.log_format);
             config.demo = true;
             server::run(config, |started| {
-                tracing::info!("demo gym at http://{}", started.address);
+                tracing::info!("demo mode at http://{}", started.address);
                 // The handle is kept: dropping it stops nothing, the signal does.
                 std::mem::forget(started.stop);
             })

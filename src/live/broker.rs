@@ -18,6 +18,8 @@ use crate::ids::{AccountId, GymId};
 
 /// Messages that may wait to be published; over it they are dropped, and the other nodes' sweeps find them.
 const OUTBOX: usize = 4096;
+/// Pushes that may wait to be looked at; over it they are dropped, and this node's own sweep finds them.
+const INBOX: usize = 4096;
 /// Seconds that a node's word on who is online is believed.
 const LEASE_SECONDS: u64 = 4;
 
@@ -40,7 +42,7 @@ pub struct RedisBroker {
 }
 
 /// Pushes of the subscribing connection.
-pub type Incoming = mpsc::UnboundedReceiver<PushInfo>;
+pub type Incoming = mpsc::Receiver<PushInfo>;
 
 impl Broker {
     /// Connects to Redis where there is one.
@@ -53,12 +55,17 @@ impl Broker {
             format!("{url}{}protocol=resp3", if url.contains('?') { '&' } else { '?' })
         };
         let client = redis::Client::open(resp3).context("REDIS_URL is not a Redis URL")?;
-        let (sender, incoming) = mpsc::unbounded_channel();
+        let (sender, incoming) = mpsc::channel(INBOX);
+        // Never waits, and an error would end the connection: what does not fit is dropped.
+        let offer = move |push: PushInfo| match sender.try_send(push) {
+            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(()),
+            Err(closed @ mpsc::error::TrySendError::Closed(_)) => Err(closed),
+        };
         let patient = ConnectionManagerConfig::new()
             .set_number_of_retries(usize::MAX)
             .set_max_delay(Duration::from_secs(1));
         let subscriber = client
-            .get_connection_manager_with_config(patient.set_push_sender(sender).set_automatic_resubscription())
+            .get_connection_manager_with_config(patient.set_push_sender(offer).set_automatic_resubscription())
             .await
             .context("cannot connect to Redis")?;
         let brisk = || {
@@ -171,12 +178,21 @@ impl RedisBroker {
             .query_async::<(Vec<String>,)>(&mut redis)
             .await?
             .0;
+        let others: Vec<&String> = known.iter().filter(|node| **node != me).collect();
         let mut online = HashSet::new();
-        for node in known.iter().filter(|n| **n != me) {
-            let word: Option<String> = redis::cmd("GET").arg(lease(node)).query_async(&mut redis).await?;
+        if others.is_empty() {
+            return Ok(online);
+        }
+        let mut ask = redis::cmd("MGET");
+        for node in &others {
+            ask.arg(lease(node));
+        }
+        let words: Vec<Option<String>> = ask.query_async(&mut redis).await?;
+        for (node, word) in others.into_iter().zip(words) {
             match word {
                 Some(word) => online.extend(word.split(',').filter_map(|a| a.parse::<AccountId>().ok())),
                 None => {
+                    // A node that has gone: once, not with every exchange.
                     let () = redis::cmd("SREM").arg(&nodes).arg(node).query_async(&mut redis).await?;
                 }
             }

@@ -2,26 +2,24 @@
 //! that reading, pongs and close never wait for them; an accepted command is finished even when its socket has gone.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use diesel_async::AsyncPgConnection;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Session};
 use super::protocol::close::Close;
 use super::protocol::{
-    Answer, Command, ConnectRequest, ConnectResult, Empty, ErrorReply, Payload, ProtocolError, Publication,
-    RefreshRequest, Reply, RpcRequest, RpcResult, SubscribeRequest, SubscribeResult,
+    Answer, Command, ConnectRequest, ConnectResult, Empty, ErrorReply, ProtocolError, RefreshRequest, Reply,
+    RpcRequest, RpcResult, SubscribeRequest,
 };
 use super::registry::SubscriptionGuard;
-use super::subscription::Subscription;
+use super::state::{self, Outcome};
+use super::subscription::{Ready, Subscription};
 use crate::app::{App, For};
 use crate::auth::Caller;
 use crate::auth::access::{self, Standing};
 use crate::error::{Code, Error, Result};
-use crate::events::{Access, Channel, log};
+use crate::events::Channel;
 
 /// Works through a connection's commands until none waits.
 pub(super) async fn work(app: App, connection: Arc<Connection>) {
@@ -133,7 +131,7 @@ async fn connect(
             let mut results = Vec::new();
             if standing == Standing::Good {
                 for (channel, _, from) in &opened {
-                    results.push(state(app, connection, conn, &caller, *channel, from).await?);
+                    results.push(state::read(app, connection, conn, &caller, *channel, from).await?);
                 }
             }
             Ok((standing, results))
@@ -168,10 +166,14 @@ async fn connect(
             Outcome::State {
                 result: state,
                 position,
-            } => {
-                result.subs.insert(subscription.channel.to_string(), state);
-                live.push((subscription, position));
-            }
+            } => match subscription.ready() {
+                Ready::Open => {
+                    result.subs.insert(subscription.channel.to_string(), state);
+                    live.push((subscription, position));
+                }
+                Ready::Lost => return Err(Close::InsufficientState),
+                Ready::Revoked => connection.forget(&subscription.channel),
+            },
             Outcome::Refused(_) => connection.forget(&subscription.channel),
         }
     }
@@ -180,9 +182,18 @@ async fn connect(
         answer: Answer::Connect(result),
     });
     for (subscription, position) in live {
-        subscription.go_live(position);
+        go_live(connection, &subscription, position);
     }
     Ok(None)
+}
+
+/// Goes live after the reply. One that ended between the reply and here was not told to the client, which believes that it
+/// is subscribed: only a new connection mends that.
+fn go_live(connection: &Connection, subscription: &Subscription, position: u64) {
+    if !subscription.go_live(position) {
+        connection.forget(&subscription.channel);
+        connection.close(Close::StateInvalidated);
+    }
 }
 
 fn connected(app: &App, connection: &Connection, session: &Session) -> ConnectResult {
@@ -219,12 +230,6 @@ fn register(
     connection.keep(guard).is_none().then_some(subscription)
 }
 
-/// What came of reading a channel's state.
-enum Outcome {
-    State { result: SubscribeResult, position: u64 },
-    Refused(ErrorReply),
-}
-
 async fn subscribe(
     app: &App,
     connection: &Arc<Connection>,
@@ -245,26 +250,23 @@ async fn subscribe(
     };
     let read = app
         .read(For::from(caller), async |conn| {
-            state(app, connection, conn, caller, channel, &request).await
+            state::read(app, connection, conn, caller, channel, &request).await
         })
         .await;
     let refused = match read {
-        Ok(Outcome::State { result, position }) => {
-            if !subscription.ended() {
+        Ok(Outcome::State { result, position }) => match subscription.ready() {
+            Ready::Open => {
                 // The reply is queued before the first publication.
                 connection.reply(&Reply {
                     id,
                     answer: Answer::Subscribe(result),
                 });
-                if !subscription.go_live(position) {
-                    // It was revoked between the look and here, when the client had not been told of it yet.
-                    connection.forget(&request.channel);
-                    connection.close(Close::StateInvalidated);
-                }
+                go_live(connection, &subscription, position);
                 return None;
             }
-            ErrorReply::denied(connection.lang)
-        }
+            Ready::Lost => ErrorReply::of(&Error::new(Code::Unavailable), connection.lang),
+            Ready::Revoked => ErrorReply::denied(connection.lang),
+        },
         Ok(Outcome::Refused(error)) => error,
         Err(error) => {
             error.log();
@@ -273,104 +275,6 @@ async fn subscribe(
     };
     connection.forget(&request.channel);
     Some(Answer::Error(refused))
-}
-
-/// Authorises and reads a channel's state in the snapshot of `conn`: what was missed, or all there is.
-async fn state(
-    app: &App,
-    connection: &Connection,
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    channel: Channel,
-    request: &SubscribeRequest,
-) -> Result<Outcome> {
-    let hub = connection.hub();
-    let now = app.clock.now();
-    let until = match (hub.table().authorise)(conn, caller, channel, now).await? {
-        Access::Granted { until } => until,
-        Access::Refused => return Ok(Outcome::Refused(ErrorReply::denied(connection.lang))),
-    };
-    if let Some(left) = until.map(|until| (until - now).to_std().unwrap_or_default()) {
-        connection.authorise_at(Instant::now() + left + Duration::from_millis(1));
-    }
-    let head = log::head(conn, caller.gym)
-        .await?
-        .ok_or_else(|| Error::not_found("gym"))?;
-    let name = channel.to_string();
-    let mut result = SubscribeResult {
-        recoverable: true,
-        positioned: true,
-        epoch: head.epoch.clone(),
-        was_recovering: request.recover,
-        ..SubscribeResult::default()
-    };
-    let same_epoch = request.epoch.is_empty() || *request.epoch == *head.epoch;
-    if request.recover && same_epoch && request.offset <= head.seq {
-        let limit = hub.limits().recover_events;
-        if let Some(missed) = log::channel_since(conn, caller.gym, &name, request.offset, head.seq, limit).await? {
-            hub.counters.recoveries.fetch_add(1, Ordering::Relaxed);
-            result.recovered = true;
-            result.offset = request.offset;
-            result.publications = missed
-                .into_iter()
-                .map(|(offset, payload)| Publication {
-                    data: Payload(payload),
-                    offset,
-                })
-                .collect();
-            return Ok(Outcome::State {
-                result,
-                position: head.seq,
-            });
-        }
-    }
-    if request.recover && request.flag & 2 != 0 {
-        return Ok(Outcome::Refused(ProtocolError::Unrecoverable.into()));
-    }
-    hub.counters.snapshots.fetch_add(1, Ordering::Relaxed);
-    let snapshot = snapshot(connection, conn, caller, channel, now).await?.to_string();
-    result.offset = head.seq;
-    result.data = Some(if snapshot.len() > hub.limits().snapshot_bytes {
-        serde_json::json!({"fetch": true, "url": format!("/api/v1/live/snapshots/{name}")})
-            .to_string()
-            .into()
-    } else {
-        snapshot.into()
-    });
-    Ok(Outcome::State {
-        result,
-        position: head.seq,
-    })
-}
-
-/// The snapshot, with who is online where it shows people.
-async fn snapshot(
-    connection: &Connection,
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    channel: Channel,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Result<Value> {
-    let hub = connection.hub();
-    let mut snapshot = (hub.table().snapshot)(conn, caller.gym, channel, now).await?;
-    let shown: Vec<String> = match snapshot.get("members").and_then(Value::as_object) {
-        Some(members) if matches!(channel, Channel::Roster(_)) => {
-            let online = hub.online(caller.gym);
-            online
-                .iter()
-                .map(ToString::to_string)
-                .filter(|a| members.contains_key(a))
-                .collect()
-        }
-        _ => return Ok(snapshot),
-    };
-    if let Some(snapshot) = snapshot.as_object_mut() {
-        snapshot.insert(
-            "online".into(),
-            shown.into_iter().map(|a| (a, Value::Bool(true))).collect(),
-        );
-    }
-    Ok(snapshot)
 }
 
 fn refresh(app: &App, connection: &Connection, caller: &Caller, request: &RefreshRequest) -> Result<Answer, Close> {
@@ -409,62 +313,4 @@ async fn rpc(app: &App, connection: &Connection, caller: &Caller, request: RpcRe
             Answer::Error(ErrorReply::of(&error, connection.lang))
         }
     }
-}
-
-/// How often a check is tried while the database cannot be read.
-const ATTEMPTS: u32 = 3;
-
-/// Checks all rights of a connection again: its session and roles, and each subscription. Where they cannot be read, the
-/// connection is closed rather than left open.
-pub(super) async fn authorise_again(app: App, connection: Arc<Connection>) {
-    for attempt in 1..=ATTEMPTS {
-        match authorise_once(&app, &connection).await {
-            Ok(()) => return,
-            Err(error) => {
-                tracing::warn!(connection.id = connection.id, error.cause = ?error, "cannot check rights again");
-                tokio::time::sleep(Duration::from_millis(200) * attempt).await;
-            }
-        }
-    }
-    connection.close(Close::ServerError);
-}
-
-async fn authorise_once(app: &App, connection: &Arc<Connection>) -> Result<()> {
-    let Some(session) = connection.session() else {
-        return Ok(());
-    };
-    let caller = session.caller;
-    let subscriptions = connection.subscriptions();
-    let (standing, refused) = app
-        .read(For::gym(caller.gym), async |conn| {
-            let now = app.clock.now();
-            let standing = access::standing(conn, &caller.claim(), now).await?;
-            let mut refused = Vec::new();
-            for subscription in &subscriptions {
-                let Ok(channel) = subscription.channel.parse::<Channel>() else {
-                    continue;
-                };
-                match (connection.hub().table().authorise)(conn, &caller, channel, now).await? {
-                    Access::Refused => refused.push(subscription.clone()),
-                    Access::Granted { until: Some(until) } => {
-                        let left = (until - now).to_std().unwrap_or_default();
-                        connection.authorise_at(Instant::now() + left + Duration::from_millis(1));
-                    }
-                    Access::Granted { until: None } => {}
-                }
-            }
-            Ok((standing, refused))
-        })
-        .await?;
-    match standing {
-        Standing::Good => {
-            for subscription in refused {
-                subscription.revoke();
-                connection.forget(&subscription.channel);
-            }
-        }
-        Standing::RolesChanged => connection.close(Close::StateInvalidated),
-        Standing::SessionEnded | Standing::NotActive => connection.close(Close::ForceDisconnect),
-    }
-    Ok(())
 }

@@ -17,7 +17,7 @@ use super::protocol::close::Close;
 use super::protocol::{Codec, Command, Reply, json};
 use super::registry::{ConnectionGuard, SubscriptionGuard};
 use super::sequencer::GymLog;
-use super::{Hub, commands, frame};
+use super::{Hub, commands, frame, rights};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::Lang;
@@ -299,7 +299,7 @@ pub async fn read(
             },
             () = connection.woken.notified() => {
                 if connection.authorise.swap(false, Ordering::AcqRel) {
-                    actix_web::rt::spawn(commands::authorise_again(app.clone(), connection.clone()));
+                    actix_web::rt::spawn(rights::check_again(app.clone(), connection.clone()));
                 }
             }
             () = tokio::time::sleep_until(deadline) => {
@@ -377,7 +377,7 @@ fn tick(
     }
     drop(state);
     if again {
-        actix_web::rt::spawn(commands::authorise_again(app.clone(), connection.clone()));
+        actix_web::rt::spawn(rights::check_again(app.clone(), connection.clone()));
     }
     true
 }

@@ -1,7 +1,8 @@
 //! The hub: live sockets, what they watch, and how a committed change reaches them.
 //!
 //! - [`protocol`]: the Centrifuge client protocol. [`frame`], [`outbox`]: WebSocket frames and the queue to be written.
-//! - [`connection`], [`commands`]: a socket and what its client asks for. [`endpoint`]: the upgrade.
+//! - [`connection`], [`commands`], `state`: a socket and what its client asks for. `rights`: what it may still do.
+//!   [`endpoint`]: the upgrade.
 //! - [`registry`], [`subscription`]: who watches what on this node.
 //! - [`sequencer`]: a gym's changes in order. [`broker`]: other nodes. [`sweep`]: what the fast path lost.
 //! - [`presence`]: who is online.
@@ -17,7 +18,9 @@ pub mod outbox;
 pub mod presence;
 pub mod protocol;
 pub mod registry;
+mod rights;
 pub mod sequencer;
+mod state;
 pub mod subscription;
 pub mod sweep;
 pub mod wire;
@@ -35,6 +38,7 @@ use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::clock::Clock;
 use crate::config::LiveLimits;
 use crate::db::Pool;
 use crate::error::Result;
@@ -54,7 +58,8 @@ pub type Authorise =
 pub type Snapshot =
     for<'a> fn(&'a mut AsyncPgConnection, GymId, Channel, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Value>>;
 /// See [`Table::presence`].
-pub type ShownIn = for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId) -> BoxFuture<'a, Result<Vec<Channel>>>;
+pub type ShownIn =
+    for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId, DateTime<Utc>) -> BoxFuture<'a, Result<Vec<Channel>>>;
 
 /// What the nouns answer for: channels and commands.
 #[derive(Clone, Copy)]
@@ -94,6 +99,7 @@ pub struct HubInner {
     pub node: String,
     limits: LiveLimits,
     pool: Pool,
+    clock: Clock,
     runtime: tokio::runtime::Handle,
     table: Table,
     registry: Arc<Registry>,
@@ -115,13 +121,20 @@ impl Deref for Hub {
 
 impl Hub {
     /// Starts the hub's tasks on the runtime that calls this.
-    pub async fn start(limits: LiveLimits, pool: Pool, table: Table, redis_url: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn start(
+        limits: LiveLimits,
+        pool: Pool,
+        clock: Clock,
+        table: Table,
+        redis_url: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let node = uuid::Uuid::new_v4();
         let (broker, incoming) = Broker::connect(redis_url, node).await?;
         let hub = Self(Arc::new(HubInner {
             node: node.to_string(),
             limits,
             pool,
+            clock,
             runtime: tokio::runtime::Handle::current(),
             table,
             registry: Arc::default(),
@@ -133,6 +146,7 @@ impl Hub {
             draining: AtomicBool::new(false),
         }));
         hub.runtime.spawn(sweep::run(Arc::downgrade(&hub.0)));
+        hub.runtime.spawn(presence::run(Arc::downgrade(&hub.0)));
         if let Some(incoming) = incoming {
             hub.runtime.spawn(broker::receive(Arc::downgrade(&hub.0), incoming));
         }

@@ -2,7 +2,8 @@
 //! as publications without offset: they are not stored and not part of a snapshot's position.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use serde_json::json;
@@ -32,9 +33,20 @@ impl HubInner {
     }
 }
 
-/// Renews this node's leases, learns the others' and tells the rosters what changed. Runs with every sweep, which is what
-/// debounces a reload.
-pub(super) async fn settle(hub: &Arc<HubInner>) {
+/// How often leases are renewed and changes told; it debounces a reload.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Settles who is online until the hub ends. In a task of its own: a Redis that does not answer must not hold up the sweep.
+pub(super) async fn run(hub: Weak<HubInner>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let Some(hub) = hub.upgrade() else { return };
+        settle(&hub).await;
+    }
+}
+
+/// Renews this node's leases, learns the others' and tells the rosters what changed.
+async fn settle(hub: &Arc<HubInner>) {
     let gyms: Vec<GymId> = hub.logs().into_iter().map(|(gym, _)| gym).collect();
     hub.presence.told.retain(|gym, _| gyms.contains(gym));
     let here: HashMap<GymId, HashSet<AccountId>> = gyms.iter().map(|g| (*g, hub.registry.accounts_of(*g))).collect();
@@ -68,7 +80,7 @@ async fn tell(hub: &Arc<HubInner>, gym: GymId, changes: &[(AccountId, bool)]) ->
         let state = if *online { json!(true) } else { json!(null) };
         let payload = json!({"v": 1, "type": "presence.changed", "patch": {"online": {account.to_string(): state}}});
         let payload = payload.to_string();
-        for channel in (hub.table.presence)(&mut conn, gym, *account).await? {
+        for channel in (hub.table.presence)(&mut conn, gym, *account, hub.clock.now()).await? {
             let channel: Arc<str> = channel.to_string().into();
             hub.registry
                 .deliver(gym, &channel, &Encoded::new(&channel, payload.as_bytes(), 0));

@@ -53,7 +53,18 @@ enum State {
     /// Everything up to `last` was sent.
     Live { last: u64 },
     /// Nothing more is sent.
-    Ended,
+    Ended { lost: bool },
+}
+
+/// How a subscription whose state was read can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Its reply may be sent.
+    Open,
+    /// The hub lost track meanwhile: the client should try again.
+    Lost,
+    /// It was ended meanwhile: the client may not watch.
+    Revoked,
 }
 
 /// A subscription.
@@ -113,10 +124,10 @@ impl Subscription {
                 *last = (*last).max(offset);
                 self.outbox.push(self.number, message.frame(self.codec))
             }
-            State::Live { .. } | State::Ended => return,
+            State::Live { .. } | State::Ended { .. } => return,
         };
         if pushed == Pushed::Overflow {
-            *state = State::Ended;
+            *state = State::Ended { lost: true };
             drop(state);
             self.tell(Unsubscribe::InsufficientState, Close::Slow);
         }
@@ -139,7 +150,11 @@ impl Subscription {
             last = last.max(offset);
             full = self.outbox.push(self.number, &frame) == Pushed::Overflow;
         }
-        *state = if full { State::Ended } else { State::Live { last } };
+        *state = if full {
+            State::Ended { lost: true }
+        } else {
+            State::Live { last }
+        };
         drop(state);
         if full {
             self.tell(Unsubscribe::InsufficientState, Close::Slow);
@@ -149,12 +164,37 @@ impl Subscription {
 
     /// Ends it silently; returns whether the client had been told that it was subscribed.
     pub fn end(&self) -> bool {
-        matches!(std::mem::replace(&mut *self.lock(), State::Ended), State::Live { .. })
+        self.finish(false)
+    }
+
+    fn finish(&self, lost: bool) -> bool {
+        let mut state = self.lock();
+        match *state {
+            // The first reason counts.
+            State::Ended { .. } => false,
+            State::Pending { .. } => {
+                *state = State::Ended { lost };
+                false
+            }
+            State::Live { .. } => {
+                *state = State::Ended { lost };
+                true
+            }
+        }
     }
 
     /// Whether it has ended.
     pub fn ended(&self) -> bool {
-        matches!(*self.lock(), State::Ended)
+        self.ready() != Ready::Open
+    }
+
+    /// Whether its reply may be sent, and else why not.
+    pub fn ready(&self) -> Ready {
+        match *self.lock() {
+            State::Ended { lost: true } => Ready::Lost,
+            State::Ended { lost: false } => Ready::Revoked,
+            State::Pending { .. } | State::Live { .. } => Ready::Open,
+        }
     }
 
     /// Ends it because the client may no longer watch.
@@ -166,7 +206,7 @@ impl Subscription {
 
     /// Ends it because the hub cannot say what was missed.
     pub fn lose(&self) {
-        if self.end() {
+        if self.finish(true) {
             self.tell(Unsubscribe::InsufficientState, Close::InsufficientState);
         }
     }
@@ -229,6 +269,16 @@ mod tests {
         assert!(!subscription.go_live(1));
         deliver(&subscription, 2);
         assert_eq!(outbox.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn one_that_was_lost_while_pending_can_be_told_from_one_that_was_revoked() {
+        let (_outbox, lost) = subscription(10_000);
+        lost.lose();
+        let (_outbox, revoked) = subscription(10_000);
+        revoked.revoke();
+        revoked.lose();
+        assert_eq!((lost.ready(), revoked.ready()), (Ready::Lost, Ready::Revoked));
     }
 
     #[test]

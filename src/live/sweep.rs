@@ -21,7 +21,6 @@ pub(super) async fn run(hub: Weak<HubInner>) {
         strong
             .broker
             .reconcile(&logs.iter().map(|(gym, _)| *gym).collect::<Vec<_>>());
-        super::presence::settle(&strong).await;
         if logs.is_empty() {
             continue;
         }

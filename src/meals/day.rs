@@ -4,19 +4,16 @@
 use std::collections::HashMap;
 
 use chrono::NaiveDate;
-use diesel::deserialize::Queryable;
-use diesel::pg::Pg;
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, QueryDsl as _,
-    QueryResult, Selectable, SelectableHelper as _,
+    QueryResult, SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use serde_json::Value;
 
 use crate::db::schema::{completions, plan_days, plan_items, plan_meals, plans};
-use crate::foods::nutrients::Nutrients;
-use crate::ids::{FollowId, FoodId, GymId, ItemId, MealId, PlanId};
-use crate::plans::{Item, Meal, Slot};
+use crate::ids::{FollowId, GymId, MealId, PlanId};
+use crate::plans::Meal;
+use crate::plans::tree::{self, ItemRow, MealRow};
 
 /// A meal on a day of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,32 +26,6 @@ pub struct DayMeal {
     pub number: i32,
     /// The meal with its items.
     pub meal: Meal,
-}
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = plan_meals, check_for_backend(Pg))]
-struct MealRow {
-    id: MealId,
-    slot: Slot,
-    title: String,
-    time_min: Option<i32>,
-    position: i32,
-    notes: String,
-}
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = plan_items, check_for_backend(Pg))]
-struct ItemRow {
-    id: ItemId,
-    position: i32,
-    food_id: FoodId,
-    name_en: String,
-    name_es: String,
-    per_100g: Nutrients,
-    allergens: Value,
-    quantity_milli: i64,
-    unit: String,
-    grams_milli: i64,
 }
 
 /// Plan, revision and number of a day, a meal on it, and one of its items.
@@ -162,12 +133,12 @@ fn gather(rows: Vec<Row>) -> QueryResult<Vec<DayMeal>> {
                 plan,
                 revision,
                 number,
-                meal: empty(meal),
+                meal: tree::meal(meal, Vec::new()),
             });
             gathered.len() - 1
         });
         if let Some(row) = row {
-            gathered[at].meal.items.push(item(row)?);
+            gathered[at].meal.items.push(tree::item(row)?);
         }
     }
     for DayMeal { meal, .. } in &mut gathered {
@@ -176,35 +147,4 @@ fn gather(rows: Vec<Row>) -> QueryResult<Vec<DayMeal>> {
     }
     gathered.sort_by_key(|m| (m.plan, m.number, m.meal.position, m.meal.id));
     Ok(gathered)
-}
-
-fn empty(row: MealRow) -> Meal {
-    Meal {
-        id: row.id,
-        slot: row.slot,
-        title: row.title,
-        time_min: row.time_min,
-        position: row.position,
-        notes: row.notes,
-        nutrients: Nutrients::default(),
-        items: Vec::new(),
-    }
-}
-
-fn item(row: ItemRow) -> QueryResult<Item> {
-    let allergens =
-        serde_json::from_value(row.allergens).map_err(|e| diesel::result::Error::DeserializationError(e.into()))?;
-    Ok(Item {
-        id: row.id,
-        position: row.position,
-        food_id: row.food_id,
-        name_en: row.name_en,
-        name_es: row.name_es,
-        quantity_milli: row.quantity_milli,
-        unit: row.unit,
-        grams_milli: row.grams_milli,
-        nutrients: Nutrients::for_grams(&row.per_100g, row.grams_milli),
-        allergens,
-        per_100g: row.per_100g,
-    })
 }

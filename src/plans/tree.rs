@@ -28,10 +28,11 @@ pub enum Revision {
 /// A day's columns.
 type DayRow = (DayId, i32, String);
 
+/// A meal's columns.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = plan_meals, check_for_backend(diesel::pg::Pg))]
-struct MealRow {
-    id: MealId,
+pub(crate) struct MealRow {
+    pub(crate) id: MealId,
     day_id: DayId,
     slot: Slot,
     title: String,
@@ -40,9 +41,10 @@ struct MealRow {
     notes: String,
 }
 
+/// An item's columns.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = plan_items, check_for_backend(diesel::pg::Pg))]
-struct ItemRow {
+pub(crate) struct ItemRow {
     id: ItemId,
     meal_id: MealId,
     position: i32,
@@ -144,7 +146,8 @@ async fn assemble(
     Ok(plan)
 }
 
-fn meal(row: MealRow, items: Vec<Item>) -> Meal {
+/// A meal with its items; its sums are yet to be made.
+pub(crate) fn meal(row: MealRow, items: Vec<Item>) -> Meal {
     Meal {
         id: row.id,
         slot: row.slot,
@@ -157,7 +160,8 @@ fn meal(row: MealRow, items: Vec<Item>) -> Meal {
     }
 }
 
-fn item(row: ItemRow) -> QueryResult<Item> {
+/// An item with its nutrients.
+pub(crate) fn item(row: ItemRow) -> QueryResult<Item> {
     let allergens: Allergens =
         serde_json::from_value(row.allergens).map_err(|e| diesel::result::Error::DeserializationError(e.into()))?;
     Ok(Item {

@@ -106,6 +106,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let hub = Hub::start(
         config.live.clone(),
         pool.clone(),
+        clock.clone(),
         channels::TABLE,
         config.redis_url.as_deref(),
     )

@@ -184,8 +184,12 @@ async fn a_killed_postmaster_leaves_a_stale_file_that_is_no_obstacle() {
     let dir = DataDir::open();
     dir.start().await.unwrap().abandon();
     // It stays a zombie of ours, as under a pid 1 that reaps nobody.
-    signal("-KILL", dir.postmaster());
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let pid = dir.postmaster();
+    signal("-KILL", pid);
+    let alive = || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    while alive() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert!(dir.join("pg/postmaster.pid").exists());
 
     let postgres = dir.start().await.unwrap();

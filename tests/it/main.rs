@@ -2,7 +2,6 @@
 //! serves all; each test gets its own database.
 
 #![expect(clippy::expect_used, reason = "what a test cannot get fails it")]
-#![allow(dead_code, reason = "the harness is ahead of the tests that use it")]
 
 mod auth;
 mod completions;
@@ -13,5 +12,7 @@ mod gyms;
 mod harness;
 mod live;
 mod members;
+mod migrations;
+mod nodes;
 mod plans;
 mod wall;

@@ -29,7 +29,9 @@ CONTAINS = (
         r"|breaded|battered|fried onion rings|fish, stick|chicken nuggets|tenders or strips"
         r"|pretzels?|melba|croutons|bruschetta|churros|pan dulce|pannetone|baklava|tiramisu"
         r"|ladyfinger|brownie|beer|michelada|teriyaki|soy sauce|quiche|tabbouleh|ramen|lo mein"
-        r"|fideo|white sauce|bran flakes|multigrain|caesar salad|gluten|bread crumbs)\b",
+        r"|fideo|white sauce|bran flakes|multigrain|caesar salad|gluten|bread crumbs"
+        # Annex II counts oats among the cereals containing gluten.
+        r"|oats?|oatmeal|granola|avena)\b",
         r"buckwheat|gluten.free|rice noodles|rice cake|corn cake|fish cake|fish, cake"
         r"|crackers, rice|cassava bread|sushi roll|burrito bowl|tamari|corn pasta|pasta sauce"
         r"|for pasta|vermicelli|brussels sprouts|no bun|meringue",
@@ -102,8 +104,6 @@ CONTAINS = (
 )
 
 TRACES = (
-    # Oats are milled beside wheat and barley unless a label says otherwise.
-    ("gluten", r"\b(oats?|oatmeal|granola|avena)\b", None),
     ("milk", r"chocolate, dark|chocolate-coated|chocolate covered", None),
 )
 

@@ -101,7 +101,7 @@ class Allergens(unittest.TestCase):
         ("Soy sauce", "Soy sauce", "sauce_spice", "soy", "contains"),
         ("Soy sauce", "Soy sauce", "sauce_spice", "gluten", "contains"),
         ("Apple, raw", "Apple, raw", "fruit", "milk", "absent"),
-        ("Oats, raw", "Rolled oats", "grain", "gluten", "traces"),
+        ("Oats, raw", "Rolled oats", "grain", "gluten", "contains"),
         ("Rice, white, cooked, no added fat", "White rice, boiled", "grain", "gluten", "absent"),
         ("Buckwheat groats", "Buckwheat groats, cooked", "grain", "gluten", None),
         ("Eggplant, raw", "Aubergine (eggplant), raw", "vegetable", "egg", "absent"),

@@ -18,7 +18,8 @@ export function SignIn() {
   const [busy, setBusy] = useState(false);
   const [demo, setDemo] = useState<Demo>();
 
-  useEffect(() => void demoAccounts().then(setDemo), []);
+  // A demo whose gym has not been made offers nobody.
+  useEffect(() => void demoAccounts().then((found) => setDemo(found?.accounts.length ? found : undefined)), []);
 
   async function enter(who: string, secret: string): Promise<void> {
     setBusy(true);

@@ -1,0 +1,71 @@
+//! Checks what a connection may still do, when something has changed or a right runs out by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::protocol::close::Close;
+use crate::app::{App, For};
+use crate::auth::access::{self, Standing};
+use crate::error::Result;
+use crate::events::{Access, Channel};
+
+/// How often a check is tried while the database cannot be read.
+const ATTEMPTS: u32 = 3;
+
+/// Checks all rights of a connection again: its session and roles, and each subscription. Where they cannot be read, the
+/// connection is closed rather than left open.
+pub(super) async fn check_again(app: App, connection: Arc<Connection>) {
+    for attempt in 1..=ATTEMPTS {
+        match check_once(&app, &connection).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::warn!(connection.id = connection.id, error.cause = ?error, "cannot check rights again");
+                tokio::time::sleep(Duration::from_millis(200) * attempt).await;
+            }
+        }
+    }
+    connection.close(Close::ServerError);
+}
+
+async fn check_once(app: &App, connection: &Arc<Connection>) -> Result<()> {
+    let Some(session) = connection.session() else {
+        return Ok(());
+    };
+    let caller = session.caller;
+    let subscriptions = connection.subscriptions();
+    let (standing, refused) = app
+        .read(For::gym(caller.gym), async |conn| {
+            let now = app.clock.now();
+            let standing = access::standing(conn, &caller.claim(), now).await?;
+            let mut refused = Vec::new();
+            for subscription in &subscriptions {
+                let Ok(channel) = subscription.channel.parse::<Channel>() else {
+                    continue;
+                };
+                match (connection.hub().table().authorise)(conn, &caller, channel, now).await? {
+                    Access::Refused => refused.push(subscription.clone()),
+                    Access::Granted { until: Some(until) } => {
+                        let left = (until - now).to_std().unwrap_or_default();
+                        connection.authorise_at(Instant::now() + left + Duration::from_millis(1));
+                    }
+                    Access::Granted { until: None } => {}
+                }
+            }
+            Ok((standing, refused))
+        })
+        .await?;
+    match standing {
+        Standing::Good => {
+            for subscription in refused {
+                subscription.revoke();
+                connection.forget(&subscription.channel);
+            }
+        }
+        Standing::RolesChanged => connection.close(Close::StateInvalidated),
+        Standing::SessionEnded | Standing::NotActive => connection.close(Close::ForceDisconnect),
+    }
+    Ok(())
+}

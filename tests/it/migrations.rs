@@ -1,0 +1,56 @@
+//! Migrations can be applied, reverted and applied again.
+
+use diesel::sql_types::Text;
+use diesel_async::RunQueryDsl as _;
+use liveplan::db::migrations::{self, Direction};
+
+use crate::harness::postgres;
+
+#[derive(diesel::QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    line: String,
+}
+
+/// Columns, constraints, indexes, policies and functions of the schema, a line each.
+async fn schema(url: &str) -> Vec<String> {
+    let mut conn = liveplan::db::establish(url).await.expect("a connection");
+    let lines: Vec<Line> = diesel::sql_query(
+        "SELECT format('%s.%s %s %s %s', table_name, column_name, data_type, is_nullable, column_default) AS line
+         FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> '__diesel_schema_migrations'
+         UNION ALL SELECT format('%s %s', conrelid::regclass, pg_get_constraintdef(oid)) FROM pg_constraint
+         WHERE connamespace = 'public'::regnamespace AND conrelid <> 0
+         UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+         UNION ALL SELECT format('%s %s %s %s', tablename, policyname, qual, with_check) FROM pg_policies
+         UNION ALL SELECT pg_get_functiondef(p.oid) FROM pg_proc p
+         LEFT JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
+         WHERE p.pronamespace = 'public'::regnamespace AND d.objid IS NULL
+         ORDER BY 1",
+    )
+    .load(&mut conn)
+    .await
+    .expect("the schema");
+    lines.into_iter().map(|l| l.line).collect()
+}
+
+#[tokio::test]
+async fn what_is_reverted_can_be_applied_again_and_is_the_same() {
+    let url = postgres::empty_database().await;
+    let ran = migrations::run(&url, Direction::Up).await.expect("applied");
+    let applied = schema(&url).await;
+    assert!(
+        ran >= 6 && applied.len() > 200,
+        "{ran} migrations, {} lines",
+        applied.len()
+    );
+    assert_eq!(migrations::run(&url, Direction::Up).await.expect("nothing to do"), 0);
+    assert_eq!(migrations::run(&url, Direction::Down).await.expect("reverted"), ran);
+    let left: Vec<_> = schema(&url)
+        .await
+        .into_iter()
+        .filter(|l| !l.contains("__diesel"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(migrations::run(&url, Direction::Up).await.expect("applied again"), ran);
+    assert_eq!(schema(&url).await, applied);
+}
