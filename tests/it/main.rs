@@ -15,4 +15,5 @@ mod members;
 mod migrations;
 mod nodes;
 mod plans;
+mod sdk;
 mod wall;
