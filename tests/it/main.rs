@@ -15,5 +15,6 @@ mod members;
 mod migrations;
 mod nodes;
 mod plans;
+mod screens;
 mod sdk;
 mod wall;
