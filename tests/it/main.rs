@@ -5,6 +5,7 @@
 
 mod auth;
 mod completions;
+mod demo;
 mod embedded;
 mod follows;
 mod foods;
