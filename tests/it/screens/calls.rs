@@ -116,20 +116,19 @@ fn edit(world: &World, rng: &mut StdRng) -> Option<Call> {
         return None;
     }
     let version = summary["version"].as_i64();
-    let below = match rng.random_range(0..10) {
+    let (method, below, body) = match rng.random_range(0..10) {
         0 => plan_fields(rng),
         1 => {
             let titles = ["", word(rng)];
             let day = format!("/days/{}", rng.random_range(1..=2));
-            Some((Method::PATCH, day, json!({"title": one(rng, &titles)})))
+            (Method::PATCH, day, json!({"title": one(rng, &titles)}))
         }
         2 => {
             let meal = json!({"slot": "snack", "title": word(rng), "time_min": 900, "items": items(world, rng)});
-            Some((Method::POST, format!("/days/{}/meals", rng.random_range(1..=2)), meal))
+            (Method::POST, format!("/days/{}/meals", rng.random_range(1..=2)), meal)
         }
-        _ => meal(world, rng, plan),
+        _ => meal(world, rng, plan)?,
     };
-    let (method, below, body) = below?;
     let body = (method != Method::DELETE).then_some(body);
     let mut call = Call::new(Who::Author, method, format!("/plans/{plan}{below}"), body);
     call.version = version;
@@ -137,7 +136,7 @@ fn edit(world: &World, rng: &mut StdRng) -> Option<Call> {
 }
 
 /// Method, path below the plan, and body.
-type Below = Option<(Method, String, Value)>;
+type Below = (Method, String, Value);
 
 fn plan_fields(rng: &mut StdRng) -> Below {
     let energy = one(rng, &[None, Some(2_000_000), Some(1_800_000)]);
@@ -147,11 +146,11 @@ fn plan_fields(rng: &mut StdRng) -> Below {
         2 => json!({"target": {"energy_mkcal": energy}}),
         _ => json!({"target": {"energy_mkcal": energy, "protein_mg": 90_000}}),
     };
-    Some((Method::PATCH, String::new(), body))
+    (Method::PATCH, String::new(), body)
 }
 
 /// An edit of a meal or of its items.
-fn meal(world: &World, rng: &mut StdRng, plan: &str) -> Below {
+fn meal(world: &World, rng: &mut StdRng, plan: &str) -> Option<Below> {
     let meals = world.meals(plan);
     let (day, id, meal) = meals.choose(rng)?;
     let path = format!("/days/{day}/meals/{id}");

@@ -106,18 +106,17 @@ impl Script {
 
     /// The next line that it writes.
     pub async fn line(&mut self) -> String {
-        match tokio::time::timeout(WITHIN, self.lines.recv()).await {
-            Ok(Some(line)) => line,
-            Ok(None) => panic!("it ended: {}", self.output().await),
-            Err(_) => panic!("{} says nothing", self.name),
+        let line = tokio::time::timeout(WITHIN, self.lines.recv()).await;
+        match line.expect("a line in time") {
+            Some(line) => line,
+            None => panic!("it ended: {}", self.output().await),
         }
     }
 
     /// Writes a line to it.
     pub async fn tell(&mut self, line: &str) {
-        let written = self.stdin.write_all(format!("{line}\n").as_bytes()).await;
-        if written.is_err() {
-            panic!("it ended: {}", self.output().await);
+        if let Err(error) = self.stdin.write_all(format!("{line}\n").as_bytes()).await {
+            panic!("{error}: {}", self.output().await);
         }
     }
 
