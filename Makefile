@@ -1,5 +1,5 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test lint fmt web setup
+.PHONY: run test bench lint fmt web setup
 SHELL := /bin/bash
 
 setup:
@@ -18,6 +18,9 @@ test:
 	cargo test --locked
 	python3 -m unittest discover -s tools/foods
 	cd static && npm run check && npm test
+
+bench: setup
+	cargo bench --locked --bench live
 
 lint:
 	cargo clippy --locked --all-targets -- -D warnings
