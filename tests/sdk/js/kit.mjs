@@ -86,7 +86,8 @@ export function titleOf(publication) {
   return day.meals[given.plan.meal].title;
 }
 
-const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+/** What the Rust test says, line by line. */
+export const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 /** Tells the Rust test that it is its turn, and waits until it has done its part. */
 export async function yourTurn(cue) {

@@ -1,10 +1,9 @@
 // Screens as the web app has them: its own store and reducer on the official SDK. The Rust test says, a line of JSON each,
 // who opens one, who loses or regains the network, and what a screen must come to show; each line gets an answer.
-import { createInterface } from 'node:readline';
 import { isDeepStrictEqual } from 'node:util';
 import { WebSocket } from 'ws';
 import { LiveStore } from '../../../static/dist-test/live.mjs';
-import { client, given, heard, until } from './kit.mjs';
+import { client, given, lines, until } from './kit.mjs';
 
 const screens = new Map();
 
@@ -23,7 +22,6 @@ class Screen {
       }
     }
     this.sdk = client({ token, websocket: CutSocket });
-    this.log = heard(this.sdk);
     this.store = new LiveStore({ fetchSnapshot: (url) => this.#fetch(url, token) });
     this.store.attach(this.sdk);
     this.store.listen((channel, entry, change) => {
@@ -99,7 +97,7 @@ const orders = {
   },
 };
 
-for await (const line of createInterface({ input: process.stdin })) {
+for await (const line of lines) {
   const { order, ...rest } = JSON.parse(line);
   try {
     console.log(JSON.stringify({ ok: (await orders[order](rest)) ?? true }));
