@@ -46,7 +46,7 @@ pub const DESCRIBED: &[(&str, &str, &str, &str)] = &[
         "member:{account}",
         "the member (subscribed by the server at connect), assigned trainers, nutritionists, managers",
         "follow, completions and daily progress of the last 14 days",
-        "follow.started, follow.paused, follow.resumed, follow.abandoned, meal.completed, meal.partial, meal.skipped, meal.undone",
+        "follow.started, follow.paused, follow.resumed, follow.completed, follow.abandoned, meal.completed, meal.partial, meal.skipped, meal.undone",
     ),
     (
         "plan:{plan}",

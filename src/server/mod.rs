@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod docs;
+pub mod epoch;
 pub mod health;
 pub mod trace;
 pub mod web;
@@ -102,6 +103,7 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
         actix_web::rt::spawn(gyms::assignments::tend(app.clone()));
+        actix_web::rt::spawn(follows::ending::tend(app.clone()));
         let (stop, stopped) = oneshot::channel();
         tracing::info!(address = %address, "listening");
         started(Started {
