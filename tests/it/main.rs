@@ -6,6 +6,8 @@
 mod auth;
 mod completions;
 mod embedded;
+mod every_route;
+mod faults;
 mod follows;
 mod foods;
 mod gyms;
@@ -15,4 +17,5 @@ mod members;
 mod migrations;
 mod nodes;
 mod plans;
+mod shape;
 mod wall;
