@@ -229,7 +229,11 @@ mod tests {
             (Cycle::Weekly, "2027-03-09", false),
             (Cycle::TrainingRest, "2027-03-09", false),
         ] {
-            assert_eq!(Schedule::new(7, cycle).is_over(start, date(today)), over, "{cycle:?} {today}");
+            assert_eq!(
+                Schedule::new(7, cycle).is_over(start, date(today)),
+                over,
+                "{cycle:?} {today}"
+            );
         }
     }
 

@@ -1,6 +1,6 @@
 //! The table: each route once, in an order in which each still finds what it needs after those before it were carried out.
 
-use liveplan::auth::Role::{self, Auditor, Manager, Member, Nutritionist, Owner, Trainer};
+use liveplan::auth::Role::{self, Auditor, Member, Nutritionist, Owner, Trainer};
 
 use super::EVERYBODY;
 

@@ -29,6 +29,11 @@ fn id(value: &Value) -> String {
     value.as_str().expect("an id").to_owned()
 }
 
+/// The identifier in a thing, such as an account's in a channel's name.
+fn id_in(thing: &str) -> Option<uuid::Uuid> {
+    thing.rsplit(':').next()?.parse().ok()
+}
+
 impl World {
     pub async fn make(app: &TestApp) -> Self {
         let gym = app.gym().await;
@@ -134,21 +139,13 @@ impl World {
 
     /// The same words for things that no gym has.
     pub fn without_things(&self) -> Self {
-        let mut made = HashMap::new();
+        // In the same order, since people are locked and refused in the order of their ids.
+        let mut ids: Vec<uuid::Uuid> = self.words.values().filter_map(|thing| id_in(thing)).collect();
+        ids.sort_unstable();
+        let made: HashMap<_, _> = ids.into_iter().map(|id| (id, uuid::Uuid::now_v7())).collect();
         let words = self.words.iter().map(|(word, thing)| {
-            let (kind, name) = thing.split_once(':').map_or(("", thing.as_str()), |(k, n)| (k, n));
-            let thing = match name.parse::<uuid::Uuid>() {
-                Ok(id) => {
-                    let other = made.entry(id).or_insert_with(uuid::Uuid::now_v7);
-                    if kind.is_empty() {
-                        other.to_string()
-                    } else {
-                        format!("{kind}:{other}")
-                    }
-                }
-                Err(_) => thing.clone(),
-            };
-            (*word, thing)
+            let other = id_in(thing).map(|id| thing.replace(&id.to_string(), &made[&id].to_string()));
+            (*word, other.unwrap_or_else(|| thing.clone()))
         });
         let words = words.collect();
         Self {
