@@ -135,6 +135,8 @@ pub struct Error {
     args: Vec<(&'static str, String)>,
     /// Extra members of the problem, such as the current ETag.
     extra: Vec<(&'static str, Value)>,
+    /// Headers of the problem's response.
+    headers: Vec<(&'static str, String)>,
     /// For the log only.
     source: Option<anyhow::Error>,
 }
@@ -150,6 +152,7 @@ impl Error {
             code,
             args: Vec::new(),
             extra: Vec::new(),
+            headers: Vec::new(),
             source: None,
         }
     }
@@ -165,6 +168,13 @@ impl Error {
     #[must_use]
     pub fn extra(mut self, name: &'static str, value: Value) -> Self {
         self.extra.push((name, value));
+        self
+    }
+
+    /// Adds a header to the problem's response.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.headers.push((name, value.to_string()));
         self
     }
 
@@ -255,6 +265,9 @@ impl Error {
                 "seconds" => response.insert_header((header::RETRY_AFTER, value.as_str())),
                 _ => continue,
             };
+        }
+        for (name, value) in &self.headers {
+            response.insert_header((*name, value.as_str()));
         }
         if status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));

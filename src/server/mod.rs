@@ -182,7 +182,13 @@ fn cors(origins: &[String]) -> Cors {
         .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
         .allow_any_method()
         .allow_any_header()
-        .expose_headers(["ETag", "Retry-After", "Idempotency-Replayed"])
+        .expose_headers([
+            "ETag",
+            "Retry-After",
+            "Idempotency-Replayed",
+            "RateLimit",
+            "RateLimit-Policy",
+        ])
         .max_age(3600)
 }
 
