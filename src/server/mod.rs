@@ -25,7 +25,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::config::Config;
 use crate::http::{body, lang};
-use crate::{auth, channels, follows, foods, gyms, live, meals, plans};
+use crate::{auth, channels, demo, follows, foods, gyms, live, meals, plans};
 use docs::Bearer;
 
 /// How long shutdown waits for changes that have begun.
@@ -73,6 +73,7 @@ pub fn routes(config: &mut ServiceConfig) {
     follows::routes(config);
     meals::routes(config);
     channels::routes(config);
+    demo::routes(config);
 }
 
 /// The OpenAPI document.
@@ -99,6 +100,9 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
     let booted = runtime.block_on(boot::boot(&config))?;
     let app = booted.app.clone();
     let result = actix_web::rt::System::new().block_on(async move {
+        if config.demo && demo::seed(&app).await.map_err(|e| anyhow::anyhow!("{e:?}"))? {
+            tracing::info!("the demo gym was made; every password is `{}`", demo::PASSWORD);
+        }
         let (server, address) = bind(&config, app.clone())?;
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);

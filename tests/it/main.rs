@@ -5,6 +5,7 @@
 
 mod auth;
 mod completions;
+mod demo;
 mod embedded;
 mod every_route;
 mod faults;
