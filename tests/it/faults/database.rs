@@ -82,7 +82,7 @@ async fn screens(floor: &Floor, node: SocketAddr) -> Vec<Screen> {
 async fn end_sessions(owner: &mut AsyncPgConnection) -> usize {
     use diesel_async::RunQueryDsl as _;
     diesel::sql_query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
     .execute(owner)
@@ -113,6 +113,22 @@ async fn sessions_that_postgres_ends_cost_no_acknowledged_change() {
         screen.becomes_right(app.address).await;
     }
     assert_eq!(effects(&app.database, &keys).await, vec![1; keys.len()]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn connections_that_were_cut_while_idle_cost_no_request() {
+    let app = TestApp::start().await;
+    let floor = Floor::make(&app, 1).await;
+    let reads = (0..40).map(|_| floor.trainer.get("/auth/me"));
+    for answer in futures_util::future::join_all(reads).await {
+        answer.ok();
+    }
+    let ended = end_sessions(&mut app.owner().await).await;
+    assert!(ended > 3, "{ended} lay idle");
+    for portion in 1..=ended {
+        assert!(floor.tick(0, portion).send(app.address).await, "{portion}");
+    }
     app.stop().await;
 }
 
