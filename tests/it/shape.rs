@@ -201,7 +201,7 @@ struct Column {
     #[diesel(sql_type = Text)]
     table: String,
     #[diesel(sql_type = Text)]
-    column: String,
+    name: String,
     #[diesel(sql_type = Text)]
     kind: String,
     #[diesel(sql_type = Bool)]
@@ -211,10 +211,10 @@ struct Column {
 }
 
 /// A table as `schema.rs` spells it.
-fn spelled(name: &str, columns: &[Column], key: &[&str]) -> String {
-    let mut text = format!("{name} ({}) {{\n", key.join(", "));
+fn spelled(table: &str, columns: &[Column], key: &[&str]) -> String {
+    let mut text = format!("{table} ({}) {{\n", key.join(", "));
     for Column {
-        column, kind, nullable, ..
+        name, kind, nullable, ..
     } in columns
     {
         let element = |name: &str| {
@@ -230,11 +230,11 @@ fn spelled(name: &str, columns: &[Column], key: &[&str]) -> String {
         if *nullable {
             kind = format!("Nullable<{kind}>");
         }
-        let name = if column == "type" {
+        let name = if name == "type" {
             text.push_str("        #[sql_name = \"type\"]\n");
             "type_"
         } else {
-            column
+            name
         };
         let _ = writeln!(text, "        {name} -> {kind},");
     }
@@ -246,7 +246,7 @@ async fn the_schema_is_what_the_migrations_make() {
     let url = postgres::fresh_database().await;
     let mut conn = liveplan::db::establish(&url).await.expect("a connection");
     let columns: Vec<Column> = diesel::sql_query(
-        "SELECT c.relname::text AS table, a.attname::text AS column, t.typname::text AS kind, NOT a.attnotnull AS nullable,
+        "SELECT c.relname::text AS table, a.attname::text AS name, t.typname::text AS kind, NOT a.attnotnull AS nullable,
                 coalesce(a.attnum = ANY (k.conkey), false) AS in_key
          FROM pg_class c
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -266,7 +266,7 @@ async fn the_schema_is_what_the_migrations_make() {
     let in_database: BTreeMap<_, _> = tables
         .into_iter()
         .map(|(name, columns)| {
-            let key: Vec<_> = columns.iter().filter(|c| c.in_key).map(|c| c.column.as_str()).collect();
+            let key: Vec<_> = columns.iter().filter(|c| c.in_key).map(|c| c.name.as_str()).collect();
             let text = spelled(&name, &columns, &key);
             (name, text)
         })

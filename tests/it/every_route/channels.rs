@@ -10,8 +10,11 @@ use super::EVERYBODY;
 use super::world::{World, fingerprint};
 use crate::harness::{Client, TestApp};
 
+/// Picks somebody who may watch.
+type Watcher = fn(&World) -> &Client;
+
 /// A channel's name, the roles that may not watch it without another standing, and somebody who may.
-const CHANNELS: &[(&str, &[Role], fn(&World) -> &Client)] = &[
+const CHANNELS: &[(&str, &[Role], Watcher)] = &[
     (
         "member:{account}",
         &[Role::Owner, Role::Trainer, Role::Member, Role::Auditor],

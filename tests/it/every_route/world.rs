@@ -55,23 +55,20 @@ impl World {
             .ok();
         let food = id(&food["id"]);
         let plan = Self::plan(&author, &food, true).await;
-        let today = {
-            let path = format!("/plans/{}/follow", plan["plan"]);
-            // The plan is only for those who follow it already; the first does so behind the API's back.
-            let open = json!({"visibility": "gym"});
-            let hide = json!({"visibility": "assigned"});
-            let at = format!("/api/v1/plans/{}", plan["plan"]);
+        // For its followers only; the first begins to follow while it is open.
+        let at = format!("/api/v1/plans/{}", plan["plan"]);
+        let show_to = async |visibility: &str| {
+            let body = json!({"visibility": visibility});
             author
-                .send(Method::PATCH, &at, Some(&open), &[("If-Match", "*")])
+                .send(Method::PATCH, &at, Some(&body), &[("If-Match", "*")])
                 .await
-                .ok();
-            let follow = member.post(&path, &json!({})).await.ok();
-            author
-                .send(Method::PATCH, &at, Some(&hide), &[("If-Match", "*")])
-                .await
-                .ok();
-            (id(&follow["id"]), id(&member.get("/follows/today").await.ok()["date"]))
+                .ok()
         };
+        show_to("gym").await;
+        let path = format!("/plans/{}/follow", plan["plan"]);
+        let follow = id(&member.post(&path, &json!({})).await.ok()["id"]);
+        show_to("assigned").await;
+        let date = id(&member.get("/follows/today").await.ok()["date"]);
         let device = member.login(PASSWORD, None).await.ok();
         let sessions = member.with(&device).get("/auth/sessions").await.ok();
         let session = sessions["items"]
@@ -90,8 +87,8 @@ impl World {
             ),
             ("day", "1".into()),
             ("revision", "1".into()),
-            ("date", today.1),
-            ("follow", today.0),
+            ("date", date),
+            ("follow", follow),
             ("assignment", assignment),
             ("food", food),
             ("session", id(&session["id"])),
