@@ -1,5 +1,5 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test lint fmt web setup
+.PHONY: run test bench lint fmt web setup
 SHELL := /bin/bash
 
 setup:
@@ -16,6 +16,9 @@ test: setup
 	cargo test --locked
 	python3 -m unittest discover -s tools/foods
 	cd static && npm ci --no-audit --no-fund --silent && npm run check && npm test
+
+bench: setup
+	cargo bench --locked --bench live
 
 lint:
 	cargo clippy --locked --all-targets -- -D warnings
