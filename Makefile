@@ -9,13 +9,15 @@ run: setup web
 	cargo build --release --locked
 	target/release/liveplan demo
 
-test: setup
+test:
+	@tools/setup test
+	@tools/sdk
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	cargo test --locked
 	python3 -m unittest discover -s tools/foods
-	cd static && npm ci --no-audit --no-fund --silent && npm run check && npm test
+	cd static && npm run check && npm test
 
 bench: setup
 	cargo bench --locked --bench live

@@ -29,7 +29,7 @@ pub async fn run(stage: &Stage) {
         let before = cpu(stage.pid());
         let began = Instant::now();
         let mut times = load(stage, &request).await;
-        let (wall, used) = (began.elapsed(), cpu(stage.pid()) - before);
+        let (wall, used) = (began.elapsed(), cpu(stage.pid()).saturating_sub(before));
         let count = u32::try_from(times.len()).expect("fits");
         println!(
             "  {name}: {:.0} per second, p50 {} p99 {}, server CPU {:.0} µs a request",

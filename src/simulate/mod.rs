@@ -1,7 +1,7 @@
 //! Members who live their day against a running server, over real sockets and REST, so that a trainer's wall has something
 //! to show. It knows the server only through its public interface.
 //!
-//! [`run`] lets them live and says what they did; [`Session`](session::Session) is a signed-in device.
+//! [`run`] lets them live and says what they did; `session::Session` is a signed-in device.
 
 mod member;
 mod session;

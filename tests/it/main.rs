@@ -18,5 +18,7 @@ mod members;
 mod migrations;
 mod nodes;
 mod plans;
+mod screens;
+mod sdk;
 mod shape;
 mod wall;
