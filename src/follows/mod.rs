@@ -5,8 +5,9 @@
 //! - [`live`]: the channels `member:` and `roster:`, who may watch them and what they show. Who changes what they say about
 //!   a member holds that member first ([`live::hold`], or a lock of the running follow), so that events come in the order of what
 //!   they tell.
-//! - [`gate`]: where screening stands. [`today`]: the member's day. Ticks of meals are in [`crate::meals`].
+//! - [`ending`]: follows of plans that have come to their end. [`gate`]: where screening stands. [`today`]: the member's day. Ticks of meals are in [`crate::meals`].
 
+pub mod ending;
 pub mod gate;
 pub mod live;
 mod routes;
