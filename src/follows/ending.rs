@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 use super::rules::{Days, Schedule, Status, zone};
 use super::{live, store};
 use crate::app::{App, For};
 use crate::error::Result;
 use crate::events::Tx;
-use crate::ids::{FollowId, GymId};
+use crate::ids::{AccountId, FollowId, GymId};
 
+/// How long a follow goes on after its plan's last day, so that a phone that was offline that evening can still say what
+/// was eaten.
+const LATE: TimeDelta = TimeDelta::days(1);
 /// How often ends are looked for. A day that is over is over for ever, so nothing is missed between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Follows completed in one change. Their members' ticks wait for it, so it is short.
@@ -25,7 +30,7 @@ pub async fn tend(app: App) {
     }
 }
 
-/// Completes the running follows of fixed plans whose last day is over where the member is, paused ones too, since a
+/// Completes the running follows of fixed plans whose last day, and a day for late ticks, is over where the member is, paused ones too, since a
 /// pause does not move the plan's days. Returns how many. Nodes that do it at the same time complete each once: a follow
 /// is locked and looked at again in the change that completes it.
 ///
@@ -43,7 +48,7 @@ pub async fn complete_due(app: &App) -> Result<usize> {
             day_start: follow.day_start,
         };
         let schedule = Schedule::new(follow.duration_days, follow.cycle);
-        if schedule.is_over(follow.start_date, days.today(now)) {
+        if schedule.is_over(follow.start_date, days.today(now) - LATE) {
             due.entry(follow.gym_id).or_default().push(follow.id);
         }
     }
@@ -64,6 +69,24 @@ pub async fn complete_due(app: &App) -> Result<usize> {
         }
     }
     Ok(completed)
+}
+
+/// Completes a member's running follow at once where its plan's last day is over, so that the next can begin.
+pub(super) async fn make_way(tx: &mut Tx, member: AccountId, day_start: i32) -> Result<()> {
+    let (gym, now) = (tx.gym, tx.now);
+    let Some(follow) = store::current(tx, gym, member).await? else {
+        return Ok(());
+    };
+    let schedules = store::schedules(tx, gym, &[follow.plan_id]).await?;
+    let days = Days {
+        zone: zone(&follow.time_zone),
+        day_start,
+    };
+    let is_over = |schedule: &Schedule| schedule.is_over(follow.start_date, days.today(now));
+    if schedules.get(&follow.plan_id).is_some_and(is_over) {
+        complete(tx, &[follow.id]).await?;
+    }
+    Ok(())
 }
 
 /// Completes those of the follows that are still running.

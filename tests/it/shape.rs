@@ -139,7 +139,7 @@ fn arrows_go_one_way() {
         for (path, source) in sources(folder) {
             for module in named_modules(&source) {
                 let allowed = !NOUNS.contains(&module.as_str()) && !above.contains(&module.as_str());
-                // A path is told which proxies to believe, and a screen's socket is in the handle: both by `App`.
+                // What machinery needs of nouns it gets as functions, through `App` and the hub's table.
                 assert!(allowed, "{} uses {module}", path.display());
             }
         }

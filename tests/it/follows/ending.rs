@@ -9,9 +9,13 @@ use serde_json::{Value, json};
 use super::kit::{Kit, publish};
 use crate::harness::{Client, TestApp, local};
 
-/// Follows a plan of two days from so many days before it is today in Samoa, where days begin last.
+/// Days that a follow goes on after its plan's last.
+const LATE: i64 = 1;
+
+/// Follows a plan of two days from so many days, and those for late ticks, before it is today in Samoa, where days begin
+/// last.
 async fn follow_in(kit: &Kit, member: &Client, plan: &str, zone: &str, days_ago: i64) -> String {
-    let start = local_day(kit.app.app.clock.now(), Pago_Pago, 0) - TimeDelta::days(days_ago);
+    let start = local_day(kit.app.app.clock.now(), Pago_Pago, 0) - TimeDelta::days(days_ago + LATE);
     let body = json!({"start_date": start, "time_zone": zone});
     let follow = member.post(&format!("/plans/{plan}/follow"), &body).await.ok();
     follow["id"].as_str().expect("an id").to_owned()
@@ -99,7 +103,7 @@ async fn the_gyms_day_begins_when_it_says() {
     let day_start = i32::try_from(minutes + 2).expect("minutes").min(720);
     kit.sql(&format!("UPDATE gyms SET day_start = {day_start}")).await;
     let over = local_day(now, zone, day_start);
-    let body = json!({"start_date": over - TimeDelta::days(1), "time_zone": zone.name()});
+    let body = json!({"start_date": over - TimeDelta::days(1 + LATE), "time_zone": zone.name()});
     let follow = kit.member.post(&format!("/plans/{}/follow", plan.id), &body).await.ok();
     local(complete_due(&kit.app.app)).await.expect("looked");
     let id = follow["id"].as_str().expect("an id");
@@ -136,5 +140,26 @@ async fn nodes_that_look_at_the_same_time_complete_each_follow_once() {
         6
     );
     other.stop().await;
+    kit.app.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_evening_can_be_ticked_late_and_a_new_plan_need_not_wait() {
+    let kit = Kit::start().await;
+    let plan = publish(&kit.author, kit.food, &json!({"cycle": "fixed"})).await;
+    // Its two days were the day before yesterday and yesterday.
+    let today = local_day(kit.app.app.clock.now(), chrono_tz::Tz::UTC, 0);
+    let body = json!({"start_date": today - TimeDelta::days(2), "time_zone": "UTC"});
+    let follow = kit.member.post(&format!("/plans/{}/follow", plan.id), &body).await.ok();
+    let follow = follow["id"].as_str().expect("an id");
+    assert_eq!(local(complete_due(&kit.app.app)).await.expect("looked"), 0);
+    let mut phone = kit.own_screen().await;
+    let tick = json!({"meal_id": plan.breakfast, "date": today - TimeDelta::days(2), "status": "eaten"});
+    kit.member.post("/meals/complete", &tick).await.ok();
+    assert_eq!(phone.hears().await["type"], "meal.completed");
+    kit.follow(0).await;
+    assert_eq!(phone.hears().await["type"], "follow.started");
+    phone.is_up_to_date(&kit.member).await;
+    assert_eq!(status(&kit.member, follow).await, "completed");
     kit.app.stop().await;
 }
