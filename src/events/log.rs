@@ -14,6 +14,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::{Committed, LoggedEvent, Tx};
 use crate::db::schema::{gym_log_heads, live_events};
+use crate::db::statement::{Bind as _, statement};
 use crate::ids::GymId;
 
 /// A position in a gym's log.
@@ -60,12 +61,12 @@ pub(crate) async fn append(tx: &mut Tx) -> QueryResult<Option<Committed>> {
         .filter_map(|(e, _)| std::str::from_utf8(&e.payload).ok())
         .collect();
     let (gym, actor, now) = (tx.gym, tx.actor, tx.now);
-    let head: HeadRow = diesel::sql_query(
-        "WITH head AS (UPDATE gym_log_heads SET seq = seq + 1 WHERE gym_id = $1 RETURNING epoch, seq),
+    let head: HeadRow = statement(
+        "WITH head AS (UPDATE gym_log_heads SET seq = seq + 1 WHERE gym_id = $ RETURNING gym_id, epoch, seq),
          logged AS (
              INSERT INTO live_events (gym_id, seq, channel, type, payload, actor, at)
-             SELECT $1, head.seq, e.channel, e.type, e.payload, $5, $6
-             FROM head, unnest($2, $3, $4) AS e(channel, type, payload))
+             SELECT head.gym_id, head.seq, e.channel, e.type, e.payload, e.actor, e.at
+             FROM head, (SELECT unnest($) AS channel, unnest($) AS type, unnest($) AS payload, $ AS actor, $ AS at) AS e)
          SELECT epoch, seq FROM head",
     )
     .bind::<SqlUuid, _>(gym)
