@@ -14,31 +14,36 @@ use tokio::time::Instant;
 
 use super::outbox::Outbox;
 use super::protocol::close::Close;
-use super::protocol::{Codec, Command, Reply, json};
+use super::protocol::{Answer, ClientInfo, Codec, Command, Reply};
 use super::registry::{ConnectionGuard, SubscriptionGuard};
 use super::sequencer::GymLog;
+use super::subscription::Subscription;
 use super::{Hub, commands, frame, rights};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::Lang;
 
-/// How long after the end of its token a connection may still refresh it.
-const REFRESH_GRACE: Duration = Duration::from_secs(25);
+/// How long after the end of a token it may still be refreshed.
+pub(super) const REFRESH_GRACE: Duration = Duration::from_secs(25);
 /// How long a client may take to answer a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is known of a connection after `connect`.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Session {
     /// Whose it is.
     pub caller: Caller,
-    /// When its token runs out.
-    pub expires_at: Instant,
+    /// Whose it is, in words for others.
+    pub user: Arc<str>,
+    /// When its token runs out, where it does.
+    pub expires_at: Option<Instant>,
 }
 
 #[derive(Default)]
 struct State {
     session: Option<Session>,
+    /// Who it is, for others.
+    info: Arc<ClientInfo>,
     /// Its gym's sequencer, kept alive by it.
     log: Option<Arc<GymLog>>,
     guard: Option<ConnectionGuard>,
@@ -99,7 +104,19 @@ impl Connection {
     /// Who it is, once connected.
     #[must_use]
     pub fn session(&self) -> Option<Session> {
-        self.lock().session
+        self.lock().session.clone()
+    }
+
+    /// Who it is, for others.
+    #[must_use]
+    pub fn info(&self) -> Arc<ClientInfo> {
+        self.lock().info.clone()
+    }
+
+    /// The sequencer of its own gym, once connected.
+    #[must_use]
+    pub fn log(&self) -> Option<Arc<GymLog>> {
+        self.lock().log.clone()
     }
 
     /// A number for a new subscription.
@@ -107,14 +124,12 @@ impl Connection {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends a reply.
-    pub fn reply(&self, reply: &Reply) {
-        match json::encode_reply(reply) {
-            Ok(bytes) => self.outbox.push_control(match self.codec {
-                Codec::Json => frame::text(&bytes),
-            }),
+    /// Answers the command of that id.
+    pub fn reply(&self, id: u32, answer: Answer) {
+        match self.codec.encode(&Reply::to(id, answer)) {
+            Ok(message) => self.outbox.push_control(frame::message(self.codec, &message)),
             Err(error) => {
-                tracing::error!(connection.id = self.id, error.cause = %error, "cannot encode a reply");
+                tracing::error!(connection.id = self.id, error.cause = ?error, "cannot encode a reply");
                 self.close(Close::ServerError);
             }
         }
@@ -133,6 +148,10 @@ impl Connection {
             .registry()
             .connect(session.caller.gym, session.caller.account, self.clone());
         let mut state = self.lock();
+        state.info = Arc::new(ClientInfo {
+            user: session.user.to_string(),
+            client: self.id.clone(),
+        });
         state.session = Some(session);
         state.log = Some(log);
         let old = state.guard.replace(guard);
@@ -160,13 +179,12 @@ impl Connection {
         None
     }
 
-    /// Whether the channel is subscribed.
+    /// The subscription to a channel.
     #[must_use]
-    pub fn watches(&self, channel: &str) -> bool {
-        self.lock()
-            .subscriptions
-            .get(channel)
-            .is_some_and(|g| !g.subscription.ended())
+    pub fn subscription(&self, channel: &str) -> Option<Arc<Subscription>> {
+        let state = self.lock();
+        let guard = state.subscriptions.get(channel)?;
+        (!guard.subscription.ended()).then(|| guard.subscription.clone())
     }
 
     /// Forgets a subscription.
@@ -177,7 +195,7 @@ impl Connection {
 
     /// What it is subscribed to.
     #[must_use]
-    pub fn subscriptions(&self) -> Vec<Arc<super::subscription::Subscription>> {
+    pub fn subscriptions(&self) -> Vec<Arc<Subscription>> {
         self.lock()
             .subscriptions
             .values()
@@ -328,17 +346,16 @@ fn next_deadline(connection: &Connection, timers: &Timers) -> Instant {
         return at;
     }
     let state = connection.lock();
-    let mut deadline = match state.session {
-        None => timers.connect_by,
-        Some(session) => session.expires_at + REFRESH_GRACE,
+    let token = match &state.session {
+        None => Some(timers.connect_by),
+        Some(session) => session.expires_at.map(|at| at + REFRESH_GRACE),
     };
-    for at in [timers.ping_at, timers.pong_by, state.authorise_at]
+    [token, timers.ping_at, timers.pong_by, state.authorise_at]
         .into_iter()
         .flatten()
-    {
-        deadline = deadline.min(at);
-    }
-    deadline
+        .min()
+        // Between `connect` and the first ping of a token without an end nothing is due.
+        .unwrap_or_else(|| Instant::now() + CLOSE_WITHIN)
 }
 
 /// Acts on the deadlines that have passed; false ends the reader.
@@ -356,7 +373,7 @@ fn tick(
     }
     match connection.session() {
         None if timers.connect_by <= now => connection.close(Close::Stale),
-        Some(session) if session.expires_at + REFRESH_GRACE <= now => connection.close(Close::Expired),
+        Some(session) if past(session.expires_at.map(|at| at + REFRESH_GRACE)) => connection.close(Close::Expired),
         _ => {}
     }
     if past(timers.pong_by) {
@@ -364,9 +381,8 @@ fn tick(
         return true;
     }
     if past(timers.ping_at) {
-        connection.outbox.push_control(match connection.codec {
-            Codec::Json => frame::text(json::PING),
-        });
+        let ping = frame::message(connection.codec, connection.codec.ping());
+        connection.outbox.push_control(ping);
         timers.ping_at = Some(now + ping_every);
         timers.pong_by = timers.pong_by.or(Some(now + pong_within));
     }
@@ -389,18 +405,19 @@ enum Taken {
 }
 
 fn take(app: &App, connection: &Arc<Connection>, message: AggregatedMessage) -> Taken {
-    let text = match message {
-        AggregatedMessage::Text(text) => text,
-        AggregatedMessage::Ping(payload) => {
+    let frame = match (message, connection.codec) {
+        (AggregatedMessage::Text(text), Codec::Json) => text.into_bytes(),
+        (AggregatedMessage::Binary(bytes), Codec::Protobuf) => bytes,
+        (AggregatedMessage::Ping(payload), _) => {
             connection.outbox.push_control(frame::pong(&payload));
             return Taken::More;
         }
-        AggregatedMessage::Pong(_) => return Taken::More,
-        AggregatedMessage::Close(_) => {
+        (AggregatedMessage::Pong(_), _) => return Taken::More,
+        (AggregatedMessage::Close(_), _) => {
             connection.outbox.close(Close::Normal);
             return Taken::End;
         }
-        AggregatedMessage::Binary(_) => {
+        (AggregatedMessage::Text(_) | AggregatedMessage::Binary(_), _) => {
             connection.close(Close::BadRequest);
             return Taken::More;
         }
@@ -408,7 +425,7 @@ fn take(app: &App, connection: &Arc<Connection>, message: AggregatedMessage) -> 
     if connection.outbox.closed().is_some() {
         return Taken::More;
     }
-    let Ok(mut commands) = json::decode(&text) else {
+    let Ok(mut commands) = connection.codec.decode(&frame) else {
         connection.close(Close::BadRequest);
         return Taken::More;
     };

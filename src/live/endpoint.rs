@@ -29,9 +29,11 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
     let payload = web::Payload::from_request(&request, &mut raw)
         .await
         .map_err(|e| Error::new(Code::Malformed).with("reason", e))?;
-    let (response, session, stream) = actix_ws::handle_with_protocols(&request, payload, &["centrifuge-json"])
+    let subprotocols = [Codec::Json, Codec::Protobuf].map(Codec::subprotocol);
+    let (response, session, stream) = actix_ws::handle_with_protocols(&request, payload, &subprotocols)
         .map_err(|e| Error::new(Code::Malformed).with("reason", e))?;
-    let connection = Connection::new(app.hub.clone(), Codec::Json, lang::of(&request));
+    let codec = codec(&request, response.headers());
+    let connection = Connection::new(app.hub.clone(), codec, lang::of(&request));
     let stream = stream
         .max_frame_size(limits.frame_bytes)
         .aggregate_continuations()
@@ -46,6 +48,15 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
         too_big,
     ));
     Ok(response.map_body(|_, inner| actix_web::body::BoxBody::new(Body::new(inner, outbox))))
+}
+
+/// The codec of the subprotocol that was agreed on, or of the query, or JSON.
+fn codec(request: &HttpRequest, answered: &header::HeaderMap) -> Codec {
+    let is_protobuf = match answered.get(header::SEC_WEBSOCKET_PROTOCOL) {
+        Some(agreed) => agreed == Codec::Protobuf.subprotocol(),
+        None => request.query_string().split('&').any(|p| p == "cf_protocol=protobuf"),
+    };
+    if is_protobuf { Codec::Protobuf } else { Codec::Json }
 }
 
 /// Browsers send an Origin with every upgrade and no same-origin rule stops them: other sites' pages are refused here.

@@ -9,10 +9,12 @@ use actix_web::error::PayloadError;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::Stream;
 
+use super::protocol::Codec;
 use super::protocol::close::Close;
 
 const FIN: u8 = 0x80;
 const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PONG: u8 = 0xA;
 
@@ -40,6 +42,21 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
 #[must_use]
 pub fn text(payload: &[u8]) -> Bytes {
     frame(TEXT, payload)
+}
+
+/// A binary message.
+#[must_use]
+pub fn binary(payload: &[u8]) -> Bytes {
+    frame(BINARY, payload)
+}
+
+/// A message of a codec, in the kind of frame that it travels in.
+#[must_use]
+pub fn message(codec: Codec, payload: &[u8]) -> Bytes {
+    match codec {
+        Codec::Json => text(payload),
+        Codec::Protobuf => binary(payload),
+    }
 }
 
 /// A pong that echoes a ping.
