@@ -3,6 +3,7 @@
 //! The map, outermost first. Arrows go down only; machinery never imports a noun.
 //!
 //! - [`server`]: the actix app; [`channels`]: which noun answers for which channel; [`app`]: the one shared handle.
+//! - [`conformance`]: the hub for the SDKs' own suites, with a table of its own.
 //! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
 //! - [`auth`]: tokens, roles, sessions. [`live`]: the hub. [`events`]: the seam between changes and screens.
 //! - Machinery: [`db`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
@@ -12,6 +13,7 @@ pub mod auth;
 pub mod channels;
 pub mod clock;
 pub mod config;
+pub mod conformance;
 pub mod db;
 pub mod error;
 pub mod events;

@@ -20,7 +20,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the API, the live hub and the web app.
-    Serve(Config),
+    Serve {
+        /// Serve the live hub alone to the SDKs' own test suites instead: every channel is open to anyone, on a database of
+        /// its own that is not kept.
+        #[arg(long)]
+        conformance: bool,
+        #[command(flatten)]
+        config: Config,
+    },
     /// Serve with one-click sign-in for the accounts of a demo gym.
     Demo(Config),
     /// Bring the database up to date and end.
@@ -70,9 +77,13 @@ enum GymCommand {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Serve(config) => {
+        Command::Serve { conformance, config } => {
             telemetry::start(&config.log_format);
-            server::run(config, |_| {})
+            if conformance {
+                liveplan::conformance::serve(config, |_| {})
+            } else {
+                server::run(config, |_| {})
+            }
         }
         Command::Demo(mut config) => {
             telemetry::start(&config.log_format);
@@ -117,7 +128,7 @@ fn main() -> anyhow::Result<()> {
                 password,
             };
             runtime()?.block_on(async {
-                let booted = boot::boot(&config).await?;
+                let booted = boot::boot(&config, liveplan::channels::TABLE).await?;
                 let made = liveplan::gyms::create(&booted.app, gym).await;
                 booted.stop().await;
                 println!(

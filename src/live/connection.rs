@@ -1,20 +1,18 @@
 //! One socket: reading, pings, expiry and close; what it is subscribed to. Its commands are in [`super::commands`].
 
-use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, ProtocolError as WsError};
-use futures_util::StreamExt as _;
+use actix_web::web;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
 use super::protocol::close::Close;
 use super::protocol::{Answer, ClientInfo, Codec, Command, Reply};
+use super::reader::{Message, Next, Reader};
 use super::registry::{ConnectionGuard, SubscriptionGuard};
 use super::sequencer::GymLog;
 use super::subscription::Subscription;
@@ -27,6 +25,8 @@ use crate::error::Lang;
 pub(super) const REFRESH_GRACE: Duration = Duration::from_secs(25);
 /// How long a client may take to answer a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client that broke the WebSocket protocol may go on sending; it is not listened to.
+const FAILED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is known of a connection after `connect`.
 #[derive(Clone)]
@@ -76,8 +76,7 @@ pub struct Connection {
 impl Connection {
     /// A connection that has said nothing yet.
     #[must_use]
-    pub fn new(hub: Hub, codec: Codec, lang: Lang) -> Arc<Self> {
-        let outbox = Outbox::new(hub.limits().outbox_bytes);
+    pub fn new(hub: Hub, codec: Codec, lang: Lang, outbox: Arc<Outbox>) -> Arc<Self> {
         Arc::new(Self {
             id: uuid::Uuid::new_v4().to_string(),
             codec,
@@ -266,16 +265,12 @@ struct Timers {
     ping_at: Option<Instant>,
     pong_by: Option<Instant>,
     closed_by: Option<Instant>,
+    /// Whether it was closed and has left the registry.
+    left: bool,
 }
 
-/// Reads a socket until its end. `_session` keeps actix-ws's own body open meanwhile.
-pub async fn read(
-    app: App,
-    connection: Arc<Connection>,
-    mut stream: AggregatedMessageStream,
-    _session: actix_ws::Session,
-    too_big: Rc<Cell<bool>>,
-) {
+/// Reads a socket until its end.
+pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web::Payload>) {
     let leave = Leave(connection.clone());
     let limits = connection.hub.limits().clone();
     let ping_every = Duration::from_secs(app.config.live_ping_seconds.into());
@@ -285,36 +280,29 @@ pub async fn read(
         ping_at: None,
         pong_by: None,
         closed_by: None,
+        left: false,
     };
     loop {
-        if connection.outbox.closed().is_some() && timers.closed_by.is_none() {
+        if connection.outbox.closed().is_some() && !std::mem::replace(&mut timers.left, true) {
             // What it watches is of no use any more; the client has a moment to answer the close.
             connection.leave();
-            timers.closed_by = Some(Instant::now() + CLOSE_WITHIN);
+            timers.closed_by = timers.closed_by.or(Some(Instant::now() + CLOSE_WITHIN));
         }
         let deadline = next_deadline(&connection, &timers);
         tokio::select! {
-            message = stream.next() => match message {
-                Some(Ok(message)) => match take(&app, &connection, message) {
+            next = reader.next() => match next {
+                Next::Message(message) => match take(&app, &connection, message) {
                     Taken::More => {}
                     Taken::Pong => timers.pong_by = None,
                     Taken::End => break,
                 },
-                Some(Err(error)) => {
-                    connection.close(match error {
-                        WsError::Overflow => Close::TooBig,
-                        _ => Close::Protocol,
-                    });
-                    // A decode error does not end the stream, so we end it.
-                    break;
+                Next::Failed(close) => {
+                    connection.close(close);
+                    timers.closed_by = Some(Instant::now() + FAILED_WITHIN);
                 }
-                None => {
-                    if too_big.get() {
-                        connection.close(Close::TooBig);
-                    }
-                    break;
-                }
+                Next::Ended => break,
             },
+            () = connection.outbox.gone() => break,
             () = connection.woken.notified() => {
                 if connection.authorise.swap(false, Ordering::AcqRel) {
                     actix_web::rt::spawn(rights::check_again(app.clone(), connection.clone()));
@@ -332,13 +320,7 @@ pub async fn read(
         }
     }
     drop(leave);
-    // The close frame still has to leave; the body ends when it has.
-    for _ in 0..50 {
-        if connection.outbox.closed().is_none() || connection.outbox.is_drained() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    connection.outbox.end();
 }
 
 fn next_deadline(connection: &Connection, timers: &Timers) -> Instant {
@@ -404,20 +386,19 @@ enum Taken {
     End,
 }
 
-fn take(app: &App, connection: &Arc<Connection>, message: AggregatedMessage) -> Taken {
+fn take(app: &App, connection: &Arc<Connection>, message: Message) -> Taken {
     let frame = match (message, connection.codec) {
-        (AggregatedMessage::Text(text), Codec::Json) => text.into_bytes(),
-        (AggregatedMessage::Binary(bytes), Codec::Protobuf) => bytes,
-        (AggregatedMessage::Ping(payload), _) => {
-            connection.outbox.push_control(frame::pong(&payload));
+        (Message::Text(frame), Codec::Json) | (Message::Binary(frame), Codec::Protobuf) => frame,
+        (Message::Ping(payload), _) => {
+            connection.outbox.push_pong(&payload);
             return Taken::More;
         }
-        (AggregatedMessage::Pong(_), _) => return Taken::More,
-        (AggregatedMessage::Close(_), _) => {
-            connection.outbox.close(Close::Normal);
+        (Message::Pong, _) => return Taken::More,
+        (Message::Close(code), _) => {
+            connection.outbox.answer_close(code);
             return Taken::End;
         }
-        (AggregatedMessage::Text(_) | AggregatedMessage::Binary(_), _) => {
+        (Message::Text(_) | Message::Binary(_), _) => {
             connection.close(Close::BadRequest);
             return Taken::More;
         }

@@ -1,6 +1,7 @@
 //! The hub: live sockets, what they watch, and how a committed change reaches them.
 //!
-//! - [`protocol`]: the Centrifuge client protocol. [`frame`], [`outbox`]: WebSocket frames and the queue to be written.
+//! - [`protocol`]: the Centrifuge client protocol. [`reader`]: a client's bytes into messages.
+//!   [`frame`], [`outbox`]: frames to it, and the queue to be written.
 //! - [`endpoint`], [`connection`]: the upgrade and the socket. [`commands`]: what its client asks for; `connect`,
 //!   `subscribe`, `queries` and `state` answer. `rights`: what it may still do.
 //! - [`registry`], [`subscription`]: who watches what on this node.
@@ -19,6 +20,7 @@ pub mod outbox;
 pub mod presence;
 pub mod protocol;
 mod queries;
+pub mod reader;
 pub mod registry;
 mod rights;
 pub mod sequencer;

@@ -286,7 +286,8 @@ fn header(bytes: &[u8]) -> Result<Option<Header>, Close> {
 }
 
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    let wide = u64::from_ne_bytes([mask, mask].concat().try_into().unwrap_or_default());
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let mut chunks = payload.chunks_exact_mut(8);
     for chunk in &mut chunks {
         if let Ok(word) = <[u8; 8]>::try_from(&*chunk) {
@@ -366,7 +367,13 @@ mod tests {
     fn a_message_may_come_in_fragments_with_a_ping_between() {
         // The character is cut in two.
         let (head, tail) = "hé".as_bytes().split_at(2);
-        let bytes = [frame(0x1, head), frame(FIN | 0x9, b"p"), frame(0x0, b""), frame(FIN, tail)].concat();
+        let bytes = [
+            frame(0x1, head),
+            frame(FIN | 0x9, b"p"),
+            frame(0x0, b""),
+            frame(FIN, tail),
+        ]
+        .concat();
         assert_eq!(read(100, &bytes), (vec![Message::Ping("p".into()), text("hé")], None));
     }
 

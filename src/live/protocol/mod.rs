@@ -49,6 +49,9 @@ pub struct Undecodable;
 pub struct Unencodable;
 
 impl Codec {
+    /// Every codec.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Protobuf];
+
     /// The subprotocol that chooses it.
     #[must_use]
     pub const fn subprotocol(self) -> &'static str {

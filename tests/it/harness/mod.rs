@@ -1,7 +1,9 @@
 //! What tests start: one Postgres for all, a database and a server for each; people as clients.
 
+pub mod binary;
 pub mod client;
 pub mod postgres;
+pub mod raw;
 pub mod socket;
 
 use std::net::SocketAddr;
@@ -18,7 +20,9 @@ use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use tokio::sync::OnceCell;
 
+pub use binary::BinarySocket;
 pub use client::{Answer, Client};
+pub use raw::RawSocket;
 pub use socket::Socket;
 
 /// A server with a database of its own.
