@@ -14,6 +14,7 @@ test: setup
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	cargo test --locked
+	tools/conformance
 	python3 -m unittest discover -s tools/foods
 	cd static && npm ci --no-audit --no-fund --silent && npm run check && npm test
 

@@ -52,6 +52,7 @@ pub async fn database(config: &Config) -> anyhow::Result<(String, Option<Embedde
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
     let options = Options {
         pg_bindir: config.pg_bindir.clone(),
+        durable: !config.throwaway,
         ..Options::default()
     };
     let postgres = EmbeddedPostgres::start(&config.data_dir, options).await?;

@@ -1,6 +1,7 @@
 """Runs the Python SDK's own tests against `serve --conformance`: suite.py SERVER SUITE."""
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 PORT = 8000
 TESTS = 185
 # Many of its tests wait without an end.
-WITHIN_SECONDS = 300
+WITHIN_SECONDS = 180
 
 
 def port_is_taken():
@@ -68,16 +69,20 @@ def main():
     binary, suite = (str(Path(argument).resolve()) for argument in sys.argv[1:3])
     if port_is_taken():
         sys.exit(f"port {PORT} is taken, and the SDK's suite knows no other: end what listens there and try again")
+    log = Path(suite).with_name("suite.log")
     os.chdir(suite)
     sys.path.insert(0, suite)
     tests = unittest.defaultTestLoader.discover("tests", top_level_dir=suite)
+    # The suite logs every frame.
+    logging.root.handlers[:] = [logging.FileHandler(log, mode="w")]
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(WITHIN_SECONDS)
     with serving(binary):
-        result = unittest.TextTestRunner(verbosity=2 if os.environ.get("VERBOSE") else 1, buffer=True).run(tests)
+        result = unittest.TextTestRunner(buffer=True).run(tests)
     if result.testsRun != TESTS or result.skipped:
         sys.exit(f"{result.testsRun} tests ran and {len(result.skipped)} were skipped; {TESTS} were to run")
-    sys.exit(not result.wasSuccessful())
+    if not result.wasSuccessful():
+        sys.exit(f"what was sent and received is in {log}")
 
 
 if __name__ == "__main__":

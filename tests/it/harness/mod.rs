@@ -60,6 +60,7 @@ pub fn config(database_url: &str) -> Config {
         drain_seconds: 0,
         log_format: "text".into(),
         demo: false,
+        throwaway: false,
         live: LiveLimits::default(),
     }
 }
