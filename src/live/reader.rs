@@ -54,7 +54,7 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<S> {
     /// The next message. It may be dropped while it waits and called again.
     pub async fn next(&mut self) -> Next {
         loop {
-            match self.decoder.next() {
+            match self.decoder.message() {
                 Ok(Some(message)) => return Next::Message(message),
                 Ok(None) => {}
                 Err(close) => return Next::Failed(close),
@@ -137,7 +137,7 @@ impl Decoder {
     ///
     /// # Errors
     /// How to close on a client that broke the protocol; after it, everything is thrown away.
-    pub fn next(&mut self) -> Result<Option<Message>, Close> {
+    pub fn message(&mut self) -> Result<Option<Message>, Close> {
         if self.failed {
             return Ok(None);
         }
@@ -175,9 +175,9 @@ impl Decoder {
         let so_far = match (header.opcode, &self.fragments) {
             (Opcode::Continuation, Some(fragments)) => fragments.bytes.len(),
             (Opcode::First(_), None) => 0,
-            (Opcode::Continuation, None) | (Opcode::First(_), Some(_)) => return Err(Close::Protocol),
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) if header.last && header.payload <= CONTROL_BYTES => 0,
-            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Err(Close::Protocol),
+            // A continuation of nothing, a beginning in the middle, a control frame that is long or in fragments.
+            _ => return Err(Close::Protocol),
         };
         let length = usize::try_from(header.payload).map_err(|_| Close::TooBig)?;
         if length > self.limit.saturating_sub(so_far) {
@@ -329,11 +329,11 @@ mod tests {
         match payload.len() {
             n @ 0..126 => out.push(0x80 | u8::try_from(n).expect("short")),
             n @ 126..65536 => {
-                out.push(0x80 | 126);
+                out.push(0xFE);
                 out.extend_from_slice(&u16::try_from(n).expect("medium").to_be_bytes());
             }
             n => {
-                out.push(0x80 | 127);
+                out.push(0xFF);
                 out.extend_from_slice(&(n as u64).to_be_bytes());
             }
         }
@@ -348,11 +348,11 @@ mod tests {
         decoder.feed(Bytes::copy_from_slice(bytes));
         let mut messages = Vec::new();
         loop {
-            match decoder.next() {
+            match decoder.message() {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => return (messages, None),
                 Err(close) => {
-                    assert_eq!(decoder.next(), Ok(None), "only told once");
+                    assert_eq!(decoder.message(), Ok(None), "only told once");
                     return (messages, Some(close));
                 }
             }
@@ -403,9 +403,9 @@ mod tests {
             [frame(0x1, b"a"), frame(FIN | 0x1, b"b")].concat(),
             [frame(0x2, b"a"), frame(0x2, b"b")].concat(),
             // Lengths that are not in their shortest form, or have the highest bit.
-            vec![FIN | 0x1, 0x80 | 126, 0, 125, 0, 0, 0, 0],
-            vec![FIN | 0x1, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0],
-            vec![FIN | 0x1, 0x80 | 127, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            vec![FIN | 0x1, 0xFE, 0, 125, 0, 0, 0, 0],
+            vec![FIN | 0x1, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0],
+            vec![FIN | 0x1, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             // Closes: half a code, and codes that nobody may send.
             frame(FIN | 0x8, b"\x03"),
             frame(FIN | 0x8, &999_u16.to_be_bytes()),
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_declared_length_is_refused_before_its_bytes_come() {
-        let mut bytes = vec![FIN | 0x1, 0x80 | 127];
+        let mut bytes = vec![FIN | 0x1, 0xFF];
         bytes.extend_from_slice(&(300_u64 << 20).to_be_bytes());
         bytes.extend_from_slice(&[0; 4]);
         assert_eq!(read(65536, &bytes), (vec![], Some(Close::TooBig)));
@@ -480,7 +480,7 @@ mod tests {
             while !rest.is_empty() {
                 let (head, tail) = rest.split_at(cuts[turn % cuts.len()].min(rest.len()));
                 decoder.feed(Bytes::copy_from_slice(head));
-                while let Some(message) = decoder.next().expect("no mistake") {
+                while let Some(message) = decoder.message().expect("no mistake") {
                     got.push(message);
                 }
                 (rest, turn) = (tail, turn + 1);
@@ -496,7 +496,7 @@ mod tests {
             let mut decoder = Decoder::new(50);
             for chunk in chunks {
                 decoder.feed(chunk.into());
-                while let Ok(Some(_)) = decoder.next() {}
+                while let Ok(Some(_)) = decoder.message() {}
                 let held = decoder.fragments.as_ref().map_or(0, |f| f.bytes.len());
                 prop_assert!(held <= 50 && decoder.buffer.len() <= 50 + 14);
             }
