@@ -1,6 +1,8 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test lint fmt web setup
+.PHONY: run test bench lint fmt web setup
 SHELL := /bin/bash
+# Where tools/setup puts a Postgres that it had to fetch.
+export LIVEPLAN_PG_FETCHED ?= $(CURDIR)/target/postgres
 
 setup:
 	@tools/setup
@@ -9,14 +11,19 @@ run: setup web
 	cargo build --release --locked
 	target/release/liveplan demo
 
-test: setup
+test:
+	@tools/setup test
+	@tools/sdk
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	cargo test --locked
 	tools/conformance
 	python3 -m unittest discover -s tools/foods
-	cd static && npm ci --no-audit --no-fund --silent && npm run check && npm test
+	cd static && npm run check && npm test
+
+bench: setup
+	cargo bench --locked --bench live
 
 lint:
 	cargo clippy --locked --all-targets -- -D warnings

@@ -5,6 +5,7 @@
 //! - [`server`]: the actix app; [`channels`]: which noun answers for which channel; [`app`]: the one shared handle.
 //! - [`conformance`]: the hub for the SDKs' own suites, with a table of its own.
 //! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
+//! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
 //! - [`auth`]: tokens, roles, sessions. [`live`]: the hub. [`events`]: the seam between changes and screens.
 //! - Machinery: [`db`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
 
@@ -15,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod conformance;
 pub mod db;
+pub mod demo;
 pub mod error;
 pub mod events;
 pub mod follows;
@@ -26,4 +28,5 @@ pub mod live;
 pub mod meals;
 pub mod plans;
 pub mod server;
+pub mod simulate;
 pub mod telemetry;

@@ -1,9 +1,12 @@
 //! The `liveplan` binary: its commands.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use liveplan::config::Config;
 use liveplan::db::migrations::{self, Direction};
 use liveplan::server::{self, boot};
+use liveplan::simulate;
 use liveplan::telemetry;
 
 /// A real-time nutrition-plan hub for gyms.
@@ -28,8 +31,12 @@ enum Command {
         #[command(flatten)]
         config: Config,
     },
-    /// Serve with one-click sign-in for the accounts of a demo gym.
+    /// Make a demo gym, once, and serve it with one-click sign-in. Every password in it is `demo`.
     Demo(Config),
+    /// Act as members of a running demo gym, over sockets and REST, so that the trainers' walls live.
+    ///
+    /// Example: `liveplan simulate --members 12 --minutes 10` beside `liveplan demo`.
+    Simulate(simulate::Options),
     /// Bring the database up to date and end.
     Migrate {
         /// Revert all migrations instead; everything in the database is lost.
@@ -41,8 +48,26 @@ enum Command {
     /// Manage gyms.
     #[command(subcommand)]
     Gym(GymCommand),
+    /// Manage the epochs of live positions.
+    #[command(subcommand)]
+    Epoch(EpochCommand),
     /// Print the OpenAPI document.
     Openapi,
+}
+
+#[derive(Subcommand)]
+enum EpochCommand {
+    /// Make every client take a new snapshot: after rows were restored or changed behind liveplan's back.
+    ///
+    /// A restore of the whole database is noticed at the next start without it. Nodes that are running notice within a
+    /// second.
+    Rotate {
+        /// Only those of this gym, by its short name; all by default.
+        #[arg(long)]
+        gym: Option<String>,
+        #[command(flatten)]
+        config: Config,
+    },
 }
 
 #[derive(Subcommand)]
@@ -75,8 +100,18 @@ enum GymCommand {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Serve { conformance, config } => {
             telemetry::start(&config.log_format);
             if conformance {
@@ -137,6 +172,18 @@ fn main() -> anyhow::Result<()> {
                 );
                 Ok(())
             })
+        }
+        Command::Epoch(EpochCommand::Rotate { gym, config }) => {
+            telemetry::start(&config.log_format);
+            let rotated = runtime()?.block_on(server::epoch::rotate(&config, gym.as_deref()))?;
+            println!("{rotated} epochs rotated");
+            Ok(())
+        }
+        Command::Simulate(options) => {
+            telemetry::start("text");
+            let tally = runtime()?.block_on(simulate::run(&options))?;
+            println!("{tally}");
+            Ok(())
         }
         Command::Openapi => {
             println!("{}", serde_json::to_string_pretty(&server::openapi())?);

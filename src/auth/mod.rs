@@ -7,7 +7,6 @@
 
 pub mod access;
 pub mod caller;
-pub mod demo;
 pub mod devices;
 pub mod email;
 pub mod password;

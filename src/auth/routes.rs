@@ -8,12 +8,12 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::email::Email;
 use super::sessions::{self, Device, Owned, Reason, Rotation};
 use super::signin::{self, Me, Session};
-use super::{Caller, Status, access, demo, devices, password, store};
+use super::{Caller, Status, access, devices, password, store};
 use crate::app::{App, For};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, peer};
 
-/// The routes under `/auth`, and `/demo`.
+/// The routes under `/auth`.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(login)
@@ -22,7 +22,6 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(find_me)
         .service(switch_gym);
     devices::routes(config);
-    demo::routes(config);
 }
 
 #[derive(Deserialize, ToSchema)]

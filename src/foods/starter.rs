@@ -1,6 +1,8 @@
 //! The foods that every installation begins with: generic rows of USDA's tables, with our Spanish names. `tools/foods` makes
 //! the table.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Binary, Jsonb, Text, Timestamptz};
 use diesel::{OptionalExtension as _, QueryDsl as _};
@@ -110,6 +112,14 @@ fn upsert() -> String {
          ON CONFLICT (source, source_ref) DO UPDATE SET ({columns}) = ROW ({new})
          WHERE ({old}) IS DISTINCT FROM ({new})"
     )
+}
+
+/// The identifiers of the table's foods by their English names.
+///
+/// # Errors
+/// Where the table cannot be read.
+pub fn identifiers() -> anyhow::Result<HashMap<String, FoodId>> {
+    Ok(parse(TABLE)?.into_iter().map(|row| (row.name_en, row.id)).collect())
 }
 
 fn parse(table: &str) -> anyhow::Result<Vec<Row>> {

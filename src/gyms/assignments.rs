@@ -132,25 +132,37 @@ async fn create_assignment(
     let new = body.0;
     app.change(&caller, async move |tx| {
         once(tx, &key, "create_assignment", &new, 201, async |tx| {
-            start(tx, new).await
+            start(tx, new.trainer_id, new.member_id, new.until).await
         })
         .await
     })
     .await
 }
 
-async fn start(tx: &mut Tx, new: NewAssignment) -> Result<Assignment> {
+/// Assigns a trainer to a member from now on.
+///
+/// # Errors
+/// 422 for people who are not an active trainer and an active member, or an end that is over; [`Code::AlreadyAssigned`].
+pub async fn start(
+    tx: &mut Tx,
+    trainer_id: AccountId,
+    member_id: AccountId,
+    until: Option<DateTime<Utc>>,
+) -> Result<Assignment> {
     let (gym, now) = (tx.gym, tx.now);
-    if new.until.is_some_and(|until| until <= now) {
-        return Err(Error::invalid("until", "an instant to come"));
+    if until.is_some_and(|until| until <= now) {
+        return Err(Error::invalid("until", ("an instant to come", "un instante futuro")));
     }
-    if new.trainer_id == new.member_id {
-        return Err(Error::invalid("member_id", "somebody other than the trainer"));
+    if trainer_id == member_id {
+        return Err(Error::invalid(
+            "member_id",
+            ("somebody other than the trainer", "alguien que no sea el entrenador"),
+        ));
     }
     // Locked in one order, so that two assignments of the same people take turns.
     let mut people = [
-        (new.trainer_id, "trainer_id", Role::Trainer),
-        (new.member_id, "member_id", Role::Member),
+        (trainer_id, "trainer_id", Role::Trainer),
+        (member_id, "member_id", Role::Member),
     ];
     people.sort_unstable_by_key(|(account, ..)| *account);
     for (account, field, role) in people {
@@ -158,19 +170,22 @@ async fn start(tx: &mut Tx, new: NewAssignment) -> Result<Assignment> {
         if !standing.is_some_and(|s: Standing| s.active(role)) {
             return Err(Error::invalid(
                 field,
-                format!("not an active {} of this gym", role.name()),
+                (
+                    format!("not an active {} of this gym", role.name()),
+                    format!("no es {} en activo de este gimnasio", role.name()),
+                ),
             ));
         }
     }
-    if store::has_assignment(tx, gym, new.trainer_id, new.member_id, now).await? {
+    if store::has_assignment(tx, gym, trainer_id, member_id, now).await? {
         return Err(Error::new(Code::AlreadyAssigned));
     }
     let assignment = Assignment {
         id: AssignmentId::new(),
-        trainer_id: new.trainer_id,
-        member_id: new.member_id,
+        trainer_id,
+        member_id,
         since: now,
-        until: new.until,
+        until,
     };
     store::insert_assignment(tx, gym, &assignment).await?;
     let entry = roster_member_entry(tx, gym, assignment.member_id, now).await?;

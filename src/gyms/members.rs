@@ -182,7 +182,10 @@ async fn gyms_language(tx: &mut Tx) -> Result<Lang> {
 }
 
 /// Adds a person to the gym of the change. Somebody whose membership has ended is invited again.
-async fn add(tx: &mut Tx, account: &NewAccount, roles: Roles) -> Result<Membership> {
+///
+/// # Errors
+/// [`Code::AlreadyMember`].
+pub async fn add(tx: &mut Tx, account: &NewAccount, roles: Roles) -> Result<Membership> {
     let (gym, now) = (tx.gym, tx.now);
     let (account, made) = db::as_system(tx, async |conn| find_or_create_account(conn, account, now).await).await?;
     let status = if made { Status::Active } else { Status::Invited };

@@ -1,7 +1,8 @@
 //! Gyms, who belongs to them and which trainer watches whom.
 //!
 //! Other nouns ask [`may_watch`] and [`may_act_for`] who may see and act for a member ([`require_watch`] and
-//! [`require_act_for`] answer as a route should), [`store::is_assigned`] and [`store::trainers_of`]. [`create`] makes a gym.
+//! [`require_act_for`] answer as a route should), [`store::is_assigned`] and [`store::trainers_of`]. [`create`] makes a gym, [`members::add`] adds people to
+//! it, [`assignments::start`] assigns them.
 //! [`assignments::tend`] closes assignments that have come to their end.
 
 pub mod assignments;
@@ -56,7 +57,7 @@ pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
     let locale = match new.locale.as_str() {
         "es" => Lang::Es,
         "en" => Lang::En,
-        _ => return Err(Error::invalid("locale", "es or en")),
+        _ => return Err(Error::invalid("locale", ("es or en", "es o en"))),
     };
     let owner = NewAccount {
         email: Email::parse(&new.owner_email)?,
@@ -73,20 +74,54 @@ pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
         day_start: 0,
     };
     let now = app.clock.now();
-    app.system(async |conn| {
-        if !store::insert_gym(conn, &gym, now).await? {
-            return Err(Error::conflict(format!("there is a gym called {} already", gym.slug)));
-        }
-        log::create(conn, gym.id).await?;
-        let (account, _) = find_or_create_account(conn, &owner, now).await?;
-        let standing = Standing {
-            roles: [Role::Owner].into_iter().collect(),
-            status: Status::Active,
-        };
-        store::insert_membership(conn, gym.id, account, standing, now).await?;
-        Ok(gym.id)
+    app.system(async |conn| match insert(conn, &gym, &owner, now).await? {
+        Some(_) => Ok(gym.id),
+        None => Err(Error::conflict((
+            format!("there is a gym called {} already", gym.slug),
+            format!("ya hay un gimnasio llamado {}", gym.slug),
+        ))),
     })
     .await
+}
+
+/// The gym of a slug and its first owner; made, of what was checked before, where there is none. As the system.
+///
+/// # Errors
+/// Those of the database; 409 for a gym of that slug that nobody owns.
+pub async fn find_or_insert(app: &App, gym: &Gym, owner: &NewAccount) -> Result<(GymId, AccountId)> {
+    let now = app.clock.now();
+    app.system(async |conn| {
+        if let Some(owner) = insert(conn, gym, owner, now).await? {
+            return Ok((gym.id, owner));
+        }
+        store::find_owner(conn, &gym.slug).await?.ok_or_else(|| {
+            Error::conflict((
+                format!("nobody owns the gym called {}", gym.slug),
+                format!("nadie es propietario del gimnasio llamado {}", gym.slug),
+            ))
+        })
+    })
+    .await
+}
+
+/// Makes a gym with its log and its first owner; none where the slug is taken.
+async fn insert(
+    conn: &mut AsyncPgConnection,
+    gym: &Gym,
+    owner: &NewAccount,
+    now: DateTime<Utc>,
+) -> Result<Option<AccountId>> {
+    if !store::insert_gym(conn, gym, now).await? {
+        return Ok(None);
+    }
+    log::create(conn, gym.id).await?;
+    let (account, _) = find_or_create_account(conn, owner, now).await?;
+    let standing = Standing {
+        roles: [Role::Owner].into_iter().collect(),
+        status: Status::Active,
+    };
+    store::insert_membership(conn, gym.id, account, standing, now).await?;
+    Ok(Some(account))
 }
 
 /// The account of an email, made where there is none; and whether it was made. One that is there stays as it is. As the

@@ -4,9 +4,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::edit::Edit;
+use super::meal_edits::{self, NewMeal};
 use super::model::{Day, Plan, PlanSummary, Target};
 use super::words::{Cycle, Goal, Kind, Source, Status, Visibility};
-use super::{history, rules, store};
+use super::{history, ingredients, rules, store};
+use crate::auth::Caller;
 use crate::error::Result;
 use crate::events::Tx;
 use crate::foods::nutrients::Nutrients;
@@ -217,4 +220,26 @@ pub async fn insert(tx: &mut Tx, plan: &Plan) -> Result<()> {
     store::insert(tx, gym, &plan.summary).await?;
     history::save(tx, gym, None, plan, history::DRAFT).await?;
     Ok(())
+}
+
+/// Keeps a new plan with meals on its days, and publishes it.
+///
+/// # Errors
+/// 422 for what cannot be taken, with the field.
+pub async fn insert_published(tx: &mut Tx, author: &Caller, new: NewPlan, meals: &[(i32, NewMeal)]) -> Result<Plan> {
+    let mut plan = new.make(author.account, tx.now)?;
+    let foods = meals
+        .iter()
+        .flat_map(|(_, meal)| meal_edits::foods(&meal.items))
+        .collect();
+    let gym = tx.gym;
+    let pantry = ingredients::stock(tx, gym, foods).await?;
+    for (day, meal) in meals {
+        plan.add_meal(*day, meal, &pantry)?;
+    }
+    plan.settle();
+    insert(tx, &plan).await?;
+    let mut edit = Edit::of(tx, author, plan.summary).await?;
+    edit.plan.summary.status = Status::Published;
+    edit.save(tx, "plan.published").await
 }

@@ -1,11 +1,12 @@
 //! Rows of plans and of their revisions. The trees are in [`super::tree`] and [`super::history`].
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::exists;
 use diesel::prelude::{Insertable, Queryable, Selectable};
 use diesel::sql_types::Bool;
 use diesel::{
     BoolExpressionMethods as _, BoxableExpression, ExpressionMethods as _, OptionalExtension as _,
-    PgArrayExpressionMethods as _, QueryDsl as _, QueryResult, SelectableHelper as _,
+    PgArrayExpressionMethods as _, QueryDsl as _, QueryResult, SelectableHelper as _, select,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde::Serialize;
@@ -107,6 +108,13 @@ pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> Que
         .first(conn)
         .await
         .optional()
+}
+
+/// Whether the gym has any plan.
+pub async fn any(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<bool> {
+    select(exists(plans::table.filter(plans::gym_id.eq(gym))))
+        .get_result(conn)
+        .await
 }
 
 /// The plans that meet a condition, oldest first.

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod docs;
+pub mod epoch;
 pub mod health;
 pub mod trace;
 pub mod web;
@@ -25,7 +26,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::http::{body, lang};
 use crate::live::table::Table;
-use crate::{auth, channels, follows, foods, gyms, live, meals, plans};
+use crate::{auth, channels, demo, follows, foods, gyms, live, meals, plans};
 use docs::Bearer;
 
 /// How long shutdown waits for changes that have begun.
@@ -73,6 +74,7 @@ pub fn routes(config: &mut ServiceConfig) {
     follows::routes(config);
     meals::routes(config);
     channels::routes(config);
+    demo::routes(config);
 }
 
 /// The OpenAPI document.
@@ -118,10 +120,14 @@ pub(crate) fn run_as(mode: Mode, config: Config, started: impl FnOnce(Started)) 
     let booted = runtime.block_on(boot::boot(&config, mode.table))?;
     let app = booted.app.clone();
     let result = actix_web::rt::System::new().block_on(async move {
+        if config.demo && demo::seed(&app).await.map_err(|e| anyhow::anyhow!("{e:?}"))? {
+            tracing::info!("the demo gym was made; every password is `{}`", demo::PASSWORD);
+        }
         let (server, address) = bind(mode, &config, app.clone())?;
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
         actix_web::rt::spawn(gyms::assignments::tend(app.clone()));
+        actix_web::rt::spawn(follows::ending::tend(app.clone()));
         let (stop, stopped) = oneshot::channel();
         tracing::info!(address = %address, "listening");
         started(Started {
@@ -201,7 +207,13 @@ fn cors(origins: &[String]) -> Cors {
         .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
         .allow_any_method()
         .allow_any_header()
-        .expose_headers(["ETag", "Retry-After", "Idempotency-Replayed"])
+        .expose_headers([
+            "ETag",
+            "Retry-After",
+            "Idempotency-Replayed",
+            "RateLimit",
+            "RateLimit-Policy",
+        ])
         .max_age(3600)
 }
 

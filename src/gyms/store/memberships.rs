@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::assignments::counts;
 use crate::auth::{Role, Roles, Status};
-use crate::db::schema::{accounts, assignments, memberships};
+use crate::db::schema::{accounts, assignments, gyms, memberships};
 use crate::gyms::rules::Standing;
 use crate::ids::{AccountId, GymId};
 
@@ -141,6 +141,19 @@ pub async fn lock_standing(
         roles: roles.into(),
         status: status.into(),
     }))
+}
+
+/// A gym of this slug with the first of its active owners. As the system.
+pub async fn find_owner(conn: &mut AsyncPgConnection, slug: &str) -> QueryResult<Option<(GymId, AccountId)>> {
+    memberships::table
+        .inner_join(gyms::table)
+        .filter(gyms::slug.eq(slug).and(memberships::status.eq(Status::Active.name())))
+        .filter(memberships::roles.contains(vec![Some(Role::Owner.name())]))
+        .order((memberships::created_at, memberships::account_id))
+        .select((memberships::gym_id, memberships::account_id))
+        .first(conn)
+        .await
+        .optional()
 }
 
 /// The active owners, held as they are until the transaction ends.

@@ -1,4 +1,4 @@
-//! The accounts that a demo offers to sign in with. In no other mode do they exist.
+//! The accounts of the demo gym, offered to sign in with. In no other mode does the list exist.
 
 use actix_web::{get, web};
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
@@ -7,18 +7,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Role, Roles, Status};
 use crate::app::App;
-use crate::db::schema::{accounts, memberships};
+use crate::auth::{Role, Roles, Status};
+use crate::db::schema::{accounts, gyms, memberships};
 use crate::error::{Error, Result};
 
-/// The password of every demo account.
-pub const PASSWORD: &str = "demo";
 /// Accounts offered for each role.
 const PER_ROLE: usize = 2;
 
 /// Routes.
-pub(super) fn routes(config: &mut ServiceConfig) {
+pub fn routes(config: &mut ServiceConfig) {
     config.service(find_demo);
 }
 
@@ -48,14 +46,16 @@ async fn find_demo(app: web::Data<App>) -> Result<web::Json<Demo>> {
     let people = app.system(async |conn| Ok(people(conn).await?)).await?;
     Ok(web::Json(Demo {
         accounts: offer(&people),
-        password: PASSWORD,
+        password: super::PASSWORD,
     }))
 }
 
-/// Active people in order of creation.
+/// Active people of the demo gym in order of creation.
 async fn people(conn: &mut AsyncPgConnection) -> QueryResult<Vec<DemoAccount>> {
     let rows: Vec<(String, String, Vec<Option<String>>)> = memberships::table
         .inner_join(accounts::table)
+        .inner_join(gyms::table)
+        .filter(gyms::slug.eq(super::SLUG))
         .filter(memberships::status.eq(Status::Active.name()))
         .order((memberships::created_at, memberships::account_id))
         .select((accounts::email, accounts::name, memberships::roles))

@@ -1,0 +1,231 @@
+//! A gym to try the product with: people of every role, two plans of real foods, and a few days of history. It is made once,
+//! by the `demo` command, through the same functions as a real gym's.
+//!
+//! [`seed`] makes it, [`people`] says who is in it, [`menus`] what they eat.
+
+pub mod menus;
+pub mod people;
+mod routes;
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Timelike as _, Utc};
+use chrono_tz::Tz;
+
+use crate::app::{App, For};
+use crate::auth::store::{Gym, NewAccount};
+use crate::auth::{Caller, Email, Role, password};
+use crate::error::{Error, Lang, Result};
+use crate::events::Tx;
+use crate::follows::{self, Beginning};
+use crate::foods::starter;
+use crate::gyms::{self, assignments, members};
+use crate::ids::{AccountId, GymId, PlanId, SessionId};
+use crate::meals::{self, Command, Kind, Source, rules::Status};
+use crate::plans::{self, Goal, NewMeal, NewPlan, NewTarget, Plan};
+pub use routes::routes;
+
+use people::{MEMBERS, OWNER, STAFF};
+
+/// The gym's name in addresses.
+pub const SLUG: &str = "demo";
+/// The password of every account of it.
+pub const PASSWORD: &str = "demo";
+/// The gym's, and so its members', zone.
+const TIME_ZONE: Tz = Tz::Europe__Madrid;
+/// Days before today that have been ticked.
+const HISTORY_DAYS: i64 = 6;
+
+/// Makes the gym where the database has none yet; returns whether it did. What a killed start left half done is finished.
+///
+/// # Errors
+/// Those of the database; a gym of that name whose owner is somebody else.
+pub async fn seed(app: &App) -> Result<bool> {
+    let hash = password::hash(PASSWORD.into()).await?;
+    let owner = account(OWNER.0, OWNER.1, &hash)?;
+    let (gym, owner) = gyms::find_or_insert(app, &new_gym(), &owner).await?;
+    app.change(For::account(gym, owner), async move |tx| {
+        let gym = tx.gym;
+        if plans::any(tx, gym).await? {
+            return Ok(false);
+        }
+        fill(tx, &hash).await?;
+        Ok(true)
+    })
+    .await
+}
+
+fn new_gym() -> Gym {
+    Gym {
+        id: GymId::new(),
+        slug: SLUG.into(),
+        name: "Gimnasio Demo".into(),
+        time_zone: TIME_ZONE.name().into(),
+        locale: Lang::Es.tag().into(),
+        day_start: 0,
+    }
+}
+
+fn account(local: &str, name: &str, hash: &str) -> Result<NewAccount> {
+    Ok(NewAccount {
+        email: Email::parse(&format!("{local}@demo.test"))?,
+        name: name.into(),
+        locale: Lang::Es,
+        password_hash: hash.into(),
+    })
+}
+
+/// Everything but the gym and its owner.
+async fn fill(tx: &mut Tx, hash: &str) -> Result<()> {
+    let mut staff = HashMap::new();
+    for (local, name, role) in STAFF {
+        let added = members::add(tx, &account(local, name, hash)?, [role].into_iter().collect()).await?;
+        staff.insert(local, caller(tx.gym, added.account_id, role));
+    }
+    let of = |local: &str| {
+        staff
+            .get(local)
+            .copied()
+            .ok_or_else(|| anyhow::anyhow!("{local} is not staff"))
+    };
+    let (trainer1, trainer2, nutritionist) = (of("trainer1")?, of("trainer2")?, of("nutritionist")?);
+    let plan_a = plan(tx, &trainer1, "a").await?;
+    let plan_b = plan(tx, &nutritionist, "b").await?;
+    let today = tx.now.with_timezone(&TIME_ZONE).date_naive();
+    let mut members = Vec::with_capacity(MEMBERS.len());
+    for (index, name) in MEMBERS.into_iter().enumerate() {
+        let local = format!("member{:02}", index + 1);
+        let member = members::add(tx, &account(&local, name, hash)?, [Role::Member].into_iter().collect()).await?;
+        let (trainer, plan) = if index % 2 == 0 {
+            (&trainer1, &plan_a)
+        } else {
+            (&trainer2, &plan_b)
+        };
+        assignments::start(tx, trainer.account, member.account_id, None).await?;
+        follow(tx, member.account_id, plan.id, first_day(today)).await?;
+        members.push((member.account_id, plan));
+    }
+    for back in (0..=HISTORY_DAYS).rev() {
+        tick(tx, &members, today - TimeDelta::days(back), today).await?;
+    }
+    Ok(())
+}
+
+/// Last week's Monday: day 1 of a weekly plan is a Monday, and history has room.
+fn first_day(today: NaiveDate) -> NaiveDate {
+    today - TimeDelta::days(i64::from(today.weekday().num_days_from_monday()) + 7)
+}
+
+fn caller(gym: GymId, account: AccountId, role: Role) -> Caller {
+    Caller {
+        account,
+        gym,
+        roles: [role].into_iter().collect(),
+        session: SessionId::new(),
+        access_version: 1,
+    }
+}
+
+async fn plan(tx: &mut Tx, author: &Caller, key: &str) -> Result<Plan> {
+    let foods = starter::identifiers()?;
+    let mut meals: Vec<(i32, NewMeal)> = Vec::new();
+    for menu in menus::of(key)? {
+        meals.push((menu.day, menu.meal(&foods)?));
+    }
+    let (name, description, energy_mkcal, protein_mg) = match key {
+        "a" => (
+            "Fuerza y equilibrio",
+            "Siete días altos en proteína para entrenar fuerza.",
+            2_150_000,
+            140_000,
+        ),
+        _ => (
+            "Ligero mediterráneo",
+            "Siete días de cocina mediterránea, ligeros y saciantes.",
+            1_650_000,
+            95_000,
+        ),
+    };
+    let new = NewPlan {
+        kind: None,
+        goal: if key == "a" { Goal::GainMuscle } else { Goal::LoseFat },
+        name: name.into(),
+        description: description.into(),
+        target: NewTarget {
+            energy_mkcal: Some(energy_mkcal),
+            protein_mg: Some(protein_mg),
+            ..NewTarget::default()
+        },
+        duration_days: 7,
+        cycle: Some(plans::Cycle::Weekly),
+        visibility: None,
+        start_date: None,
+    };
+    plans::insert_published(tx, author, new, &meals).await
+}
+
+async fn follow(tx: &mut Tx, member: AccountId, plan: PlanId, start: NaiveDate) -> Result<()> {
+    let beginning = Beginning {
+        member,
+        plan,
+        start_date: Some(start),
+        time_zone: None,
+    };
+    follows::start(tx, &beginning).await?;
+    Ok(())
+}
+
+/// Ticks a day as its members might have: all of the days before today, of today what is over. The first member's today is
+/// left to whoever tries the product.
+async fn tick(tx: &mut Tx, members: &[(AccountId, &Plan)], date: NaiveDate, today: NaiveDate) -> Result<()> {
+    let minutes = minutes_of_day(tx.now);
+    let mut commands = Vec::new();
+    for (index, (member, plan)) in members.iter().enumerate().skip(usize::from(date == today)) {
+        let number = i32::try_from(date.weekday().number_from_monday()).unwrap_or(1);
+        let day = plan.day(number).ok_or_else(|| Error::not_found("day"))?;
+        for (place, meal) in day.meals.iter().enumerate() {
+            let over = date < today || meal.time_min.is_some_and(|time| time + 30 < minutes);
+            if let Some(kind) = habit(index, place, date).filter(|_| over) {
+                commands.push(command(kind, *member, meal.id, date));
+            }
+        }
+    }
+    for outcome in meals::complete(tx, &commands).await? {
+        outcome?;
+    }
+    Ok(())
+}
+
+fn minutes_of_day(now: DateTime<Utc>) -> i32 {
+    let local = now.with_timezone(&TIME_ZONE).time();
+    i32::try_from(local.hour() * 60 + local.minute()).unwrap_or(0)
+}
+
+fn command(kind: Kind, member: AccountId, meal_id: crate::ids::MealId, date: NaiveDate) -> Command {
+    Command {
+        kind,
+        member,
+        meal_id,
+        date,
+        key: None,
+        actor: member,
+        on_behalf: false,
+        source: Source::System,
+    }
+}
+
+/// What a member makes of a meal: most eat most of it, some skip, some forget to say. The same in every demo.
+fn habit(member: usize, place: usize, date: NaiveDate) -> Option<Kind> {
+    let day = usize::try_from(date.num_days_from_ce()).unwrap_or(0);
+    let (status, portion_permille) = match (member * 31 + place * 17 + day * 7) % 20 {
+        0..=12 => (Status::Eaten, None),
+        13 | 14 => (Status::Partial, Some(500)),
+        15 => (Status::Partial, Some(750)),
+        16 | 17 => (Status::Skipped, None),
+        _ => return None,
+    };
+    Some(Kind::Complete {
+        status,
+        portion_permille,
+    })
+}
