@@ -203,6 +203,27 @@ pub async fn channel_since(
     ))
 }
 
+/// The last `limit` events of one channel, in order.
+pub async fn channel_tail(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    channel: &str,
+    limit: i64,
+) -> QueryResult<Vec<(u64, Bytes)>> {
+    let rows: Vec<(i64, String)> = live_events::table
+        .filter(live_events::gym_id.eq(gym).and(live_events::channel.eq(channel)))
+        .order(live_events::seq.desc())
+        .limit(limit)
+        .select((live_events::seq, live_events::payload))
+        .load(conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .rev()
+        .map(|(seq, payload)| (seq.unsigned_abs(), payload.into()))
+        .collect())
+}
+
 /// Gives every gym's log a new epoch where the database is not the one that the epochs were made for (another cluster or
 /// another timeline, as after a restore). Returns whether it did.
 pub async fn rotate_epochs_after_restore(conn: &mut AsyncPgConnection) -> QueryResult<bool> {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use serde_json::json;
 
@@ -78,11 +79,11 @@ async fn tell(hub: &Arc<HubInner>, gym: GymId, changes: &[(AccountId, bool)]) ->
     for (account, online) in changes {
         let state = if *online { json!(true) } else { json!(null) };
         let payload = json!({"v": 1, "type": "presence.changed", "patch": {"online": {account.to_string(): state}}});
-        let payload = payload.to_string();
+        let payload = Bytes::from(payload.to_string());
         for channel in (hub.table.presence)(&mut conn, gym, *account, hub.clock.now()).await? {
             let channel: Arc<str> = channel.to_string().into();
             hub.registry
-                .deliver(gym, &channel, &Encoded::new(&channel, payload.as_bytes(), 0));
+                .deliver(gym, &channel, &Encoded::publication(&channel, &payload, 0));
         }
     }
     db::commit(&mut conn).await?;

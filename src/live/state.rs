@@ -3,16 +3,19 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use diesel_async::AsyncPgConnection;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::Hub;
 use super::connection::Connection;
-use super::protocol::{ErrorReply, Payload, ProtocolError, Publication, SubscribeRequest, SubscribeResult};
+use super::protocol::{ErrorReply, ProtocolError, Publication, SubscribeRequest, SubscribeResult};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
 use crate::events::{Access, Channel, log};
+use crate::ids::GymId;
 
 /// What came of reading a channel's state.
 pub(super) enum Outcome {
@@ -26,7 +29,7 @@ pub(super) async fn read(
     connection: &Connection,
     conn: &mut AsyncPgConnection,
     caller: &Caller,
-    channel: Channel,
+    (gym, channel): (GymId, &str),
     request: &SubscribeRequest,
 ) -> Result<Outcome> {
     let hub = connection.hub();
@@ -38,30 +41,27 @@ pub(super) async fn read(
     if let Some(left) = until.map(|until| (until - now).to_std().unwrap_or_default()) {
         connection.authorise_at(Instant::now() + left + Duration::from_millis(1));
     }
-    let head = log::head(conn, caller.gym)
-        .await?
-        .ok_or_else(|| Error::not_found("gym"))?;
-    let name = channel.to_string();
+    let head = log::head(conn, gym).await?.ok_or_else(|| Error::not_found("gym"))?;
     let mut result = SubscribeResult {
         recoverable: true,
         positioned: true,
-        epoch: head.epoch.clone(),
+        epoch: head.epoch.to_string(),
         was_recovering: request.recover,
         ..SubscribeResult::default()
     };
     let same_epoch = request.epoch.is_empty() || *request.epoch == *head.epoch;
     if request.recover && same_epoch && request.offset <= head.seq {
-        let limit = hub.limits().recover_events;
-        if let Some(missed) = log::channel_since(conn, caller.gym, &name, request.offset, head.seq, limit).await? {
+        let limit = match (hub.table().offers)(channel).history {
+            0 => hub.limits().recover_events,
+            bound => bound.min(hub.limits().recover_events),
+        };
+        if let Some(missed) = log::channel_since(conn, gym, channel, request.offset, head.seq, limit).await? {
             hub.counters.recoveries.fetch_add(1, Ordering::Relaxed);
             result.recovered = true;
             result.offset = request.offset;
             result.publications = missed
                 .into_iter()
-                .map(|(offset, payload)| Publication {
-                    data: Payload(payload),
-                    offset,
-                })
+                .map(|(offset, data)| Publication { data, offset })
                 .collect();
             return Ok(Outcome::State {
                 result,
@@ -69,51 +69,54 @@ pub(super) async fn read(
             });
         }
     }
-    if request.recover && request.flag & 2 != 0 {
+    if request.recover && request.rejects_unrecovered() {
         return Ok(Outcome::Refused(ProtocolError::Unrecoverable.into()));
     }
-    hub.counters.snapshots.fetch_add(1, Ordering::Relaxed);
-    let snapshot = snapshot(connection, conn, caller, channel, now).await?.to_string();
     result.offset = head.seq;
-    result.data = Some(if snapshot.len() > hub.limits().snapshot_bytes {
-        serde_json::json!({"fetch": true, "url": format!("/api/v1/live/snapshots/{name}")})
-            .to_string()
-            .into()
-    } else {
-        snapshot.into()
-    });
+    result.data = snapshot(connection, conn, (gym, channel), now).await?;
     Ok(Outcome::State {
         result,
         position: head.seq,
     })
 }
 
-/// The snapshot, with who is online where it shows people.
+/// What the channel shows, with who is online where it shows people; empty where it shows nothing but its events.
 async fn snapshot(
     connection: &Connection,
     conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    channel: Channel,
+    (gym, channel): (GymId, &str),
     now: chrono::DateTime<chrono::Utc>,
-) -> Result<Value> {
+) -> Result<Bytes> {
     let hub = connection.hub();
-    let mut snapshot = (hub.table().snapshot)(conn, caller.gym, channel, now).await?;
-    let shown: Vec<String> = match snapshot.get("members").and_then(Value::as_object) {
-        Some(members) if matches!(channel, Channel::Roster(_)) => {
-            let online = hub.online(caller.gym);
-            online
-                .iter()
-                .map(ToString::to_string)
-                .filter(|a| members.contains_key(a))
-                .collect()
-        }
-        _ => return Ok(snapshot),
+    let Some(mut snapshot) = (hub.table().snapshot)(conn, gym, channel, now).await? else {
+        return Ok(Bytes::new());
     };
-    if let Some(snapshot) = snapshot.as_object_mut() {
-        snapshot.insert(
-            "online".into(),
-            shown.into_iter().map(|a| (a, Value::Bool(true))).collect(),
-        );
+    hub.counters.snapshots.fetch_add(1, Ordering::Relaxed);
+    add_online(hub, gym, channel, &mut snapshot);
+    let text = snapshot.to_string();
+    if text.len() <= hub.limits().snapshot_bytes {
+        return Ok(text.into());
     }
-    Ok(snapshot)
+    let elsewhere = serde_json::json!({"fetch": true, "url": format!("/api/v1/live/snapshots/{channel}")});
+    Ok(elsewhere.to_string().into())
+}
+
+/// Adds who is online to the snapshot of a roster.
+fn add_online(hub: &Hub, gym: GymId, channel: &str, snapshot: &mut Value) {
+    if !matches!(channel.parse(), Ok(Channel::Roster(_))) {
+        return;
+    }
+    let Some(members) = snapshot.get("members").and_then(Value::as_object) else {
+        return;
+    };
+    let online: serde_json::Map<String, Value> = hub
+        .online(gym)
+        .iter()
+        .map(ToString::to_string)
+        .filter(|account| members.contains_key(account))
+        .map(|account| (account, Value::Bool(true)))
+        .collect();
+    if let Some(snapshot) = snapshot.as_object_mut() {
+        snapshot.insert("online".into(), online.into());
+    }
 }
