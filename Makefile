@@ -1,5 +1,5 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test lint fmt web setup
+.PHONY: run test test-web lint fmt web openapi setup
 SHELL := /bin/bash
 
 setup:
@@ -15,7 +15,18 @@ test: setup
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	cargo test --locked
 	python3 -m unittest discover -s tools/foods
-	cd static && npm ci --no-audit --no-fund --silent && npm run check && npm test
+	cd static && npm ci --no-audit --no-fund --silent && npm run check && npm test && npm run build
+	$(MAKE) --no-print-directory test-web
+
+# Real browsers against the real server.
+test-web:
+	cargo build --locked
+	cd tests/web && npm ci --no-audit --no-fund --silent && npm test
+
+# The API's description, from which the web app takes its types; a test compares it.
+openapi:
+	cargo build --locked --quiet
+	mkdir -p docs && target/debug/liveplan openapi >docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
 
 lint:
 	cargo clippy --locked --all-targets -- -D warnings

@@ -109,8 +109,20 @@ impl<'de> Deserialize<'de> for Roles {
 
 impl utoipa::PartialSchema for Roles {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        Vec::<Role>::schema()
+        utoipa::openapi::schema::ArrayBuilder::new()
+            .items(utoipa::openapi::Ref::from_schema_name(
+                <Role as utoipa::ToSchema>::name(),
+            ))
+            .description(Some("A set of roles."))
+            .into()
     }
 }
 
-impl utoipa::ToSchema for Roles {}
+impl utoipa::ToSchema for Roles {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+        schemas.push((
+            <Role as utoipa::ToSchema>::name().into(),
+            <Role as utoipa::PartialSchema>::schema(),
+        ));
+    }
+}

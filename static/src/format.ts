@@ -44,10 +44,10 @@ export function date(day: string, options: Intl.DateTimeFormatOptions): string {
   return new Intl.DateTimeFormat(language.value, { ...options, timeZone: 'UTC' }).format(new Date(`${day}T00:00:00Z`));
 }
 
-/** "in 25 min", "hace 2 h". */
+/** "in 25 min", "hace 1,5 h". */
 export function relative(minutes: number): string {
   const format = new Intl.RelativeTimeFormat(language.value, { numeric: 'auto', style: 'short' });
-  return Math.abs(minutes) < 60 ? format.format(minutes, 'minute') : format.format(Math.round(minutes / 60), 'hour');
+  return Math.abs(minutes) < 60 ? format.format(minutes, 'minute') : format.format(Math.round(minutes / 30) / 2, 'hour');
 }
 
 export function foodName(food: { name_en: string; name_es: string }): string {
@@ -76,3 +76,6 @@ export function plus(left: Nutrients, right: Nutrients, permille: number): Nutri
   }
   return sum;
 }
+
+/** Without accents and case, so that "jose" finds "José". */
+export const folded = (text: string): string => text.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase();

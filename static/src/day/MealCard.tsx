@@ -5,6 +5,7 @@ import { clock, foodName, kcal, percent, quantity, time, weight } from '../forma
 import { t } from '../i18n';
 import type { MealChange } from '../live/changes';
 import { Kcal, Macros } from '../ui/bits';
+import { foodsLine } from '../ui/foods';
 import { Icon } from '../ui/Icon';
 import { ordered, type Standing } from './model';
 import { PartChooser } from './PartChooser';
@@ -55,17 +56,9 @@ export function MealCard({ id, meal, standing, change, next, zone, act }: MealCa
           {late && <span class="chip is-warn" data-testid="changed-after"><Icon name="warn" size={14} />{t().changedAfterEating}</span>}
         </p>
       )}
-      <ul class="foods">
-        {ordered(meal.items).map((item) => (
-          <li key={item.id}>
-            <span class="food-name">{foodName(item)}</span>
-            <span class="food-amount">{[quantity(item), weight(item.grams_milli)].filter(Boolean).join(' · ')}</span>
-            <span class="food-kcal">{kcal(item.nutrients.energy_mkcal)} kcal</span>
-          </li>
-        ))}
-      </ul>
-      {meal.notes && <p class="meal-notes">{meal.notes}</p>}
-      <Macros of={meal.nutrients} />
+      {open ? <Foods of={meal} /> : <p class="foods-line">{foodsLine(meal)}</p>}
+      {open && meal.notes && <p class="meal-notes">{meal.notes}</p>}
+      {open && <Macros of={meal.nutrients} />}
       {choosing && (
         <PartChooser initial={status === 'partial' ? standing.permille : 500} name={name}
           onSave={(permille) => { setChoosing(false); act('partial', permille); }} onCancel={() => setChoosing(false)} />
@@ -96,6 +89,22 @@ export function MealCard({ id, meal, standing, change, next, zone, act }: MealCa
         </div>
       </footer>
     </article>
+  );
+}
+
+function Foods({ of }: { of: MealState }) {
+  return (
+    <ul class="foods">
+      {ordered(of.items).map((item) => (
+        <li key={item.id}>
+          <span class="food">
+            <span class="food-name">{foodName(item)}</span>{' '}
+            <span class="food-amount">{[quantity(item), weight(item.grams_milli)].filter(Boolean).join(' · ')}</span>
+          </span>
+          <span class="food-kcal">{kcal(item.nutrients.energy_mkcal)} kcal</span>
+        </li>
+      ))}
+    </ul>
   );
 }
 
