@@ -21,8 +21,8 @@ const destinations = computed<Destination[]>(() => {
   return [
     has('member') ? [{ to: '/', label: 'navDay', icon: 'day' } as const] : [],
     has('trainer', 'manager') ? [{ to: '/wall', label: 'navWall', icon: 'wall' } as const] : [],
-    has('trainer', 'nutritionist', 'manager', 'owner') ? [{ to: '/plans', label: 'navPlans', icon: 'plans' } as const] : [],
     has('manager', 'owner') ? [{ to: '/people', label: 'navPeople', icon: 'people' } as const] : [],
+    has('trainer', 'nutritionist', 'manager', 'owner') ? [{ to: '/plans', label: 'navPlans', icon: 'plans' } as const] : [],
   ].flat();
 });
 

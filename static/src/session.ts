@@ -83,6 +83,9 @@ export async function accessToken(force = false): Promise<string> {
   return refresh();
 }
 
+/** Asks the server anew, however young the token at hand is: it may have been taken back. */
+export const renew = refresh;
+
 export async function signIn(email: string, password: string, gym?: string): Promise<void> {
   adopt(await open<Session>('auth/login', { method: 'POST', body: { email, password, ...(gym ? { gym } : {}) } }));
 }

@@ -77,7 +77,7 @@ export function DayPage() {
             ))}
             {gone.map(([id, completion]) => (
               <article key={id} class="meal is-gone" data-testid={`meal-${id}`}>
-                <h3>{completion.title}</h3>
+                <h2>{completion.title}</h2>
                 <p class="muted">{t().status[completion.status]} · {t().noLongerInPlan}</p>
               </article>
             ))}

@@ -41,7 +41,7 @@ export function MealCard({ id, meal, standing, change, next, zone, act }: MealCa
             <span>{t().slot[meal.slot]}</span>
             {next && <span class="chip is-next">{t().nextUp}</span>}
           </p>
-          <h3 id={`title-${id}`}>{name}</h3>
+          <h2 id={`title-${id}`}>{name}</h2>
         </div>
         <Kcal of={meal.nutrients} />
       </header>
