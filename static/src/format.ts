@@ -21,7 +21,7 @@ export const percent = (permille: number): string =>
   numbers({ style: 'percent', maximumFractionDigits: 0 }).format(permille / 1000);
 
 /** A food's weight: `120 g`. */
-export const weight = (gramsMilli: number): string => `${number(gramsMilli / 1000, gramsMilli < 10_000 ? 1 : 0)} g`;
+export const weight = (gramsMilli: number): string => `${number(gramsMilli / 1000, gramsMilli < 10_000 ? 1 : 0)}\u00a0g`;
 
 /** Minutes after midnight as a time of day. */
 export function clock(minutes: number): string {

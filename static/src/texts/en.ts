@@ -117,6 +117,7 @@ export const en = {
 
   // Wall
   wallTitle: 'Your members',
+  wallOfTrainer: 'Members of this trainer',
   wallCounts: (all: number, online: number, attention: number) =>
     `${all} ${all === 1 ? 'member' : 'members'} · ${online} online · ${attention} to look at`,
   searchMember: 'Search by name',

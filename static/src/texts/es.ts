@@ -119,6 +119,7 @@ export const es: Texts = {
 
   // Panel
   wallTitle: 'Tus miembros',
+  wallOfTrainer: 'Miembros de este entrenador',
   wallCounts: (all, online, attention) =>
     `${all} ${all === 1 ? 'miembro' : 'miembros'} · ${online} en línea · ${attention} por revisar`,
   searchMember: 'Buscar por nombre',

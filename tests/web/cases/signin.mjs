@@ -38,7 +38,7 @@ export function signin(server, { browser }) {
     });
 
     await t.test('each role finds what is for it, and an address that is not leads there', async () => {
-      for (const [who, path, there] of [['owner', '/people', 'Personas'], ['manager', '/wall', 'Tus miembros'], ['nutritionist', '/plans', 'Planes']]) {
+      for (const [who, path, there] of [['owner', '/people', 'Personas'], ['manager', '/wall', 'Miembros de este entrenador'], ['nutritionist', '/plans', 'Planes']]) {
         const page = await newPage(browser());
         await signIn(page, server.url, who);
         await page.getByRole('heading', { level: 1, name: there }).waitFor();

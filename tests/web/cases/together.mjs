@@ -67,6 +67,21 @@ export function together(server, { browser }) {
       t.diagnostic(`from the edit's request to the member's screen, ${EDITS} edits: ${spread(times)}`);
     });
 
+    await t.test('a form that is open when somebody else saves says so, and keeps what was typed', async () => {
+      await tile.getByRole('button').click();
+      await desk.getByTestId('panel').getByTestId(`meal-${lunch.id}`).getByTestId('edit').click();
+      await desk.getByTestId('edit-notes').fill('Half a lemon');
+      await edit(trainer, today, lunch.id, { time_min: 14 * 60 + 40 });
+      await desk.getByTestId('conflict').getByText('14:40').waitFor();
+      await desk.getByTestId('conflict-reload').click();
+      assert.equal(await desk.getByTestId('edit-time').inputValue(), '14:40');
+      assert.equal(await desk.getByTestId('edit-notes').inputValue(), 'Half a lemon');
+      await desk.getByTestId('edit-save').click();
+      await onPhone(lunch).getByText('Half a lemon').waitFor();
+      assert.match(await onPhone(lunch).textContent(), /14:40/);
+      await desk.getByTestId('panel-close').click();
+    });
+
     await t.test('the tick of the phone moves the bar and the feed of the wall', async () => {
       const bar = tile.getByTestId('member-bar');
       const before = Number(await bar.getAttribute('aria-valuenow'));
@@ -129,6 +144,20 @@ export function together(server, { browser }) {
       assert.equal(ticks.length, 2, sent.join('\n'));
       // Each tick came to the wall once: two rows besides those of the six edits.
       await until('both ticks are on the wall', async () => (await desk.getByTestId('feed').locator('li').count()) === rows + 8);
+    });
+
+    await t.test('a name without blanks stays inside its card', async () => {
+      await edit(trainer, today, dinner.id, { title: 'Supercalifragilisticexpialidocious'.repeat(5) });
+      await onPhone(dinner).getByText('Supercali').first().waitFor();
+      await tile.getByRole('button').click();
+      for (const [page, card] of [[phone, onPhone(dinner)], [desk, desk.getByTestId('panel').getByTestId(`meal-${dinner.id}`)]]) {
+        const over = await card.evaluate((element) => [element, ...element.querySelectorAll('*')]
+          .filter((part) => part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).overflowX === 'visible' && part.clientWidth > 0)
+          .map((part) => part.className));
+        assert.deepEqual(over, []);
+        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth));
+      }
+      await desk.getByTestId('panel-close').click();
     });
 
     await t.test('a killed server comes back, and both go on without a reload', async () => {
