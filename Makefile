@@ -1,5 +1,5 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test test-web lint fmt web openapi setup
+.PHONY: run test test-web bench lint fmt web openapi setup
 SHELL := /bin/bash
 
 setup:
@@ -9,13 +9,15 @@ run: setup web
 	cargo build --release --locked
 	target/release/liveplan demo
 
-test: setup
+test:
+	@tools/setup test
+	@tools/sdk
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	cargo test --locked
 	python3 -m unittest discover -s tools/foods
-	cd static && npm ci --no-audit --no-fund --silent && npm run check && npm test && npm run build
+	cd static && npm run check && npm test && npm run build
 	$(MAKE) --no-print-directory test-web
 
 # Real browsers against the real server.
@@ -27,6 +29,9 @@ test-web:
 openapi:
 	cargo build --locked --quiet
 	mkdir -p docs && target/debug/liveplan openapi >docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+
+bench: setup
+	cargo bench --locked --bench live
 
 lint:
 	cargo clippy --locked --all-targets -- -D warnings

@@ -51,6 +51,53 @@ impl Lang {
     }
 }
 
+/// Words in both languages, for what a sentence's placeholder holds.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Said {
+    /// English.
+    pub en: String,
+    /// Spanish.
+    pub es: String,
+}
+
+impl Said {
+    /// The words in a language.
+    #[must_use]
+    pub fn in_lang(&self, lang: Lang) -> &str {
+        match lang {
+            Lang::En => &self.en,
+            Lang::Es => &self.es,
+        }
+    }
+}
+
+impl<E: Into<String>, S: Into<String>> From<(E, S)> for Said {
+    fn from((en, es): (E, S)) -> Self {
+        Self {
+            en: en.into(),
+            es: es.into(),
+        }
+    }
+}
+
+/// What may not be found: its name in a problem's `thing`, and in Spanish as a sentence has it.
+const THINGS: [(&str, &str); 14] = [
+    ("assignment", "esa asignación"),
+    ("channel", "ese canal"),
+    ("day", "ese día"),
+    ("follow", "ese seguimiento"),
+    ("food", "ese alimento"),
+    ("gym", "ese gimnasio"),
+    ("item", "ese ingrediente"),
+    ("meal", "esa comida"),
+    ("member", "esa persona"),
+    ("page", "esa página"),
+    ("plan", "ese plan"),
+    ("revision", "esa revisión"),
+    ("session", "esa sesión"),
+    ("trainer", "ese entrenador"),
+];
+
 macro_rules! codes {
     ($($variant:ident $name:literal $status:literal $number:literal $en:literal $es:literal;)+) => {
         /// What went wrong, by a stable name.
@@ -102,7 +149,7 @@ codes! {
     BadCredentials "bad_credentials" 401 1402 "Email or password is wrong." "El correo o la contraseña no son correctos.";
     GymRequired "gym_required" 409 1410 "You belong to several gyms. Name one of them: {gyms}." "Perteneces a varios gimnasios. Indica uno de ellos: {gyms}.";
     Forbidden "forbidden" 403 103 "Your role may not do this." "Tu rol no permite hacer esto.";
-    NotFound "not_found" 404 1404 "There is no such {thing}." "No existe: {thing}.";
+    NotFound "not_found" 404 1404 "There is no such {thing}." "No existe {thing}.";
     MethodNotAllowed "method_not_allowed" 405 1405 "This address does not take that method." "Esta dirección no admite ese método.";
     Conflict "conflict" 409 1409 "{reason}" "{reason}";
     Invalid "invalid" 422 1422 "The field {field} is not acceptable: {reason}." "El campo {field} no es aceptable: {reason}.";
@@ -132,7 +179,7 @@ codes! {
 pub struct Error {
     /// What went wrong.
     pub code: Code,
-    args: Vec<(&'static str, String)>,
+    args: Vec<(&'static str, Said)>,
     /// Extra members of the problem, such as the current ETag.
     extra: Vec<(&'static str, Value)>,
     /// For the log only.
@@ -156,8 +203,15 @@ impl Error {
 
     /// Fills a `{placeholder}` of the sentence; it also becomes a member of the problem.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
-        self.args.push((name, value.to_string()));
+    pub fn with(self, name: &'static str, value: impl fmt::Display) -> Self {
+        let same = value.to_string();
+        self.saying(name, (same.clone(), same))
+    }
+
+    /// Fills a `{placeholder}` with words in both languages.
+    #[must_use]
+    pub fn saying(mut self, name: &'static str, words: impl Into<Said>) -> Self {
+        self.args.push((name, words.into()));
         self
     }
 
@@ -184,19 +238,22 @@ impl Error {
     /// 404: no such thing, or another gym's.
     #[must_use]
     pub fn not_found(thing: &'static str) -> Self {
-        Self::new(Code::NotFound).with("thing", thing)
+        let known = THINGS.iter().find(|(name, _)| *name == thing);
+        Self::new(Code::NotFound)
+            .saying("thing", (thing, known.map_or(thing, |(_, es)| es)))
+            .extra("thing", json!(thing))
     }
 
-    /// 422: a field of the request has a value that cannot be taken.
+    /// 422: a field of the request has a value that cannot be taken; what it may be, in English and Spanish.
     #[must_use]
-    pub fn invalid(field: impl fmt::Display, reason: impl fmt::Display) -> Self {
-        Self::new(Code::Invalid).with("field", field).with("reason", reason)
+    pub fn invalid(field: impl fmt::Display, reason: impl Into<Said>) -> Self {
+        Self::new(Code::Invalid).with("field", field).saying("reason", reason)
     }
 
-    /// 409 with a sentence of its own.
+    /// 409 with a sentence of its own, in English and Spanish.
     #[must_use]
-    pub fn conflict(reason: impl fmt::Display) -> Self {
-        Self::new(Code::Conflict).with("reason", reason)
+    pub fn conflict(reason: impl Into<Said>) -> Self {
+        Self::new(Code::Conflict).saying("reason", reason)
     }
 
     /// 403.
@@ -210,7 +267,7 @@ impl Error {
     pub fn detail(&self, lang: Lang) -> String {
         let mut text = self.code.sentence(lang).to_owned();
         for (name, value) in &self.args {
-            text = text.replace(&format!("{{{name}}}"), value);
+            text = text.replace(&format!("{{{name}}}"), value.in_lang(lang));
         }
         text
     }
@@ -234,7 +291,7 @@ impl Error {
         problem.insert("code".into(), json!(self.code.name()));
         problem.insert("detail".into(), json!(self.detail(lang)));
         for (name, value) in &self.args {
-            problem.insert((*name).into(), json!(value));
+            problem.insert((*name).into(), json!(value.in_lang(lang)));
         }
         for (name, value) in &self.extra {
             problem.insert((*name).into(), value.clone());
@@ -251,8 +308,8 @@ impl Error {
         response.insert_header((header::CONTENT_LANGUAGE, lang.tag()));
         for (name, value) in &self.args {
             match *name {
-                "etag" => response.insert_header((header::ETAG, value.as_str())),
-                "seconds" => response.insert_header((header::RETRY_AFTER, value.as_str())),
+                "etag" => response.insert_header((header::ETAG, value.en.as_str())),
+                "seconds" => response.insert_header((header::RETRY_AFTER, value.en.as_str())),
                 _ => continue,
             };
         }
@@ -344,6 +401,21 @@ mod tests {
                 code.name()
             );
         }
+    }
+
+    #[test]
+    fn reasons_and_things_are_said_in_the_language_of_the_sentence() {
+        let invalid = Error::invalid("limit", ("1 to 200", "de 1 a 200"));
+        assert!(
+            invalid.detail(Lang::Es).ends_with("de 1 a 200."),
+            "{}",
+            invalid.detail(Lang::Es)
+        );
+        assert_eq!(invalid.problem(Lang::En)["reason"], "1 to 200");
+        let missing = Error::not_found("meal");
+        assert_eq!(missing.detail(Lang::Es), "No existe esa comida.");
+        // A client reads the same name in both.
+        assert_eq!(missing.problem(Lang::Es)["thing"], "meal");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!
 //! - [`server`]: the actix app; [`channels`]: which noun answers for which channel; [`app`]: the one shared handle.
 //! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
-//! - [`demo`]: a gym to try it with.
+//! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
 //! - [`auth`]: tokens, roles, sessions. [`live`]: the hub. [`events`]: the seam between changes and screens.
 //! - Machinery: [`db`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
 
@@ -26,4 +26,5 @@ pub mod live;
 pub mod meals;
 pub mod plans;
 pub mod server;
+pub mod simulate;
 pub mod telemetry;

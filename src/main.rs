@@ -1,9 +1,12 @@
 //! The `liveplan` binary: its commands.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use liveplan::config::Config;
 use liveplan::db::migrations::{self, Direction};
 use liveplan::server::{self, boot};
+use liveplan::simulate;
 use liveplan::telemetry;
 
 /// A real-time nutrition-plan hub for gyms.
@@ -21,8 +24,12 @@ struct Cli {
 enum Command {
     /// Serve the API, the live hub and the web app.
     Serve(Config),
-    /// Serve with one-click sign-in for the accounts of a demo gym.
+    /// Make a demo gym, once, and serve it with one-click sign-in. Every password in it is `demo`.
     Demo(Config),
+    /// Act as members of a running demo gym, over sockets and REST, so that the trainers' walls live.
+    ///
+    /// Example: `liveplan simulate --members 12 --minutes 10` beside `liveplan demo`.
+    Simulate(simulate::Options),
     /// Bring the database up to date and end.
     Migrate {
         /// Revert all migrations instead; everything in the database is lost.
@@ -68,8 +75,18 @@ enum GymCommand {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Serve(config) => {
             telemetry::start(&config.log_format);
             server::run(config, |_| {})
@@ -126,6 +143,12 @@ fn main() -> anyhow::Result<()> {
                 );
                 Ok(())
             })
+        }
+        Command::Simulate(options) => {
+            telemetry::start("text");
+            let tally = runtime()?.block_on(simulate::run(&options))?;
+            println!("{tally}");
+            Ok(())
         }
         Command::Openapi => {
             println!("{}", serde_json::to_string_pretty(&server::openapi())?);

@@ -18,7 +18,10 @@ impl Email {
         if has_shape(&email) {
             Ok(Self(email))
         } else {
-            Err(Error::invalid("email", "not an email address"))
+            Err(Error::invalid(
+                "email",
+                ("not an email address", "no es una dirección de correo"),
+            ))
         }
     }
 

@@ -29,7 +29,10 @@ pub fn check_length(field: &str, password: &str) -> Result<()> {
     if LENGTH.contains(&password.chars().count()) {
         Ok(())
     } else {
-        let reason = format!("{} to {} characters", LENGTH.start(), LENGTH.end());
+        let reason = (
+            format!("{} to {} characters", LENGTH.start(), LENGTH.end()),
+            format!("de {} a {} caracteres", LENGTH.start(), LENGTH.end()),
+        );
         Err(Error::invalid(field, reason))
     }
 }

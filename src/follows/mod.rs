@@ -94,9 +94,12 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
         .await?
         .ok_or_else(|| Error::not_found("member"))?;
     let zone = match &beginning.time_zone {
-        Some(name) => name
-            .parse()
-            .map_err(|_| Error::invalid("time_zone", "an IANA zone such as Europe/Madrid"))?,
+        Some(name) => name.parse().map_err(|_| {
+            Error::invalid(
+                "time_zone",
+                ("an IANA zone such as Europe/Madrid", "una zona IANA como Europe/Madrid"),
+            )
+        })?,
         None => rules::zone(time.account_zone.as_deref().unwrap_or(&time.gym_zone)),
     };
     let today = Days {
@@ -108,7 +111,10 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
         (Some(live), Some(asked)) if live != asked => {
             return Err(Error::invalid(
                 "start_date",
-                format!("{live}, on which this live plan begins for all"),
+                (
+                    format!("{live}, on which this live plan begins for all"),
+                    format!("{live}, el día en que este plan en vivo empieza para todos"),
+                ),
             ));
         }
         (Some(live), _) => live,
@@ -117,7 +123,10 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
     if plan.start_date.is_none() && !rules::may_begin(start_date, today) {
         return Err(Error::invalid(
             "start_date",
-            "from 31 days before today to 366 days after it",
+            (
+                "from 31 days before today to 366 days after it",
+                "desde 31 días antes de hoy hasta 366 días después",
+            ),
         ));
     }
     gate::check(tx, member, beginning.plan).await?;

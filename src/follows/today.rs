@@ -124,7 +124,10 @@ pub(super) async fn find_today(
 ) -> Result<web::Json<Today>> {
     let member = query.member.unwrap_or(caller.account);
     if query.date.is_some_and(|date| !rules::is_plausible(date)) {
-        return Err(Error::invalid("date", "a day of our time"));
+        return Err(Error::invalid(
+            "date",
+            ("a day of our time", "un día de nuestro tiempo"),
+        ));
     }
     let today = app
         .read(&caller, async |conn| {

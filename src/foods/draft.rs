@@ -104,7 +104,12 @@ impl NewFood {
         let (name_en, name_es) = match (name_en, name_es) {
             (Some(en), Some(es)) => (en, es),
             (Some(only), None) | (None, Some(only)) => (only.clone(), only),
-            (None, None) => return Err(Error::invalid("name_es", "a name in either language")),
+            (None, None) => {
+                return Err(Error::invalid(
+                    "name_es",
+                    ("a name in either language", "un nombre en alguno de los dos idiomas"),
+                ));
+            }
         };
         let Self {
             kind,
@@ -168,12 +173,15 @@ fn check(written: Written) -> Result<Columns> {
     if barcode.as_deref().is_some_and(|digits| !rules::is_gtin(digits)) {
         return Err(Error::invalid(
             "barcode",
-            "a GTIN of 8, 12, 13 or 14 digits with its check digit",
+            (
+                "a GTIN of 8, 12, 13 or 14 digits with its check digit",
+                "un GTIN de 8, 12, 13 o 14 dígitos con su dígito de control",
+            ),
         ));
     }
     let wrong = rules::plausible(&written.per_100g, written.carb_basis);
     if let Some(first) = wrong.first() {
-        return Err(Error::invalid(&first.field, &first.reason).extra("violations", json!(wrong)));
+        return Err(Error::invalid(&first.field, first.reason.clone()).extra("violations", json!(wrong)));
     }
     let portions = Portions(portions(written.portions)?);
     let n = written.per_100g;
@@ -208,14 +216,23 @@ fn name(field: &str, text: &str) -> Result<String> {
     if length <= 200 && !tidy.chars().any(char::is_control) && !rules::search_text(&tidy).is_empty() {
         Ok(tidy)
     } else {
-        Err(Error::invalid(field, "1 to 200 characters, some of them letters"))
+        Err(Error::invalid(
+            field,
+            (
+                "1 to 200 characters, some of them letters",
+                "de 1 a 200 caracteres, algunos de ellos letras",
+            ),
+        ))
     }
 }
 
 /// Portions with names of their own, each of some weight.
 fn portions(portions: Vec<Portion>) -> Result<Vec<Portion>> {
     if portions.len() > PORTIONS {
-        return Err(Error::invalid("portions", format!("at most {PORTIONS}")));
+        return Err(Error::invalid(
+            "portions",
+            (format!("at most {PORTIONS}"), format!("como mucho {PORTIONS}")),
+        ));
     }
     let mut seen: Vec<String> = Vec::new();
     let mut tidied = Vec::with_capacity(portions.len());
@@ -224,7 +241,10 @@ fn portions(portions: Vec<Portion>) -> Result<Vec<Portion>> {
         let name_en = name(&field("name_en"), &portion.name_en)?;
         let name_es = name(&field("name_es"), &portion.name_es)?;
         if !(1..=LARGEST_PORTION).contains(&portion.grams_milli) {
-            return Err(Error::invalid(field("grams_milli"), "more than 0 g, at most 10 kg"));
+            return Err(Error::invalid(
+                field("grams_milli"),
+                ("more than 0 g, at most 10 kg", "más de 0 g, como mucho 10 kg"),
+            ));
         }
         // Items name a portion by either name, and `g` is the gram.
         let mut own = vec![name_en.to_lowercase(), name_es.to_lowercase()];
@@ -232,7 +252,10 @@ fn portions(portions: Vec<Portion>) -> Result<Vec<Portion>> {
         if own.iter().any(|name| name == "g" || seen.contains(name)) {
             return Err(Error::invalid(
                 field("name_en"),
-                "a name that no other portion has, and not g",
+                (
+                    "a name that no other portion has, and not g",
+                    "un nombre que no tenga otra porción, y que no sea g",
+                ),
             ));
         }
         seen.append(&mut own);

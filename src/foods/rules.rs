@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::nutrients::{Nutrient, Nutrients};
+use crate::error::Said;
 
 /// Milligrams in 100 g.
 const ALL_OF_IT: i64 = 100_000;
@@ -50,11 +51,11 @@ pub struct Violation {
     /// Which.
     pub field: String,
     /// Why.
-    pub reason: String,
+    pub reason: Said,
 }
 
 impl Violation {
-    fn of(nutrient: &str, reason: impl Into<String>) -> Self {
+    fn of(nutrient: &str, reason: impl Into<Said>) -> Self {
         Self {
             field: format!("per_100g.{nutrient}"),
             reason: reason.into(),
@@ -67,7 +68,10 @@ impl Violation {
 pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
     let mut wrong = Vec::new();
     if !per_100g.known_permille.is_empty() {
-        wrong.push(Violation::of("known_permille", "only sums have it"));
+        wrong.push(Violation::of(
+            "known_permille",
+            ("only sums have it", "solo lo tienen las sumas"),
+        ));
     }
     for &nutrient in Nutrient::ALL {
         let Some(amount) = per_100g.get(nutrient) else { continue };
@@ -78,21 +82,35 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
             _ => ALL_OF_IT,
         };
         if !(0..=at_most).contains(&amount) {
-            wrong.push(Violation::of(&name_of(nutrient), format!("0 to {at_most} in 100 g")));
+            wrong.push(Violation::of(
+                &name_of(nutrient),
+                (format!("0 to {at_most} in 100 g"), format!("de 0 a {at_most} en 100 g")),
+            ));
         }
     }
     let parts = [
         (
             "sugars_mg",
             per_100g.sugars_mg,
-            "carbohydrate",
+            (
+                "at most the carbohydrate that it is part of",
+                "como mucho los hidratos de los que forma parte",
+            ),
             per_100g.carbohydrate_mg,
         ),
-        ("saturated_fat_mg", per_100g.saturated_fat_mg, "fat", per_100g.fat_mg),
+        (
+            "saturated_fat_mg",
+            per_100g.saturated_fat_mg,
+            (
+                "at most the fat that it is part of",
+                "como mucho la grasa de la que forma parte",
+            ),
+            per_100g.fat_mg,
+        ),
     ];
-    for (part, amount, whole, of) in parts {
+    for (part, amount, reason, of) in parts {
         if amount.zip(of).is_some_and(|(amount, of)| amount > of) {
-            wrong.push(Violation::of(part, format!("at most the {whole} that it is part of")));
+            wrong.push(Violation::of(part, reason));
         }
     }
     let macros = [per_100g.protein_mg, per_100g.carbohydrate_mg, per_100g.fat_mg];
@@ -103,7 +121,10 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
     if together > MACROS_AT_MOST {
         wrong.push(Violation::of(
             "carbohydrate_mg",
-            "protein, carbohydrate and fat together at most 105 g in 100 g",
+            (
+                "protein, carbohydrate and fat together at most 105 g in 100 g",
+                "proteína, hidratos y grasa juntos, como mucho 105 g en 100 g",
+            ),
         ));
     }
     if wrong.is_empty() {
@@ -128,7 +149,10 @@ fn energy_adds_up(per_100g: &Nutrients, basis: CarbBasis) -> Option<Violation> {
     let tolerance = expected * 3 / 10 + 5000;
     ((energy - expected).abs() > tolerance).then(|| {
         let kcal = expected / 1000;
-        let reason = format!("its macronutrients come to {kcal} kcal (fibre and alcohol count where given)");
+        let reason = (
+            format!("its macronutrients come to {kcal} kcal (fibre and alcohol count where given)"),
+            format!("sus macronutrientes suman {kcal} kcal (la fibra y el alcohol cuentan si se indican)"),
+        );
         Violation::of("energy_mkcal", reason)
     })
 }

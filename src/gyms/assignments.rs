@@ -152,10 +152,13 @@ pub async fn start(
 ) -> Result<Assignment> {
     let (gym, now) = (tx.gym, tx.now);
     if until.is_some_and(|until| until <= now) {
-        return Err(Error::invalid("until", "an instant to come"));
+        return Err(Error::invalid("until", ("an instant to come", "un instante futuro")));
     }
     if trainer_id == member_id {
-        return Err(Error::invalid("member_id", "somebody other than the trainer"));
+        return Err(Error::invalid(
+            "member_id",
+            ("somebody other than the trainer", "alguien que no sea el entrenador"),
+        ));
     }
     // Locked in one order, so that two assignments of the same people take turns.
     let mut people = [
@@ -168,7 +171,10 @@ pub async fn start(
         if !standing.is_some_and(|s: Standing| s.active(role)) {
             return Err(Error::invalid(
                 field,
-                format!("not an active {} of this gym", role.name()),
+                (
+                    format!("not an active {} of this gym", role.name()),
+                    format!("no es {} en activo de este gimnasio", role.name()),
+                ),
             ));
         }
     }

@@ -57,7 +57,7 @@ pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
     let locale = match new.locale.as_str() {
         "es" => Lang::Es,
         "en" => Lang::En,
-        _ => return Err(Error::invalid("locale", "es or en")),
+        _ => return Err(Error::invalid("locale", ("es or en", "es o en"))),
     };
     let owner = NewAccount {
         email: Email::parse(&new.owner_email)?,
@@ -76,7 +76,10 @@ pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
     let now = app.clock.now();
     app.system(async |conn| match insert(conn, &gym, &owner, now).await? {
         Some(_) => Ok(gym.id),
-        None => Err(Error::conflict(format!("there is a gym called {} already", gym.slug))),
+        None => Err(Error::conflict((
+            format!("there is a gym called {} already", gym.slug),
+            format!("ya hay un gimnasio llamado {}", gym.slug),
+        ))),
     })
     .await
 }
@@ -91,9 +94,12 @@ pub async fn find_or_insert(app: &App, gym: &Gym, owner: &NewAccount) -> Result<
         if let Some(owner) = insert(conn, gym, owner, now).await? {
             return Ok((gym.id, owner));
         }
-        store::find_owner(conn, &gym.slug)
-            .await?
-            .ok_or_else(|| Error::conflict(format!("nobody owns the gym called {}", gym.slug)))
+        store::find_owner(conn, &gym.slug).await?.ok_or_else(|| {
+            Error::conflict((
+                format!("nobody owns the gym called {}", gym.slug),
+                format!("nadie es propietario del gimnasio llamado {}", gym.slug),
+            ))
+        })
     })
     .await
 }

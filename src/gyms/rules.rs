@@ -50,10 +50,22 @@ pub fn may_change(caller: Roles, before: Standing, after: Standing) -> Result<()
     }
     let reason = match (before.status, after.status) {
         (from, to) if from == to => return Ok(()),
-        (_, Status::Invited) => "nobody can be invited again by this; add them again",
-        (Status::Ended, _) => "an ended membership stays ended; add the person again",
-        (Status::Invited, Status::Active) => "the person accepts by signing in to the gym",
-        (Status::Invited, Status::Suspended) => "the person has not accepted yet; end the membership instead",
+        (_, Status::Invited) => (
+            "nobody can be invited again by this; add them again",
+            "así no se puede volver a invitar a nadie; vuelve a añadir a la persona",
+        ),
+        (Status::Ended, _) => (
+            "an ended membership stays ended; add the person again",
+            "una membresía terminada no se reabre; vuelve a añadir a la persona",
+        ),
+        (Status::Invited, Status::Active) => (
+            "the person accepts by signing in to the gym",
+            "la persona acepta al iniciar sesión en el gimnasio",
+        ),
+        (Status::Invited, Status::Suspended) => (
+            "the person has not accepted yet; end the membership instead",
+            "la persona aún no ha aceptado; termina la membresía en su lugar",
+        ),
         _ => return Ok(()),
     };
     Err(Error::invalid("status", reason))
@@ -62,7 +74,7 @@ pub fn may_change(caller: Roles, before: Standing, after: Standing) -> Result<()
 /// Refuses a membership without roles.
 pub fn roles_not_empty(roles: Roles) -> Result<()> {
     if roles == Roles::default() {
-        Err(Error::invalid("roles", "at least one role"))
+        Err(Error::invalid("roles", ("at least one role", "al menos un rol")))
     } else {
         Ok(())
     }
@@ -74,7 +86,13 @@ pub fn check_name(field: &str, name: &str) -> Result<()> {
     if (1..=200).contains(&length) && !name.chars().any(char::is_control) {
         Ok(())
     } else {
-        Err(Error::invalid(field, "1 to 200 characters, without control characters"))
+        Err(Error::invalid(
+            field,
+            (
+                "1 to 200 characters, without control characters",
+                "de 1 a 200 caracteres, sin caracteres de control",
+            ),
+        ))
     }
 }
 
@@ -82,7 +100,13 @@ pub fn check_name(field: &str, name: &str) -> Result<()> {
 pub fn check_time_zone(name: &str) -> Result<()> {
     match name.parse::<Tz>() {
         Ok(_) => Ok(()),
-        Err(_) => Err(Error::invalid("time_zone", "an IANA time zone such as Europe/Madrid")),
+        Err(_) => Err(Error::invalid(
+            "time_zone",
+            (
+                "an IANA time zone such as Europe/Madrid",
+                "una zona horaria IANA como Europe/Madrid",
+            ),
+        )),
     }
 }
 
@@ -93,7 +117,10 @@ pub fn check_day_start(minutes: i32) -> Result<()> {
     } else {
         Err(Error::invalid(
             "day_start",
-            format!("0 to {LATEST_DAY_START} minutes after midnight"),
+            (
+                format!("0 to {LATEST_DAY_START} minutes after midnight"),
+                format!("de 0 a {LATEST_DAY_START} minutos después de medianoche"),
+            ),
         ))
     }
 }
@@ -109,7 +136,10 @@ pub fn check_slug(slug: &str) -> Result<()> {
     } else {
         Err(Error::invalid(
             "slug",
-            "2 to 63 of a-z, 0-9 and -, not beginning with -",
+            (
+                "2 to 63 of a-z, 0-9 and -, not beginning with -",
+                "de 2 a 63 caracteres de a-z, 0-9 y -, sin empezar por -",
+            ),
         ))
     }
 }

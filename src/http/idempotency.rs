@@ -31,7 +31,10 @@ impl FromRequest for IdempotencyKey {
         };
         ready(match value.to_str() {
             Ok(key) if (1..=200).contains(&key.len()) => Ok(Self(Some(key.to_owned()))),
-            _ => Err(Error::invalid("Idempotency-Key", "1 to 200 printable characters")),
+            _ => Err(Error::invalid(
+                "Idempotency-Key",
+                ("1 to 200 printable characters", "de 1 a 200 caracteres imprimibles"),
+            )),
         })
     }
 }

@@ -21,7 +21,7 @@ impl PageQuery {
     pub fn limit(&self) -> Result<i64> {
         match self.limit.unwrap_or(50) {
             limit @ 1..=200 => Ok(limit),
-            _ => Err(Error::invalid("limit", "1 to 200")),
+            _ => Err(Error::invalid("limit", ("1 to 200", "de 1 a 200"))),
         }
     }
 

@@ -153,7 +153,10 @@ impl Batch {
         }
         .last_loggable(self.now);
         if command.date < follow.start_date || command.date > last {
-            let reason = format!("from {}, when the plan began, to {last}", follow.start_date);
+            let reason = (
+                format!("from {}, when the plan began, to {last}", follow.start_date),
+                format!("desde {}, cuando empezó el plan, hasta {last}", follow.start_date),
+            );
             return Err(Error::invalid("date", reason));
         }
         Ok((follow, *schedule))

@@ -110,10 +110,19 @@ pub(super) async fn list_daily_progress(
             };
             let from = query.from.unwrap_or(to - TimeDelta::days(DEFAULT_DAYS));
             if !(rules::is_plausible(from) && rules::is_plausible(to)) || from > to {
-                return Err(Error::invalid("from", "a day not after `to`"));
+                return Err(Error::invalid(
+                    "from",
+                    ("a day not after `to`", "un día no posterior a `to`"),
+                ));
             }
             if (to - from).num_days() >= LONGEST_DAYS {
-                return Err(Error::invalid("from", format!("at most {LONGEST_DAYS} days with `to`")));
+                return Err(Error::invalid(
+                    "from",
+                    (
+                        format!("at most {LONGEST_DAYS} days with `to`"),
+                        format!("como mucho {LONGEST_DAYS} días con `to`"),
+                    ),
+                ));
             }
             Ok(store::progress_between(conn, caller.gym, member, from, to).await?)
         })

@@ -212,7 +212,13 @@ async fn carry_out(app: &App, caller: &Caller, said: Said, source: Source) -> Re
         .as_ref()
         .is_some_and(|key| key.is_empty() || key.len() > 200 || key.contains(char::is_control))
     {
-        return Err(Error::invalid("key", "1 to 200 characters, without control characters"));
+        return Err(Error::invalid(
+            "key",
+            (
+                "1 to 200 characters, without control characters",
+                "de 1 a 200 caracteres, sin caracteres de control",
+            ),
+        ));
     }
     let member = said.member.unwrap_or(caller.account);
     let command = Command {

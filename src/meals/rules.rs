@@ -59,15 +59,24 @@ impl Status {
     /// the whole, what was skipped nothing.
     ///
     /// # Errors
-    /// What the portion may be.
-    pub fn portion(self, given: Option<i32>) -> Result<i32, &'static str> {
+    /// What the portion may be, in English and Spanish.
+    pub fn portion(self, given: Option<i32>) -> Result<i32, (&'static str, &'static str)> {
         match (self, given) {
             (Self::Eaten, None | Some(WHOLE_PORTION)) => Ok(WHOLE_PORTION),
             (Self::Partial, Some(part)) if (1..WHOLE_PORTION).contains(&part) => Ok(part),
             (Self::Skipped, None | Some(0)) => Ok(0),
-            (Self::Eaten, _) => Err("1000 or absent where the meal was eaten"),
-            (Self::Partial, _) => Err("1 to 999 where a part of the meal was eaten"),
-            (Self::Skipped, _) => Err("0 or absent where the meal was skipped"),
+            (Self::Eaten, _) => Err((
+                "1000 or absent where the meal was eaten",
+                "1000 o ausente si la comida se tomó entera",
+            )),
+            (Self::Partial, _) => Err((
+                "1 to 999 where a part of the meal was eaten",
+                "de 1 a 999 si se tomó una parte de la comida",
+            )),
+            (Self::Skipped, _) => Err((
+                "0 or absent where the meal was skipped",
+                "0 o ausente si la comida se saltó",
+            )),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::model::Allergens;
 use super::rules;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Said};
 use crate::foods::nutrients::Nutrients;
 use crate::ids::{FoodId, GymId};
 
@@ -112,9 +112,12 @@ pub async fn stock(conn: &mut AsyncPgConnection, gym: GymId, foods: Vec<FoodId>)
 impl Pantry {
     /// A food; `at` says where in the request it is named.
     pub fn get(&self, at: &str, food: FoodId) -> Result<&Ingredient> {
-        self.0
-            .get(&food)
-            .ok_or_else(|| Error::invalid(format!("{at}food_id"), "there is no such food"))
+        self.0.get(&food).ok_or_else(|| {
+            Error::invalid(
+                format!("{at}food_id"),
+                ("there is no such food", "no existe ese alimento"),
+            )
+        })
     }
 }
 
@@ -143,16 +146,14 @@ impl Ingredient {
         Amount::portions(&format!("{at}quantity_milli"), quantity_milli, name, grams, 1000)
     }
 
-    /// The units that it may be measured in, as a sentence.
-    fn units(&self) -> String {
+    /// The units that it may be measured in, in words.
+    fn units(&self) -> Said {
         let names = self
             .portions
             .iter()
             .flat_map(|p| [p.name_en.as_str(), p.name_es.as_str()]);
-        format!(
-            "one of {}",
-            std::iter::once(GRAMS).chain(names).collect::<Vec<_>>().join(", ")
-        )
+        let units = std::iter::once(GRAMS).chain(names).collect::<Vec<_>>().join(", ");
+        (format!("one of {units}"), format!("una de {units}")).into()
     }
 }
 
@@ -170,7 +171,7 @@ impl Amount {
     /// `quantity_milli` of a unit of which `of_milli` weigh `grams_milli`, rounded half up.
     pub fn portions(field: &str, quantity_milli: i64, unit: &str, grams_milli: i64, of_milli: i64) -> Result<Self> {
         if quantity_milli <= 0 {
-            return Err(Error::invalid(field, "more than 0"));
+            return Err(Error::invalid(field, ("more than 0", "mayor que 0")));
         }
         let of = i128::from(of_milli.max(1));
         let grams = (i128::from(quantity_milli) * i128::from(grams_milli) + of / 2) / of;

@@ -58,7 +58,10 @@ impl NewItem {
             _ => {
                 return Err(Error::invalid(
                     format!("{at}grams_milli"),
-                    "either grams_milli, or quantity_milli and unit",
+                    (
+                        "either grams_milli, or quantity_milli and unit",
+                        "grams_milli, o bien quantity_milli y unit",
+                    ),
                 ));
             }
         };
@@ -141,7 +144,10 @@ impl ItemPatch {
             _ => {
                 return Err(Error::invalid(
                     "grams_milli",
-                    "either grams_milli, or quantity_milli and unit",
+                    (
+                        "either grams_milli, or quantity_milli and unit",
+                        "grams_milli, o bien quantity_milli y unit",
+                    ),
                 ));
             }
         };

@@ -29,7 +29,10 @@ const HIGHEST_TARGET: i64 = 1_000_000_000;
 pub fn title(field: &str, value: &str) -> Result<String> {
     let value = optional_title(field, value)?;
     if value.is_empty() {
-        Err(Error::invalid(field, format!("1 to {TITLE} characters")))
+        Err(Error::invalid(
+            field,
+            (format!("1 to {TITLE} characters"), format!("de 1 a {TITLE} caracteres")),
+        ))
     } else {
         Ok(value)
     }
@@ -39,10 +42,22 @@ pub fn title(field: &str, value: &str) -> Result<String> {
 pub fn optional_title(field: &str, value: &str) -> Result<String> {
     let value = value.trim();
     if value.chars().any(char::is_control) {
-        return Err(Error::invalid(field, "one line without control characters"));
+        return Err(Error::invalid(
+            field,
+            (
+                "one line without control characters",
+                "una línea sin caracteres de control",
+            ),
+        ));
     }
     if value.chars().count() > TITLE {
-        return Err(Error::invalid(field, format!("at most {TITLE} characters")));
+        return Err(Error::invalid(
+            field,
+            (
+                format!("at most {TITLE} characters"),
+                format!("como mucho {TITLE} caracteres"),
+            ),
+        ));
     }
     Ok(value.to_owned())
 }
@@ -53,10 +68,19 @@ pub fn text(field: &str, value: &str) -> Result<String> {
         .chars()
         .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
     {
-        return Err(Error::invalid(field, "text without control characters"));
+        return Err(Error::invalid(
+            field,
+            ("text without control characters", "texto sin caracteres de control"),
+        ));
     }
     if value.chars().count() > TEXT {
-        return Err(Error::invalid(field, format!("at most {TEXT} characters")));
+        return Err(Error::invalid(
+            field,
+            (
+                format!("at most {TEXT} characters"),
+                format!("como mucho {TEXT} caracteres"),
+            ),
+        ));
     }
     Ok(value.to_owned())
 }
@@ -66,15 +90,24 @@ pub fn duration(days: i32) -> Result<i32> {
     if DAYS.contains(&days) {
         Ok(days)
     } else {
-        Err(Error::invalid("duration_days", "1 to 84"))
+        Err(Error::invalid("duration_days", ("1 to 84", "de 1 a 84")))
     }
 }
 
 /// Exactly the live plans begin on a day of their own.
 pub fn start_date(kind: Kind, date: Option<NaiveDate>) -> Result<Option<NaiveDate>> {
     match (kind, date) {
-        (Kind::Live, None) => Err(Error::invalid("start_date", "a live plan needs its first day")),
-        (Kind::Plan | Kind::Template, Some(_)) => Err(Error::invalid("start_date", "only a live plan has one")),
+        (Kind::Live, None) => Err(Error::invalid(
+            "start_date",
+            (
+                "a live plan needs its first day",
+                "un plan en vivo necesita su primer día",
+            ),
+        )),
+        (Kind::Plan | Kind::Template, Some(_)) => Err(Error::invalid(
+            "start_date",
+            ("only a live plan has one", "solo un plan en vivo lo tiene"),
+        )),
         _ => Ok(date),
     }
 }
@@ -91,7 +124,10 @@ pub fn target(target: &Target) -> Result<()> {
         .iter()
         .find(|(_, value)| value.is_some_and(|v| !(1..=HIGHEST_TARGET).contains(&v)))
     {
-        Some((field, _)) => Err(Error::invalid(field, format!("1 to {HIGHEST_TARGET}"))),
+        Some((field, _)) => Err(Error::invalid(
+            field,
+            (format!("1 to {HIGHEST_TARGET}"), format!("de 1 a {HIGHEST_TARGET}")),
+        )),
         None => Ok(()),
     }
 }
@@ -99,9 +135,13 @@ pub fn target(target: &Target) -> Result<()> {
 /// Minutes after midnight.
 pub fn time(time_min: Option<i32>) -> Result<Option<i32>> {
     match time_min {
-        Some(minutes) if !(0..1440).contains(&minutes) => {
-            Err(Error::invalid("time_min", "0 to 1439 minutes after midnight"))
-        }
+        Some(minutes) if !(0..1440).contains(&minutes) => Err(Error::invalid(
+            "time_min",
+            (
+                "0 to 1439 minutes after midnight",
+                "de 0 a 1439 minutos después de medianoche",
+            ),
+        )),
         time => Ok(time),
     }
 }
@@ -110,7 +150,10 @@ pub fn time(time_min: Option<i32>) -> Result<Option<i32>> {
 pub fn position(field: &str, asked: Option<i32>, last: Option<i32>) -> Result<i32> {
     match asked {
         Some(position) if (0..=LAST_POSITION).contains(&position) => Ok(position),
-        Some(_) => Err(Error::invalid(field, format!("0 to {LAST_POSITION}"))),
+        Some(_) => Err(Error::invalid(
+            field,
+            (format!("0 to {LAST_POSITION}"), format!("de 0 a {LAST_POSITION}")),
+        )),
         // Where two are at the same position, the newer is the later.
         None => Ok(last.map_or(0, |last| (last + 1).min(LAST_POSITION))),
     }
@@ -121,20 +164,41 @@ pub fn weight(field: &str, grams_milli: i64) -> Result<i64> {
     if (1..=HEAVIEST).contains(&grams_milli) {
         Ok(grams_milli)
     } else {
-        Err(Error::invalid(field, "more than 0 and at most 10 kg"))
+        Err(Error::invalid(
+            field,
+            ("more than 0 and at most 10 kg", "más de 0 y como mucho 10 kg"),
+        ))
     }
 }
 
 /// How much a plan holds.
 pub fn size(plan: &Plan) -> Result<()> {
     if plan.days.iter().any(|day| day.meals.len() > MEALS_A_DAY) {
-        return Err(Error::invalid("meals", format!("at most {MEALS_A_DAY} a day")));
+        return Err(Error::invalid(
+            "meals",
+            (
+                format!("at most {MEALS_A_DAY} a day"),
+                format!("como mucho {MEALS_A_DAY} por día"),
+            ),
+        ));
     }
     if plan.meals().any(|meal| meal.items.len() > ITEMS_A_MEAL) {
-        return Err(Error::invalid("items", format!("at most {ITEMS_A_MEAL} a meal")));
+        return Err(Error::invalid(
+            "items",
+            (
+                format!("at most {ITEMS_A_MEAL} a meal"),
+                format!("como mucho {ITEMS_A_MEAL} por comida"),
+            ),
+        ));
     }
     if plan.meals().map(|meal| meal.items.len()).sum::<usize>() > ITEMS_A_PLAN {
-        return Err(Error::invalid("items", format!("at most {ITEMS_A_PLAN} a plan")));
+        return Err(Error::invalid(
+            "items",
+            (
+                format!("at most {ITEMS_A_PLAN} a plan"),
+                format!("como mucho {ITEMS_A_PLAN} por plan"),
+            ),
+        ));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod auth;
 mod completions;
+mod demo;
 mod embedded;
 mod follows;
 mod foods;
@@ -15,4 +16,6 @@ mod members;
 mod migrations;
 mod nodes;
 mod plans;
+mod screens;
+mod sdk;
 mod wall;

@@ -96,9 +96,10 @@ async fn archive_plan(
             once(tx, &key, &format!("archive_plan {plan}"), &(), 200, async |tx| {
                 let locked = edit::lock(tx, &caller, plan, &version).await?;
                 if locked.status == Status::Draft {
-                    return Err(Error::conflict(
+                    return Err(Error::conflict((
                         "Only a published plan can be archived. Delete the draft instead.",
-                    ));
+                        "Solo se puede archivar un plan publicado. Borra el borrador en su lugar.",
+                    )));
                 }
                 let mut edit = Edit::of(tx, &caller, locked).await?;
                 edit.plan.summary.status = Status::Archived;

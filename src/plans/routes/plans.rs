@@ -201,9 +201,10 @@ async fn delete_plan(
     app.change(&caller, async move |tx| {
         let locked = edit::lock(tx, &caller, plan, &version).await?;
         if locked.status != Status::Draft || locked.revision > 0 {
-            return Err(Error::conflict(
+            return Err(Error::conflict((
                 "A plan that was published stays readable. Archive it instead.",
-            ));
+                "Un plan que se publicó sigue siendo legible. Archívalo en su lugar.",
+            )));
         }
         Ok(store::delete(tx, caller.gym, plan).await?)
     })

@@ -1,0 +1,164 @@
+//! The demo gym, and members who live in it.
+
+use std::time::Duration;
+
+use diesel_async::RunQueryDsl as _;
+use liveplan::simulate::{self, Options};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::harness::{Client, TestApp, postgres};
+
+async fn sign_in(app: &TestApp, local: &str) -> (Client, Value) {
+    let mut person = app.nobody();
+    person.email = format!("{local}@demo.test");
+    let session = person.login("demo", None).await.ok();
+    let mut person = person.with(&session);
+    let me = person.get("/auth/me").await.ok();
+    person.account = me["account"]["id"].as_str().expect("an id").parse().expect("an id");
+    (person, me)
+}
+
+async fn rows(app: &TestApp) -> Vec<i64> {
+    #[derive(diesel::QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        n: i64,
+    }
+    let mut counts = Vec::new();
+    for table in [
+        "gyms",
+        "accounts",
+        "memberships",
+        "assignments",
+        "plans",
+        "follows",
+        "completions",
+    ] {
+        let count: Count = diesel::sql_query(format!("SELECT count(*) AS n FROM {table}"))
+            .get_result(&mut app.owner().await)
+            .await
+            .expect(table);
+        counts.push(count.n);
+    }
+    counts
+}
+
+#[tokio::test]
+async fn a_demo_is_made_once_and_has_everybody_in_their_place() {
+    let database = postgres::fresh_database().await;
+    let app = TestApp::node(&database, |config| config.demo = true).await;
+    for local in ["owner", "manager", "nutritionist", "trainer2", "member02", "member24"] {
+        sign_in(&app, local).await;
+    }
+    let (trainer, _) = sign_in(&app, "trainer1").await;
+    let (member, _) = sign_in(&app, "member01").await;
+    let today = member.get("/follows/today").await.ok();
+    let meals = today["meals"].as_array().expect("meals");
+    assert!(
+        meals.len() == 5 && meals.iter().all(|meal| meal["status"] == "open"),
+        "{today}"
+    );
+    let plan = trainer
+        .get(&format!("/plans/{}", today["plan_id"].as_str().expect("an id")))
+        .await
+        .ok();
+    assert_eq!(plan["author_id"], trainer.account.to_string());
+    assert_eq!(
+        (plan["status"].as_str(), plan["days"].as_array().map(Vec::len)),
+        (Some("published"), Some(7))
+    );
+    let roster = trainer.get("/trainer/roster").await.ok();
+    assert_eq!(
+        roster["snapshot"]["members"].as_object().map(serde_json::Map::len),
+        Some(12)
+    );
+    let offered = app.nobody().get("/demo").await.ok();
+    assert!(
+        offered["accounts"].as_array().expect("accounts").len() >= 7,
+        "{offered}"
+    );
+
+    let before = rows(&app).await;
+    assert_eq!(
+        (before[0], before[2], before[3], before[4], before[5]),
+        (1, 29, 24, 2, 24)
+    );
+    app.stop().await;
+    let app = TestApp::node(&database, |config| config.demo = true).await;
+    assert_eq!(rows(&app).await, before, "a second start adds nothing");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_killed_start_left_of_a_demo_is_finished() {
+    let database = postgres::fresh_database().await;
+    let app = TestApp::node(&database, |config| config.demo = true).await;
+    let whole = rows(&app).await;
+    app.stop().await;
+    let mut owner = liveplan::db::establish(&database).await.expect("a connection");
+    for sql in [
+        "TRUNCATE completion_history, completions, daily_progress, follows, plan_items, plan_meals, plan_days,
+                  plan_revisions, plans, assignments CASCADE",
+        "DELETE FROM memberships WHERE NOT 'owner' = ANY(roles)",
+        "DELETE FROM accounts WHERE email NOT LIKE 'owner@%'",
+    ] {
+        diesel::sql_query(sql).execute(&mut owner).await.expect(sql);
+    }
+    let app = TestApp::node(&database, |config| config.demo = true).await;
+    assert_eq!(rows(&app).await, whole);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn only_a_demo_lists_accounts_to_sign_in_with() {
+    let app = TestApp::start().await;
+    app.nobody().get("/demo").await.refused(404, "not_found");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn simulated_members_move_the_trainers_wall() {
+    let app = TestApp::start_with(|config| config.demo = true).await;
+    let (trainer, _) = sign_in(&app, "trainer1").await;
+    let mut wall = trainer.socket().await;
+    let roster = format!("roster:{}", trainer.account);
+    wall.subscribe(&roster).await;
+    let options = Options {
+        members: 4,
+        minutes: 1,
+        every: 1,
+        url: format!("http://{}", app.address),
+        password: "demo".into(),
+    };
+    let tally = simulate::run_until(&options, Instant::now() + Duration::from_secs(6))
+        .await
+        .expect("a day");
+    assert_eq!((tally.refused, tally.failed, tally.reconnects), (0, 0, 0), "{tally}");
+    assert!(
+        tally.by_socket > 0 && tally.by_rest > 0 && tally.publications > 0,
+        "{tally}"
+    );
+    // Who comes online is told there too.
+    while wall.publication(&roster).await.1["patch"]["members"].is_null() {}
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn members_who_cannot_sign_in_are_told_why() {
+    let app = TestApp::start().await;
+    let mut options = Options {
+        members: 2,
+        minutes: 1,
+        every: 1,
+        url: format!("http://{}", app.address),
+        password: "demo".into(),
+    };
+    let until = Instant::now() + Duration::from_secs(5);
+    let refused = simulate::run_until(&options, until).await.expect_err("no such member");
+    assert!(format!("{refused:#}").contains("signing in was refused"), "{refused:#}");
+    app.stop().await;
+    options.url = "http://127.0.0.1:9".into();
+    let refused = simulate::run_until(&options, until).await.expect_err("no server");
+    assert!(format!("{refused:#}").contains("nothing answers at"), "{refused:#}");
+}

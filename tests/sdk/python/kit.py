@@ -1,0 +1,127 @@
+"""What the scenarios share: who there is, REST, a client of the official SDK, and a log of what it said."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
+
+# What the Rust test has made: the server's address, people, plans.
+GIVEN = json.loads(os.environ["SCENARIO"])
+PLAN = GIVEN["plan"]
+
+
+class Person:
+    """A person as a client of the REST API."""
+
+    def __init__(self, session):
+        self.session = session
+
+    @classmethod
+    async def signed_in(cls, email):
+        return cls(await cls({}).call("POST", "/auth/login", {"email": email, "password": GIVEN["password"]}))
+
+    @property
+    def token(self):
+        return self.session.get("access_token")
+
+    async def refresh(self):
+        """The next access token."""
+        self.session = await self.call("POST", "/auth/refresh", {"refresh_token": self.session["refresh_token"]})
+        return self.token
+
+    async def call(self, method, path, body=None, headers=None):
+        return await asyncio.to_thread(self._call, method, path, body, headers or {})
+
+    def _call(self, method, path, body, headers):
+        headers = {"Content-Type": "application/json", **headers}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://{GIVEN['address']}/api/v1{path}", data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=15) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+
+    async def retitle(self, title):
+        """Gives the plan's meal a title, which is one change of the plan."""
+        path = f"/plans/{PLAN['id']}/days/1/meals/{PLAN['meal']}"
+        written = await self.call("PATCH", path, {"title": title}, {"If-Match": f'"{PLAN["version"]}"'})
+        PLAN["version"] = written["version"]
+
+    async def tick(self, status):
+        path = f"/meals/{PLAN['meal']}/completions/{GIVEN['date']}"
+        return await self.call("PUT", path, {"status": status})
+
+
+class _Log:
+    """What a client or a subscription says, by event, in order."""
+
+    def __init__(self):
+        self.connecting, self.connected, self.disconnected, self.error = [], [], [], []
+        self.subscribing, self.subscribed, self.unsubscribed, self.publication = [], [], [], []
+
+
+def _listener(base):
+    def listen(event):
+        async def on_event(self, ctx):
+            getattr(self, event).append(ctx)
+
+        return on_event
+
+    events = [name.removeprefix("on_") for name in vars(base) if name.startswith("on_")]
+    return type(f"Logged{base.__name__}", (_Log, base), {f"on_{e}": listen(e) for e in events if e not in ("join", "leave")})
+
+
+ClientLog = _listener(ClientEventHandler)
+SubscriptionLog = _listener(SubscriptionEventHandler)
+
+
+def client(**options):
+    """A client that is not connected yet, and its log."""
+    log = ClientLog()
+    address = f"ws://{GIVEN['address']}/connection/websocket"
+    return Client(address, log, min_reconnect_delay=0.05, max_reconnect_delay=0.5, proxy=None, **options), log
+
+
+async def watch(connection, channel):
+    """A subscription and its log."""
+    log = SubscriptionLog()
+    subscription = connection.new_subscription(channel, log)
+    await subscription.subscribe()
+    return subscription, log
+
+
+async def until(what, condition, within_s=15):
+    """Waits for what must come."""
+    end = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"in vain: {what}")
+        await asyncio.sleep(0.005)
+
+
+def equal(left, right, what=""):
+    assert left == right, f"{what}\n{left!r}\nis not\n{right!r}"
+
+
+def title_of(publication):
+    """The title that a publication of the plan gives its meal."""
+    [day] = publication.pub.data["patch"]["days"].values()
+    return day["meals"][PLAN["meal"]]["title"]
+
+
+async def your_turn(cue):
+    """Tells the Rust test that it is its turn, and waits until it has done its part."""
+    print(f"cue {cue}", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+
+
+def run(scenario):
+    asyncio.run(scenario())
