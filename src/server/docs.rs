@@ -207,7 +207,10 @@ mod tests {
     #[test]
     fn the_committed_document_is_what_the_routes_say() {
         let committed: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).expect("it is JSON");
-        assert!(committed == document(), "docs/openapi.json is stale: make openapi writes it anew");
+        assert!(
+            committed == document(),
+            "docs/openapi.json is stale: make openapi writes it anew"
+        );
     }
 
     #[test]
