@@ -4,6 +4,7 @@ import type { MealState } from '../api/types';
 import { clock, foodName, kcal, percent, quantity, time, weight } from '../format';
 import { t } from '../i18n';
 import type { MealChange } from '../live/changes';
+import { connection } from '../live/connection';
 import { Kcal, Macros } from '../ui/bits';
 import { foodsLine } from '../ui/foods';
 import { Icon } from '../ui/Icon';
@@ -120,7 +121,7 @@ function StatusLine({ standing, zone }: { standing: Standing; zone: string }) {
         {text}
         {completion && status !== 'open' && <span class="muted"> · {time(completion.at, zone)}</span>}
         {completion?.on_behalf && <span class="muted"> · {t().byTrainer}</span>}
-        {waiting && <span class="status-waiting" data-testid="pending"> · {t().sending}</span>}
+        {waiting && <span class="status-waiting" data-testid="pending"> · {connection.value === 'offline' ? t().queued : t().sending}</span>}
       </span>
     </p>
   );

@@ -86,6 +86,7 @@ export const en = {
   statusPartial: (part: string) => `${part} eaten`,
   byTrainer: 'recorded by your trainer',
   sending: 'sending…',
+  queued: 'waits for the network',
   markEaten: 'Eaten',
   markPart: 'Part',
   markSkipped: 'Skip',

@@ -88,6 +88,7 @@ export const es: Texts = {
   statusPartial: (part) => `Comido el ${part}`,
   byTrainer: 'registrado por tu entrenador',
   sending: 'enviando…',
+  queued: 'espera a la red',
   markEaten: 'Comido',
   markPart: 'Parte',
   markSkipped: 'Omitir',

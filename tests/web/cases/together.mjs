@@ -125,6 +125,7 @@ export function together(server, { browser }) {
       for (const meal of others.slice(0, 2)) await onPhone(meal).getByTestId('tick').click();
       await phone.getByTestId('offline').getByText('2 changes waiting').waitFor();
       assert.equal(await onPhone(others[0]).getAttribute('data-pending'), 'true');
+      assert.match(await onPhone(others[0]).getByTestId('pending').textContent(), /waits for the network/);
       await desk.locator(`[data-testid="member-${account}"] [data-testid=online-dot][data-online=false]`).waitFor();
       for (let n = 1; n <= 5; n += 1) await edit(trainer, today, dinner.id, { title: `Dinner while away ${n}` });
       await edit(trainer, today, lunch.id, { title: 'Lunch while away' });
