@@ -1,6 +1,8 @@
 # `make run` and `make test` set up what a fresh machine lacks.
 .PHONY: run test test-web bench lint fmt web openapi setup
 SHELL := /bin/bash
+# Where tools/setup puts a Postgres that it had to fetch.
+export LIVEPLAN_PG_FETCHED ?= $(CURDIR)/target/postgres
 
 setup:
 	@tools/setup

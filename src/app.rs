@@ -113,8 +113,7 @@ impl App {
     ) -> Result<T> {
         let who = who.into();
         let now = self.clock.now();
-        let mut conn = db::take(&self.pool).await?;
-        db::transaction(&mut conn, who.scope, Mode::Snapshot, async |conn| {
+        db::run(&self.pool, who.scope, Mode::Snapshot, async |conn| {
             if let Some(claim) = who.access {
                 access::check(conn, &claim, now).await?;
             }
@@ -126,8 +125,7 @@ impl App {
     /// Reads and writes as the system, over all gyms, without events: sign-in, sessions, keys. What screens see changes
     /// by [`App::change`] only.
     pub async fn system<T>(&self, body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T>) -> Result<T> {
-        let mut conn = db::take(&self.pool).await?;
-        db::transaction(&mut conn, Scope::System, Mode::Write, body).await
+        db::run(&self.pool, Scope::System, Mode::Write, body).await
     }
 
     /// Makes a change: runs `body` in a transaction, writes the events it emitted as the last act, commits, and hands
@@ -163,8 +161,7 @@ impl App {
         let Scope::Gym(gym) = who.scope else {
             return Err(anyhow::anyhow!("a change needs a gym").into());
         };
-        let mut conn = db::take(&self.pool).await?;
-        db::begin(&mut conn, who.scope, Mode::Write).await?;
+        let conn = db::open(&self.pool, who.scope, Mode::Write).await?;
         let mut tx = Tx::new(conn, gym, who.actor, self.clock.now());
         let done = async {
             if let Some(claim) = who.access {

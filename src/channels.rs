@@ -48,7 +48,7 @@ pub const DESCRIBED: &[(&str, &str, &str, &str)] = &[
         "member:{account}",
         "the member (subscribed by the server at connect), assigned trainers, nutritionists, managers",
         "follow, completions and daily progress of the last 14 days",
-        "follow.started, follow.paused, follow.resumed, follow.abandoned, meal.completed, meal.partial, meal.skipped, meal.undone",
+        "follow.started, follow.paused, follow.resumed, follow.completed, follow.abandoned, meal.completed, meal.partial, meal.skipped, meal.undone",
     ),
     (
         "plan:{plan}",
@@ -155,7 +155,7 @@ async fn find_snapshot(
         .read(&caller, async |conn| {
             let now = app.clock.now();
             if authorise(conn, &caller, channel, now).await? == Access::Refused {
-                return Err(Error::forbidden());
+                return Err(refusal(conn, &caller, channel, now).await?);
             }
             let head = log::head(conn, caller.gym)
                 .await?
@@ -169,6 +169,31 @@ async fn find_snapshot(
         })
         .await?;
     Ok(web::Json(read))
+}
+
+/// What somebody gets who may not see a channel: 403 for one of their own gym, else 404.
+async fn refusal(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    channel: Channel,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<Error> {
+    let there = match channel {
+        Channel::Member(account) | Channel::Roster(account) => {
+            gyms::store::find_membership(conn, caller.gym, account).await?.is_some()
+        }
+        Channel::Plan(plan) => match plans::may_read(conn, caller, plan, now).await {
+            Ok(_) => true,
+            Err(error) if error.code == Code::NotFound => false,
+            Err(error) => return Err(error),
+        },
+        Channel::Access(_) => false,
+    };
+    Ok(if there {
+        Error::forbidden()
+    } else {
+        Error::not_found("channel")
+    })
 }
 
 /// Mounts the REST reading of snapshots.

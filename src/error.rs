@@ -182,6 +182,8 @@ pub struct Error {
     args: Vec<(&'static str, Said)>,
     /// Extra members of the problem, such as the current ETag.
     extra: Vec<(&'static str, Value)>,
+    /// Headers of the problem's response.
+    headers: Vec<(&'static str, String)>,
     /// For the log only.
     source: Option<anyhow::Error>,
 }
@@ -197,6 +199,7 @@ impl Error {
             code,
             args: Vec::new(),
             extra: Vec::new(),
+            headers: Vec::new(),
             source: None,
         }
     }
@@ -219,6 +222,13 @@ impl Error {
     #[must_use]
     pub fn extra(mut self, name: &'static str, value: Value) -> Self {
         self.extra.push((name, value));
+        self
+    }
+
+    /// Adds a header to the problem's response.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.headers.push((name, value.to_string()));
         self
     }
 
@@ -313,6 +323,9 @@ impl Error {
                 _ => continue,
             };
         }
+        for (name, value) in &self.headers {
+            response.insert_header((*name, value.as_str()));
+        }
         if status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
@@ -358,11 +371,19 @@ impl From<diesel::result::Error> for Error {
         let code = match &error {
             Diesel::DatabaseError(Kind::ClosedConnection | Kind::UnableToSendCommand, _)
             | Diesel::BrokenTransactionManager => Code::Unavailable,
-            Diesel::DatabaseError(_, info) if info.message().contains("connection closed") => Code::Unavailable,
+            Diesel::DatabaseError(_, info) if is_going_away(info.message()) => Code::Unavailable,
             _ => Code::Internal,
         };
         Self::new(code).caused_by(error)
     }
+}
+
+/// Whether this is what Postgres or the driver says last on a connection that ends: it was cut, or its server is stopping.
+/// Diesel does not hand on the SQLSTATE (57P01 to 57P03).
+fn is_going_away(message: &str) -> bool {
+    message.contains("connection closed")
+        || message.starts_with("terminating connection")
+        || message.starts_with("the database system is")
 }
 
 impl From<anyhow::Error> for Error {

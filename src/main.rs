@@ -41,8 +41,26 @@ enum Command {
     /// Manage gyms.
     #[command(subcommand)]
     Gym(GymCommand),
+    /// Manage the epochs of live positions.
+    #[command(subcommand)]
+    Epoch(EpochCommand),
     /// Print the OpenAPI document.
     Openapi,
+}
+
+#[derive(Subcommand)]
+enum EpochCommand {
+    /// Make every client take a new snapshot: after rows were restored or changed behind liveplan's back.
+    ///
+    /// A restore of the whole database is noticed at the next start without it. Nodes that are running notice within a
+    /// second.
+    Rotate {
+        /// Only those of this gym, by its short name; all by default.
+        #[arg(long)]
+        gym: Option<String>,
+        #[command(flatten)]
+        config: Config,
+    },
 }
 
 #[derive(Subcommand)]
@@ -143,6 +161,12 @@ fn run(command: Command) -> anyhow::Result<()> {
                 );
                 Ok(())
             })
+        }
+        Command::Epoch(EpochCommand::Rotate { gym, config }) => {
+            telemetry::start(&config.log_format);
+            let rotated = runtime()?.block_on(server::epoch::rotate(&config, gym.as_deref()))?;
+            println!("{rotated} epochs rotated");
+            Ok(())
         }
         Command::Simulate(options) => {
             telemetry::start("text");

@@ -119,10 +119,9 @@ impl utoipa::PartialSchema for Roles {
 }
 
 impl utoipa::ToSchema for Roles {
+    /// Queries refer to a role by name; the document has it by way of those who have some.
     fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
-        schemas.push((
-            <Role as utoipa::ToSchema>::name().into(),
-            <Role as utoipa::PartialSchema>::schema(),
-        ));
+        use utoipa::{PartialSchema, ToSchema};
+        schemas.push((<Role as ToSchema>::name().into(), <Role as PartialSchema>::schema()));
     }
 }

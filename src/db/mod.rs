@@ -90,6 +90,20 @@ pub async fn take(pool: &Pool) -> Result<Pooled, Error> {
         .map_err(|e| Error::new(Code::Unavailable).caused_by(anyhow::anyhow!("{e}")))
 }
 
+/// Takes a connection and begins a transaction on it. A connection that was cut while it lay idle is noticed only here;
+/// nothing was done on it, so another takes its place, and a database that is back costs no request.
+pub async fn open(pool: &Pool, scope: Scope, mode: Mode) -> Result<Pooled, Error> {
+    let mut others = pool.state().connections;
+    loop {
+        let mut conn = take(pool).await?;
+        match begin(&mut conn, scope, mode).await.map_err(Error::from) {
+            Ok(()) => return Ok(conn),
+            Err(error) if error.code == Code::Unavailable && others > 0 => others -= 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Begins a transaction in one round trip: isolation, role and gym.
 pub async fn begin(conn: &mut AsyncPgConnection, scope: Scope, mode: Mode) -> QueryResult<()> {
     let isolation = match mode {
@@ -122,6 +136,25 @@ pub async fn transaction<T>(
     body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {
     begin(conn, scope, mode).await?;
+    finish(conn, body).await
+}
+
+/// Runs `body` in a transaction of its own on a connection of the pool.
+pub async fn run<T>(
+    pool: &Pool,
+    scope: Scope,
+    mode: Mode,
+    body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut conn = open(pool, scope, mode).await?;
+    finish(&mut conn, body).await
+}
+
+/// Runs `body` in the transaction that has begun, and ends it.
+async fn finish<T>(
+    conn: &mut AsyncPgConnection,
+    body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
     match body(conn).await {
         Ok(value) => commit(conn).await.map(|()| value).map_err(Error::from),
         Err(error) => {

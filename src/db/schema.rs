@@ -315,6 +315,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    quota_windows (gym_id, account_id, operation) {
+        gym_id -> Uuid,
+        account_id -> Uuid,
+        operation -> Text,
+        began_at -> Timestamptz,
+        used -> Int4,
+    }
+}
+
+diesel::table! {
     refresh_tokens (token_hash) {
         token_hash -> Bytea,
         gym_id -> Uuid,
@@ -357,6 +367,7 @@ diesel::joinable!(memberships -> gyms (gym_id));
 diesel::joinable!(plan_revisions -> accounts (author_id));
 diesel::joinable!(plans -> accounts (author_id));
 diesel::joinable!(plans -> gyms (gym_id));
+diesel::joinable!(quota_windows -> gyms (gym_id));
 diesel::joinable!(refresh_tokens -> gyms (gym_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 
@@ -381,6 +392,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     plan_meals,
     plan_revisions,
     plans,
+    quota_windows,
     refresh_tokens,
     sessions,
     signing_keys,

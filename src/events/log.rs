@@ -237,16 +237,20 @@ pub async fn rotate_epochs_after_restore(conn: &mut AsyncPgConnection) -> QueryR
     .execute(conn)
     .await?;
     if was.is_some() {
-        rotate_epochs(conn).await?;
+        rotate_epochs(conn, None).await?;
     }
     Ok(was.is_some())
 }
 
-/// Gives every gym's log a new epoch, so that every client takes a new snapshot.
-pub async fn rotate_epochs(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
-    diesel::sql_query("UPDATE gym_log_heads SET epoch = substr(md5(random()::text || gym_id::text), 1, 8)")
-        .execute(conn)
-        .await
+/// Gives the log of one gym, or of all, a new epoch, so that every client takes a new snapshot; returns of how many.
+pub async fn rotate_epochs(conn: &mut AsyncPgConnection, gym: Option<GymId>) -> QueryResult<usize> {
+    diesel::sql_query(
+        "UPDATE gym_log_heads SET epoch = substr(md5(random()::text || gym_id::text), 1, 8)
+         WHERE $1 IS NULL OR gym_id = $1",
+    )
+    .bind::<Nullable<SqlUuid>, _>(gym)
+    .execute(conn)
+    .await
 }
 
 /// Days that partitions are made ahead.

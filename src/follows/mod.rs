@@ -5,8 +5,9 @@
 //! - [`live`]: the channels `member:` and `roster:`, who may watch them and what they show ([`states`]). Who changes what they say about
 //!   a member holds that member first ([`live::hold`], or a lock of the running follow), so that events come in the order of what
 //!   they tell.
-//! - [`gate`]: where screening stands. [`today`]: the member's day. Ticks of meals are in [`crate::meals`].
+//! - [`ending`]: follows of plans that have come to their end. [`gate`]: where screening stands. [`today`]: the member's day. Ticks of meals are in [`crate::meals`].
 
+pub mod ending;
 pub mod gate;
 pub mod live;
 mod routes;
@@ -130,6 +131,7 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
         ));
     }
     gate::check(tx, member, beginning.plan).await?;
+    ending::make_way(tx, member, time.day_start).await?;
     let before = live::member_snapshot(tx, gym, member, now).await?;
     let new = store::NewFollow {
         id: FollowId::new(),

@@ -133,6 +133,12 @@ impl Schedule {
         }
         i32::try_from(elapsed % duration + 1).ok()
     }
+
+    /// Whether the plan has come to its end by `today`: its last day is over.
+    #[must_use]
+    pub fn is_over(self, start: NaiveDate, today: NaiveDate) -> bool {
+        !self.repeats && (today - start).num_days() >= i64::from(self.duration_days)
+    }
 }
 
 /// Where days begin for a member.
@@ -212,6 +218,24 @@ mod tests {
         assert_eq!(plan.day(start, start), Some(1));
         assert_eq!(plan.day(start, date("2026-03-08")), Some(7));
         assert_eq!(plan.day(start, date("2026-03-09")), None);
+    }
+
+    #[test]
+    fn only_a_fixed_plan_is_ever_over_and_not_on_its_last_day() {
+        let start = date("2026-03-02");
+        for (cycle, today, over) in [
+            (Cycle::Fixed, "2026-03-01", false),
+            (Cycle::Fixed, "2026-03-08", false),
+            (Cycle::Fixed, "2026-03-09", true),
+            (Cycle::Weekly, "2027-03-09", false),
+            (Cycle::TrainingRest, "2027-03-09", false),
+        ] {
+            assert_eq!(
+                Schedule::new(7, cycle).is_over(start, date(today)),
+                over,
+                "{cycle:?} {today}"
+            );
+        }
     }
 
     #[test]

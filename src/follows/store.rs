@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use diesel::deserialize::{self, FromSql};
-use diesel::dsl::auto_type;
+use diesel::dsl::{auto_type, sql};
 use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::Text;
+use diesel::sql_types::{Bool, Date, Text};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, Insertable, JoinOnDsl as _, OptionalExtension as _,
     QueryDsl as _, QueryResult, Queryable, Selectable, SelectableHelper as _,
@@ -231,6 +231,66 @@ pub async fn lock_running(
         .order(follows::id)
         .select(RunningFollow::as_select())
         .for_no_key_update()
+        .load(conn)
+        .await
+}
+
+/// Locks those of the follows that are running, in the order of their ids.
+pub async fn lock_running_by_id(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    ids: &[FollowId],
+) -> QueryResult<Vec<RunningFollow>> {
+    follows::table
+        .filter(follows::gym_id.eq(gym).and(follows::id.eq_any(ids)))
+        .filter(running!())
+        .order(follows::id)
+        .select(RunningFollow::as_select())
+        .for_no_key_update()
+        .load(conn)
+        .await
+}
+
+/// A running follow of a plan that ends, and what decides when.
+#[derive(Clone, Debug, Queryable)]
+pub struct EndingFollow {
+    /// Its id.
+    pub id: FollowId,
+    /// The gym.
+    pub gym_id: GymId,
+    /// The plan's first day.
+    pub start_date: NaiveDate,
+    /// The member's zone.
+    pub time_zone: String,
+    /// Days of the plan.
+    pub duration_days: i32,
+    /// How its days follow one another.
+    pub cycle: plans::Cycle,
+    /// Minutes after midnight at which the gym's day begins.
+    pub day_start: i32,
+}
+
+/// The running follows of fixed plans that are over in the zone where days begin first. As the system.
+pub async fn ending(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<Vec<EndingFollow>> {
+    // No zone is further ahead of UTC than 14 hours.
+    let latest_today = (now + TimeDelta::hours(14)).date_naive();
+    let last_day_over = sql::<Bool>("follows.start_date + plans.duration_days <= ").bind::<Date, _>(latest_today);
+    follows::table
+        .inner_join(plan_rows::table.on(plan_rows::id.eq(follows::plan_id)))
+        .inner_join(gyms::table.on(gyms::id.eq(follows::gym_id)))
+        .filter(running!())
+        .filter(plan_rows::cycle.eq(plans::Cycle::Fixed))
+        .filter(last_day_over)
+        .order(follows::id)
+        .select((
+            follows::id,
+            follows::gym_id,
+            follows::start_date,
+            follows::time_zone,
+            plan_rows::duration_days,
+            plan_rows::cycle,
+            gyms::day_start,
+        ))
         .load(conn)
         .await
 }

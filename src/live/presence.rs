@@ -74,8 +74,7 @@ async fn tell(hub: &Arc<HubInner>, gym: GymId, changes: &[(AccountId, bool)]) ->
     if changes.is_empty() {
         return Ok(());
     }
-    let mut conn = db::take(&hub.pool).await?;
-    db::begin(&mut conn, Scope::Gym(gym), Mode::Snapshot).await?;
+    let mut conn = db::open(&hub.pool, Scope::Gym(gym), Mode::Snapshot).await?;
     for (account, online) in changes {
         let state = if *online { json!(true) } else { json!(null) };
         let payload = json!({"v": 1, "type": "presence.changed", "patch": {"online": {account.to_string(): state}}});

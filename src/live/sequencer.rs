@@ -109,8 +109,7 @@ impl GymLog {
 }
 
 async fn read_head(hub: &HubInner, gym: GymId) -> Result<Head> {
-    let mut conn = db::take(&hub.pool).await?;
-    db::begin(&mut conn, Scope::Gym(gym), Mode::Snapshot).await?;
+    let mut conn = db::open(&hub.pool, Scope::Gym(gym), Mode::Snapshot).await?;
     let head = log::head(&mut conn, gym).await?;
     db::commit(&mut conn).await?;
     head.ok_or_else(|| Error::not_found("gym"))
@@ -251,8 +250,7 @@ impl Sequencer {
     }
 
     async fn read_missing(&self, hub: &HubInner) -> Result<(Vec<Committed>, Head)> {
-        let mut conn = db::take(&hub.pool).await?;
-        db::begin(&mut conn, Scope::Gym(self.gym), Mode::Snapshot).await?;
+        let mut conn = db::open(&hub.pool, Scope::Gym(self.gym), Mode::Snapshot).await?;
         let head = log::head(&mut conn, self.gym)
             .await?
             .ok_or_else(|| Error::not_found("gym"))?;

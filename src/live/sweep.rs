@@ -39,8 +39,7 @@ pub(super) async fn run(hub: Weak<HubInner>) {
 }
 
 async fn heads(hub: &HubInner, gyms: &[GymId]) -> Result<std::collections::HashMap<GymId, Head>> {
-    let mut conn = db::take(&hub.pool).await?;
-    db::begin(&mut conn, Scope::System, Mode::Snapshot).await?;
+    let mut conn = db::open(&hub.pool, Scope::System, Mode::Snapshot).await?;
     let heads = log::heads(&mut conn, gyms).await?;
     db::commit(&mut conn).await?;
     Ok(heads)

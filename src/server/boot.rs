@@ -136,8 +136,7 @@ async fn tend(app: App) {
 
 async fn tend_once(app: &App) -> anyhow::Result<()> {
     let now = app.clock.now();
-    let mut conn = db::take(&app.pool).await?;
-    db::begin(&mut conn, Scope::System, Mode::Write).await?;
+    let mut conn = db::open(&app.pool, Scope::System, Mode::Write).await?;
     log::tend_partitions(&mut conn, now, app.config.live_retention_days).await?;
     diesel::sql_query("DELETE FROM idempotency_keys WHERE created_at < $1")
         .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(1))

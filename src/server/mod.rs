@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod docs;
+pub mod epoch;
 pub mod health;
 pub mod trace;
 pub mod web;
@@ -119,6 +120,7 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
         actix_web::rt::spawn(gyms::assignments::tend(app.clone()));
+        actix_web::rt::spawn(follows::ending::tend(app.clone()));
         let (stop, stopped) = oneshot::channel();
         tracing::info!(address = %address, "listening");
         started(Started {
@@ -197,7 +199,13 @@ fn cors(origins: &[String]) -> Cors {
         .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
         .allow_any_method()
         .allow_any_header()
-        .expose_headers(["ETag", "Retry-After", "Idempotency-Replayed"])
+        .expose_headers([
+            "ETag",
+            "Retry-After",
+            "Idempotency-Replayed",
+            "RateLimit",
+            "RateLimit-Policy",
+        ])
         .max_age(3600)
 }
 

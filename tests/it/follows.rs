@@ -1,5 +1,6 @@
 //! Following a plan: who may, what it makes of the day, and what screens see of it.
 
+mod ending;
 pub mod kit;
 
 use chrono::TimeDelta;

@@ -1,7 +1,6 @@
 //! Two nodes on one Postgres and one Redis, both real. The sweep is made too slow to help, so that what arrives came
 //! through Redis.
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use liveplan::auth::Role;
@@ -9,72 +8,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::TestApp;
+use crate::harness::redis::Redis;
 use crate::plans::publish;
-
-/// A Redis of the test's own.
-struct Redis {
-    port: u16,
-    child: Child,
-}
-
-impl Redis {
-    async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .expect("a free port")
-            .port();
-        let redis = Self {
-            port,
-            child: Self::run(port),
-        };
-        redis.wait().await;
-        redis
-    }
-
-    fn run(port: u16) -> Child {
-        Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server")
-    }
-
-    async fn wait(&self) {
-        let began = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "redis-server does not answer"
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("ended");
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test]
 async fn a_change_crosses_nodes_through_redis_and_presence_does_too() {
@@ -137,10 +72,7 @@ async fn a_killed_redis_delays_a_change_and_loses_nothing() {
     for (n, title) in ["Antes", "Sin Redis", "Después"].into_iter().enumerate() {
         match n {
             1 => redis.kill(),
-            2 => {
-                redis.child = Redis::run(redis.port);
-                redis.wait().await;
-            }
+            2 => redis.restart().await,
             _ => {}
         }
         let made = author

@@ -4,6 +4,7 @@
 mod access;
 mod kit;
 mod live;
+mod quota;
 mod refusals;
 mod revisions;
 mod versions;

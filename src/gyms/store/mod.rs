@@ -7,7 +7,9 @@ pub use assignments::*;
 pub use memberships::*;
 
 use chrono::{DateTime, Utc};
-use diesel::{AsChangeset, ExpressionMethods as _, QueryDsl as _, QueryResult, SelectableHelper as _};
+use diesel::{
+    AsChangeset, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult, SelectableHelper as _,
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use crate::auth::store::Gym;
@@ -32,7 +34,17 @@ pub async fn insert_gym(conn: &mut AsyncPgConnection, gym: &Gym, now: DateTime<U
     Ok(inserted == 1)
 }
 
-/// A gym.
+/// Which gym has the slug.
+pub async fn gym_of_slug(conn: &mut AsyncPgConnection, slug: &str) -> QueryResult<Option<GymId>> {
+    gyms::table
+        .filter(gyms::slug.eq(slug))
+        .select(gyms::id)
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// One gym.
 pub async fn find_gym(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Gym> {
     gyms::table.find(gym).select(Gym::as_select()).first(conn).await
 }

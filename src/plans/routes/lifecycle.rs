@@ -3,7 +3,7 @@
 use actix_web::{post, web};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::Tagged;
+use super::{CREATIONS, Counted, Tagged};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
@@ -122,6 +122,7 @@ async fn archive_plan(
         (status = 201, description = "the draft, with identifiers of its own", body = Plan),
         (status = 403, description = "not for this caller"),
         (status = 404, description = "no such plan in this gym"),
+        (status = 429, description = "ten plans begun within an hour; `RateLimit` tells what is left"),
     ),
     security(("bearer" = []))
 )]
@@ -131,22 +132,25 @@ async fn duplicate_plan(
     caller: Caller,
     plan: web::Path<PlanId>,
     key: IdempotencyKey,
-) -> Result<Tagged> {
+) -> Result<Counted> {
     let plan = *plan;
-    let answer = app
+    let (answer, left) = app
         .change(&caller, async move |tx| {
-            once(tx, &key, &format!("duplicate_plan {plan}"), &(), 201, async |tx| {
+            let mut left = None;
+            let answer = once(tx, &key, &format!("duplicate_plan {plan}"), &(), 201, async |tx| {
                 let now = tx.now;
                 find_readable(tx, &caller, plan, now).await?;
                 access::require_author(&caller)?;
                 let held = store::hold(tx, caller.gym, plan).await?;
                 let original = held.ok_or_else(|| Error::not_found("plan"))?;
                 let copy = tree::current(tx, caller.gym, original).await?.copy(caller.account, now);
+                left = CREATIONS.take(tx).await?;
                 plan_edits::insert(tx, &copy).await?;
                 Ok(copy)
             })
-            .await
+            .await?;
+            Ok((answer, left))
         })
         .await?;
-    Ok(Tagged(answer))
+    Ok(Counted(Tagged(answer), left))
 }

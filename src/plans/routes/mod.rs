@@ -10,12 +10,13 @@ mod revisions;
 use actix_web::body::BoxBody;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, Responder};
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Plan;
-use crate::http::{Answer, etag};
+use crate::http::{Answer, Quota, etag, quota};
 
 /// Mounts the routes.
 pub fn routes(config: &mut ServiceConfig) {
@@ -69,6 +70,28 @@ impl Responder for Tagged {
         let tag = version.and_then(|v| header::HeaderValue::from_str(&etag::tag(v.version)).ok());
         if let Some(tag) = tag {
             response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    }
+}
+
+/// How many plans an account may begin, as drafts of its own or as copies.
+const CREATIONS: Quota = Quota {
+    operation: "create_plan",
+    times: 10,
+    window: TimeDelta::hours(1),
+};
+
+/// The answer of a POST that counts, with what is left. A repeat of one did not count.
+struct Counted(Tagged, Option<quota::Left>);
+
+impl Responder for Counted {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let mut response = self.0.respond_to(request);
+        if let Some(left) = self.1 {
+            left.tell(&mut response);
         }
         response
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Tagged, not_modified, tagged};
+use super::{CREATIONS, Counted, Tagged, not_modified, tagged};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
@@ -87,24 +87,28 @@ async fn list_plans(
         (status = 400, description = "malformed, or a field that there is not"),
         (status = 403, description = "not for this role"),
         (status = 422, description = "a field that cannot be taken"),
+        (status = 429, description = "ten plans begun within an hour; `RateLimit` tells what is left"),
     ),
     security(("bearer" = []))
 )]
 #[post("/plans")]
-async fn create_plan(app: web::Data<App>, caller: Caller, key: IdempotencyKey, body: Body<NewPlan>) -> Result<Tagged> {
+async fn create_plan(app: web::Data<App>, caller: Caller, key: IdempotencyKey, body: Body<NewPlan>) -> Result<Counted> {
     access::require_author(&caller)?;
     let new = body.0;
-    let answer = app
+    let (answer, left) = app
         .change(&caller, async move |tx| {
-            once(tx, &key, "create_plan", &new, 201, async |tx| {
+            let mut left = None;
+            let answer = once(tx, &key, "create_plan", &new, 201, async |tx| {
                 let plan = new.clone().make(caller.account, tx.now)?;
+                left = CREATIONS.take(tx).await?;
                 plan_edits::insert(tx, &plan).await?;
                 Ok(plan)
             })
-            .await
+            .await?;
+            Ok((answer, left))
         })
         .await?;
-    Ok(Tagged(answer))
+    Ok(Counted(Tagged(answer), left))
 }
 
 /// Read a plan with its whole tree

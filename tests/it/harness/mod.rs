@@ -2,6 +2,9 @@
 
 pub mod client;
 pub mod postgres;
+pub mod process;
+pub mod proxy;
+pub mod redis;
 pub mod socket;
 
 use std::net::SocketAddr;
@@ -34,6 +37,14 @@ pub struct TestApp {
 #[derive(Clone, Copy)]
 pub struct Gym {
     pub id: GymId,
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 /// The configuration that tests start from.

@@ -1,0 +1,105 @@
+//! What an account may do so many times in a window. It is counted in the transaction of what is done: all nodes agree, and
+//! what is refused for another reason, or repeated with its idempotency key, does not count. (Attempts that must count even
+//! when they fail, such as sign-ins, are in [`super::limits`].)
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::QueryableByName;
+use diesel::sql_types::{Integer, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl as _;
+
+use crate::error::{Code, Error, Result};
+use crate::events::Tx;
+
+/// How often something may be done, per gym and account.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// Its name, in the database and in headers.
+    pub operation: &'static str,
+    /// Times.
+    pub times: i32,
+    /// The window, which begins with the first time.
+    pub window: TimeDelta,
+}
+
+/// What is left of a quota.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    quota: Quota,
+    times: i32,
+    seconds: i64,
+}
+
+impl Quota {
+    /// Counts one time in a change. The product itself has no quota.
+    ///
+    /// # Errors
+    /// [`Code::TooMany`] where none is left, with the seconds to wait.
+    pub async fn take(self, tx: &mut Tx) -> Result<Option<Left>> {
+        #[derive(QueryableByName)]
+        struct Window {
+            #[diesel(sql_type = Timestamptz)]
+            began_at: DateTime<Utc>,
+            #[diesel(sql_type = Integer)]
+            used: i32,
+        }
+        let (gym, now) = (tx.gym, tx.now);
+        let Some(account) = tx.actor else { return Ok(None) };
+        let window: Window = diesel::sql_query(
+            "INSERT INTO quota_windows AS w (gym_id, account_id, operation, began_at, used) VALUES ($1, $2, $3, $4, 1)
+             ON CONFLICT (gym_id, account_id, operation) DO UPDATE SET
+                 used = CASE WHEN w.began_at <= $5 THEN 1 ELSE w.used + 1 END,
+                 began_at = CASE WHEN w.began_at <= $5 THEN $4 ELSE w.began_at END
+             RETURNING began_at, used",
+        )
+        .bind::<SqlUuid, _>(gym)
+        .bind::<SqlUuid, _>(account)
+        .bind::<Text, _>(self.operation)
+        .bind::<Timestamptz, _>(now)
+        .bind::<Timestamptz, _>(now - self.window)
+        .get_result(&mut **tx)
+        .await?;
+        let left = Left {
+            quota: self,
+            times: (self.times - window.used).max(0),
+            seconds: (window.began_at + self.window - now).num_seconds() + 1,
+        };
+        if window.used <= self.times {
+            return Ok(Some(left));
+        }
+        let refused = Error::new(Code::TooMany).with("seconds", left.seconds);
+        let [(policy, told), (state, is)] = left.headers();
+        Err(refused.header(policy, told).header(state, is))
+    }
+}
+
+impl Left {
+    /// `RateLimit-Policy` and `RateLimit`, as the IETF's draft has them: quota and window, what remains and until when.
+    fn headers(self) -> [(&'static str, String); 2] {
+        let (
+            Quota {
+                operation,
+                times,
+                window,
+            },
+            left,
+        ) = (self.quota, self.times);
+        [
+            (
+                "ratelimit-policy",
+                format!("\"{operation}\";q={times};w={}", window.num_seconds()),
+            ),
+            ("ratelimit", format!("\"{operation}\";r={left};t={}", self.seconds)),
+        ]
+    }
+
+    /// Tells the client.
+    pub fn tell(self, response: &mut HttpResponse) {
+        for (name, value) in self.headers() {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The table: each route once, in an order in which each still finds what it needs after those before it were carried out.
+
+use liveplan::auth::Role::{self, Auditor, Member, Nutritionist, Owner, Trainer};
+
+use super::EVERYBODY;
+
+/// To whom a route is open.
+pub enum Door {
+    /// To everybody, signed in or not; why.
+    Public(&'static str),
+    /// To those who are signed in, but for people with one of these roles and no standing otherwise.
+    Roles(&'static [Role]),
+}
+
+/// What somebody of another gym gets.
+pub enum Elsewhere {
+    /// 404, the same as for what no gym has.
+    NotFound,
+    /// Another refusal, the same as for what no gym has.
+    Refused(u16, &'static str),
+    /// Only what is of their own gym.
+    OwnOnly,
+    /// The request names nothing that a gym has; why.
+    Nothing(&'static str),
+}
+
+/// Somebody who may.
+#[derive(Clone, Copy)]
+pub enum Right {
+    Author,
+    Manager,
+    Trainer,
+    Member,
+    /// Anybody of the gym; a new person each time, since some requests end what they can do.
+    Anybody,
+}
+
+/// A route and a request to it that is good but for who makes it.
+pub struct Row {
+    pub method: &'static str,
+    /// Below `/api/v1`, as the document has it.
+    pub path: &'static str,
+    pub door: Door,
+    pub right: Right,
+    pub elsewhere: Elsewhere,
+    pub body: &'static str,
+    pub query: &'static str,
+    /// Words of the path that stand for another thing here.
+    pub instead: &'static [(&'static str, &'static str)],
+}
+
+/// Those who may not write somebody else's plan or food.
+const NOT_WRITERS: &[Role] = &[Owner, Trainer, Member, Auditor];
+/// Those who may not see a plan that is for its followers, without following it or training who does.
+const NOT_READERS: &[Role] = &[Trainer, Member, Auditor];
+/// Those who do not run the gym.
+const NOT_RUNNING: &[Role] = &[Nutritionist, Trainer, Member, Auditor];
+/// Those who may not begin plans or foods.
+const NOT_AUTHORS: &[Role] = &[Owner, Member, Auditor];
+
+const fn public(method: &'static str, path: &'static str, why: &'static str) -> Row {
+    let mut row = open(method, path, Right::Anybody, Elsewhere::Nothing(why));
+    row.door = Door::Public(why);
+    row
+}
+
+/// Open to everybody who is signed in.
+const fn open(method: &'static str, path: &'static str, right: Right, elsewhere: Elsewhere) -> Row {
+    row(method, path, &[], right, elsewhere)
+}
+
+const fn row(
+    method: &'static str,
+    path: &'static str,
+    wrong: &'static [Role],
+    right: Right,
+    elsewhere: Elsewhere,
+) -> Row {
+    Row {
+        method,
+        path,
+        door: Door::Roles(wrong),
+        right,
+        elsewhere,
+        body: "",
+        query: "",
+        instead: &[],
+    }
+}
+
+impl Row {
+    const fn body(mut self, body: &'static str) -> Self {
+        self.body = body;
+        self
+    }
+
+    const fn query(mut self, query: &'static str) -> Self {
+        self.query = query;
+        self
+    }
+
+    const fn instead(mut self, instead: &'static [(&'static str, &'static str)]) -> Self {
+        self.instead = instead;
+        self
+    }
+}
+
+/// See the module.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    public("POST", "/auth/login", "it is the door itself")
+        .body(r#"{"email": "nobody@test.example", "password": "not the one"}"#),
+    public("POST", "/auth/refresh", "the refresh token in it is the proof")
+        .body(r#"{"refresh_token": "none"}"#),
+    public("GET", "/demo", "in demo mode only, and without it there is no such page"),
+    open("GET", "/auth/me", Right::Anybody, Elsewhere::Nothing("shows the caller")),
+    open("GET", "/auth/sessions", Right::Anybody, Elsewhere::OwnOnly),
+    open("POST", "/auth/password", Right::Anybody, Elsewhere::Nothing("changes the caller's own"))
+        .body(r#"{"current_password": "correct horse", "new_password": "battery staple"}"#),
+    open("POST", "/auth/switch", Right::Anybody, Elsewhere::Refused(403, "no_membership"))
+        .body(r#"{"gym": "<slug>"}"#),
+    open("POST", "/auth/logout", Right::Anybody, Elsewhere::Nothing("ends the caller's own session")),
+    open("DELETE", "/auth/sessions/{session}", Right::Member, Elsewhere::NotFound),
+    open("GET", "/gym", Right::Anybody, Elsewhere::OwnOnly),
+    row("PATCH", "/gym", NOT_RUNNING, Right::Manager, Elsewhere::Nothing("the gym is the token's"))
+        .body(r#"{"name": "Otro nombre"}"#),
+    row("GET", "/memberships", &[Member, Auditor], Right::Manager, Elsewhere::OwnOnly),
+    row("POST", "/memberships", NOT_RUNNING, Right::Manager, Elsewhere::Nothing("adds to the token's gym"))
+        .body(r#"{"email": "new@test.example", "name": "Nuria", "password": "battery staple", "roles": ["member"]}"#),
+    row("GET", "/memberships/{account}", NOT_READERS, Right::Trainer, Elsewhere::NotFound),
+    row("PATCH", "/memberships/{account}", NOT_RUNNING, Right::Manager, Elsewhere::NotFound)
+        .body(r#"{"roles": ["member"]}"#),
+    row("GET", "/assignments", &[Auditor], Right::Manager, Elsewhere::OwnOnly),
+    row("POST", "/assignments", NOT_RUNNING, Right::Manager, Elsewhere::Refused(422, "invalid"))
+        .body(r#"{"trainer_id": "<trainer>", "member_id": "<second>"}"#),
+    open("GET", "/foods", Right::Anybody, Elsewhere::OwnOnly),
+    row("POST", "/foods", NOT_AUTHORS, Right::Author, Elsewhere::Nothing("adds to the token's gym"))
+        .body(r#"{"name_es": "Sopa", "per_100g": {}}"#),
+    open("GET", "/foods/{food}", Right::Anybody, Elsewhere::NotFound),
+    row("PATCH", "/foods/{food}", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .body(r#"{"brand": "De casa"}"#),
+    row("GET", "/plans", &[Auditor], Right::Author, Elsewhere::OwnOnly),
+    row("POST", "/plans", NOT_AUTHORS, Right::Author, Elsewhere::Nothing("adds to the token's gym"))
+        .body(r#"{"goal": "health", "name": "Otro", "duration_days": 1}"#),
+    row("GET", "/plans/{plan}", NOT_READERS, Right::Member, Elsewhere::NotFound),
+    row("PATCH", "/plans/{plan}", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .body(r#"{"description": "Otra"}"#),
+    row("POST", "/plans/{plan}/publish", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .instead(&[("plan", "ready")]),
+    row("POST", "/plans/{plan}/archive", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .instead(&[("plan", "ready")]),
+    row("POST", "/plans/{plan}/duplicate", NOT_WRITERS, Right::Author, Elsewhere::NotFound),
+    row("DELETE", "/plans/{plan}", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .instead(&[("plan", "draft")]),
+    row("GET", "/plans/{plan}/revisions", NOT_READERS, Right::Author, Elsewhere::NotFound),
+    row("GET", "/plans/{plan}/revisions/{revision}", NOT_READERS, Right::Author, Elsewhere::NotFound),
+    row("GET", "/plans/{plan}/days/{day}", NOT_READERS, Right::Member, Elsewhere::NotFound),
+    row("PATCH", "/plans/{plan}/days/{day}", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .body(r#"{"title": "Lunes"}"#),
+    row("POST", "/plans/{plan}/days/{day}/meals", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .body(r#"{"slot": "dinner", "title": "Cena"}"#),
+    row("GET", "/plans/{plan}/days/{day}/meals/{meal}", NOT_READERS, Right::Member, Elsewhere::NotFound),
+    row("PATCH", "/plans/{plan}/days/{day}/meals/{meal}", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .body(r#"{"title": "Comida"}"#),
+    row("POST", "/plans/{plan}/days/{day}/meals/{meal}/items", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .body(r#"{"food_id": "<food>", "grams_milli": 1000}"#),
+    row("PATCH", "/plans/{plan}/days/{day}/meals/{meal}/items/{item}", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .body(r#"{"grams_milli": 3000}"#),
+    row("DELETE", "/plans/{plan}/days/{day}/meals/{meal}/items/{item}", NOT_WRITERS, Right::Author, Elsewhere::NotFound),
+    row("DELETE", "/plans/{plan}/days/{day}/meals/{meal}", NOT_WRITERS, Right::Author, Elsewhere::NotFound)
+        .instead(&[("meal", "other_meal")]),
+    row("POST", "/plans/{plan}/follow", EVERYBODY, Right::Trainer, Elsewhere::NotFound)
+        .body(r#"{"member_id": "<second>"}"#),
+    row("GET", "/follows", NOT_WRITERS, Right::Trainer, Elsewhere::NotFound)
+        .query("?member={member}"),
+    row("GET", "/follows/today", NOT_WRITERS, Right::Trainer, Elsewhere::NotFound)
+        .query("?member={member}"),
+    row("GET", "/progress/daily", NOT_WRITERS, Right::Trainer, Elsewhere::NotFound)
+        .query("?member={member}"),
+    row("GET", "/trainer/roster", &[Owner, Nutritionist, Trainer, Member, Auditor], Right::Manager, Elsewhere::NotFound)
+        .query("?trainer={trainer}"),
+    row("GET", "/live/snapshots/{channel}", NOT_WRITERS, Right::Trainer, Elsewhere::NotFound),
+    row("PUT", "/meals/{meal}/completions/{date}", EVERYBODY, Right::Trainer, Elsewhere::NotFound)
+        .body(r#"{"status": "eaten", "member_id": "<member>"}"#),
+    row("POST", "/meals/complete", EVERYBODY, Right::Trainer, Elsewhere::NotFound)
+        .body(r#"{"meal_id": "<meal>", "date": "<date>", "status": "skipped", "member_id": "<member>"}"#),
+    row("DELETE", "/meals/{meal}/completions/{date}", EVERYBODY, Right::Trainer, Elsewhere::NotFound)
+        .query("?member={member}"),
+    row("POST", "/follows/{follow}/pause", EVERYBODY, Right::Member, Elsewhere::NotFound),
+    row("POST", "/follows/{follow}/resume", EVERYBODY, Right::Member, Elsewhere::NotFound),
+    row("POST", "/follows/{follow}/abandon", EVERYBODY, Right::Member, Elsewhere::NotFound),
+    row("DELETE", "/assignments/{assignment}", NOT_RUNNING, Right::Manager, Elsewhere::NotFound),
+    row("DELETE", "/foods/{food}", NOT_WRITERS, Right::Author, Elsewhere::NotFound),
+];

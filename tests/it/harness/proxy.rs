@@ -1,0 +1,185 @@
+//! Proxies that a fault can be put into: one before Postgres that can be cut, one before Redis that loses what is published.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Passes connections on to a Unix socket, and can cut them all.
+pub struct Cuttable {
+    address: SocketAddr,
+    cut: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Cuttable {
+    /// Before the Postgres of a test's database.
+    pub async fn before_postgres(database: &str) -> Self {
+        let config: tokio_postgres::Config = database.parse().expect("a database URL");
+        let port = config.get_ports().first().copied().unwrap_or(5432);
+        let socket = match config.get_hosts().first() {
+            Some(tokio_postgres::config::Host::Unix(dir)) => dir.join(format!(".s.PGSQL.{port}")),
+            other => panic!("the tests' Postgres listens on a Unix socket, not on {other:?}"),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (cut, is_cut) = watch::channel(false);
+        let task = tokio::spawn(Self::accept(listener, socket, is_cut));
+        Self { address, cut, task }
+    }
+
+    async fn accept(listener: TcpListener, upstream: PathBuf, is_cut: watch::Receiver<bool>) {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (upstream, mut is_cut) = (upstream.clone(), is_cut.clone());
+            tokio::spawn(async move {
+                if *is_cut.borrow_and_update() {
+                    return;
+                }
+                let Ok(mut server) = UnixStream::connect(upstream).await else {
+                    return;
+                };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    _ = is_cut.wait_for(|cut| *cut) => {}
+                }
+            });
+        }
+    }
+
+    /// The address of the same database through the proxy.
+    pub fn url(&self, database: &str) -> String {
+        let config: tokio_postgres::Config = database.parse().expect("a database URL");
+        let (user, name) = (config.get_user().expect("a user"), config.get_dbname().expect("a name"));
+        format!("postgresql://{user}@{}/{name}", self.address)
+    }
+
+    /// Ends every connection and lets none through.
+    pub fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// Lets connections through again.
+    pub fn mend(&self) {
+        self.cut.send_replace(false);
+    }
+}
+
+impl Drop for Cuttable {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Of a number of published messages, every `n`th is lost; 0 loses none.
+pub struct Lossy {
+    address: SocketAddr,
+    every: Arc<AtomicUsize>,
+    lost: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Lossy {
+    /// Before a Redis. What is published through it goes to a channel that nobody listens to, as often as it is to be lost.
+    pub async fn before_redis(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (every, lost) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (fault, count) = (every.clone(), lost.clone());
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+                    continue;
+                };
+                let (fault, count) = (fault.clone(), count.clone());
+                tokio::spawn(async move {
+                    let (from_client, mut to_client) = client.into_split();
+                    let (mut from_server, to_server) = server.into_split();
+                    // Either end's end is the other's too.
+                    tokio::select! {
+                        _ = pass_commands(from_client, to_server, &fault, &count) => {}
+                        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            every,
+            lost,
+            task,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// Loses every `n`th message from now on.
+    pub fn lose_every(&self, n: usize) {
+        self.every.store(n, Ordering::SeqCst);
+    }
+
+    /// How many messages were lost.
+    pub fn lost(&self) -> usize {
+        self.lost.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Lossy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Passes commands on, one at a time, with the channel of a message that is to be lost spoilt.
+async fn pass_commands(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    every: &AtomicUsize,
+    lost: &AtomicUsize,
+) -> std::io::Result<()> {
+    let (mut buffer, mut published) = (Vec::new(), 0_usize);
+    loop {
+        while let Some((length, parts)) = command(&buffer) {
+            let mut command: Vec<u8> = buffer.drain(..length).collect();
+            if command[parts[0].clone()].eq_ignore_ascii_case(b"PUBLISH") {
+                published += 1;
+                let every = every.load(Ordering::SeqCst);
+                if every > 0 && published.is_multiple_of(every) {
+                    command[parts[1].clone()].fill(b'x');
+                    lost.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            to.write_all(&command).await?;
+        }
+        if from.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// The first command of a buffer: its length and where its words are; none while it is not whole.
+fn command(buffer: &[u8]) -> Option<(usize, Vec<std::ops::Range<usize>>)> {
+    let line = |at: usize, mark: u8| -> Option<(usize, usize)> {
+        let end = at + buffer.get(at..)?.windows(2).position(|w| w == b"\r\n")?;
+        assert_eq!(buffer[at], mark, "a command is an array of strings");
+        let number = std::str::from_utf8(&buffer[at + 1..end]).ok()?.parse().ok()?;
+        Some((number, end + 2))
+    };
+    let (count, mut at) = line(0, b'*')?;
+    let mut parts = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (length, start) = line(at, b'$')?;
+        at = start + length + 2;
+        if buffer.len() < at {
+            return None;
+        }
+        parts.push(start..start + length);
+    }
+    Some((at, parts))
+}

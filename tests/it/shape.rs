@@ -1,0 +1,299 @@
+//! What the repository says of itself is true: the README's map, the arrows between folders, the table of errors, and the
+//! schema that queries are written against.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use diesel::sql_types::{Bool, Text};
+use diesel_async::RunQueryDsl as _;
+use liveplan::error::Code;
+
+use crate::harness::postgres;
+
+const NOUNS: [&str; 5] = ["gyms", "foods", "plans", "follows", "meals"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The Rust files below a folder, or the file itself, with their text up to their unit tests.
+fn sources(of: &str) -> Vec<(PathBuf, String)> {
+    let (mut found, mut to_look_at) = (Vec::new(), vec![root().join(of)]);
+    while let Some(path) = to_look_at.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("a folder");
+            to_look_at.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source");
+            let product = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            found.push((path, product));
+        }
+    }
+    assert!(!found.is_empty(), "there is no {of}");
+    found
+}
+
+/// The top-level modules that a source names.
+fn named_modules(source: &str) -> BTreeSet<String> {
+    let first = |path: &str| -> String {
+        let name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+        path.trim_start().chars().take_while(name).collect()
+    };
+    let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code: String = code.collect::<Vec<_>>().join("\n");
+    let mut modules = BTreeSet::new();
+    for path in code.split("crate::").skip(1) {
+        match path.strip_prefix('{') {
+            None => drop(modules.insert(first(path))),
+            Some(group) => {
+                // Commas of inner groups separate no modules.
+                let (mut depth, mut start) = (0, true);
+                for (at, c) in group.char_indices() {
+                    if start && !c.is_whitespace() {
+                        modules.insert(first(&group[at..]));
+                        start = false;
+                    }
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => start = true,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    modules
+}
+
+#[test]
+fn the_readmes_map_is_true() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
+    let map = readme
+        .split("## The map")
+        .nth(1)
+        .and_then(|rest| rest.split("\n## ").next())
+        .expect("a map");
+    let rows = map.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut named = BTreeSet::new();
+    for row in rows {
+        let cell = row.split('|').next().unwrap_or_default();
+        named.extend(
+            format!("`{cell}")
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .map(|path| path.trim_end_matches('/').to_owned()),
+        );
+    }
+    assert!(named.len() > 10, "the map was read: {named:?}");
+    for path in &named {
+        assert!(
+            root().join(path).exists(),
+            "the README names {path}, which is not there"
+        );
+    }
+    for entry in std::fs::read_dir(root().join("src")).expect("src") {
+        let path = entry.expect("an entry").path();
+        let name = format!("src/{}", path.file_name().expect("a name").to_string_lossy());
+        assert!(
+            !path.is_dir() || named.contains(&name),
+            "the README's map does not have {name}"
+        );
+    }
+}
+
+#[test]
+fn the_map_of_the_crate_names_every_module() {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).expect("a crate");
+    let (doc, code): (Vec<_>, Vec<_>) = lib.lines().partition(|line| line.starts_with("//!"));
+    let doc = doc.join("\n");
+    for line in code {
+        if let Some(module) = line.strip_prefix("pub mod ").and_then(|l| l.strip_suffix(';')) {
+            assert!(
+                doc.contains(&format!("[`{module}`]")),
+                "{module} is not in the crate's map"
+            );
+        }
+    }
+}
+
+#[test]
+fn arrows_go_one_way() {
+    let above = ["server", "channels", "app", "live", "auth"];
+    let may_not: [(&str, &[&str]); 10] = [
+        ("src/db", &above),
+        ("src/http", &above),
+        ("src/error.rs", &above),
+        ("src/ids.rs", &above),
+        ("src/clock.rs", &above),
+        ("src/config.rs", &above),
+        ("src/telemetry.rs", &above),
+        ("src/events", &above),
+        ("src/auth", &["server", "channels"]),
+        ("src/live", &["server", "channels"]),
+    ];
+    for (folder, above) in may_not {
+        for (path, source) in sources(folder) {
+            for module in named_modules(&source) {
+                let allowed = !NOUNS.contains(&module.as_str()) && !above.contains(&module.as_str());
+                // What machinery needs of nouns it gets as functions, through `App` and the hub's table.
+                assert!(allowed, "{} uses {module}", path.display());
+            }
+        }
+    }
+    for noun in NOUNS {
+        for (path, source) in sources(&format!("src/{noun}")) {
+            let modules = named_modules(&source);
+            let upward = ["server", "channels", "live"].iter().find(|m| modules.contains(**m));
+            assert_eq!(upward, None, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn modules_are_read_out_of_uses() {
+    let source =
+        "use crate::{auth, db::{self, schema::gyms}, error::Result};\n// crate::foods\nfn f() { crate::ids::new() }";
+    let modules: Vec<_> = named_modules(source).into_iter().collect();
+    assert_eq!(modules, ["auth", "db", "error", "ids"]);
+}
+
+#[test]
+fn every_error_code_is_made_somewhere() {
+    let mut made: BTreeSet<String> = BTreeSet::new();
+    for (path, source) in sources("src") {
+        let mut code = String::new();
+        let mut inside_temporary = false;
+        for line in source.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            // That function asks about codes.
+            inside_temporary |= path.ends_with("src/error.rs") && line.contains("fn temporary");
+            inside_temporary &= line != "    }";
+            if !inside_temporary {
+                code.push_str(line);
+                code.push('\n');
+            }
+        }
+        for (at, _) in code.match_indices("Code::") {
+            let name: String = code[at + 6..].chars().take_while(char::is_ascii_alphanumeric).collect();
+            let before = code[..at].trim_end();
+            let after = code[at + 6 + name.len()..].trim_start();
+            let asked = before.ends_with("==")
+                || before.ends_with("!=")
+                || ["=>", "if ", "| "].iter().any(|p| after.starts_with(p));
+            if !asked {
+                made.insert(name);
+            }
+        }
+    }
+    let unused: Vec<_> = Code::ALL
+        .iter()
+        .map(|code| format!("{code:?}"))
+        .filter(|code| !made.contains(code))
+        .collect();
+    assert_eq!(unused, Vec::<String>::new(), "codes that nothing makes");
+}
+
+#[derive(diesel::QueryableByName)]
+struct Column {
+    #[diesel(sql_type = Text)]
+    table: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Bool)]
+    nullable: bool,
+    #[diesel(sql_type = Bool)]
+    in_key: bool,
+}
+
+/// A table as `schema.rs` spells it.
+fn spelled(table: &str, columns: &[Column], key: &[&str]) -> String {
+    let mut text = format!("{table} ({}) {{\n", key.join(", "));
+    for Column {
+        name, kind, nullable, ..
+    } in columns
+    {
+        let element = |name: &str| {
+            let mut chars = name.chars();
+            let first = chars.next().map(|c| c.to_ascii_uppercase());
+            first.into_iter().chain(chars).collect::<String>()
+        };
+        let mut kind = match kind.strip_prefix('_') {
+            // Postgres cannot say that an array has no nulls.
+            Some(of) => format!("Array<Nullable<{}>>", element(of)),
+            None => element(kind),
+        };
+        if *nullable {
+            kind = format!("Nullable<{kind}>");
+        }
+        let name = if name == "type" {
+            text.push_str("        #[sql_name = \"type\"]\n");
+            "type_"
+        } else {
+            name
+        };
+        let _ = writeln!(text, "        {name} -> {kind},");
+    }
+    text + "    }"
+}
+
+#[tokio::test]
+async fn the_schema_is_what_the_migrations_make() {
+    let url = postgres::fresh_database().await;
+    let mut conn = liveplan::db::establish(&url).await.expect("a connection");
+    let columns: Vec<Column> = diesel::sql_query(
+        "SELECT c.relname::text AS table, a.attname::text AS name, t.typname::text AS kind, NOT a.attnotnull AS nullable,
+                coalesce(a.attnum = ANY (k.conkey), false) AS in_key
+         FROM pg_class c
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         JOIN pg_type t ON t.oid = a.atttypid
+         LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+           AND c.relname <> '__diesel_schema_migrations'
+         ORDER BY c.relname, a.attnum",
+    )
+    .load(&mut conn)
+    .await
+    .expect("the catalog");
+    let mut tables: BTreeMap<String, Vec<Column>> = BTreeMap::new();
+    for column in columns {
+        tables.entry(column.table.clone()).or_default().push(column);
+    }
+    let in_database: BTreeMap<_, _> = tables
+        .into_iter()
+        .map(|(name, columns)| {
+            let key: Vec<_> = columns.iter().filter(|c| c.in_key).map(|c| c.name.as_str()).collect();
+            let text = spelled(&name, &columns, &key);
+            (name, text)
+        })
+        .collect();
+    let schema = std::fs::read_to_string(root().join("src/db/schema.rs")).expect("a schema");
+    let in_code: BTreeMap<_, _> = schema
+        .split("diesel::table! {\n    ")
+        .skip(1)
+        .filter_map(|table| table.split("\n}").next())
+        .map(|table| {
+            let name = table.split(' ').next().unwrap_or_default().to_owned();
+            (name, table.trim_end().to_owned())
+        })
+        .collect();
+    let names = |tables: &BTreeMap<String, String>| tables.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&in_code), names(&in_database));
+    for (name, table) in &in_database {
+        assert_eq!(&in_code[name], table, "{name}");
+    }
+    let together = schema
+        .split("allow_tables_to_appear_in_same_query!")
+        .nth(1)
+        .expect("a list");
+    for name in in_database.keys() {
+        assert!(
+            together.contains(&format!("    {name},")),
+            "{name} may appear with the others"
+        );
+    }
+}
