@@ -124,7 +124,8 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     Ok(Booted { app, postgres })
 }
 
-/// Makes partitions ahead, drops old ones, and forgets idempotency keys of the day before and sessions long over.
+/// Makes partitions ahead, drops old ones, and forgets idempotency keys of the day before, quotas long refilled and sessions
+/// long over.
 async fn tend(app: App) {
     loop {
         tokio::time::sleep(TEND_EVERY).await;
@@ -140,6 +141,10 @@ async fn tend_once(app: &App) -> anyhow::Result<()> {
     log::tend_partitions(&mut conn, now, app.config.live_retention_days).await?;
     diesel::sql_query("DELETE FROM idempotency_keys WHERE created_at < $1")
         .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(1))
+        .execute(&mut conn)
+        .await?;
+    diesel::sql_query("DELETE FROM quota_windows WHERE began_at < $1")
+        .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(2))
         .execute(&mut conn)
         .await?;
     sessions::trim(&mut conn, now).await?;
