@@ -1,5 +1,5 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test bench lint fmt web setup
+.PHONY: run test test-web bench lint fmt web openapi setup
 SHELL := /bin/bash
 # Where tools/setup puts a Postgres that it had to fetch.
 export LIVEPLAN_PG_FETCHED ?= $(CURDIR)/target/postgres
@@ -20,7 +20,18 @@ test:
 	cargo test --locked
 	tools/conformance
 	python3 -m unittest discover -s tools/foods
-	cd static && npm run check && npm test
+	cd static && npm run check && npm test && npm run build
+	$(MAKE) --no-print-directory test-web
+
+# Real browsers against the real server.
+test-web:
+	cargo build --locked
+	cd tests/web && npm ci --no-audit --no-fund --silent && npm test
+
+# The API's description, from which the web app takes its types; a test compares it.
+openapi:
+	cargo build --locked --quiet
+	mkdir -p docs && target/debug/liveplan openapi >docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
 
 bench: setup
 	cargo bench --locked --bench live

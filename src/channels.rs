@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 use utoipa::ToSchema;
+use utoipa::openapi::Ref;
+use utoipa::openapi::schema::{OneOfBuilder, Schema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
@@ -88,13 +90,21 @@ pub const DESCRIBED: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-/// Method and data of each command.
-pub const COMMANDS: &[(&str, &str)] = &[
+/// Method, data and its schema of each command.
+pub const COMMANDS: &[(&str, &str, &str)] = &[
     (
         "meal.complete",
         "{key, meal_id, date, status: eaten|partial|skipped, portion_permille?, member_id?}",
+        "NewCompletion",
     ),
-    ("meal.undo", "{key, meal_id, date, member_id?}"),
+    ("meal.undo", "{key, meal_id, date, member_id?}", "Undo"),
+];
+
+/// What the channels show, by the schemas' names in the OpenAPI document.
+pub const STATES: &[(&str, &str)] = &[
+    ("member:{account}", "MemberState"),
+    ("plan:{plan}", "PlanState"),
+    ("roster:{account}", "RosterState"),
 ];
 
 /// Who has this access token.
@@ -157,8 +167,19 @@ pub struct PositionedSnapshot {
     /// Offset of the position: publications up to it are in the snapshot.
     offset: u64,
     /// What the channel shows.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = channel_state)]
     snapshot: Value,
+}
+
+/// One of [`STATES`].
+fn channel_state() -> Schema {
+    STATES
+        .iter()
+        .fold(OneOfBuilder::new(), |any, (_, name)| {
+            any.item(Ref::from_schema_name(*name))
+        })
+        .build()
+        .into()
 }
 
 /// A live channel's snapshot with its position, of any size

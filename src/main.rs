@@ -124,7 +124,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             telemetry::start(&config.log_format);
             config.demo = true;
             server::run(config, |started| {
-                tracing::info!("demo mode at http://{}", started.address);
+                println!("liveplan demo: open {}", server::page(started.address));
                 // The handle is kept: dropping it stops nothing, the signal does.
                 std::mem::forget(started.stop);
             })

@@ -42,6 +42,7 @@ struct PasswordChange {
 /// Change the password. All other sessions of the account end, in every gym.
 #[utoipa::path(
     tag = "auth",
+    request_body = PasswordChange,
     responses(
         (status = 204, description = "changed"),
         (status = 401, description = "bad_credentials: the current password is wrong; or not signed in"),
@@ -111,8 +112,10 @@ struct DeviceSession {
     /// When it last took a token.
     last_used_at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     user_agent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     ip_address: Option<String>,
     /// Whether it is the one that asks.
     current: bool,

@@ -109,7 +109,12 @@ impl<'de> Deserialize<'de> for Roles {
 
 impl utoipa::PartialSchema for Roles {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        Vec::<Role>::schema()
+        utoipa::openapi::schema::ArrayBuilder::new()
+            .items(utoipa::openapi::Ref::from_schema_name(
+                <Role as utoipa::ToSchema>::name(),
+            ))
+            .description(Some("A set of roles."))
+            .into()
     }
 }
 

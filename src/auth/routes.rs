@@ -39,6 +39,7 @@ struct Login {
 /// Sign in.
 #[utoipa::path(
     tag = "auth",
+    request_body = Login,
     responses(
         (status = 200, body = Session),
         (status = 401, description = "bad_credentials, the same for a wrong password and an unknown email"),
@@ -94,6 +95,7 @@ struct Refresh {
 /// Take a new access token and the next refresh token. The one that was sent is used up; sent again, it ends the session.
 #[utoipa::path(
     tag = "auth",
+    request_body = Refresh,
     responses(
         (status = 200, body = Session),
         (status = 401, description = "session_ended: the token is unknown or used, or the session is over"),
@@ -190,6 +192,7 @@ struct Switch {
 /// Go to another gym of the same account: a session there takes the place of this one.
 #[utoipa::path(
     tag = "auth",
+    request_body = Switch,
     responses(
         (status = 200, body = Session),
         (status = 401, description = "not signed in"),

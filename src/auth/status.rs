@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 /// How a membership stands. Only an active one gives access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MembershipStatus)]
 pub enum Status {
     /// Somebody who had an account already was added; it becomes active when they sign in to the gym by its name.
     Invited,

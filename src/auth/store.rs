@@ -31,6 +31,7 @@ pub struct Account {
     pub locale: String,
     /// IANA name; absent where the gym's is used.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub time_zone: Option<String>,
 }
 

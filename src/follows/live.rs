@@ -3,12 +3,13 @@
 //! Days are shown from a date on that every zone has behind it, so that two screens agree on what there is; what is older
 //! is read by REST, and events leave it out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use diesel_async::AsyncPgConnection;
 use serde_json::{Map, Value, json};
 
+use super::states::{MemberState, RosterMember, RosterState};
 use super::{Follow, store};
 use crate::auth::{Caller, Role};
 use crate::error::{Error, Result};
@@ -80,16 +81,20 @@ pub async fn member_snapshot(
     now: DateTime<Utc>,
 ) -> Result<Value> {
     let Some(follow) = store::current(conn, gym, account).await? else {
-        return Ok(json!({"completions": {}, "progress": {}}));
+        return Ok(json!(MemberState {
+            follow: None,
+            completions: json!({}),
+            progress: json!({}),
+        }));
     };
     let from = member_from(now);
     let completed = meals::store::completed_since(conn, gym, follow.id, from).await?;
     let progress = meals::store::progress_since(conn, gym, &[follow.id], from).await?;
     let entries = completed.iter().map(|(key, completed)| (key.date, key.meal, completed));
-    Ok(json!({
-        "follow": follow,
-        "completions": meals::by_date(entries),
-        "progress": rows(progress.iter().map(|(_, row)| row)),
+    Ok(json!(MemberState {
+        follow: Some(&follow),
+        completions: meals::by_date(entries),
+        progress: rows(progress.iter().map(|(_, row)| row)),
     }))
 }
 
@@ -109,16 +114,16 @@ pub async fn roster_snapshot(
         progress.entry(follow).or_default().push(row);
     }
     let follows: HashMap<_, _> = follows.into_iter().map(|f| (f.member_id, f)).collect();
-    let mut entries = Map::new();
-    for (member, name, since) in members {
-        let follow = follows.get(&member);
+    let mut entries = BTreeMap::new();
+    for (member, name, since) in &members {
+        let follow = follows.get(member);
         let rows = follow
             .and_then(|f| progress.get(&f.id))
             .map(Vec::as_slice)
             .unwrap_or_default();
-        entries.insert(member.to_string(), entry(&name, since, follow, rows));
+        entries.insert(*member, entry(name, *since, follow, rows));
     }
-    Ok(json!({"members": entries}))
+    Ok(json!(RosterState { members: entries }))
 }
 
 /// The entry of a member on the roster of a trainer whose assignment begins now, for the event that tells of it. It holds
@@ -140,7 +145,7 @@ pub async fn roster_member_entry(
     let ids: Vec<_> = follow.iter().map(|f| f.id).collect();
     let progress = meals::store::progress_since(conn, gym, &ids, roster_from(now)).await?;
     let rows: Vec<_> = progress.into_iter().map(|(_, row)| row).collect();
-    Ok(entry(&person.name, now, follow.as_ref(), &rows))
+    Ok(json!(entry(&person.name, now, follow.as_ref(), &rows)))
 }
 
 /// Holds members until the end of a change: nobody starts or changes their follow or ticks their meals meanwhile. A change
@@ -206,12 +211,18 @@ fn roster_part(snapshot: &Value, now: DateTime<Utc>) -> Value {
     part
 }
 
-fn entry(name: &str, since: DateTime<Utc>, follow: Option<&Follow>, progress: &[Progress]) -> Value {
-    let mut entry = json!({"name": name, "since": since, "progress": rows(progress)});
-    if let Some(follow) = follow {
-        entry["follow"] = json!(follow);
+fn entry<'a>(
+    name: &'a str,
+    since: DateTime<Utc>,
+    follow: Option<&'a Follow>,
+    progress: &[Progress],
+) -> RosterMember<'a> {
+    RosterMember {
+        name,
+        since,
+        follow,
+        progress: rows(progress),
     }
-    entry
 }
 
 fn rows<'a>(rows: impl IntoIterator<Item = &'a Progress>) -> Value {

@@ -2,7 +2,7 @@
 //! most.
 //!
 //! - [`start`] begins a follow and [`apply`] changes one; both tell the live channels.
-//! - [`live`]: the channels `member:` and `roster:`, who may watch them and what they show. Who changes what they say about
+//! - [`live`]: the channels `member:` and `roster:`, who may watch them and what they show ([`states`]). Who changes what they say about
 //!   a member holds that member first ([`live::hold`], or a lock of the running follow), so that events come in the order of what
 //!   they tell.
 //! - [`ending`]: follows of plans that have come to their end. [`gate`]: where screening stands. [`today`]: the member's day. Ticks of meals are in [`crate::meals`].
@@ -12,6 +12,7 @@ pub mod gate;
 pub mod live;
 mod routes;
 pub mod rules;
+pub mod states;
 pub mod store;
 pub mod today;
 

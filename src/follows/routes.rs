@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::rules::Action;
+use super::states::RosterState;
 use super::{Beginning, Follow, live, store};
 use crate::app::App;
 use crate::auth::Caller;
@@ -182,7 +183,7 @@ struct Roster {
     /// Offset of the position: publications up to it are in the snapshot.
     offset: u64,
     /// The snapshot of the channel `roster:{trainer}`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = RosterState)]
     snapshot: Value,
 }
 

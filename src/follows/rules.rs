@@ -17,6 +17,7 @@ const LATEST_DAYS: i64 = 366;
 /// How a follow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, FromSqlRow)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = FollowStatus)]
 pub enum Status {
     /// The member is following the plan.
     Active,

@@ -46,6 +46,7 @@ pub struct Today {
     pub revision: i32,
     /// The number of the plan's day; absent before the start and after the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub day: Option<i32>,
     /// The date.
     pub date: NaiveDate,
@@ -90,6 +91,7 @@ pub struct TodayMeal {
     pub title: String,
     /// Minutes after midnight where the member is; absent where the plan names no time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub time_min: Option<i32>,
     /// Meals are ordered by it, then by identifier.
     pub position: i32,
@@ -99,6 +101,7 @@ pub struct TodayMeal {
     pub status: MealStatus,
     /// How much of it was eaten, in thousandths; absent while it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub portion_permille: Option<i32>,
     /// Whether the plan has changed or dropped the meal since it was eaten.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -18,9 +18,9 @@ use crate::ids::FoodId;
 
 /// Declares a type of names that are the same in the database and in JSON.
 macro_rules! names {
-    ($(#[$doc:meta])* $type:ident { $($variant:ident $name:literal $what:literal;)+ }) => {
-        $(#[$doc])*
+    ($(#[$doc:meta])* $type:ident { $($variant:ident $name:tt $what:literal;)+ }) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        $(#[$doc])*
         pub enum $type {
             $(#[doc = $what] #[serde(rename = $name)] $variant,)+
         }
@@ -46,6 +46,7 @@ macro_rules! names {
 
 names! {
     /// What kind of food it is.
+    #[schema(as = FoodKind)]
     Kind {
         Meat "meat" "Meat and poultry.";
         Fish "fish" "Fish and seafood.";
@@ -162,6 +163,7 @@ pub struct Food {
     /// The table that a shared food comes from.
     #[diesel(sql_type = Nullable<Text>)]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub source: Option<String>,
     /// What kind of food it is.
     #[diesel(sql_type = Text, deserialize_as = String)]
@@ -175,10 +177,12 @@ pub struct Food {
     /// Brand, of a product.
     #[diesel(sql_type = Nullable<Text>)]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub brand: Option<String>,
     /// GTIN, of a product.
     #[diesel(sql_type = Nullable<Text>)]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub barcode: Option<String>,
     /// What 100 g of the edible part hold.
     #[diesel(sql_type = Jsonb)]

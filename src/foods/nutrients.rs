@@ -45,6 +45,7 @@ macro_rules! nutrients {
             $(
                 #[doc = $doc]
                 #[serde(default, skip_serializing_if = "Option::is_none")]
+                #[schema(nullable = false)]
                 pub $field: Option<i64>,
             )+
             /// In a sum: how much of it, in thousandths by weight, a nutrient is known for. It lists only those that are

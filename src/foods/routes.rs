@@ -97,6 +97,7 @@ async fn find_food(app: web::Data<App>, caller: Caller, path: web::Path<FoodId>)
 /// Add a food of the gym's own. What cannot be true of 100 g of a food is refused. For managers, nutritionists, trainers.
 #[utoipa::path(
     tag = "foods",
+    request_body = NewFood,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses(
         (status = 201, body = Food),
@@ -125,6 +126,7 @@ async fn create_food(app: web::Data<App>, caller: Caller, key: IdempotencyKey, b
 /// Change a food of the gym's own. Plans keep what they took from it. Trainers change those that they added.
 #[utoipa::path(
     tag = "foods",
+    request_body = FoodPatch,
     params(("food" = FoodId, Path)),
     responses(
         (status = 200, body = Food),

@@ -111,6 +111,7 @@ struct NewAssignment {
 /// Assign a trainer to a member, from now on. For owners and managers.
 #[utoipa::path(
     tag = "gym",
+    request_body = NewAssignment,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses(
         (status = 201, body = Assignment),

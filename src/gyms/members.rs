@@ -112,6 +112,7 @@ struct Request<'a> {
 /// password, and accepts by signing in to this gym. For owners and managers; only owners add owners.
 #[utoipa::path(
     tag = "gym",
+    request_body = NewMembership,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses(
         (status = 201, body = Membership),
@@ -246,6 +247,7 @@ struct MembershipPatch {
 /// assignments end with the role they need. For owners and managers; only owners touch owners.
 #[utoipa::path(
     tag = "gym",
+    request_body = MembershipPatch,
     params(("account" = AccountId, Path)),
     responses(
         (status = 200, body = Membership),

@@ -64,6 +64,7 @@ impl GymPatch {
 /// Change the gym's name, time zone, language or beginning of the day. For owners and managers.
 #[utoipa::path(
     tag = "gym",
+    request_body = GymPatch,
     responses(
         (status = 200, body = Gym),
         (status = 401, description = "not signed in"),

@@ -39,6 +39,7 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub next_cursor: Option<Uuid>,
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use actix_web::body::MessageBody as _;
-use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::header;
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse, dev, web};
 
 use super::connection::{self, Connection};
 use super::outbox::{Body, Outbox};
@@ -28,7 +28,7 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
     let agreed = agree_on_codec(&request);
     let codec = agreed.unwrap_or_else(|| codec_of_query(&request));
     let outbox = Outbox::new(limits.outbox_bytes);
-    let response = upgrade(&request, agreed.map(Codec::subprotocol), &outbox)?;
+    let response = upgrade(&request, agreed.map(Codec::subprotocol).as_slice(), &outbox)?;
     let connection = Connection::new(app.hub.clone(), codec, lang::of(&request), outbox);
     app.hub.opened();
     let reader = Reader::new(payload, limits.frame_bytes);
@@ -37,16 +37,14 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
 }
 
 /// The answer to a WebSocket handshake (RFC 6455 §4.2), whose body writes what waits in the outbox.
-pub fn upgrade(request: &HttpRequest, subprotocol: Option<&'static str>, outbox: &Arc<Outbox>) -> Result<HttpResponse> {
-    let malformed = |e: String| Error::new(Code::Malformed).with("reason", e);
-    let mut response = actix_http::ws::handshake(request.head()).map_err(|e| malformed(e.to_string()))?;
-    if let Some(subprotocol) = subprotocol {
-        response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol)));
-    }
-    let response = response
-        .message_body(Body::new(outbox.clone()).boxed())
-        .map_err(|e| malformed(e.to_string()))?;
-    Ok(response.into())
+pub fn upgrade(request: &HttpRequest, protocols: &[&str], outbox: &Arc<Outbox>) -> Result<HttpResponse> {
+    let malformed = |e: actix_web::Error| Error::new(Code::Malformed).with("reason", e);
+    // actix-ws shakes hands only: it gets no bytes to read, and its body gives way to ours.
+    let nothing = web::Payload::from_request(request, &mut dev::Payload::None)
+        .into_inner()
+        .map_err(malformed)?;
+    let (response, ..) = actix_ws::handle_with_protocols(request, nothing, protocols).map_err(malformed)?;
+    Ok(response.map_body(|_, _| Body::new(outbox.clone()).boxed()))
 }
 
 /// The codec of the first subprotocol of the client that we speak.

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub use routes::{rpc_complete, rpc_undo};
+pub use routes::{Undo, rpc_complete, rpc_undo};
 
 use crate::error::Result;
 use crate::events::{Channel, Tx, merge};
@@ -128,6 +128,23 @@ pub struct Completion {
     pub at: DateTime<Utc>,
 }
 
+/// A meal that was ticked, as live channels show it: day and meal are its keys.
+#[derive(Serialize, ToSchema)]
+pub struct CompletionState<'a> {
+    /// What became of it.
+    status: Status,
+    /// How much of it was eaten, in thousandths.
+    portion_permille: i32,
+    /// Its title when it was first ticked.
+    title: &'a str,
+    /// The plan's revision then.
+    plan_revision: i32,
+    /// Whether a trainer said so for the member.
+    on_behalf: bool,
+    /// When it was last said.
+    at: DateTime<Utc>,
+}
+
 impl Completion {
     fn new(key: Key, completed: &Completed) -> Self {
         Self {
@@ -148,6 +165,7 @@ impl Completion {
 pub struct Outcome {
     /// The meal as it is now; absent where nothing is said of it any more.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub completion: Option<Completion>,
     /// Its day in sums.
     pub progress: Progress,
@@ -258,12 +276,12 @@ pub fn by_date<'a>(completed: impl IntoIterator<Item = (NaiveDate, MealId, &'a C
 
 /// The entry of a completion on live channels, where day and meal are keys.
 fn entry(completed: &Completed) -> Value {
-    json!({
-        "status": completed.tick.status,
-        "portion_permille": completed.tick.portion_permille,
-        "title": completed.title,
-        "plan_revision": completed.plan_revision,
-        "on_behalf": completed.tick.on_behalf,
-        "at": completed.tick.at,
+    json!(CompletionState {
+        status: completed.tick.status,
+        portion_permille: completed.tick.portion_permille,
+        title: &completed.title,
+        plan_revision: completed.plan_revision,
+        on_behalf: completed.tick.on_behalf,
+        at: completed.tick.at,
     })
 }

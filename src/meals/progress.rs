@@ -48,14 +48,29 @@ impl Progress {
     /// The entry of this day on live channels, where the day is the key.
     #[must_use]
     pub fn entry(&self) -> Value {
-        json!({
-            "meals_planned": self.meals_planned,
-            "meals_done": self.meals_done,
-            "meals_skipped": self.meals_skipped,
-            "planned": self.planned,
-            "eaten": self.eaten,
+        json!(ProgressState {
+            meals_planned: self.meals_planned,
+            meals_done: self.meals_done,
+            meals_skipped: self.meals_skipped,
+            planned: &self.planned,
+            eaten: &self.eaten,
         })
     }
+}
+
+/// A day of a follow in sums, as live channels show it: the day is its key.
+#[derive(Serialize, ToSchema)]
+pub struct ProgressState<'a> {
+    /// Meals on the plan, with those that were ticked and have left it since.
+    meals_planned: i32,
+    /// Meals eaten, wholly or in part.
+    meals_done: i32,
+    /// Meals skipped.
+    meals_skipped: i32,
+    /// What the plan's day holds.
+    planned: &'a Nutrients,
+    /// What was eaten.
+    eaten: &'a Nutrients,
 }
 
 /// Which days of whom.

@@ -47,13 +47,17 @@ pub struct NewCompletion {
     key: Option<String>,
 }
 
-/// What to take back.
-#[derive(Clone, Debug, Deserialize)]
+/// What to take back, over rpc.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Undo {
+pub struct Undo {
+    /// The meal.
     meal_id: MealId,
+    /// The day.
     date: NaiveDate,
+    /// The member, where an assigned trainer acts on behalf; the caller by default.
     member_id: Option<AccountId>,
+    /// A key of the client's own: a repeat gets the first answer.
     key: Option<String>,
 }
 

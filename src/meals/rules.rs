@@ -21,6 +21,7 @@ pub const WHOLE_PORTION: i32 = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, AsExpression, FromSqlRow)]
 #[diesel(sql_type = diesel::sql_types::Text)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = CompletionStatus)]
 pub enum Status {
     /// It was eaten.
     Eaten,

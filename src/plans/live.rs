@@ -1,20 +1,25 @@
 //! The channel of a published plan: its snapshot, with maps by identifier where the API has lists, and who may watch it.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use diesel::{BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::access::{self, FOLLOWING};
-use super::model::{Day, Item, Meal, Plan, PlanSummary};
+use super::model::{Allergens, Day, Item, Meal, Plan, PlanSummary, Target};
 use super::store;
 use super::tree::{self, Revision};
-use super::words::{Status, Visibility};
+use super::words::{Cycle, Goal, Slot, Status, Visibility};
 use crate::auth::{Caller, Role};
 use crate::db::schema::{assignments, follows};
 use crate::error::{Error, Result};
 use crate::events::Access;
-use crate::ids::{GymId, PlanId};
+use crate::foods::nutrients::Nutrients;
+use crate::ids::{AccountId, DayId, FoodId, GymId, ItemId, MealId, PlanId};
 
 /// What the channel shows now.
 ///
@@ -88,64 +93,180 @@ async fn through_assignment(
     })
 }
 
+/// What the channel `plan:{plan}` shows: the published tree, with maps by identifier where the API has lists.
+#[derive(Serialize, ToSchema)]
+pub struct PlanState<'a> {
+    /// The plan itself.
+    plan: PlanHead<'a>,
+    /// The sum of all days.
+    nutrients: &'a Nutrients,
+    /// Days by identifier; their order is their `number`.
+    days: BTreeMap<DayId, DayState<'a>>,
+}
+
+/// A plan without its tree, as its channel shows it.
+#[derive(Serialize, ToSchema)]
+pub struct PlanHead<'a> {
+    /// Identifier.
+    id: PlanId,
+    /// Name.
+    name: &'a str,
+    /// Description.
+    description: &'a str,
+    /// What it is meant to reach.
+    goal: Goal,
+    /// Where it is in its life.
+    status: Status,
+    /// Who wrote it.
+    author_id: AccountId,
+    /// The current published revision.
+    revision: i32,
+    /// Counts every write; `"<version>"` is the `ETag`.
+    version: i64,
+    /// Days, 1 to 84.
+    duration_days: i32,
+    /// How they follow one another.
+    cycle: Cycle,
+    /// What a day aims at.
+    target: &'a Target,
+}
+
+/// A day of a plan, as its channel shows it.
+#[derive(Serialize, ToSchema)]
+pub struct DayState<'a> {
+    /// 1 for the first.
+    number: i32,
+    /// Title; empty where it has none.
+    title: &'a str,
+    /// The sum of its meals.
+    nutrients: &'a Nutrients,
+    /// Meals by identifier; their order is their `position`, then their identifier.
+    meals: BTreeMap<MealId, MealState<'a>>,
+}
+
+/// A meal, as its plan's channel shows it.
+#[derive(Serialize, ToSchema)]
+pub struct MealState<'a> {
+    /// Its place in the day.
+    slot: Slot,
+    /// Title.
+    title: &'a str,
+    /// Minutes after midnight where the follower is; absent where the plan names no time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    time_min: Option<i32>,
+    /// Meals are ordered by it, then by identifier.
+    position: i32,
+    /// What to know when preparing it.
+    notes: &'a str,
+    /// The sum of its items.
+    nutrients: &'a Nutrients,
+    /// Items by identifier; their order is their `position`, then their identifier.
+    items: BTreeMap<ItemId, ItemState<'a>>,
+}
+
+/// An amount of a food in a meal, as the plan's channel shows it.
+#[derive(Serialize, ToSchema)]
+pub struct ItemState<'a> {
+    /// Items are ordered by it, then by identifier.
+    position: i32,
+    /// The food.
+    food_id: FoodId,
+    /// The food's English name when the item was written.
+    name_en: &'a str,
+    /// The food's Spanish name when the item was written.
+    name_es: &'a str,
+    /// Thousandths of a unit.
+    quantity_milli: i64,
+    /// `g`, or the name of a portion of the food.
+    unit: &'a str,
+    /// Weight in thousandths of a gram.
+    grams_milli: i64,
+    /// What it holds.
+    nutrients: &'a Nutrients,
+    /// The food's allergens when the item was written.
+    #[schema(value_type = BTreeMap<String, String>)]
+    allergens: &'a Allergens,
+}
+
+impl<'a> PlanState<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let PlanSummary {
+            id,
+            name,
+            description,
+            goal,
+            status,
+            author_id,
+            revision,
+            version,
+            duration_days,
+            cycle,
+            target,
+            ..
+        } = &plan.summary;
+        Self {
+            plan: PlanHead {
+                id: *id,
+                name,
+                description,
+                goal: *goal,
+                status: *status,
+                author_id: *author_id,
+                revision: *revision,
+                version: *version,
+                duration_days: *duration_days,
+                cycle: *cycle,
+                target,
+            },
+            nutrients: &plan.nutrients,
+            days: plan.days.iter().map(|d| (d.id, DayState::of(d))).collect(),
+        }
+    }
+}
+
+impl<'a> DayState<'a> {
+    fn of(day: &'a Day) -> Self {
+        Self {
+            number: day.number,
+            title: &day.title,
+            nutrients: &day.nutrients,
+            meals: day.meals.iter().map(|m| (m.id, MealState::of(m))).collect(),
+        }
+    }
+}
+
+impl<'a> MealState<'a> {
+    fn of(meal: &'a Meal) -> Self {
+        Self {
+            slot: meal.slot,
+            title: &meal.title,
+            time_min: meal.time_min,
+            position: meal.position,
+            notes: &meal.notes,
+            nutrients: &meal.nutrients,
+            items: meal.items.iter().map(|i| (i.id, ItemState::of(i))).collect(),
+        }
+    }
+}
+
+impl<'a> ItemState<'a> {
+    fn of(item: &'a Item) -> Self {
+        Self {
+            position: item.position,
+            food_id: item.food_id,
+            name_en: &item.name_en,
+            name_es: &item.name_es,
+            quantity_milli: item.quantity_milli,
+            unit: &item.unit,
+            grams_milli: item.grams_milli,
+            nutrients: &item.nutrients,
+            allergens: &item.allergens,
+        }
+    }
+}
+
 /// What the channel shows of a plan.
 pub(super) fn snapshot_of(plan: &Plan) -> Value {
-    json!({
-        "plan": {
-            "id": plan.id,
-            "name": plan.name,
-            "description": plan.description,
-            "goal": plan.goal,
-            "status": plan.status,
-            "revision": plan.revision,
-            "version": plan.version,
-            "duration_days": plan.duration_days,
-            "cycle": plan.cycle,
-            "target": plan.target,
-        },
-        "nutrients": plan.nutrients,
-        "days": by_id(plan.days.iter().map(|d| (d.id.to_string(), day(d)))),
-    })
-}
-
-fn day(day: &Day) -> Value {
-    json!({
-        "number": day.number,
-        "title": day.title,
-        "nutrients": day.nutrients,
-        "meals": by_id(day.meals.iter().map(|m| (m.id.to_string(), meal(m)))),
-    })
-}
-
-fn meal(meal: &Meal) -> Value {
-    let mut value = json!({
-        "slot": meal.slot,
-        "title": meal.title,
-        "position": meal.position,
-        "notes": meal.notes,
-        "nutrients": meal.nutrients,
-        "items": by_id(meal.items.iter().map(|i| (i.id.to_string(), item(i)))),
-    });
-    if let Some(time) = meal.time_min {
-        value["time_min"] = time.into();
-    }
-    value
-}
-
-fn item(item: &Item) -> Value {
-    json!({
-        "position": item.position,
-        "food_id": item.food_id,
-        "name_en": item.name_en,
-        "name_es": item.name_es,
-        "quantity_milli": item.quantity_milli,
-        "unit": item.unit,
-        "grams_milli": item.grams_milli,
-        "nutrients": item.nutrients,
-        "allergens": item.allergens,
-    })
-}
-
-fn by_id(entries: impl Iterator<Item = (String, Value)>) -> Value {
-    Value::Object(entries.collect::<Map<_, _>>())
+    json!(PlanState::of(plan))
 }

@@ -24,18 +24,22 @@ pub struct Target {
     /// Energy in thousandths of a kilocalorie.
     #[diesel(column_name = target_energy_mkcal)]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub energy_mkcal: Option<i64>,
     /// Protein in milligrams.
     #[diesel(column_name = target_protein_mg)]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub protein_mg: Option<i64>,
     /// Carbohydrate in milligrams.
     #[diesel(column_name = target_carbohydrate_mg)]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub carbohydrate_mg: Option<i64>,
     /// Fat in milligrams.
     #[diesel(column_name = target_fat_mg)]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub fat_mg: Option<i64>,
 }
 
@@ -70,6 +74,7 @@ pub struct PlanSummary {
     pub author_id: AccountId,
     /// A live plan's first day.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub start_date: Option<NaiveDate>,
     /// Counts every write; `"<version>"` is the `ETag`.
     pub version: i64,
@@ -119,6 +124,7 @@ pub struct Meal {
     pub title: String,
     /// Minutes after midnight where the follower is; absent where the plan names no time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub time_min: Option<i32>,
     /// Meals are ordered by it, then by identifier.
     pub position: i32,

@@ -68,16 +68,20 @@ async fn show_docs(documents: web::Data<Documents>) -> HttpResponse {
         .body(documents.page.to_string())
 }
 
-/// Channels, events and commands, with the JSON Schema of an event.
+/// Channels, events and commands, with the JSON Schema of an event; those of snapshots and commands are in the OpenAPI document.
 #[must_use]
 pub fn live() -> Value {
     let channels: Vec<Value> = crate::channels::DESCRIBED
         .iter()
-        .map(|(name, who, shows, events)| json!({"channel": name, "who": who, "snapshot": shows, "events": events}))
+        .map(|(name, who, shows, events)| {
+            let state = crate::channels::STATES.iter().find(|(channel, _)| channel == name);
+            let schema = state.map(|(_, schema)| schema_address(schema));
+            json!({"channel": name, "who": who, "snapshot": shows, "events": events, "schema": schema})
+        })
         .collect();
     let commands: Vec<Value> = crate::channels::COMMANDS
         .iter()
-        .map(|(method, data)| json!({"method": method, "data": data}))
+        .map(|(method, data, schema)| json!({"method": method, "data": data, "schema": schema_address(schema)}))
         .collect();
     json!({
         "endpoint": "/connection/websocket",
@@ -94,6 +98,11 @@ pub fn live() -> Value {
         "channels": channels,
         "commands": commands,
     })
+}
+
+/// Where the OpenAPI document, whose schemas are JSON Schema, describes it.
+fn schema_address(name: &str) -> String {
+    format!("/api/openapi.json#/components/schemas/{name}")
 }
 
 fn escape(text: &str) -> String {
@@ -152,4 +161,115 @@ fn page(openapi: &Value, live: &Value) -> String {
     }
     out.push_str("</table></html>");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::to_value(crate::server::openapi()).expect("the document is JSON")
+    }
+
+    /// Names of the schemas that a part of the document leads to.
+    fn reached(document: &Value, part: &Value, found: &mut BTreeSet<String>) {
+        match part {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    let name = value.as_str().and_then(|to| to.strip_prefix("#/components/schemas/"));
+                    match name.filter(|_| key == "$ref") {
+                        Some(name) if found.insert(name.into()) => {
+                            reached(document, &document["components"]["schemas"][name], found);
+                        }
+                        Some(_) => {}
+                        None => reached(document, value, found),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| reached(document, item, found)),
+            _ => {}
+        }
+    }
+
+    fn operations(document: &Value) -> impl Iterator<Item = &Value> {
+        let paths = document["paths"].as_object().into_iter().flatten();
+        paths.flat_map(|(_, methods)| {
+            methods
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(_, operation)| operation)
+        })
+    }
+
+    #[test]
+    fn the_committed_document_is_what_the_routes_say() {
+        let committed: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).expect("it is JSON");
+        assert!(
+            committed == document(),
+            "docs/openapi.json is stale: make openapi writes it anew"
+        );
+    }
+
+    #[test]
+    fn every_schema_that_is_named_is_described() {
+        let document = document();
+        let mut named = BTreeSet::new();
+        reached(&document, &document, &mut named);
+        let schemas = document["components"]["schemas"].as_object().expect("schemas");
+        let missing: Vec<_> = named.iter().filter(|name| !schemas.contains_key(*name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        for (_, schema) in crate::channels::STATES {
+            assert!(schemas.contains_key(*schema), "{schema}");
+        }
+        for (_, _, schema) in crate::channels::COMMANDS {
+            assert!(schemas.contains_key(*schema), "{schema}");
+        }
+    }
+
+    #[test]
+    fn words_are_described_as_json_has_them() {
+        let document = document();
+        for (name, schema) in document["components"]["schemas"].as_object().expect("schemas") {
+            for word in schema["enum"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+            {
+                assert_eq!(word, word.to_lowercase(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_left_out_of_responses_and_never_null() {
+        let document = document();
+        let mut sent = BTreeSet::new();
+        for operation in operations(&document) {
+            reached(&document, &operation["responses"], &mut sent);
+        }
+        assert!(sent.contains("Nutrients"), "{sent:?}");
+        for name in sent {
+            let schema = document["components"]["schemas"][&name].to_string();
+            assert!(!schema.contains("\"null\""), "{name}: {schema}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_takes_json_says_which() {
+        let document = document();
+        let without: Vec<_> = operations(&document)
+            .filter(|operation| operation["requestBody"].is_null())
+            .filter_map(|operation| operation["operationId"].as_str())
+            .filter(|id| {
+                ["create_", "update_", "change_", "switch_", "login", "refresh_"]
+                    .iter()
+                    .any(|verb| id.starts_with(verb))
+            })
+            .collect();
+        assert!(without.is_empty(), "{without:?}");
+    }
 }

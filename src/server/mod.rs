@@ -56,11 +56,24 @@ impl Stop {
     }
 }
 
+/// Where a browser on this machine finds a server that listens there.
+#[must_use]
+pub fn page(address: SocketAddr) -> String {
+    let here = address.ip().is_loopback() || address.ip().is_unspecified();
+    if here {
+        format!("http://localhost:{}", address.port())
+    } else {
+        format!("http://{address}")
+    }
+}
+
 /// The head of the OpenAPI document; the routes add themselves.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "liveplan", description = "A real-time nutrition-plan hub for gyms."),
     modifiers(&Bearer),
+    // What only the socket carries.
+    components(schemas(follows::states::MemberState, follows::states::RosterState, plans::live::PlanState, meals::Undo)),
     security(("bearer" = []))
 )]
 struct Document;

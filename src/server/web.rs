@@ -1,6 +1,7 @@
 //! The web app under `/app`, embedded in the binary. Its assets have a hash in their name and never change.
 
 use actix_web::http::header;
+use actix_web::middleware::Compress;
 use actix_web::{HttpRequest, HttpResponse, web};
 use rust_embed::RustEmbed;
 
@@ -20,7 +21,11 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/", web::get().to(redirect))
         .route("/app", web::get().to(redirect))
-        .route("/app/{path:.*}", web::get().to(find_asset));
+        .service(
+            web::resource("/app/{path:.*}")
+                .wrap(Compress::default())
+                .route(web::get().to(find_asset)),
+        );
 }
 
 async fn redirect() -> HttpResponse {

@@ -1,11 +1,12 @@
 // The frame of every page once somebody is signed in: header, destinations by role, connection state, page.
 import { computed } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { AccountMenu } from './account/AccountMenu';
 import { Sessions } from './account/Sessions';
 import { DayPage, planName } from './day/DayPage';
 import { t } from './i18n';
 import { connection, pending } from './live/connection';
+import { PeoplePage } from './people/PeoplePage';
 import { PlanPage } from './plans/PlanPage';
 import { PlansPage } from './plans/PlansPage';
 import { href, navigate, route } from './router';
@@ -13,22 +14,27 @@ import { roles } from './session';
 import { Icon, type IconName } from './ui/Icon';
 import { WallPage } from './wall/WallPage';
 
-interface Destination { to: string; label: 'navDay' | 'navWall' | 'navPlans'; icon: IconName }
+interface Destination { to: string; label: 'navDay' | 'navWall' | 'navPlans' | 'navPeople'; icon: IconName }
 
 const destinations = computed<Destination[]>(() => {
   const has = (...any: Parameters<typeof roles.value.has>[0][]): boolean => any.some((role) => roles.value.has(role));
   return [
     has('member') ? [{ to: '/', label: 'navDay', icon: 'day' } as const] : [],
     has('trainer', 'manager') ? [{ to: '/wall', label: 'navWall', icon: 'wall' } as const] : [],
-    has('trainer', 'nutritionist', 'manager') ? [{ to: '/plans', label: 'navPlans', icon: 'plans' } as const] : [],
+    has('manager', 'owner') ? [{ to: '/people', label: 'navPeople', icon: 'people' } as const] : [],
+    has('trainer', 'nutritionist', 'manager', 'owner') ? [{ to: '/plans', label: 'navPlans', icon: 'plans' } as const] : [],
   ].flat();
 });
+
+/** Whether an address belongs to a destination. */
+const leads = (to: string, path: string): boolean => path === to || (to !== '/' && path.startsWith(`${to}/`));
 
 function Page({ path }: { path: string }) {
   const plan = /^\/plans\/([^/]+)$/.exec(path)?.[1];
   if (plan) return <PlanPage key={plan} id={plan} />;
   if (path === '/wall') return <WallPage />;
   if (path === '/plans') return <PlansPage />;
+  if (path === '/people') return <PeoplePage />;
   if (path === '/account') return <Sessions />;
   return <DayPage />;
 }
@@ -36,11 +42,26 @@ function Page({ path }: { path: string }) {
 export function Shell() {
   const path = route.value.pathname;
   const all = destinations.value;
-  // Staff who follow no plan themselves have no day: they start at their first destination.
-  const astray = path === '/' && !roles.value.has('member') ? (all[0]?.to ?? '/account') : undefined;
+  const here = all.find(({ to }) => leads(to, path));
+  // An address that is not for these roles leads to their first one: staff without a plan of their own have no day.
+  const astray = here || path === '/account' ? undefined : (all[0]?.to ?? '/account');
   useEffect(() => {
     if (astray) navigate(astray, { replace: true });
   }, [astray]);
+  const title = here ? t()[here.label] : t().sessions;
+  useEffect(() => {
+    document.title = `${title} · liveplan`;
+  }, [title]);
+  // Who came by a link or a button of the page before goes on at the new one, not in nothing.
+  const before = useRef(path);
+  useEffect(() => {
+    if (before.current === path) return;
+    before.current = path;
+    const main = document.getElementById('main');
+    if (!main || document.activeElement !== document.body) return;
+    main.tabIndex = -1;
+    main.focus({ preventScroll: true });
+  }, [path]);
   return (
     <div class={`shell${all.length > 1 ? ' has-tabs' : ''}`}>
       <a class="skip-link" href="#main">{t().skipToContent}</a>
@@ -49,7 +70,7 @@ export function Shell() {
         {all.length > 1 && (
           <nav class="tabs" aria-label={t().navigation}>
             {all.map(({ to, label, icon }) => (
-              <a key={to} href={href(to)} aria-current={(to === '/' ? path === '/' : path.startsWith(to)) ? 'page' : undefined}>
+              <a key={to} href={href(to)} aria-current={leads(to, path) ? 'page' : undefined}>
                 <Icon name={icon} /><span>{t()[label]}</span>
               </a>
             ))}

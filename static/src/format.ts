@@ -21,7 +21,7 @@ export const percent = (permille: number): string =>
   numbers({ style: 'percent', maximumFractionDigits: 0 }).format(permille / 1000);
 
 /** A food's weight: `120 g`. */
-export const weight = (gramsMilli: number): string => `${number(gramsMilli / 1000, gramsMilli < 10_000 ? 1 : 0)} g`;
+export const weight = (gramsMilli: number): string => `${number(gramsMilli / 1000, gramsMilli < 10_000 ? 1 : 0)}\u00a0g`;
 
 /** Minutes after midnight as a time of day. */
 export function clock(minutes: number): string {
@@ -44,10 +44,10 @@ export function date(day: string, options: Intl.DateTimeFormatOptions): string {
   return new Intl.DateTimeFormat(language.value, { ...options, timeZone: 'UTC' }).format(new Date(`${day}T00:00:00Z`));
 }
 
-/** "in 25 min", "hace 2 h". */
+/** "in 25 min", "hace 1,5 h". */
 export function relative(minutes: number): string {
   const format = new Intl.RelativeTimeFormat(language.value, { numeric: 'auto', style: 'short' });
-  return Math.abs(minutes) < 60 ? format.format(minutes, 'minute') : format.format(Math.round(minutes / 60), 'hour');
+  return Math.abs(minutes) < 60 ? format.format(minutes, 'minute') : format.format(Math.round(minutes / 30) / 2, 'hour');
 }
 
 export function foodName(food: { name_en: string; name_es: string }): string {
@@ -76,3 +76,6 @@ export function plus(left: Nutrients, right: Nutrients, permille: number): Nutri
   }
   return sum;
 }
+
+/** Without accents and case, so that "jose" finds "José". */
+export const folded = (text: string): string => text.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase();

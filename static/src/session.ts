@@ -10,7 +10,7 @@
 // reads the stored token inside it.
 import { computed, signal } from '@preact/signals';
 import { call, open, Problem, useTokens } from './api/client';
-import type { Demo, Me, Session } from './api/types';
+import type { Demo, Me, PlanStatus, Session } from './api/types';
 
 const KEY = 'liveplan.session';
 
@@ -21,6 +21,12 @@ export const me = signal<Me | null | undefined>(undefined);
 /** The server could not be reached while starting. */
 export const unreachable = signal(false);
 export const roles = computed(() => new Set(me.value?.roles ?? []));
+
+/** Whether who is signed in may change a plan: as the server decides it, so that no button leads to a refusal. */
+export function mayEdit(plan: { author_id: string; status: PlanStatus }): boolean {
+  const author = roles.value.has('trainer') && plan.author_id === me.value?.account.id;
+  return plan.status !== 'archived' && (author || roles.value.has('manager') || roles.value.has('nutritionist'));
+}
 
 let access: { token: string; good_until: number; from: number } | undefined;
 let refreshing: Promise<string> | undefined;
@@ -76,6 +82,9 @@ export async function accessToken(force = false): Promise<string> {
   if (access && (force ? now - access.from < 5000 : now < access.good_until)) return access.token;
   return refresh();
 }
+
+/** Asks the server anew, however young the token at hand is: it may have been taken back. */
+export const renew = refresh;
 
 export async function signIn(email: string, password: string, gym?: string): Promise<void> {
   adopt(await open<Session>('auth/login', { method: 'POST', body: { email, password, ...(gym ? { gym } : {}) } }));

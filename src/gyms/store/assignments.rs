@@ -27,6 +27,7 @@ pub struct Assignment {
     pub since: DateTime<Utc>,
     /// Until when; absent for one without an end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub until: Option<DateTime<Utc>>,
 }
 

@@ -36,6 +36,7 @@ struct RevisionPage {
     items: Vec<RevisionSummary>,
     /// Where the next page begins; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next_cursor: Option<String>,
 }
 

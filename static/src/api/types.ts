@@ -1,158 +1,46 @@
-// The API's shapes, as the app names them. Written by the contract; to use generated types, run `npm run types` and replace
-// each interface by an alias, e.g. `export type Plan = components['schemas']['Plan'];`. Nothing else imports the schema.
+// The API's shapes, by the names that the app has for them. They come from `schema.ts`, which is generated from the
+// server's OpenAPI document; nothing else imports it. Written here is only what the document cannot say.
+import type { components } from './schema';
 
-export type Role = 'owner' | 'manager' | 'nutritionist' | 'trainer' | 'member' | 'auditor';
-export type Slot =
-  | 'breakfast' | 'mid_morning' | 'lunch' | 'snack' | 'dinner' | 'late' | 'pre_workout' | 'post_workout' | 'custom';
-export type Goal = 'lose_fat' | 'maintain' | 'gain_muscle' | 'recomposition' | 'performance' | 'health';
-export type PlanStatus = 'draft' | 'published' | 'archived';
-export type Cycle = 'fixed' | 'weekly' | 'training_rest';
-export type FollowStatus = 'active' | 'paused' | 'completed' | 'abandoned' | 'blocked';
-export type CompletionStatus = 'eaten' | 'partial' | 'skipped';
-export type AllergenLevel = 'contains' | 'traces' | 'absent';
+type Schemas = components['schemas'];
 
-export interface Nutrients {
-  energy_mkcal?: number;
-  protein_mg?: number;
-  carbohydrate_mg?: number;
-  sugars_mg?: number;
-  fibre_mg?: number;
-  fat_mg?: number;
-  saturated_fat_mg?: number;
-  sodium_mg?: number;
-  alcohol_mg?: number;
-  potassium_mg?: number;
-  vitamin_k_ng?: number;
-  known_permille?: Record<string, number>;
-}
+export type Role = Schemas['Role'];
+export type Slot = Schemas['Slot'];
+export type Goal = Schemas['Goal'];
+export type PlanStatus = Schemas['PlanStatus'];
+export type CompletionStatus = Schemas['CompletionStatus'];
+export type Nutrients = Schemas['Nutrients'];
 
-export interface Account { id: string; email: string; name: string; locale: string; time_zone?: string }
-export interface Gym { id: string; slug: string; name: string; time_zone: string; locale: string; day_start: number }
-export interface Me { session_id: string; account: Account; gym: Gym; roles: Role[]; channels: string[] }
-export interface Session extends Me { access_token: string; refresh_token: string; token_type: string; expires_in: number }
-export interface SessionRow {
-  id: string; created_at: string; last_used_at: string; user_agent?: string; ip_address?: string; current: boolean;
-}
-export interface Demo { accounts: { email: string; name: string; roles: Role[] }[]; password: string }
-export interface Membership { account_id: string; email: string; name: string; roles: Role[]; status: string; created_at: string }
+export type Me = Schemas['Me'];
+export type Session = Schemas['Session'];
+export type SessionRow = Schemas['DeviceSession'];
+export type Demo = Schemas['Demo'];
+export type DemoAccount = Schemas['DemoAccount'];
+export type Membership = Schemas['Membership'];
 
-export interface Page<T> { items: T[]; next_cursor?: string }
+/** A page of a list; OpenAPI names one for each kind of item. */
+export type Page<T> = Omit<Schemas['Page_Food'], 'items'> & { items: T[] };
 
-export interface Portion { name_en: string; name_es: string; grams_milli: number }
-export interface Food {
-  id: string;
-  scope: 'shared' | 'gym';
-  name_en: string;
-  name_es: string;
-  brand?: string;
-  per_100g: Nutrients;
-  allergens: Record<string, AllergenLevel>;
-  portions: Portion[];
-  verified: boolean;
-}
+export type Food = Schemas['Food'];
+export type Meal = Schemas['Meal'];
+export type PlanSummary = Schemas['PlanSummary'];
+export type Plan = Schemas['Plan'];
+export type NewItem = Schemas['NewItem'];
+export type MealPatch = Schemas['MealPatch'];
+export type MealChanged = Schemas['PlanMeal'];
 
-export interface ItemFields {
-  position: number;
-  food_id: string;
-  name_en: string;
-  name_es: string;
-  quantity_milli: number;
-  unit: string;
-  grams_milli: number;
-  nutrients: Nutrients;
-  allergens: Record<string, AllergenLevel>;
-}
-export interface MealFields {
-  slot: Slot;
-  title: string;
-  time_min?: number;
-  position: number;
-  notes?: string;
-  nutrients: Nutrients;
-}
-export interface Item extends ItemFields { id: string }
-export interface Meal extends MealFields { id: string; items: Item[] }
-export interface Target { energy_mkcal?: number; protein_mg?: number; carbohydrate_mg?: number; fat_mg?: number }
-export interface Day { id: string; number: number; title?: string; nutrients: Nutrients; meals: Meal[] }
-export interface PlanSummary {
-  id: string;
-  kind: 'template' | 'plan' | 'live';
-  goal: Goal;
-  name: string;
-  description?: string;
-  target?: Target;
-  duration_days: number;
-  cycle: Cycle;
-  status: PlanStatus;
-  visibility: 'gym' | 'trainer' | 'assigned';
-  start_date?: string;
-  version: number;
-  revision: number;
-  updated_at: string;
-  nutrients: Nutrients;
-}
-export interface Plan extends PlanSummary { days: Day[] }
+// What the live channels hold: trees as maps by identifier.
+export type PlanState = Schemas['PlanState'];
+export type DayState = Schemas['DayState'];
+export type MealState = Schemas['MealState'];
+export type ItemState = Schemas['ItemState'];
+export type MemberState = Schemas['MemberState'];
+export type RosterState = Schemas['RosterState'];
+export type RosterMember = Schemas['RosterMember'];
+export type Follow = Schemas['Follow'];
+export type Completion = Schemas['CompletionState'];
+export type Progress = Schemas['ProgressState'];
 
-/** An item as it is sent: by grams, or by a quantity of one of the food's portions. */
-export interface NewItem {
-  food_id: string;
-  grams_milli?: number;
-  quantity_milli?: number;
-  unit?: string;
-  position?: number;
-}
-export interface MealPatch { slot?: Slot; title?: string; time_min?: number | null; notes?: string | null; items?: NewItem[] }
-export interface MealChanged { version: number; revision: number; meal: Meal }
-
-export interface Follow {
-  id: string;
-  member_id: string;
-  plan_id: string;
-  plan_name: string;
-  revision: number;
-  status: FollowStatus;
-  start_date: string;
-  time_zone: string;
-}
-export interface Completion {
-  status: CompletionStatus;
-  portion_permille: number;
-  title: string;
-  plan_revision: number;
-  on_behalf: boolean;
-  at: string;
-}
-export interface Progress {
-  meals_planned: number;
-  meals_done: number;
-  meals_skipped: number;
-  planned: Nutrients;
-  eaten: Nutrients;
-}
-
-// What the channels hold: trees as maps by id.
-export interface PlanState {
-  plan: Pick<PlanSummary, 'id' | 'name' | 'description' | 'goal' | 'status' | 'revision' | 'version' | 'duration_days' | 'cycle' | 'target'>;
-  nutrients: Nutrients;
-  days: Record<string, DayState>;
-}
-export interface DayState { number: number; title?: string; nutrients: Nutrients; meals: Record<string, MealState> }
-export interface MealState extends MealFields { items: Record<string, ItemFields> }
-export interface MemberState {
-  follow?: Follow;
-  completions: Record<string, Record<string, Completion>>;
-  progress: Record<string, Progress>;
-}
-export interface RosterState {
-  members: Record<string, { name: string; since: string; follow?: Follow; progress: Record<string, Progress> }>;
-}
-
-export interface MealCommand {
-  key: string;
-  meal_id: string;
-  date: string;
-  status?: CompletionStatus;
-  portion_permille?: number;
-  member_id?: string;
-}
-export interface MealOutcome { completion?: Completion; progress: Progress }
+/** `meal.complete` or `meal.undo`, always with a key, so that a repeat is safe. */
+export type MealCommand = Schemas['Undo'] & Partial<Pick<Schemas['NewCompletion'], 'status' | 'portion_permille'>> & { key: string };
+export type MealOutcome = Schemas['Outcome'];

@@ -37,7 +37,7 @@ export function DateStrip({ chosen, today, progress, onChoose }: DateStripProps)
               <button class={`date${day === today ? ' is-today' : ''}`} aria-current={day === chosen ? 'date' : undefined}
                 onClick={() => onChoose(day)}
                 aria-label={`${date(day, { weekday: 'long', day: 'numeric', month: 'long' })}${row ? `, ${t().mealsOf(row.meals_done, row.meals_planned)}` : ''}`}>
-                <span>{date(day, { weekday: 'narrow' })}</span>
+                <span data-weekday={date(day, { weekday: 'narrow' })} />
                 <b>{Number(day.slice(8))}</b>
                 <i class={`date-mark is-${mark}`} />
               </button>

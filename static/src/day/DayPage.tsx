@@ -12,7 +12,7 @@ import { Empty, Skeleton } from '../ui/bits';
 import { useNow } from '../ui/now';
 import { DateStrip } from './DateStrip';
 import { MealCard, type Act } from './MealCard';
-import { dayNumber, dayOn, nextMeal, ordered, pendingFor, standing, summary, zoned } from './model';
+import { dayNumber, dayOn, nextMeal, ordered, pendingFor, standing, summary, zoned, type Standing } from './model';
 import { Summary } from './Summary';
 
 /** The plan's name, for the header. */
@@ -46,7 +46,9 @@ export function DayPage() {
   const completions = member.completions?.[chosen] ?? {};
   const underway = pending.value.filter((command) => command.date === chosen);
   const meals = ordered(day?.meals);
-  const next = chosen === today ? nextMeal(day, minutes, completions)?.id : undefined;
+  const standingOf = (id: string): Standing => standing(completions[id], pendingFor(underway, chosen, id));
+  const recorded = Object.fromEntries(meals.filter(({ id }) => standingOf(id).status !== 'open').map(({ id }) => [id, true]));
+  const next = chosen === today ? nextMeal(day, minutes, recorded)?.id : undefined;
   const gone = Object.entries(completions).filter(([id]) => !day?.meals[id]);
 
   const act = (meal: string): Act => (action, permille) => {
@@ -72,12 +74,12 @@ export function DayPage() {
           <section class="meals" aria-label={t().meals}>
             {meals.map((meal) => (
               <MealCard key={meal.id} id={meal.id} meal={meal} next={meal.id === next} zone={zone} act={act(meal.id)}
-                standing={standing(completions[meal.id], pendingFor(underway, chosen, meal.id))}
+                standing={standingOf(meal.id)}
                 change={changes.value[meal.id]?.actor === who?.account.id ? undefined : changes.value[meal.id]} />
             ))}
             {gone.map(([id, completion]) => (
               <article key={id} class="meal is-gone" data-testid={`meal-${id}`}>
-                <h3>{completion.title}</h3>
+                <h2>{completion.title}</h2>
                 <p class="muted">{t().status[completion.status]} · {t().noLongerInPlan}</p>
               </article>
             ))}

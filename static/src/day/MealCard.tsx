@@ -4,7 +4,9 @@ import type { MealState } from '../api/types';
 import { clock, foodName, kcal, percent, quantity, time, weight } from '../format';
 import { t } from '../i18n';
 import type { MealChange } from '../live/changes';
+import { connection } from '../live/connection';
 import { Kcal, Macros } from '../ui/bits';
+import { foodsLine } from '../ui/foods';
 import { Icon } from '../ui/Icon';
 import { ordered, type Standing } from './model';
 import { PartChooser } from './PartChooser';
@@ -40,7 +42,7 @@ export function MealCard({ id, meal, standing, change, next, zone, act }: MealCa
             <span>{t().slot[meal.slot]}</span>
             {next && <span class="chip is-next">{t().nextUp}</span>}
           </p>
-          <h3 id={`title-${id}`}>{name}</h3>
+          <h2 id={`title-${id}`}>{name}</h2>
         </div>
         <Kcal of={meal.nutrients} />
       </header>
@@ -55,17 +57,9 @@ export function MealCard({ id, meal, standing, change, next, zone, act }: MealCa
           {late && <span class="chip is-warn" data-testid="changed-after"><Icon name="warn" size={14} />{t().changedAfterEating}</span>}
         </p>
       )}
-      <ul class="foods">
-        {ordered(meal.items).map((item) => (
-          <li key={item.id}>
-            <span class="food-name">{foodName(item)}</span>
-            <span class="food-amount">{[quantity(item), weight(item.grams_milli)].filter(Boolean).join(' · ')}</span>
-            <span class="food-kcal">{kcal(item.nutrients.energy_mkcal)} kcal</span>
-          </li>
-        ))}
-      </ul>
-      {meal.notes && <p class="meal-notes">{meal.notes}</p>}
-      <Macros of={meal.nutrients} />
+      {open ? <Foods of={meal} /> : <p class="foods-line">{foodsLine(meal)}</p>}
+      {open && meal.notes && <p class="meal-notes">{meal.notes}</p>}
+      {open && <Macros of={meal.nutrients} />}
       {choosing && (
         <PartChooser initial={status === 'partial' ? standing.permille : 500} name={name}
           onSave={(permille) => { setChoosing(false); act('partial', permille); }} onCancel={() => setChoosing(false)} />
@@ -99,6 +93,22 @@ export function MealCard({ id, meal, standing, change, next, zone, act }: MealCa
   );
 }
 
+function Foods({ of }: { of: MealState }) {
+  return (
+    <ul class="foods">
+      {ordered(of.items).map((item) => (
+        <li key={item.id}>
+          <span class="food">
+            <span class="food-name">{foodName(item)}</span>{' '}
+            <span class="food-amount">{[quantity(item), weight(item.grams_milli)].filter(Boolean).join(' · ')}</span>
+          </span>
+          <span class="food-kcal">{kcal(item.nutrients.energy_mkcal)} kcal</span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 const icons = { eaten: 'check', partial: 'part', skipped: 'skip' } as const;
 
 function StatusLine({ standing, zone }: { standing: Standing; zone: string }) {
@@ -111,7 +121,7 @@ function StatusLine({ standing, zone }: { standing: Standing; zone: string }) {
         {text}
         {completion && status !== 'open' && <span class="muted"> · {time(completion.at, zone)}</span>}
         {completion?.on_behalf && <span class="muted"> · {t().byTrainer}</span>}
-        {waiting && <span class="status-waiting" data-testid="pending"> · {t().sending}</span>}
+        {waiting && <span class="status-waiting" data-testid="pending"> · {connection.value === 'offline' ? t().queued : t().sending}</span>}
       </span>
     </p>
   );

@@ -4,7 +4,7 @@ import { Centrifuge, UnauthorizedError } from 'centrifuge';
 import { useEffect, useRef } from 'preact/hooks';
 import { call, Problem } from '../api/client';
 import type { MealOutcome, MemberState, PlanState } from '../api/types';
-import { accessToken, me } from '../session';
+import { accessToken, me, renew } from '../session';
 import { loadChanges, record, type ChangedMeal } from './changes';
 import { Outbox, type Command, type Pending } from './outbox';
 import { LiveStore, type Change, type Entry, type LiveClient, type Snapshot } from './store';
@@ -80,6 +80,18 @@ function onState(): void {
 
 let attempts = 0;
 
+/** How long after a close for good the next connection is tried. */
+const COME_BACK_MS = 5000;
+
+/**
+ * The server closed for good, mostly because the session ended or the access changed: a new token either signs out or
+ * shows that it is worth another try, though not at once, since the server may have meant it.
+ */
+async function comeBack(closed: Centrifuge | undefined): Promise<void> {
+  const renewed = await renew().then(() => true, (error: unknown) => !(error instanceof Problem && error.status === 401));
+  if (renewed) setTimeout(() => closed === client && client?.state === 'disconnected' && (client.setToken(''), client.connect()), COME_BACK_MS);
+}
+
 export function connect(): void {
   disconnect();
   loadChanges();
@@ -127,9 +139,7 @@ export function connect(): void {
   });
   client.on('disconnected', (ctx) => {
     onState();
-    // The server closed for good, mostly because the session ended or the access changed: ask for a new token, which
-    // either signs out or shows that it is worth another try.
-    if (ctx.code >= 3500) setTimeout(() => void accessToken(true).then(() => client?.connect(), () => undefined), 5500);
+    if (ctx.code >= 3500) void comeBack(client);
   });
   addEventListener('online', onState);
   addEventListener('offline', onState);

@@ -68,7 +68,7 @@ export function FoodSearch({ onPick }: { onPick: (item: DraftItem) => void }) {
         <ul ref={results} class="food-results" id={list} role="listbox" aria-label={t().foods}>
           {found.map((food, index) => (
             <li key={food.id} id={`${list}-${index}`} role="option" aria-selected={index === active} data-testid="food-result"
-              onPointerDown={(event) => event.preventDefault()} onClick={() => pick(food)}>
+              onPointerMove={() => setActive(index)} onPointerDown={(event) => event.preventDefault()} onClick={() => pick(food)}>
               <span><b>{foodName(food)}</b>{food.brand && <span class="muted"> {food.brand}</span>}</span>
               <span class="muted">{kcal(food.per_100g.energy_mkcal)} kcal / {weight(100_000)}</span>
             </li>

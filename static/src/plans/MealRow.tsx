@@ -1,10 +1,11 @@
 // A meal in a list for staff: what and when, its foods in one line, its state if there is one, and a button to edit it.
 import type { MealState } from '../api/types';
-import { ordered, type Standing } from '../day/model';
-import { clock, foodName, percent, time, weight } from '../format';
+import type { Standing } from '../day/model';
+import { clock, percent, time } from '../format';
 import { t } from '../i18n';
 import { changes } from '../live/changes';
 import { Kcal } from '../ui/bits';
+import { foodsLine } from '../ui/foods';
 import { Icon } from '../ui/Icon';
 import { slotName } from '../ui/slot';
 
@@ -19,14 +20,14 @@ export function MealRow({ id, meal, standing, zone, onEdit }: MealRowProps) {
       <span class="meal-row-time">{meal.time_min === undefined ? '–' : clock(meal.time_min)}</span>
       <span class="meal-row-text">
         <b>{name}</b>
-        <span class="muted">{ordered(meal.items).map((item) => `${foodName(item)} ${weight(item.grams_milli)}`).join(', ') || t().noItems}</span>
-        {standing && (
-          <span class={`chip is-status-${standing.status}`} data-testid="meal-status" data-status={standing.status}>
-            {standing.status === 'partial' ? t().statusPartial(percent(standing.permille)) : t().status[standing.status]}
-            {standing.completion && ` · ${time(standing.completion.at, zone)}`}
-          </span>
-        )}
+        <span class="muted">{foodsLine(meal) || t().noItems}</span>
       </span>
+      {standing && (
+        <span class={`chip is-status-${standing.status}`} data-testid="meal-status" data-status={standing.status}>
+          {standing.status === 'partial' ? t().statusPartial(percent(standing.permille)) : t().status[standing.status]}
+          {standing.completion && ` · ${time(standing.completion.at, zone)}`}
+        </span>
+      )}
       <Kcal of={meal.nutrients} />
       {onEdit && (
         <button class="icon-button is-framed" aria-label={t().editMeal(name)} onClick={onEdit} data-testid="edit"><Icon name="edit" size={18} /></button>

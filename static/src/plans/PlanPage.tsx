@@ -7,6 +7,7 @@ import { kcal } from '../format';
 import { t } from '../i18n';
 import { useChannel } from '../live/connection';
 import { href } from '../router';
+import { mayEdit } from '../session';
 import { Empty, ErrorNote, Macros, Skeleton } from '../ui/bits';
 import { Drawer } from '../ui/Drawer';
 import { Icon } from '../ui/Icon';
@@ -72,7 +73,7 @@ export function PlanPage({ id }: { id: string }) {
           </div>
           <ul class="meal-rows">
             {ordered(day.meals).map((meal) => (
-              <MealRow key={meal.id} id={meal.id} meal={meal} onEdit={plan.status === 'archived' ? undefined : () => setEditing(meal.id)} />
+              <MealRow key={meal.id} id={meal.id} meal={meal} onEdit={mayEdit(plan) ? () => setEditing(meal.id) : undefined} />
             ))}
           </ul>
         </section>

@@ -1,6 +1,6 @@
 // A meal being edited: what the form holds, what of it differs from the meal it started from, and the three-way merge that
 // keeps what was typed when somebody else has saved meanwhile. Pure.
-import type { ItemFields, Meal, MealPatch, MealState, NewItem } from '../api/types';
+import type { ItemState, Meal, MealPatch, MealState, NewItem } from '../api/types';
 import { ordered } from '../day/model';
 import { same } from '../live/changes';
 
@@ -38,7 +38,7 @@ export function amount(text: string): number | undefined {
 
 export const itemGrams = (item: DraftItem): number => Math.round((amount(item.amount) ?? 0) * item.per_unit);
 
-function draftItem(item: ItemFields & { id: string }): DraftItem {
+function draftItem(item: ItemState & { id: string }): DraftItem {
   const inGrams = item.unit === 'g' || item.quantity_milli === 0;
   return {
     key: item.id, food_id: item.food_id, name_en: item.name_en, name_es: item.name_es,

@@ -1,10 +1,8 @@
 // Demo mode: the accounts to try, by role, the most telling role first.
-import type { Demo, Role } from '../api/types';
+import type { Demo, DemoAccount, Role } from '../api/types';
 import { t } from '../i18n';
 import { Avatar } from '../ui/bits';
 
-const order: Role[] = ['member', 'trainer', 'nutritionist', 'manager', 'owner', 'auditor'];
-type DemoAccount = Demo['accounts'][number];
 
 /** The role that says most about an account. */
 function leading(account: DemoAccount): Role {
@@ -13,16 +11,20 @@ function leading(account: DemoAccount): Role {
 }
 
 export function DemoCards({ demo, busy, onPick }: { demo: Demo; busy: boolean; onPick: (account: DemoAccount) => void }) {
-  const groups = order
-    .map((role) => ({ role, accounts: demo.accounts.filter((account) => leading(account) === role) }))
-    .filter((group) => group.accounts.length > 0);
+  const of = (...any: Role[]): DemoAccount[] =>
+    any.flatMap((role) => demo.accounts.filter((account) => leading(account) === role));
+  const groups = [
+    { name: t().rolePlural.member, accounts: of('member') },
+    { name: t().rolePlural.trainer, accounts: of('trainer') },
+    { name: t().team, accounts: of('nutritionist', 'manager', 'owner', 'auditor') },
+  ].filter((group) => group.accounts.length > 0);
   return (
     <section class="demo" aria-labelledby="demo-title">
       <h2 id="demo-title">{t().demoTitle}</h2>
       <p class="muted">{t().demoLead}</p>
-      {groups.map(({ role, accounts }) => (
-        <div key={role} class="demo-group">
-          <h3>{t().rolePlural[role]}</h3>
+      {groups.map(({ name, accounts }) => (
+        <div key={name} class="demo-group">
+          <h3>{name}</h3>
           <ul>
             {accounts.map((account) => (
               <li key={account.email}>

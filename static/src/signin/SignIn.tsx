@@ -21,6 +21,11 @@ export function SignIn() {
   // A demo whose gym has not been made offers nobody.
   useEffect(() => void demoAccounts().then((found) => setDemo(found?.accounts.length ? found : undefined)), []);
 
+  const title = t().signIn;
+  useEffect(() => {
+    document.title = `${title} · liveplan`;
+  }, [title]);
+
   async function enter(who: string, secret: string): Promise<void> {
     setBusy(true);
     setError(undefined);

@@ -28,12 +28,15 @@ export const en = {
     owner: 'Owners', manager: 'Managers', nutritionist: 'Nutritionists', trainer: 'Trainers', member: 'Members', auditor: 'Auditors',
   },
 
+  team: 'Gym team',
+
   // Frame
   skipToContent: 'Skip to content',
   navigation: 'Main',
   navDay: 'My day',
   navWall: 'Wall',
   navPlans: 'Plans',
+  navPeople: 'People',
   connection: { live: 'Live', connecting: 'Connecting…', offline: 'Offline' },
   offline: "You're offline. Changes are kept and sent when you're back.",
   waiting: (n: number) => (n === 1 ? '1 change waiting.' : `${n} changes waiting.`),
@@ -83,6 +86,7 @@ export const en = {
   statusPartial: (part: string) => `${part} eaten`,
   byTrainer: 'recorded by your trainer',
   sending: 'sending…',
+  queued: 'waits for the network',
   markEaten: 'Eaten',
   markPart: 'Part',
   markSkipped: 'Skip',
@@ -106,8 +110,15 @@ export const en = {
   noMealsText: 'Nothing is planned for this day.',
   outsidePlan: 'This date is outside the plan.',
 
+  // People
+  searchPerson: 'Search by name or email',
+  peopleCounts: (team: number, all: number) => `${team} in the team · ${all} ${all === 1 ? 'member' : 'members'}`,
+  membership: { invited: 'Invited', active: 'Active', suspended: 'Suspended', ended: 'Ended' },
+  noPeople: 'Nobody matches.',
+
   // Wall
   wallTitle: 'Your members',
+  wallOfTrainer: 'Members of this trainer',
   wallCounts: (all: number, online: number, attention: number) =>
     `${all} ${all === 1 ? 'member' : 'members'} · ${online} online · ${attention} to look at`,
   searchMember: 'Search by name',
@@ -118,6 +129,7 @@ export const en = {
   behind: (n: number) => `${n} ${meals(n)} overdue`,
   attention: { no_plan: 'No plan', paused: 'Paused', behind: 'Behind', quiet: 'Nothing since yesterday' },
   noPlanShort: 'No plan',
+  readOnlyPlan: 'Only its author, nutritionists and managers change this plan.',
   noPlanStaff: 'This member follows no plan at the moment.',
   nextMeal: 'Next',
   noMoreMeals: 'No more meals today',

@@ -30,12 +30,15 @@ export const es: Texts = {
     owner: 'Propietarios', manager: 'Gerentes', nutritionist: 'Nutricionistas', trainer: 'Entrenadores', member: 'Miembros', auditor: 'Auditores',
   },
 
+  team: 'Equipo del gimnasio',
+
   // Marco
   skipToContent: 'Ir al contenido',
   navigation: 'Principal',
   navDay: 'Mi día',
   navWall: 'Panel',
   navPlans: 'Planes',
+  navPeople: 'Personas',
   connection: { live: 'En directo', connecting: 'Conectando…', offline: 'Sin conexión' },
   offline: 'Sin conexión. Los cambios se guardan y se enviarán al volver.',
   waiting: (n) => (n === 1 ? '1 cambio en espera.' : `${n} cambios en espera.`),
@@ -85,6 +88,7 @@ export const es: Texts = {
   statusPartial: (part) => `Comido el ${part}`,
   byTrainer: 'registrado por tu entrenador',
   sending: 'enviando…',
+  queued: 'espera a la red',
   markEaten: 'Comido',
   markPart: 'Parte',
   markSkipped: 'Omitir',
@@ -108,8 +112,15 @@ export const es: Texts = {
   noMealsText: 'No hay nada previsto para este día.',
   outsidePlan: 'Esta fecha queda fuera del plan.',
 
+  // Personas
+  searchPerson: 'Buscar por nombre o correo',
+  peopleCounts: (team, all) => `${team} en el equipo · ${all} ${all === 1 ? 'miembro' : 'miembros'}`,
+  membership: { invited: 'Invitado', active: 'Activo', suspended: 'Suspendido', ended: 'Terminado' },
+  noPeople: 'Nadie coincide.',
+
   // Panel
   wallTitle: 'Tus miembros',
+  wallOfTrainer: 'Miembros de este entrenador',
   wallCounts: (all, online, attention) =>
     `${all} ${all === 1 ? 'miembro' : 'miembros'} · ${online} en línea · ${attention} por revisar`,
   searchMember: 'Buscar por nombre',
@@ -120,6 +131,7 @@ export const es: Texts = {
   behind: (n) => `${n} ${comidas(n)} sin registrar`,
   attention: { no_plan: 'Sin plan', paused: 'En pausa', behind: 'Con retraso', quiet: 'Nada desde ayer' },
   noPlanShort: 'Sin plan',
+  readOnlyPlan: 'Solo su autor, los nutricionistas y los gerentes cambian este plan.',
   noPlanStaff: 'Este miembro no sigue ningún plan en este momento.',
   nextMeal: 'Siguiente',
   noMoreMeals: 'No quedan comidas hoy',

@@ -6,7 +6,8 @@ import { Icon, type IconName } from './Icon';
 
 export function Avatar({ name }: { name: string }) {
   const hue = [...name].reduce((sum, char) => sum + (char.codePointAt(0) ?? 0), 0) % 6;
-  return <span class={`avatar hue-${hue}`} aria-hidden="true">{initials(name)}</span>;
+  // The initials are drawn by the style sheet: they are an ornament, not a name that voice control could be told.
+  return <span class={`avatar hue-${hue}`} data-initials={initials(name)} aria-hidden="true" />;
 }
 
 export function Empty({ icon, title, text, children }: {

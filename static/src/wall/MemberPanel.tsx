@@ -8,6 +8,7 @@ import { t } from '../i18n';
 import { entry, useChannel } from '../live/connection';
 import { MealEditor } from '../plans/MealEditor';
 import { MealRow } from '../plans/MealRow';
+import { mayEdit } from '../session';
 import { Avatar, Empty, Skeleton } from '../ui/bits';
 import { Drawer } from '../ui/Drawer';
 import type { Tile } from './model';
@@ -38,11 +39,12 @@ export function MemberPanel({ of, onClose }: { of: Tile; onClose: () => void }) 
           {!of.follow && <Empty icon="leaf" title={t().noPlanShort} text={t().noPlanStaff} />}
           {of.follow && !plan && <Skeleton rows={3} tall />}
           {plan && !of.day && <Empty icon="day" title={t().noMealsTitle} text={t().outsidePlan} />}
+          {plan && !mayEdit(plan.plan) && <p class="panel-note muted">{t().readOnlyPlan}</p>}
           {of.day && <Summary of={summary(of.day, of.row, completions, [])} />}
           <ul class="meal-rows">
             {ordered(of.day?.meals).map((row) => (
               <MealRow key={row.id} id={row.id} meal={row} standing={standing(completions[row.id], undefined)}
-                zone={of.follow?.time_zone} onEdit={() => setEditing(row.id)} />
+                zone={of.follow?.time_zone} onEdit={plan && mayEdit(plan.plan) ? () => setEditing(row.id) : undefined} />
             ))}
           </ul>
         </>

@@ -1,4 +1,4 @@
-// A manager looks at the wall of a trainer of their choice.
+// A manager looks at the wall of a trainer of their choice, to begin with the first.
 import { useEffect, useState } from 'preact/hooks';
 import { call } from '../api/client';
 import type { Membership, Page } from '../api/types';
@@ -8,7 +8,11 @@ import { navigate } from '../router';
 export function TrainerPicker({ chosen }: { chosen: string | undefined }) {
   const [trainers, setTrainers] = useState<Membership[]>([]);
   useEffect(() => {
-    call<Page<Membership>>('memberships?role=trainer&limit=200').then((page) => setTrainers(page.items), () => undefined);
+    call<Page<Membership>>('memberships?role=trainer&limit=200').then((page) => {
+      setTrainers(page.items);
+      const first = page.items[0];
+      if (!chosen && first) navigate(`/wall?trainer=${encodeURIComponent(first.account_id)}`, { replace: true });
+    }, () => undefined);
   }, []);
   return (
     <label class="select trainer-picker">

@@ -50,7 +50,7 @@ function Wall({ trainer }: { trainer: string }) {
   return (
     <>
       <header class="wall-head">
-        <h1>{t().wallTitle}</h1>
+        <h1>{trainer === me.value?.account.id ? t().wallTitle : t().wallOfTrainer}</h1>
         <p class="muted wall-counts">
           {t().wallCounts(tiles.length, tiles.filter((of) => of.online).length, tiles.filter((of) => of.attention).length)}
         </p>

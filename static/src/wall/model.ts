@@ -1,6 +1,7 @@
 // The trainer's wall, worked out from the roster, the plans that its members follow, and the clock. Pure.
 import type { DayState, Follow, MealState, PlanState, Progress, RosterState } from '../api/types';
 import { addDays, dayOn, mealsDue, nextMeal, ordered, zoned } from '../day/model';
+import { folded } from '../format';
 
 export type Attention = 'no_plan' | 'paused' | 'behind' | 'quiet';
 
@@ -60,11 +61,8 @@ export type Only = 'all' | 'online' | 'attention';
 
 const urgency: Record<Attention, number> = { behind: 3, quiet: 2, no_plan: 1, paused: 0.5 };
 
-/** Without accents and case, so that "jose" finds "José". */
-const plain = (text: string): string => text.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase();
-
 export function arrange(tiles: Tile[], order: Order, only: Only, search: string): Tile[] {
-  const wanted = plain(search.trim());
+  const wanted = folded(search.trim());
   const need = (of: Tile): number => (of.attention ? urgency[of.attention] * 100 + of.behind : 0);
   const by: Record<Order, (a: Tile, b: Tile) => number> = {
     attention: (a, b) => need(b) - need(a),
@@ -73,6 +71,6 @@ export function arrange(tiles: Tile[], order: Order, only: Only, search: string)
   };
   return tiles
     .filter((of) => (only === 'online' ? of.online : only === 'attention' ? of.attention : true))
-    .filter((of) => plain(of.name).includes(wanted))
+    .filter((of) => folded(of.name).includes(wanted))
     .sort((a, b) => by[order](a, b) || a.name.localeCompare(b.name));
 }

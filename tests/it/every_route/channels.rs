@@ -58,7 +58,7 @@ fn the_tables_have_every_channel_and_command_and_no_other() {
     let there: BTreeSet<_> = DESCRIBED.iter().map(|(name, ..)| (*name).to_owned()).collect();
     assert_eq!(rows, there);
     let rows: BTreeSet<_> = SAID.iter().map(|(name, _)| name).collect();
-    let there: BTreeSet<_> = COMMANDS.iter().map(|(name, _)| name).collect();
+    let there: BTreeSet<_> = COMMANDS.iter().map(|(name, ..)| name).collect();
     assert_eq!(rows, there);
 }
 

@@ -1,0 +1,103 @@
+// Coming in, staying in, and leaving.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { api, live, newPage, signIn } from '../kit.mjs';
+
+export function signin(server, { browser }) {
+  test('signing in', async (t) => {
+    await t.test('the root leads to the app, and one click on a card of the demo leads in', async () => {
+      const page = await newPage(browser(), { size: 'phone' });
+      await page.goto(server.url);
+      assert.equal(new URL(page.url()).pathname, '/app/');
+      await page.getByTestId('demo-member01').click();
+      await page.getByTestId('summary').waitFor();
+      await live(page);
+      assert.match(await page.title(), /Mi día/);
+      await page.context().close();
+    });
+
+    await t.test('the form refuses a wrong password and takes the right one', async () => {
+      const page = await newPage(browser());
+      await page.goto(`${server.url}/app/`);
+      await page.getByTestId('signin-email').fill('trainer2@demo.test');
+      await page.getByTestId('signin-password').fill('wrong');
+      await page.getByTestId('signin-submit').click();
+      await page.getByRole('alert').getByText('no son correctos').waitFor();
+      await page.getByTestId('signin-password').fill('demo');
+      await page.keyboard.press('Enter');
+      await live(page);
+      await page.getByTestId('feed').waitFor();
+      await page.reload();
+      await page.getByTestId('feed').waitFor();
+      await page.getByTestId('account').click();
+      await page.getByTestId('signout').click();
+      await page.getByTestId('signin-email').waitFor();
+      await page.reload();
+      await page.getByTestId('signin-email').waitFor();
+      await page.context().close();
+    });
+
+    await t.test('each role finds what is for it, and an address that is not leads there', async () => {
+      for (const [who, path, there] of [['owner', '/people', 'Personas'], ['manager', '/wall', 'Miembros de este entrenador'], ['nutritionist', '/plans', 'Planes']]) {
+        const page = await newPage(browser());
+        await signIn(page, server.url, who);
+        await page.getByRole('heading', { level: 1, name: there }).waitFor();
+        if (who === 'nutritionist') {
+          await page.goto(`${server.url}/app/wall`);
+          await page.getByRole('heading', { level: 1, name: there }).waitFor();
+        }
+        assert.equal(new URL(page.url()).pathname, `/app${path}`);
+        assert.deepEqual(page.faults, []);
+        await page.context().close();
+      }
+    });
+
+    await t.test('a trainer is offered no edit of a plan that is not theirs', async () => {
+      const page = await newPage(browser());
+      await signIn(page, server.url, 'trainer2');
+      await page.locator('[data-testid^=member-] button').first().click();
+      await page.getByTestId('panel').getByTestId('meal-status').first().waitFor();
+      assert.equal(await page.getByTestId('panel').getByTestId('edit').count(), 0);
+      await page.context().close();
+    });
+
+    await t.test('the language changes at once and stays', async () => {
+      const page = await newPage(browser(), { size: 'phone' });
+      await signIn(page, server.url, 'member02');
+      await page.getByTestId('account').click();
+      await page.getByTestId('language-en').click();
+      await page.getByText('Devices and sessions').waitFor();
+      assert.equal(await page.locator('html').getAttribute('lang'), 'en');
+      await page.reload();
+      await page.getByTestId('summary').getByText('Protein').waitFor();
+      await page.getByTestId('account').click();
+      await page.getByTestId('language-es').click();
+      await page.getByTestId('summary').getByText('Proteína').waitFor();
+      await page.context().close();
+    });
+
+    await t.test('a session that is ended elsewhere ends the page at once', async () => {
+      const page = await newPage(browser(), { size: 'phone' });
+      await signIn(page, server.url, 'member02');
+      const elsewhere = await api(server, 'member02');
+      const { items } = await elsewhere.call('GET', 'auth/sessions');
+      for (const session of items.filter((one) => !one.current)) await elsewhere.call('DELETE', `auth/sessions/${session.id}`);
+      await page.getByTestId('signin-email').waitFor();
+      await page.context().close();
+    });
+  });
+}
+
+/** Outside demo mode. */
+export function signinServed(server, { browser }) {
+  test('a server that is no demo offers no cards', async () => {
+    await server.stop();
+    await server.start('serve');
+    const page = await newPage(browser());
+    const asked = page.waitForResponse((response) => response.url().endsWith('/api/v1/demo'));
+    await page.goto(`${server.url}/app/`);
+    assert.equal((await asked).status(), 404);
+    await page.getByTestId('signin-submit').waitFor();
+    assert.equal(await page.locator('[data-testid^=demo-]').count(), 0);
+  });
+}

@@ -1,0 +1,196 @@
+// What the tests stand on: the real binary with a demo gym of its own in a temporary directory, a line to it that can be
+// cut, Chromium, and the few steps that every test takes.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const BINARY = process.env.LIVEPLAN ?? fileURLToPath(new URL('../../target/debug/liveplan', import.meta.url));
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
+/** Waits until `check` gives something, and gives it back. */
+export async function until(what, check, within_ms = 15_000) {
+  const end = Date.now() + within_ms;
+  for (;;) {
+    const got = await check();
+    if (got) return got;
+    if (Date.now() > end) throw new Error(`still not so after ${within_ms} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
+export class Server {
+  #directory;
+  #process;
+  port = 0;
+
+  /** Starts it; with `mode` other than `demo` on the gym that is there already. */
+  async start(mode = 'demo') {
+    this.#directory ??= await mkdtemp(join(tmpdir(), 'liveplan-web-'));
+    // Started by root, Postgres runs as somebody else, who must get through.
+    await chmod(this.#directory, 0o755);
+    const env = { ...process.env, BIND: `127.0.0.1:${this.port}`, DATA_DIR: join(this.#directory, 'data'), DRAIN_SECONDS: '1' };
+    for (const name of ['DATABASE_URL', 'REDIS_URL']) delete env[name];
+    this.#process = spawn(BINARY, [mode], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let log = '';
+    this.#process.stderr.on('data', (chunk) => (log = (log + chunk).slice(-4000)));
+    const ended = once(this.#process, 'exit').then(([code]) => { throw new Error(`the server ended with ${code}\n${log}`); });
+    ended.catch(() => {});
+    if (mode === 'demo') {
+      // Its last line says where it is.
+      const said = await Promise.race([ended, once(createInterface({ input: this.#process.stdout }), 'line')]);
+      this.port = Number(/http:\/\/localhost:(\d+)$/.exec(said[0])?.[1]);
+    }
+    await Promise.race([ended, until('the server is ready', () => fetch(`${this.url}/readyz`).then((r) => r.ok, () => false), 60_000)]);
+  }
+
+  get url() {
+    return `http://localhost:${this.port}`;
+  }
+
+  async stop(signal = 'SIGTERM') {
+    if (!this.#process || this.#process.exitCode !== null) return;
+    const ended = once(this.#process, 'exit');
+    this.#process.kill(signal);
+    await ended;
+  }
+
+  async clear() {
+    await this.stop();
+    if (this.#directory) await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** A line to the server, as a phone has one: it can be cut, and then nothing gets through. */
+export class Line {
+  #sockets = new Set();
+  #listener;
+  #cut = false;
+
+  async open(server) {
+    this.#listener = net.createServer((near) => {
+      if (this.#cut) return near.destroy();
+      const far = net.connect(server.port, '127.0.0.1');
+      for (const [one, other] of [[near, far], [far, near]]) {
+        this.#sockets.add(one);
+        one.pipe(other);
+        one.on('error', () => other.destroy());
+        one.on('close', () => {
+          this.#sockets.delete(one);
+          other.destroy();
+        });
+      }
+    });
+    this.#listener.listen(0, '127.0.0.1');
+    await once(this.#listener, 'listening');
+  }
+
+  get url() {
+    return `http://localhost:${this.#listener.address().port}`;
+  }
+
+  cut() {
+    this.#cut = true;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  mend() {
+    this.#cut = false;
+  }
+
+  close() {
+    this.cut();
+    this.#listener?.close();
+  }
+}
+
+export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
+
+const sizes = { phone: { width: 390, height: 844 }, desk: { width: 1440, height: 900 } };
+
+/** A page of its own browser profile. What goes wrong in it is collected in `page.faults`. */
+export async function newPage(browser, { size = 'desk', language, ...options } = {}) {
+  const context = await browser.newContext({ viewport: sizes[size], locale: 'es-ES', ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  page.faults = [];
+  page.on('pageerror', (error) => page.faults.push(error.message));
+  page.on('console', (message) => {
+    // Refused and cut requests are told in the console too; they are what some tests are about.
+    if (message.type() === 'error' && !/Failed to load resource|WebSocket connection/.test(message.text())) page.faults.push(message.text());
+  });
+  if (language) await page.addInitScript((code) => localStorage.setItem('liveplan.language', code), language);
+  return page;
+}
+
+export async function signIn(page, url, who) {
+  await page.goto(`${url}/app/`);
+  await page.getByTestId(`demo-${who}`).click();
+  await live(page);
+}
+
+export const live = (page) => page.locator('[data-testid=connection][data-state=live]').waitFor({ state: 'attached', timeout: 25_000 });
+
+/** The REST API as one of the demo's people. */
+export async function api(server, who) {
+  const call = async (method, path, { body, headers } = {}) => {
+    const response = await fetch(`${server.url}/api/v1/${path}`, {
+      method, headers: { ...token, ...headers, ...(body ? { 'Content-Type': 'application/json' } : {}) }, body: body && JSON.stringify(body),
+    });
+    const answer = response.status === 204 ? undefined : await response.json();
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${answer?.detail}`);
+    return answer;
+  };
+  let token = {};
+  const session = await call('POST', 'auth/login', { body: { email: `${who}@demo.test`, password: 'demo' } });
+  token = { Authorization: `Bearer ${session.access_token}` };
+  return { call, session };
+}
+
+/** Changes a meal of today as the trainer, whatever version the plan is at. */
+export async function edit(trainer, today, meal, body) {
+  const path = `plans/${today.plan_id}/days/${today.day}/meals/${meal}`;
+  const { version } = await trainer.call('GET', path);
+  return trainer.call('PATCH', path, { body, headers: { 'If-Match': `"${version}"` } });
+}
+
+/** The instant (of this machine's clock) at which a text comes up inside an element of a page. Ask before it is caused. */
+export async function watchFor(page, testid, text) {
+  const seen = await page.evaluateHandle(([id, wanted]) => ({
+    at: new Promise((resolve) => {
+      const there = () => document.querySelector(`[data-testid="${id}"]`)?.textContent.includes(wanted);
+      const observer = new MutationObserver(() => {
+        if (!there()) return;
+        observer.disconnect();
+        resolve(performance.timeOrigin + performance.now());
+      });
+      observer.observe(document.body, { subtree: true, childList: true, characterData: true });
+    }),
+  }), [testid, text]);
+  return () => Promise.race([
+    seen.evaluate((held) => held.at),
+    new Promise((_, reject) => setTimeout(() => reject(new Error(`"${text}" did not come up in ${testid}`)), 15_000).unref()),
+  ]);
+}
+
+/** Presses a button, and gives the instant at which the page got the click. */
+export async function press(button) {
+  const pressed = await button.evaluateHandle((element) => ({
+    at: new Promise((resolve) => element.addEventListener('click', () => resolve(performance.timeOrigin + performance.now()), { capture: true, once: true })),
+  }));
+  await button.click();
+  return pressed.evaluate((held) => held.at);
+}
+
+export const now = () => performance.timeOrigin + performance.now();
+
+export function spread(times) {
+  const sorted = [...times].sort((a, b) => a - b);
+  const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))].toFixed(1);
+  return `p50 ${at(0.5)} ms, max ${at(1)} ms`;
+}

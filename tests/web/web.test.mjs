@@ -1,0 +1,17 @@
+// The web app in a real browser, against the real server and its demo gym. One server for all: a demo takes seconds to make.
+import { after, before } from 'node:test';
+import { accessibility } from './cases/accessibility.mjs';
+import { signin, signinServed } from './cases/signin.mjs';
+import { together } from './cases/together.mjs';
+import { launch, Server } from './kit.mjs';
+
+const server = new Server();
+let chromium;
+before(async () => ([chromium] = await Promise.all([launch(), server.start()])));
+after(() => Promise.all([chromium?.close(), server.clear()]));
+
+const shared = { browser: () => chromium };
+signin(server, shared);
+accessibility(server, shared);
+together(server, shared);
+signinServed(server, shared);
