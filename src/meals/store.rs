@@ -1,5 +1,5 @@
 //! Rows and SQL of completions, their history and the daily rows. All of it set-wise; what a batch writes is in
-//! [`super::write`].
+//! `write`.
 
 use std::collections::HashMap;
 
