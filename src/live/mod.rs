@@ -25,6 +25,7 @@ pub mod subscription;
 pub mod sweep;
 pub mod wire;
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -61,6 +62,16 @@ pub type Snapshot =
 pub type ShownIn =
     for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId, DateTime<Utc>) -> BoxFuture<'a, Result<Vec<Channel>>>;
 
+/// See [`Table::record_seen`].
+pub type RecordSeen =
+    for<'a> fn(&'a mut AsyncPgConnection, GymId, &'a HashMap<AccountId, DateTime<Utc>>) -> BoxFuture<'a, Result<()>>;
+/// See [`Table::last_seen`].
+pub type LastSeen = for<'a> fn(
+    &'a mut AsyncPgConnection,
+    GymId,
+    &'a [AccountId],
+) -> LocalBoxFuture<'a, Result<HashMap<AccountId, DateTime<Utc>>>>;
+
 /// What the nouns answer for: channels and commands.
 #[derive(Clone, Copy)]
 pub struct Table {
@@ -72,6 +83,10 @@ pub struct Table {
     pub snapshot: Snapshot,
     /// The channels that show whether an account is online.
     pub presence: ShownIn,
+    /// Records when accounts last had a socket.
+    pub record_seen: RecordSeen,
+    /// When accounts last had a socket.
+    pub last_seen: LastSeen,
     /// Runs a command; the answer is JSON.
     pub call: for<'a> fn(&'a App, &'a Caller, &'a str, Value) -> LocalBoxFuture<'a, Result<String>>,
 }
@@ -87,6 +102,8 @@ pub struct Counters {
     pub snapshots: AtomicU64,
     /// Recoveries from the log.
     pub recoveries: AtomicU64,
+    /// On the way to other nodes and from them.
+    pub broker: Arc<broker::Counters>,
 }
 
 /// A shared handle on the hub.
@@ -121,7 +138,10 @@ impl Deref for Hub {
 
 impl Hub {
     /// Starts the hub's tasks on the runtime that calls this.
-    pub async fn start(
+    ///
+    /// # Errors
+    /// A `REDIS_URL` that is none. A Redis that cannot be reached is waited for without holding anything up.
+    pub fn start(
         limits: LiveLimits,
         pool: Pool,
         clock: Clock,
@@ -129,7 +149,8 @@ impl Hub {
         redis_url: Option<&str>,
     ) -> anyhow::Result<Self> {
         let node = uuid::Uuid::new_v4();
-        let (broker, incoming) = Broker::connect(redis_url, node).await?;
+        let counters = Counters::default();
+        let broker = Broker::new(redis_url, node, counters.broker.clone())?;
         let hub = Self(Arc::new(HubInner {
             node: node.to_string(),
             limits,
@@ -141,14 +162,15 @@ impl Hub {
             gyms: DashMap::new(),
             broker,
             presence: presence::Presence::default(),
-            counters: Counters::default(),
+            counters,
             sweep_now: Notify::new(),
             draining: AtomicBool::new(false),
         }));
         hub.runtime.spawn(sweep::run(Arc::downgrade(&hub.0)));
         hub.runtime.spawn(presence::run(Arc::downgrade(&hub.0)));
-        if let Some(incoming) = incoming {
-            hub.runtime.spawn(broker::receive(Arc::downgrade(&hub.0), incoming));
+        hub.broker.start(&Arc::downgrade(&hub.0));
+        if let Some(leases) = hub.broker.leases() {
+            hub.runtime.spawn(presence::exchange(Arc::downgrade(&hub.0), leases));
         }
         Ok(hub)
     }

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
 use crate::events::{Access, Channel, log};
+use crate::ids::AccountId;
 
 /// What came of reading a channel's state.
 pub(super) enum Outcome {
@@ -88,7 +89,7 @@ pub(super) async fn read(
     })
 }
 
-/// The snapshot, with who is online where it shows people.
+/// The snapshot; where it shows people, with who is online and when the others last were.
 async fn snapshot(
     connection: &Connection,
     conn: &mut AsyncPgConnection,
@@ -98,22 +99,22 @@ async fn snapshot(
 ) -> Result<Value> {
     let hub = connection.hub();
     let mut snapshot = (hub.table().snapshot)(conn, caller.gym, channel, now).await?;
-    let shown: Vec<String> = match snapshot.get("members").and_then(Value::as_object) {
+    let people: Vec<AccountId> = match snapshot.get("members").and_then(Value::as_object) {
         Some(members) if matches!(channel, Channel::Roster(_)) => {
-            let online = hub.online(caller.gym);
-            online
-                .iter()
-                .map(ToString::to_string)
-                .filter(|a| members.contains_key(a))
-                .collect()
+            members.keys().filter_map(|a| a.parse().ok()).collect()
         }
         _ => return Ok(snapshot),
     };
+    let everybody = hub.online(caller.gym);
+    let (here, away): (Vec<_>, Vec<_>) = people.into_iter().partition(|a| everybody.contains(a));
+    let last_seen = (hub.table().last_seen)(conn, caller.gym, &away).await?;
     if let Some(snapshot) = snapshot.as_object_mut() {
-        snapshot.insert(
-            "online".into(),
-            shown.into_iter().map(|a| (a, Value::Bool(true))).collect(),
-        );
+        let online = here.into_iter().map(|a| (a.to_string(), true.into()));
+        let seen = last_seen
+            .into_iter()
+            .map(|(a, at)| (a.to_string(), serde_json::json!(at)));
+        snapshot.insert("online".into(), online.collect::<serde_json::Map<_, _>>().into());
+        snapshot.insert("last_seen".into(), seen.collect::<serde_json::Map<_, _>>().into());
     }
     Ok(snapshot)
 }

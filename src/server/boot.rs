@@ -109,8 +109,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         clock.clone(),
         channels::TABLE,
         config.redis_url.as_deref(),
-    )
-    .await?;
+    )?;
     let app = App::new(Inner {
         config: config.clone(),
         pool,
