@@ -18,6 +18,7 @@ test:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	cargo test --locked
+	tools/conformance
 	python3 -m unittest discover -s tools/foods
 	cd static && npm run check && npm test
 

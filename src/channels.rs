@@ -1,26 +1,50 @@
 //! Which noun answers for which channel and which command: the hub knows no noun, this table does.
 
+use std::future::ready;
+
 use actix_web::{get, web};
 use diesel_async::AsyncPgConnection;
 use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
-use crate::auth::{Caller, Role};
+use crate::auth::{Caller, Role, access};
 use crate::error::{Code, Error, Result};
 use crate::events::{Access, Channel, log};
 use crate::ids::GymId;
-use crate::live::Table;
+use crate::live::connection::Session;
+use crate::live::table::{Offers, Table};
 use crate::{follows, gyms, meals, plans};
 
 /// The table that the hub starts with.
 pub const TABLE: Table = Table {
+    authenticate: |app, token| ready(authenticate(app, token)).boxed_local(),
+    standing: |conn, caller, now| async move { access::standing(conn, &caller.claim(), now).await }.boxed_local(),
     server_side,
-    authorise: |conn, caller, channel, now| authorise(conn, caller, channel, now).boxed_local(),
-    snapshot: |conn, gym, channel, now| snapshot(conn, gym, channel, now).boxed_local(),
+    // The gym is the token's: another gym's channel cannot be named.
+    place: |_, caller, name| ready(Ok(name.parse::<Channel>().ok().map(|_| caller.gym))).boxed_local(),
+    authorise: |conn, caller, name, now| {
+        async move {
+            match name.parse() {
+                Ok(channel) => authorise(conn, caller, channel, now).await,
+                Err(_) => Ok(Access::Refused),
+            }
+        }
+        .boxed_local()
+    },
+    snapshot: |conn, gym, name, now| {
+        async move {
+            let channel = name.parse().map_err(|_| Error::not_found("channel"))?;
+            snapshot(conn, gym, channel, now).await.map(Some)
+        }
+        .boxed_local()
+    },
+    // Who else watches is nobody's business: rosters show who is online, to those who may know.
+    offers: |_| Offers::NOTHING,
     presence: |conn, gym, account, now| {
         async move {
             let trainers = gyms::store::trainers_of(conn, gym, account, now).await?;
@@ -32,7 +56,7 @@ pub const TABLE: Table = Table {
     last_seen: |conn, gym, accounts| {
         async move { Ok(gyms::store::last_seen(conn, gym, accounts).await?) }.boxed_local()
     },
-    call: |app, caller, method, data| {
+    call: Some(|app, caller, method, data| {
         async move {
             match method {
                 "meal.complete" => meals::rpc_complete(app, caller, data).await,
@@ -41,7 +65,9 @@ pub const TABLE: Table = Table {
             }
         }
         .boxed_local()
-    },
+    }),
+    publish: None,
+    subscription_token: None,
 };
 
 /// Name, who, what it shows, its events: for people and for `/api/live.json`.
@@ -75,9 +101,25 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("meal.undo", "{key, meal_id, date, member_id?}"),
 ];
 
-fn server_side(caller: &Caller) -> Vec<Channel> {
+/// Who has this access token.
+fn authenticate(app: &App, token: &str) -> Result<Option<Session>> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let now = app.clock.now();
+    let verified = app.tokens.verify(token, now)?;
+    let left = (verified.expires_at - now).to_std().unwrap_or_default();
+    Ok(Some(Session {
+        caller: verified.caller,
+        user: verified.caller.account.to_string().into(),
+        expires_at: Some(Instant::now() + left),
+    }))
+}
+
+fn server_side(session: &Session) -> Vec<String> {
+    let caller = &session.caller;
     if caller.roles.has(Role::Member) {
-        vec![Channel::Member(caller.account)]
+        vec![Channel::Member(caller.account).to_string()]
     } else {
         Vec::new()
     }

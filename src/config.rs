@@ -79,6 +79,10 @@ pub struct Config {
     #[arg(skip)]
     pub demo: bool,
 
+    /// The embedded database is not kept, so it need not wait for the disk. Set by the conformance mode.
+    #[arg(skip)]
+    pub throwaway: bool,
+
     /// Bounds of the live hub.
     #[arg(skip)]
     pub live: LiveLimits,

@@ -3,6 +3,7 @@
 //! The map, outermost first. Arrows go down only; machinery never imports a noun.
 //!
 //! - [`server`]: the actix app; [`channels`]: which noun answers for which channel; [`app`]: the one shared handle.
+//! - [`conformance`]: the hub for the SDKs' own suites, with a table of its own.
 //! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
 //! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
 //! - [`auth`]: tokens, roles, sessions. [`live`]: the hub. [`events`]: the seam between changes and screens.
@@ -13,6 +14,7 @@ pub mod auth;
 pub mod channels;
 pub mod clock;
 pub mod config;
+pub mod conformance;
 pub mod db;
 pub mod demo;
 pub mod error;

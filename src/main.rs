@@ -23,7 +23,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the API, the live hub and the web app.
-    Serve(Config),
+    Serve {
+        /// Serve the live hub alone to the SDKs' own test suites instead: every channel is open to anyone, on a database of
+        /// its own that is not kept.
+        #[arg(long)]
+        conformance: bool,
+        #[command(flatten)]
+        config: Config,
+    },
     /// Make a demo gym, once, and serve it with one-click sign-in. Every password in it is `demo`.
     Demo(Config),
     /// Act as members of a running demo gym, over sockets and REST, so that the trainers' walls live.
@@ -105,9 +112,13 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(config) => {
+        Command::Serve { conformance, config } => {
             telemetry::start(&config.log_format);
-            server::run(config, |_| {})
+            if conformance {
+                liveplan::conformance::serve(config, |_| {})
+            } else {
+                server::run(config, |_| {})
+            }
         }
         Command::Demo(mut config) => {
             telemetry::start(&config.log_format);
@@ -152,7 +163,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 password,
             };
             runtime()?.block_on(async {
-                let booted = boot::boot(&config).await?;
+                let booted = boot::boot(&config, liveplan::channels::TABLE).await?;
                 let made = liveplan::gyms::create(&booted.app, gym).await;
                 booted.stop().await;
                 println!(

@@ -5,6 +5,7 @@ use diesel::sql_types::{BigInt, Bool, Timestamptz, Uuid as SqlUuid};
 use diesel::{OptionalExtension as _, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
+use crate::db::statement::{Bind as _, statement};
 use crate::error::{Code, Error, Result};
 use crate::ids::{AccountId, SessionId};
 
@@ -43,13 +44,13 @@ pub async fn standing(conn: &mut AsyncPgConnection, claim: &AccessClaim, now: Da
         #[diesel(sql_type = BigInt)]
         access_version: i64,
     }
-    let row: Option<Row> = diesel::sql_query(
-        "SELECT s.ended_at IS NULL AND s.expires_at > $3 AS open, m.status = 'active' AS active, m.access_version
-         FROM sessions s JOIN memberships m USING (gym_id, account_id) WHERE s.id = $1 AND s.account_id = $2",
+    let row: Option<Row> = statement(
+        "SELECT s.ended_at IS NULL AND s.expires_at > $ AS open, m.status = 'active' AS active, m.access_version
+         FROM sessions s JOIN memberships m USING (gym_id, account_id) WHERE s.id = $ AND s.account_id = $",
     )
+    .bind::<Timestamptz, _>(now)
     .bind::<SqlUuid, _>(claim.session)
     .bind::<SqlUuid, _>(claim.account)
-    .bind::<Timestamptz, _>(now)
     .get_result(conn)
     .await
     .optional()?;

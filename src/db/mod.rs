@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod migrations;
 #[expect(missing_docs, reason = "generated")]
 pub mod schema;
+pub mod statement;
 
 use std::time::Duration;
 

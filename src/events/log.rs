@@ -14,6 +14,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::{Committed, LoggedEvent, Tx};
 use crate::db::schema::{gym_log_heads, live_events};
+use crate::db::statement::{Bind as _, statement};
 use crate::ids::GymId;
 
 /// A position in a gym's log.
@@ -60,12 +61,12 @@ pub(crate) async fn append(tx: &mut Tx) -> QueryResult<Option<Committed>> {
         .filter_map(|(e, _)| std::str::from_utf8(&e.payload).ok())
         .collect();
     let (gym, actor, now) = (tx.gym, tx.actor, tx.now);
-    let head: HeadRow = diesel::sql_query(
-        "WITH head AS (UPDATE gym_log_heads SET seq = seq + 1 WHERE gym_id = $1 RETURNING epoch, seq),
+    let head: HeadRow = statement(
+        "WITH head AS (UPDATE gym_log_heads SET seq = seq + 1 WHERE gym_id = $ RETURNING gym_id, epoch, seq),
          logged AS (
              INSERT INTO live_events (gym_id, seq, channel, type, payload, actor, at)
-             SELECT $1, head.seq, e.channel, e.type, e.payload, $5, $6
-             FROM head, unnest($2, $3, $4) AS e(channel, type, payload))
+             SELECT head.gym_id, head.seq, e.channel, e.type, e.payload, e.actor, e.at
+             FROM head, (SELECT unnest($) AS channel, unnest($) AS type, unnest($) AS payload, $ AS actor, $ AS at) AS e)
          SELECT epoch, seq FROM head",
     )
     .bind::<SqlUuid, _>(gym)
@@ -200,6 +201,27 @@ pub async fn channel_since(
             .map(|(seq, payload)| (seq.unsigned_abs(), payload.into()))
             .collect(),
     ))
+}
+
+/// The last `limit` events of one channel, in order.
+pub async fn channel_tail(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    channel: &str,
+    limit: i64,
+) -> QueryResult<Vec<(u64, Bytes)>> {
+    let rows: Vec<(i64, String)> = live_events::table
+        .filter(live_events::gym_id.eq(gym).and(live_events::channel.eq(channel)))
+        .order(live_events::seq.desc())
+        .limit(limit)
+        .select((live_events::seq, live_events::payload))
+        .load(conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .rev()
+        .map(|(seq, payload)| (seq.unsigned_abs(), payload.into()))
+        .collect())
 }
 
 /// Gives every gym's log a new epoch where the database is not the one that the epochs were made for (another cluster or

@@ -134,6 +134,7 @@ pub struct Tx {
     /// The instant of the change.
     pub now: DateTime<Utc>,
     events: Vec<PendingEvent>,
+    as_is: Vec<(LoggedEvent, &'static str)>,
 }
 
 impl Tx {
@@ -144,6 +145,7 @@ impl Tx {
             actor,
             now,
             events: Vec::new(),
+            as_is: Vec::new(),
         }
     }
 
@@ -167,6 +169,11 @@ impl Tx {
         self.emit(Channel::Access(account), "access.changed", json!({}));
     }
 
+    /// Adds an event whose payload is ready, compact JSON: for the conformance mode, which passes on what clients publish.
+    pub(crate) fn emit_as_is(&mut self, event: LoggedEvent, kind: &'static str) {
+        self.as_is.push((event, kind));
+    }
+
     /// The events in their wire form.
     pub(crate) fn take_events(&mut self) -> Vec<(LoggedEvent, &'static str)> {
         let (actor, at) = (self.actor, self.now);
@@ -182,6 +189,7 @@ impl Tx {
                 };
                 (logged, event.kind)
             })
+            .chain(std::mem::take(&mut self.as_is))
             .collect()
     }
 }

@@ -6,16 +6,17 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use diesel::deserialize::{self, FromSql};
 use diesel::dsl::{auto_type, sql};
 use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::{Bool, Date, Text};
+use diesel::sql_types::{Array, Bool, Date, Integer, Text, Uuid as SqlUuid};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, Insertable, JoinOnDsl as _, OptionalExtension as _,
-    QueryDsl as _, QueryResult, Queryable, Selectable, SelectableHelper as _,
+    QueryDsl as _, QueryResult, Queryable, QueryableByName, Selectable, SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::Follow;
 use super::rules::{Schedule, Status};
 use crate::db::schema::{accounts, assignments, follows, gyms, memberships, plan_revisions, plans as plan_rows};
+use crate::db::statement::{Bind as _, statement};
 use crate::gyms::store::counts;
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
 use crate::plans;
@@ -55,7 +56,7 @@ pub struct NewFollow {
 }
 
 /// A member's running follow with what completions need of it, locked.
-#[derive(Clone, Debug, Queryable, Selectable)]
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = follows, check_for_backend(Pg))]
 pub struct RunningFollow {
     /// Its id.
@@ -235,6 +236,48 @@ pub async fn lock_running(
         .await
 }
 
+/// A running follow with what decides which day of its plan a date is.
+#[derive(Clone, Debug, QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+pub struct ScheduledFollow {
+    /// The follow.
+    #[diesel(embed)]
+    pub follow: RunningFollow,
+    #[diesel(sql_type = Integer)]
+    duration_days: i32,
+    #[diesel(sql_type = Text)]
+    cycle: plans::Cycle,
+    /// Minutes after midnight at which the gym's day begins.
+    #[diesel(sql_type = Integer)]
+    pub day_start: i32,
+}
+
+impl ScheduledFollow {
+    /// How the plan's days lie on the calendar.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        Schedule::new(self.duration_days, self.cycle)
+    }
+}
+
+/// Locks the running follows of members, in the order of their ids, and reads how their plans lie on the calendar.
+pub async fn lock_scheduled(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    members: &[AccountId],
+) -> QueryResult<Vec<ScheduledFollow>> {
+    statement(
+        "SELECT f.id, f.member_id, f.plan_id, f.status, f.start_date, f.time_zone, p.duration_days, p.cycle, g.day_start
+         FROM follows f JOIN plans p ON p.id = f.plan_id JOIN gyms g ON g.id = f.gym_id
+         WHERE f.gym_id = $ AND f.member_id = ANY($) AND f.status IN ('active', 'paused')
+         ORDER BY f.id FOR NO KEY UPDATE OF f",
+    )
+    .bind::<SqlUuid, _>(gym)
+    .bind::<Array<SqlUuid>, _>(members)
+    .load(conn)
+    .await
+}
+
 /// Locks those of the follows that are running, in the order of their ids.
 pub async fn lock_running_by_id(
     conn: &mut AsyncPgConnection,
@@ -378,7 +421,7 @@ fn on_roster(now: DateTime<Utc>) -> _ {
 
 /// The trainers on whose rosters members are.
 pub async fn trainers_of(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     gym: GymId,
     members: &[AccountId],
     now: DateTime<Utc>,
@@ -389,7 +432,7 @@ pub async fn trainers_of(
         .select((assignments::member_id, assignments::trainer_id))
         .distinct()
         .order((assignments::member_id, assignments::trainer_id))
-        .load(conn)
+        .load(&mut conn)
         .await?;
     let mut trainers: HashMap<AccountId, Vec<AccountId>> = HashMap::new();
     for (member, trainer) in rows {

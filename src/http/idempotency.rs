@@ -7,12 +7,14 @@ use std::future::{Ready, ready};
 use actix_web::body::BoxBody;
 use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev::Payload};
+use diesel::sql_types::{Text, Uuid as SqlUuid};
 use diesel::{ExpressionMethods as _, QueryDsl as _};
 use diesel_async::RunQueryDsl as _;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::db::schema::idempotency_keys as keys;
+use crate::db::statement::{Bind as _, statement};
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
 use crate::ids::AccountId;
@@ -97,8 +99,11 @@ pub async fn once<T: Serialize>(
     }
     let body = to_json(&work(tx).await?)?;
     let gym = tx.gym;
-    diesel::update(keys::table.find((gym, account, key)))
-        .set(keys::response.eq(&body))
+    statement("UPDATE idempotency_keys SET response = $ WHERE gym_id = $ AND account_id = $ AND key = $")
+        .bind::<Text, _>(&body)
+        .bind::<SqlUuid, _>(gym)
+        .bind::<SqlUuid, _>(account)
+        .bind::<Text, _>(key)
         .execute(&mut **tx)
         .await?;
     Ok(Answer {

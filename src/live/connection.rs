@@ -1,44 +1,49 @@
 //! One socket: reading, pings, expiry and close; what it is subscribed to. Its commands are in [`super::commands`].
 
-use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, ProtocolError as WsError};
-use futures_util::StreamExt as _;
+use actix_web::web;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
 use super::protocol::close::Close;
-use super::protocol::{Codec, Command, Reply, json};
+use super::protocol::{Answer, ClientInfo, Codec, Command, Reply};
+use super::reader::{Message, Next, Reader};
 use super::registry::{ConnectionGuard, SubscriptionGuard};
 use super::sequencer::GymLog;
+use super::subscription::Subscription;
 use super::{Hub, commands, frame, rights};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::Lang;
 
-/// How long after the end of its token a connection may still refresh it.
-const REFRESH_GRACE: Duration = Duration::from_secs(25);
+/// How long after the end of a token it may still be refreshed.
+pub(super) const REFRESH_GRACE: Duration = Duration::from_secs(25);
 /// How long a client may take to answer a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client that broke the WebSocket protocol may go on sending; it is not listened to.
+const FAILED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is known of a connection after `connect`.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Session {
     /// Whose it is.
     pub caller: Caller,
-    /// When its token runs out.
-    pub expires_at: Instant,
+    /// Whose it is, in words for others.
+    pub user: Arc<str>,
+    /// When its token runs out, where it does.
+    pub expires_at: Option<Instant>,
 }
 
 #[derive(Default)]
 struct State {
     session: Option<Session>,
+    /// Who it is, for others.
+    info: Arc<ClientInfo>,
     /// Its gym's sequencer, kept alive by it.
     log: Option<Arc<GymLog>>,
     guard: Option<ConnectionGuard>,
@@ -71,8 +76,7 @@ pub struct Connection {
 impl Connection {
     /// A connection that has said nothing yet.
     #[must_use]
-    pub fn new(hub: Hub, codec: Codec, lang: Lang) -> Arc<Self> {
-        let outbox = Outbox::new(hub.limits().outbox_bytes);
+    pub fn new(hub: Hub, codec: Codec, lang: Lang, outbox: Arc<Outbox>) -> Arc<Self> {
         Arc::new(Self {
             id: uuid::Uuid::new_v4().to_string(),
             codec,
@@ -99,7 +103,19 @@ impl Connection {
     /// Who it is, once connected.
     #[must_use]
     pub fn session(&self) -> Option<Session> {
-        self.lock().session
+        self.lock().session.clone()
+    }
+
+    /// Who it is, for others.
+    #[must_use]
+    pub fn info(&self) -> Arc<ClientInfo> {
+        self.lock().info.clone()
+    }
+
+    /// The sequencer of its own gym, once connected.
+    #[must_use]
+    pub fn log(&self) -> Option<Arc<GymLog>> {
+        self.lock().log.clone()
     }
 
     /// A number for a new subscription.
@@ -107,14 +123,12 @@ impl Connection {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends a reply.
-    pub fn reply(&self, reply: &Reply) {
-        match json::encode_reply(reply) {
-            Ok(bytes) => self.outbox.push_control(match self.codec {
-                Codec::Json => frame::text(&bytes),
-            }),
+    /// Answers the command of that id.
+    pub fn reply(&self, id: u32, answer: Answer) {
+        match self.codec.encode(&Reply::to(id, answer)) {
+            Ok(message) => self.outbox.push_control(frame::message(self.codec, &message)),
             Err(error) => {
-                tracing::error!(connection.id = self.id, error.cause = %error, "cannot encode a reply");
+                tracing::error!(connection.id = self.id, error.cause = ?error, "cannot encode a reply");
                 self.close(Close::ServerError);
             }
         }
@@ -133,6 +147,10 @@ impl Connection {
             .registry()
             .connect(session.caller.gym, session.caller.account, self.clone());
         let mut state = self.lock();
+        state.info = Arc::new(ClientInfo {
+            user: session.user.to_string(),
+            client: self.id.clone(),
+        });
         state.session = Some(session);
         state.log = Some(log);
         let old = state.guard.replace(guard);
@@ -161,13 +179,12 @@ impl Connection {
         None
     }
 
-    /// Whether the channel is subscribed.
+    /// The subscription to a channel.
     #[must_use]
-    pub fn watches(&self, channel: &str) -> bool {
-        self.lock()
-            .subscriptions
-            .get(channel)
-            .is_some_and(|g| !g.subscription.ended())
+    pub fn subscription(&self, channel: &str) -> Option<Arc<Subscription>> {
+        let state = self.lock();
+        let guard = state.subscriptions.get(channel)?;
+        (!guard.subscription.ended()).then(|| guard.subscription.clone())
     }
 
     /// Forgets a subscription.
@@ -178,7 +195,7 @@ impl Connection {
 
     /// What it is subscribed to.
     #[must_use]
-    pub fn subscriptions(&self) -> Vec<Arc<super::subscription::Subscription>> {
+    pub fn subscriptions(&self) -> Vec<Arc<Subscription>> {
         self.lock()
             .subscriptions
             .values()
@@ -249,16 +266,12 @@ struct Timers {
     ping_at: Option<Instant>,
     pong_by: Option<Instant>,
     closed_by: Option<Instant>,
+    /// Whether it was closed and has left the registry.
+    left: bool,
 }
 
-/// Reads a socket until its end. `_session` keeps actix-ws's own body open meanwhile.
-pub async fn read(
-    app: App,
-    connection: Arc<Connection>,
-    mut stream: AggregatedMessageStream,
-    _session: actix_ws::Session,
-    too_big: Rc<Cell<bool>>,
-) {
+/// Reads a socket until its end.
+pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web::Payload>) {
     let leave = Leave(connection.clone());
     let limits = connection.hub.limits().clone();
     let ping_every = Duration::from_secs(app.config.live_ping_seconds.into());
@@ -268,36 +281,29 @@ pub async fn read(
         ping_at: None,
         pong_by: None,
         closed_by: None,
+        left: false,
     };
     loop {
-        if connection.outbox.closed().is_some() && timers.closed_by.is_none() {
+        if connection.outbox.closed().is_some() && !std::mem::replace(&mut timers.left, true) {
             // What it watches is of no use any more; the client has a moment to answer the close.
             connection.leave();
-            timers.closed_by = Some(Instant::now() + CLOSE_WITHIN);
+            timers.closed_by = timers.closed_by.or(Some(Instant::now() + CLOSE_WITHIN));
         }
         let deadline = next_deadline(&connection, &timers);
         tokio::select! {
-            message = stream.next() => match message {
-                Some(Ok(message)) => match take(&app, &connection, message) {
+            next = reader.next() => match next {
+                Next::Message(message) => match take(&app, &connection, message) {
                     Taken::More => {}
                     Taken::Pong => timers.pong_by = None,
                     Taken::End => break,
                 },
-                Some(Err(error)) => {
-                    connection.close(match error {
-                        WsError::Overflow => Close::TooBig,
-                        _ => Close::Protocol,
-                    });
-                    // A decode error does not end the stream, so we end it.
-                    break;
+                Next::Failed(close) => {
+                    connection.close(close);
+                    timers.closed_by = Some(Instant::now() + FAILED_WITHIN);
                 }
-                None => {
-                    if too_big.get() {
-                        connection.close(Close::TooBig);
-                    }
-                    break;
-                }
+                Next::Ended => break,
             },
+            () = connection.outbox.gone() => break,
             () = connection.woken.notified() => {
                 if connection.authorise.swap(false, Ordering::AcqRel) {
                     actix_web::rt::spawn(rights::check_again(app.clone(), connection.clone()));
@@ -315,13 +321,7 @@ pub async fn read(
         }
     }
     drop(leave);
-    // The close frame still has to leave; the body ends when it has.
-    for _ in 0..50 {
-        if connection.outbox.closed().is_none() || connection.outbox.is_drained() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    connection.outbox.end();
 }
 
 fn next_deadline(connection: &Connection, timers: &Timers) -> Instant {
@@ -329,17 +329,16 @@ fn next_deadline(connection: &Connection, timers: &Timers) -> Instant {
         return at;
     }
     let state = connection.lock();
-    let mut deadline = match state.session {
-        None => timers.connect_by,
-        Some(session) => session.expires_at + REFRESH_GRACE,
+    let token = match &state.session {
+        None => Some(timers.connect_by),
+        Some(session) => session.expires_at.map(|at| at + REFRESH_GRACE),
     };
-    for at in [timers.ping_at, timers.pong_by, state.authorise_at]
+    [token, timers.ping_at, timers.pong_by, state.authorise_at]
         .into_iter()
         .flatten()
-    {
-        deadline = deadline.min(at);
-    }
-    deadline
+        .min()
+        // Between `connect` and the first ping of a token without an end nothing is due.
+        .unwrap_or_else(|| Instant::now() + CLOSE_WITHIN)
 }
 
 /// Acts on the deadlines that have passed; false ends the reader.
@@ -357,7 +356,7 @@ fn tick(
     }
     match connection.session() {
         None if timers.connect_by <= now => connection.close(Close::Stale),
-        Some(session) if session.expires_at + REFRESH_GRACE <= now => connection.close(Close::Expired),
+        Some(session) if past(session.expires_at.map(|at| at + REFRESH_GRACE)) => connection.close(Close::Expired),
         _ => {}
     }
     if past(timers.pong_by) {
@@ -365,9 +364,8 @@ fn tick(
         return true;
     }
     if past(timers.ping_at) {
-        connection.outbox.push_control(match connection.codec {
-            Codec::Json => frame::text(json::PING),
-        });
+        let ping = frame::message(connection.codec, connection.codec.ping());
+        connection.outbox.push_control(ping);
         timers.ping_at = Some(now + ping_every);
         timers.pong_by = timers.pong_by.or(Some(now + pong_within));
     }
@@ -389,19 +387,19 @@ enum Taken {
     End,
 }
 
-fn take(app: &App, connection: &Arc<Connection>, message: AggregatedMessage) -> Taken {
-    let text = match message {
-        AggregatedMessage::Text(text) => text,
-        AggregatedMessage::Ping(payload) => {
-            connection.outbox.push_control(frame::pong(&payload));
+fn take(app: &App, connection: &Arc<Connection>, message: Message) -> Taken {
+    let frame = match (message, connection.codec) {
+        (Message::Text(frame), Codec::Json) | (Message::Binary(frame), Codec::Protobuf) => frame,
+        (Message::Ping(payload), _) => {
+            connection.outbox.push_pong(&payload);
             return Taken::More;
         }
-        AggregatedMessage::Pong(_) => return Taken::More,
-        AggregatedMessage::Close(_) => {
-            connection.outbox.close(Close::Normal);
+        (Message::Pong, _) => return Taken::More,
+        (Message::Close(code), _) => {
+            connection.outbox.answer_close(code);
             return Taken::End;
         }
-        AggregatedMessage::Binary(_) => {
+        (Message::Text(_) | Message::Binary(_), _) => {
             connection.close(Close::BadRequest);
             return Taken::More;
         }
@@ -409,7 +407,7 @@ fn take(app: &App, connection: &Arc<Connection>, message: AggregatedMessage) -> 
     if connection.outbox.closed().is_some() {
         return Taken::More;
     }
-    let Ok(mut commands) = json::decode(&text) else {
+    let Ok(mut commands) = connection.codec.decode(&frame) else {
         connection.close(Close::BadRequest);
         return Taken::More;
     };

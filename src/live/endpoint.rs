@@ -1,12 +1,15 @@
 //! The upgrade at `/connection/websocket`.
 
-use actix_web::http::header;
-use actix_web::{FromRequest as _, HttpRequest, HttpResponse, web};
+use std::sync::Arc;
+
+use actix_web::body::MessageBody as _;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::connection::{self, Connection};
-use super::frame::Guarded;
-use super::outbox::Body;
+use super::outbox::{Body, Outbox};
 use super::protocol::Codec;
+use super::reader::Reader;
 use crate::app::App;
 use crate::error::{Code, Error, Result};
 use crate::http::lang;
@@ -22,30 +25,47 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
     }
     check_origin(&request, &app.config.allowed_origins)?;
     let limits = app.hub.limits();
-    let (guarded, too_big) = Guarded::new(payload, limits.frame_bytes as u64);
-    let mut raw: actix_web::dev::Payload = actix_web::dev::Payload::Stream {
-        payload: Box::pin(guarded),
-    };
-    let payload = web::Payload::from_request(&request, &mut raw)
-        .await
-        .map_err(|e| Error::new(Code::Malformed).with("reason", e))?;
-    let (response, session, stream) = actix_ws::handle_with_protocols(&request, payload, &["centrifuge-json"])
-        .map_err(|e| Error::new(Code::Malformed).with("reason", e))?;
-    let connection = Connection::new(app.hub.clone(), Codec::Json, lang::of(&request));
-    let stream = stream
-        .max_frame_size(limits.frame_bytes)
-        .aggregate_continuations()
-        .max_continuation_size(limits.frame_bytes);
+    let agreed = agree_on_codec(&request);
+    let codec = agreed.unwrap_or_else(|| codec_of_query(&request));
+    let outbox = Outbox::new(limits.outbox_bytes);
+    let response = upgrade(&request, agreed.map(Codec::subprotocol), &outbox)?;
+    let connection = Connection::new(app.hub.clone(), codec, lang::of(&request), outbox);
     app.hub.opened();
-    let outbox = connection.outbox.clone();
-    actix_web::rt::spawn(connection::read(
-        app.get_ref().clone(),
-        connection,
-        stream,
-        session,
-        too_big,
-    ));
-    Ok(response.map_body(|_, inner| actix_web::body::BoxBody::new(Body::new(inner, outbox))))
+    let reader = Reader::new(payload, limits.frame_bytes);
+    actix_web::rt::spawn(connection::read(app.get_ref().clone(), connection, reader));
+    Ok(response)
+}
+
+/// The answer to a WebSocket handshake (RFC 6455 §4.2), whose body writes what waits in the outbox.
+pub fn upgrade(request: &HttpRequest, subprotocol: Option<&'static str>, outbox: &Arc<Outbox>) -> Result<HttpResponse> {
+    let malformed = |e: String| Error::new(Code::Malformed).with("reason", e);
+    let mut response = actix_http::ws::handshake(request.head()).map_err(|e| malformed(e.to_string()))?;
+    if let Some(subprotocol) = subprotocol {
+        response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol)));
+    }
+    let response = response
+        .message_body(Body::new(outbox.clone()).boxed())
+        .map_err(|e| malformed(e.to_string()))?;
+    Ok(response.into())
+}
+
+/// The codec of the first subprotocol of the client that we speak.
+fn agree_on_codec(request: &HttpRequest) -> Option<Codec> {
+    request
+        .headers()
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .filter_map(|offers| offers.to_str().ok())
+        .flat_map(|offers| offers.split(','))
+        .find_map(|offer| Codec::ALL.into_iter().find(|codec| codec.subprotocol() == offer.trim()))
+}
+
+/// The codec of `?cf_protocol=`, for clients that cannot name a subprotocol.
+fn codec_of_query(request: &HttpRequest) -> Codec {
+    if request.query_string().split('&').any(|p| p == "cf_protocol=protobuf") {
+        Codec::Protobuf
+    } else {
+        Codec::Json
+    }
 }
 
 /// Browsers send an Origin with every upgrade and no same-origin rule stops them: other sites' pages are refused here.

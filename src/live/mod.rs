@@ -1,95 +1,56 @@
 //! The hub: live sockets, what they watch, and how a committed change reaches them.
 //!
-//! - [`protocol`]: the Centrifuge client protocol. [`frame`], [`outbox`]: WebSocket frames and the queue to be written.
-//! - [`connection`], [`commands`], `state`: a socket and what its client asks for. `rights`: what it may still do.
-//!   [`endpoint`]: the upgrade.
+//! - [`protocol`]: the Centrifuge client protocol. [`reader`]: a client's bytes into messages.
+//!   [`frame`], [`outbox`]: frames to it, and the queue to be written.
+//! - [`endpoint`], [`connection`]: the upgrade and the socket. [`commands`]: what its client asks for; `connect`,
+//!   `subscribe`, `queries` and `state` answer. `rights`: what it may still do.
 //! - [`registry`], [`subscription`]: who watches what on this node.
 //! - [`sequencer`]: a gym's changes in order. [`broker`]: other nodes. [`sweep`]: what the fast path lost.
 //! - [`presence`]: who is online.
 //!
-//! It knows no noun: what a channel shows and who may watch it comes in as a [`Table`].
+//! It knows no noun: what a channel shows and who may watch it comes in as a [`table::Table`].
 
 pub mod broker;
 pub mod commands;
+mod connect;
 pub mod connection;
 pub mod endpoint;
 pub mod frame;
 pub mod outbox;
 pub mod presence;
 pub mod protocol;
+mod queries;
+pub mod reader;
 pub mod registry;
 mod rights;
 pub mod sequencer;
 mod state;
+mod subscribe;
 pub mod subscription;
 pub mod sweep;
+pub mod table;
 pub mod wire;
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use chrono::{DateTime, Utc};
 use dashmap::DashMap;
-use diesel_async::AsyncPgConnection;
-use futures_util::future::{BoxFuture, LocalBoxFuture};
-use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::app::App;
-use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::config::LiveLimits;
 use crate::db::Pool;
 use crate::error::Result;
-use crate::events::{Access, Channel, Committed};
-use crate::ids::{AccountId, GymId};
+use crate::events::Committed;
+use crate::ids::GymId;
 
 use broker::Broker;
 use connection::Connection;
 use protocol::close::Close;
 use registry::Registry;
 use sequencer::GymLog;
-
-/// See [`Table::authorise`].
-pub type Authorise =
-    for<'a> fn(&'a mut AsyncPgConnection, &'a Caller, Channel, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Access>>;
-/// See [`Table::snapshot`].
-pub type Snapshot =
-    for<'a> fn(&'a mut AsyncPgConnection, GymId, Channel, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Value>>;
-/// See [`Table::presence`].
-pub type ShownIn =
-    for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId, DateTime<Utc>) -> BoxFuture<'a, Result<Vec<Channel>>>;
-
-/// See [`Table::record_seen`].
-pub type RecordSeen =
-    for<'a> fn(&'a mut AsyncPgConnection, GymId, &'a HashMap<AccountId, DateTime<Utc>>) -> BoxFuture<'a, Result<()>>;
-/// See [`Table::last_seen`].
-pub type LastSeen = for<'a> fn(
-    &'a mut AsyncPgConnection,
-    GymId,
-    &'a [AccountId],
-) -> LocalBoxFuture<'a, Result<HashMap<AccountId, DateTime<Utc>>>>;
-
-/// What the nouns answer for: channels and commands.
-#[derive(Clone, Copy)]
-pub struct Table {
-    /// The channels that the server subscribes a caller to at connect.
-    pub server_side: fn(&Caller) -> Vec<Channel>,
-    /// Whether a caller may watch a channel.
-    pub authorise: Authorise,
-    /// What a channel shows.
-    pub snapshot: Snapshot,
-    /// The channels that show whether an account is online.
-    pub presence: ShownIn,
-    /// Records when accounts last had a socket.
-    pub record_seen: RecordSeen,
-    /// When accounts last had a socket.
-    pub last_seen: LastSeen,
-    /// Runs a command; the answer is JSON.
-    pub call: for<'a> fn(&'a App, &'a Caller, &'a str, Value) -> LocalBoxFuture<'a, Result<String>>,
-}
+use table::Table;
 
 /// How often each path was taken.
 #[derive(Default)]

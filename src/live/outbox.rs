@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
 
 use super::frame;
 use super::protocol::close::Close;
@@ -22,14 +23,18 @@ struct Queue {
     bytes: usize,
     /// Why it was closed; nothing is accepted after.
     closed: Option<Close>,
-    /// The body or its socket has gone.
-    abandoned: bool,
+    /// The reader has ended: when what waits is written, the socket ends too.
+    ended: bool,
 }
 
 /// The queue of one connection.
 pub struct Outbox {
     queue: Mutex<Queue>,
     waker: AtomicWaker,
+    /// The body or its socket has gone.
+    gone: Notify,
+    /// Everything that waited was taken.
+    emptied: Notify,
     bound: usize,
 }
 
@@ -51,6 +56,8 @@ impl Outbox {
         Arc::new(Self {
             queue: Mutex::default(),
             waker: AtomicWaker::new(),
+            gone: Notify::new(),
+            emptied: Notify::new(),
             bound,
         })
     }
@@ -70,6 +77,13 @@ impl Outbox {
         queue.frames.push_back((None, frame));
         drop(queue);
         self.waker.wake();
+    }
+
+    /// Queues the answer to a client's ping, except where the client pings and does not read.
+    pub fn push_pong(&self, payload: &[u8]) {
+        if self.waiting_bytes() <= self.bound {
+            self.push_control(frame::pong(payload));
+        }
     }
 
     /// Queues a frame of a subscription.
@@ -97,24 +111,46 @@ impl Outbox {
 
     /// Sends what waits and then a close frame; nothing is accepted after. The first close counts.
     pub fn close(&self, close: Close) {
+        self.close_with(close, frame::close(close));
+    }
+
+    /// Answers the client's close with its own code. Nothing is sent where we closed first.
+    pub fn answer_close(&self, code: Option<u16>) {
+        self.close_with(Close::Normal, frame::close_answer(code));
+    }
+
+    fn close_with(&self, close: Close, frame: Bytes) {
         let mut queue = self.lock();
         if queue.closed.is_none() {
             queue.closed = Some(close);
-            queue.frames.push_back((None, frame::close(close)));
+            queue.frames.push_back((None, frame));
             drop(queue);
             self.waker.wake();
+        }
+    }
+
+    /// Ends the socket once what waits is written. Until then it stays open after a close, so that the client reads the
+    /// close frame: a socket that is closed with unread bytes is reset, and what was sent last is lost.
+    pub fn end(&self) {
+        self.lock().ended = true;
+        self.waker.wake();
+    }
+
+    /// Waits until the body or its socket has gone.
+    pub async fn gone(&self) {
+        self.gone.notified().await;
+    }
+
+    /// Waits until no more than the bound waits to be written, or the socket has gone.
+    pub async fn room(&self) {
+        while self.waiting_bytes() > self.bound {
+            self.emptied.notified().await;
         }
     }
 
     /// Why the connection was closed from our side.
     pub fn closed(&self) -> Option<Close> {
         self.lock().closed
-    }
-
-    /// Whether all that was queued has been handed to the socket, or there is no socket any more.
-    pub fn is_drained(&self) -> bool {
-        let queue = self.lock();
-        queue.frames.is_empty() || queue.abandoned
     }
 
     /// Bytes that wait.
@@ -128,11 +164,8 @@ impl Outbox {
                 queue.bytes = queue.bytes.saturating_sub(frame.len());
                 return Poll::Ready(Some(frame));
             }
-            if queue.closed.is_some() {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            }
+            self.emptied.notify_one();
+            if queue.ended { Poll::Ready(None) } else { Poll::Pending }
         };
         let first = take(&mut self.lock());
         if first.is_ready() {
@@ -144,55 +177,37 @@ impl Outbox {
     }
 }
 
-/// The response body of a socket: what actix-ws itself writes, then the connection's queue. The inner body must live as
-/// long as the socket: its drop ends the message stream.
-pub struct Body {
-    inner: BoxBody,
-    inner_ended: bool,
-    outbox: Arc<Outbox>,
-}
+/// The response body of a socket: the connection's queue.
+pub struct Body(Arc<Outbox>);
 
 impl Body {
-    /// Wraps actix-ws's body.
+    /// The body that writes what waits.
     #[must_use]
-    pub fn new(inner: BoxBody, outbox: Arc<Outbox>) -> Self {
-        Self {
-            inner,
-            inner_ended: false,
-            outbox,
-        }
+    pub fn new(outbox: Arc<Outbox>) -> Self {
+        Self(outbox)
     }
 }
 
 impl MessageBody for Body {
-    type Error = Box<dyn std::error::Error>;
+    type Error = std::convert::Infallible;
 
     fn size(&self) -> BodySize {
         BodySize::Stream
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        if !self.inner_ended {
-            match Pin::new(&mut self.inner).poll_next(cx) {
-                Poll::Ready(Some(bytes)) => return Poll::Ready(Some(bytes)),
-                Poll::Ready(None) => self.inner_ended = true,
-                Poll::Pending => {}
-            }
-        }
-        match self.outbox.poll_frame(cx) {
-            // The reader has gone: there will be nothing more.
-            Poll::Pending if self.inner_ended => Poll::Ready(None),
-            polled => polled.map(|frame| frame.map(Ok)),
-        }
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.0.poll_frame(cx).map(|frame| frame.map(Ok))
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let mut queue = self.outbox.lock();
-        queue.abandoned = true;
+        let mut queue = self.0.lock();
         queue.frames = VecDeque::new();
         queue.bytes = 0;
+        drop(queue);
+        self.0.gone.notify_one();
+        self.0.emptied.notify_one();
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 use super::connection::Connection;
+use super::protocol::ClientInfo;
+use super::sequencer::GymLog;
 use super::subscription::{Encoded, Subscription};
 use crate::ids::{AccountId, GymId};
 
@@ -23,6 +25,8 @@ pub struct SubscriptionGuard {
     gym: GymId,
     /// The subscription.
     pub subscription: Arc<Subscription>,
+    /// The sequencer that feeds it, kept alive by it.
+    _log: Arc<GymLog>,
 }
 
 /// A connection's place in the registry.
@@ -36,7 +40,12 @@ pub struct ConnectionGuard {
 impl Registry {
     /// Enters a subscription.
     #[must_use]
-    pub fn subscribe(self: &Arc<Self>, gym: GymId, subscription: Arc<Subscription>) -> SubscriptionGuard {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        gym: GymId,
+        subscription: Arc<Subscription>,
+        log: Arc<GymLog>,
+    ) -> SubscriptionGuard {
         self.channels
             .entry((gym, subscription.channel.clone()))
             .or_default()
@@ -45,6 +54,7 @@ impl Registry {
             registry: self.clone(),
             gym,
             subscription,
+            _log: log,
         }
     }
 
@@ -64,12 +74,22 @@ impl Registry {
     }
 
     /// Hands a message to all who watch its channel.
-    pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: &Encoded<'_>) {
+    pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: &Encoded) {
         if let Some(subscriptions) = self.channels.get(&(gym, channel.clone())) {
             for subscription in subscriptions.iter() {
                 subscription.deliver(message);
             }
         }
+    }
+
+    /// The connections here that watch a channel.
+    #[must_use]
+    pub fn watchers(&self, gym: GymId, channel: &Arc<str>) -> Vec<Arc<ClientInfo>> {
+        self.channels
+            .get(&(gym, channel.clone()))
+            .map_or_else(Vec::new, |there| {
+                there.iter().filter_map(|s| s.watcher().cloned()).collect()
+            })
     }
 
     /// The subscriptions of a gym.
@@ -127,6 +147,9 @@ impl Drop for SubscriptionGuard {
         }
         // In a statement of its own: the guard above is gone.
         self.registry.channels.remove_if(&key, |_, there| there.is_empty());
+        if let Some(who) = self.subscription.left() {
+            self.registry.deliver(self.gym, &key.1, &Encoded::leave(&key.1, who));
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, REFRESH_GRACE};
 use super::protocol::close::Close;
 use crate::app::{App, For};
-use crate::auth::access::{self, Standing};
+use crate::auth::access::Standing;
 use crate::error::Result;
-use crate::events::{Access, Channel};
+use crate::events::Access;
 
 /// How often a check is tried while the database cannot be read.
 const ATTEMPTS: u32 = 3;
@@ -35,17 +35,15 @@ async fn check_once(app: &App, connection: &Arc<Connection>) -> Result<()> {
         return Ok(());
     };
     let caller = session.caller;
+    let table = connection.hub().table();
     let subscriptions = connection.subscriptions();
     let (standing, refused) = app
         .read(For::gym(caller.gym), async |conn| {
             let now = app.clock.now();
-            let standing = access::standing(conn, &caller.claim(), now).await?;
+            let standing = (table.standing)(conn, &caller, now).await?;
             let mut refused = Vec::new();
             for subscription in &subscriptions {
-                let Ok(channel) = subscription.channel.parse::<Channel>() else {
-                    continue;
-                };
-                match (connection.hub().table().authorise)(conn, &caller, channel, now).await? {
+                match (table.authorise)(conn, &caller, &subscription.channel, now).await? {
                     Access::Refused => refused.push(subscription.clone()),
                     Access::Granted { until: Some(until) } => {
                         let left = (until - now).to_std().unwrap_or_default();
@@ -63,9 +61,25 @@ async fn check_once(app: &App, connection: &Arc<Connection>) -> Result<()> {
                 subscription.revoke();
                 connection.forget(&subscription.channel);
             }
+            expire(connection);
         }
         Standing::RolesChanged => connection.close(Close::StateInvalidated),
         Standing::SessionEnded | Standing::NotActive => connection.close(Close::ForceDisconnect),
     }
     Ok(())
+}
+
+/// Ends the subscriptions whose token has run out, and comes back for those that will.
+fn expire(connection: &Connection) {
+    let now = Instant::now();
+    for subscription in connection.subscriptions() {
+        match subscription.expires_at().map(|at| at + REFRESH_GRACE) {
+            Some(at) if at <= now => {
+                subscription.expire();
+                connection.forget(&subscription.channel);
+            }
+            Some(at) => connection.authorise_at(at + Duration::from_millis(1)),
+            None => {}
+        }
+    }
 }

@@ -57,6 +57,11 @@ impl GymLog {
         })
     }
 
+    /// Whose log it is.
+    pub(super) fn gym(&self) -> GymId {
+        self.gym
+    }
+
     /// Reads the head and starts the task, once. Whoever subscribes waits for it, so that the sequencer's position is
     /// never above that of a snapshot taken later.
     pub(super) async fn ensure_started(self: &Arc<Self>, hub: &Arc<HubInner>) -> Result<()> {
@@ -284,7 +289,7 @@ fn deliver(hub: &Arc<HubInner>, change: &Committed) {
             continue;
         }
         hub.registry
-            .deliver(change.gym, channel, &Encoded::new(channel, payload, change.seq));
+            .deliver(change.gym, channel, &Encoded::publication(channel, payload, change.seq));
     }
 }
 

@@ -3,17 +3,19 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use diesel_async::AsyncPgConnection;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::Hub;
 use super::connection::Connection;
-use super::protocol::{ErrorReply, Payload, ProtocolError, Publication, SubscribeRequest, SubscribeResult};
+use super::protocol::{ErrorReply, ProtocolError, Publication, SubscribeRequest, SubscribeResult};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
 use crate::events::{Access, Channel, log};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, GymId};
 
 /// What came of reading a channel's state.
 pub(super) enum Outcome {
@@ -27,7 +29,7 @@ pub(super) async fn read(
     connection: &Connection,
     conn: &mut AsyncPgConnection,
     caller: &Caller,
-    channel: Channel,
+    (gym, channel): (GymId, &str),
     request: &SubscribeRequest,
 ) -> Result<Outcome> {
     let hub = connection.hub();
@@ -39,30 +41,27 @@ pub(super) async fn read(
     if let Some(left) = until.map(|until| (until - now).to_std().unwrap_or_default()) {
         connection.authorise_at(Instant::now() + left + Duration::from_millis(1));
     }
-    let head = log::head(conn, caller.gym)
-        .await?
-        .ok_or_else(|| Error::not_found("gym"))?;
-    let name = channel.to_string();
+    let head = log::head(conn, gym).await?.ok_or_else(|| Error::not_found("gym"))?;
     let mut result = SubscribeResult {
         recoverable: true,
         positioned: true,
-        epoch: head.epoch.clone(),
+        epoch: head.epoch.to_string(),
         was_recovering: request.recover,
         ..SubscribeResult::default()
     };
     let same_epoch = request.epoch.is_empty() || *request.epoch == *head.epoch;
     if request.recover && same_epoch && request.offset <= head.seq {
-        let limit = hub.limits().recover_events;
-        if let Some(missed) = log::channel_since(conn, caller.gym, &name, request.offset, head.seq, limit).await? {
+        let limit = match (hub.table().offers)(channel).history {
+            0 => hub.limits().recover_events,
+            bound => bound.min(hub.limits().recover_events),
+        };
+        if let Some(missed) = log::channel_since(conn, gym, channel, request.offset, head.seq, limit).await? {
             hub.counters.recoveries.fetch_add(1, Ordering::Relaxed);
             result.recovered = true;
             result.offset = request.offset;
             result.publications = missed
                 .into_iter()
-                .map(|(offset, payload)| Publication {
-                    data: Payload(payload),
-                    offset,
-                })
+                .map(|(offset, data)| Publication { data, offset })
                 .collect();
             return Ok(Outcome::State {
                 result,
@@ -70,51 +69,64 @@ pub(super) async fn read(
             });
         }
     }
-    if request.recover && request.flag & 2 != 0 {
+    if request.recover && request.rejects_unrecovered() {
         return Ok(Outcome::Refused(ProtocolError::Unrecoverable.into()));
     }
-    hub.counters.snapshots.fetch_add(1, Ordering::Relaxed);
-    let snapshot = snapshot(connection, conn, caller, channel, now).await?.to_string();
     result.offset = head.seq;
-    result.data = Some(if snapshot.len() > hub.limits().snapshot_bytes {
-        serde_json::json!({"fetch": true, "url": format!("/api/v1/live/snapshots/{name}")})
-            .to_string()
-            .into()
-    } else {
-        snapshot.into()
-    });
+    result.data = snapshot(connection, conn, (gym, channel), now).await?;
     Ok(Outcome::State {
         result,
         position: head.seq,
     })
 }
 
-/// The snapshot; where it shows people, with who is online and when the others last were.
+/// What the channel shows, with who is online where it shows people; empty where it shows nothing but its events.
 async fn snapshot(
     connection: &Connection,
     conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    channel: Channel,
+    (gym, channel): (GymId, &str),
     now: chrono::DateTime<chrono::Utc>,
-) -> Result<Value> {
+) -> Result<Bytes> {
     let hub = connection.hub();
-    let mut snapshot = (hub.table().snapshot)(conn, caller.gym, channel, now).await?;
-    let people: Vec<AccountId> = match snapshot.get("members").and_then(Value::as_object) {
-        Some(members) if matches!(channel, Channel::Roster(_)) => {
-            members.keys().filter_map(|a| a.parse().ok()).collect()
-        }
-        _ => return Ok(snapshot),
+    let Some(mut snapshot) = (hub.table().snapshot)(conn, gym, channel, now).await? else {
+        return Ok(Bytes::new());
     };
-    let everybody = hub.online(caller.gym);
-    let (here, away): (Vec<_>, Vec<_>) = people.into_iter().partition(|a| everybody.contains(a));
-    let last_seen = (hub.table().last_seen)(conn, caller.gym, &away).await?;
+    hub.counters.snapshots.fetch_add(1, Ordering::Relaxed);
+    add_presence(hub, conn, (gym, channel), &mut snapshot).await?;
+    let text = snapshot.to_string();
+    if text.len() <= hub.limits().snapshot_bytes {
+        return Ok(text.into());
+    }
+    let elsewhere = serde_json::json!({"fetch": true, "url": format!("/api/v1/live/snapshots/{channel}")});
+    Ok(elsewhere.to_string().into())
+}
+
+/// Adds to the snapshot of a roster who is online, and when the others last were.
+async fn add_presence(
+    hub: &Hub,
+    conn: &mut AsyncPgConnection,
+    (gym, channel): (GymId, &str),
+    snapshot: &mut Value,
+) -> Result<()> {
+    if !matches!(channel.parse(), Ok(Channel::Roster(_))) {
+        return Ok(());
+    }
+    let Some(members) = snapshot.get("members").and_then(Value::as_object) else {
+        return Ok(());
+    };
+    let everybody = hub.online(gym);
+    let (here, away): (Vec<AccountId>, Vec<_>) = members
+        .keys()
+        .filter_map(|account| account.parse().ok())
+        .partition(|account| everybody.contains(account));
+    let last_seen = (hub.table().last_seen)(conn, gym, &away).await?;
     if let Some(snapshot) = snapshot.as_object_mut() {
-        let online = here.into_iter().map(|a| (a.to_string(), true.into()));
+        let online = here.into_iter().map(|a| (a.to_string(), Value::Bool(true)));
         let seen = last_seen
             .into_iter()
             .map(|(a, at)| (a.to_string(), serde_json::json!(at)));
         snapshot.insert("online".into(), online.collect::<serde_json::Map<_, _>>().into());
         snapshot.insert("last_seen".into(), seen.collect::<serde_json::Map<_, _>>().into());
     }
-    Ok(snapshot)
+    Ok(())
 }

@@ -1,50 +1,106 @@
 //! One connection's subscription to one channel: held back until its snapshot is read, then live, and ended for good.
 
+use std::cell::OnceCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::frame;
 use super::outbox::{Outbox, Pushed, SubscriptionNumber};
 use super::protocol::close::{Close, Unsubscribe};
-use super::protocol::{Codec, Push, json};
+use super::protocol::{ClientInfo, Codec, Event, Member, Publication, Push, Reply, Unsubscribed};
 
 /// Publications held back while a snapshot is read. Over it the subscription starts anew, as for a slow client.
 const HELD_PUBLICATIONS: usize = 1024;
 
 /// A message of a channel, encoded and framed at most once a codec, however many watch.
-pub struct Encoded<'a> {
-    channel: &'a str,
-    payload: &'a [u8],
+pub struct Encoded {
+    push: Reply,
     offset: u64,
-    json: std::cell::OnceCell<Bytes>,
+    json: OnceCell<Bytes>,
+    protobuf: OnceCell<Bytes>,
 }
 
-impl<'a> Encoded<'a> {
+impl Encoded {
     /// A publication; offset 0 for one that is not stored.
     #[must_use]
-    pub fn new(channel: &'a str, payload: &'a [u8], offset: u64) -> Self {
-        Self {
+    pub fn publication(channel: &str, payload: &Bytes, offset: u64) -> Self {
+        let data = payload.clone();
+        Self::new(channel, Event::Publication(Publication { data, offset }), offset)
+    }
+
+    /// Somebody began to watch.
+    #[must_use]
+    pub fn join(channel: &str, who: &ClientInfo) -> Self {
+        Self::new(
             channel,
-            payload,
+            Event::Join(Member {
+                info: Some(who.clone()),
+            }),
+            0,
+        )
+    }
+
+    /// Somebody watches no more.
+    #[must_use]
+    pub fn leave(channel: &str, who: &ClientInfo) -> Self {
+        Self::new(
+            channel,
+            Event::Leave(Member {
+                info: Some(who.clone()),
+            }),
+            0,
+        )
+    }
+
+    fn new(channel: &str, event: Event, offset: u64) -> Self {
+        let push = Push {
+            channel: channel.to_owned(),
+            event: Some(event),
+        };
+        Self {
+            push: Reply::push(push),
             offset,
-            json: std::cell::OnceCell::new(),
+            json: OnceCell::new(),
+            protobuf: OnceCell::new(),
         }
     }
 
     /// The frame for a codec.
     pub fn frame(&self, codec: Codec) -> &Bytes {
-        match codec {
-            Codec::Json => self.json.get_or_init(|| {
-                let push = Push::Publication {
-                    channel: self.channel,
-                    data: self.payload,
-                    offset: self.offset,
-                };
-                frame::text(&json::encode_push(&push))
-            }),
+        let cell = match codec {
+            Codec::Json => &self.json,
+            Codec::Protobuf => &self.protobuf,
+        };
+        cell.get_or_init(|| framed(codec, &self.push))
+    }
+}
+
+/// Encodes and frames a push. One that cannot be encoded would be a defect of ours; a ping, which clients answer, stands
+/// in for it.
+fn framed(codec: Codec, push: &Reply) -> Bytes {
+    match codec.encode(push) {
+        Ok(message) => frame::message(codec, &message),
+        Err(error) => {
+            tracing::error!(error.cause = ?error, "cannot encode a push");
+            frame::message(codec, codec.ping())
         }
     }
+}
+
+/// The connection that a subscription belongs to, as far as it needs it.
+#[derive(Clone)]
+pub struct Recipient {
+    /// The subscription's number on its connection.
+    pub number: SubscriptionNumber,
+    /// How its messages are encoded.
+    pub codec: Codec,
+    /// Where its frames go.
+    pub outbox: Arc<Outbox>,
+    /// Who it is, for others.
+    pub info: Arc<ClientInfo>,
 }
 
 enum State {
@@ -73,22 +129,18 @@ pub struct Subscription {
     pub channel: Arc<str>,
     /// Whether the server opened it.
     pub server_side: bool,
-    number: SubscriptionNumber,
-    codec: Codec,
-    outbox: Arc<Outbox>,
+    to: Recipient,
     state: Mutex<State>,
+    /// Whether the others were told that it joined.
+    joined: AtomicBool,
+    /// When the token that it was opened with runs out.
+    expires_at: Mutex<Option<Instant>>,
 }
 
 impl Subscription {
     /// A pending subscription.
     #[must_use]
-    pub fn new(
-        channel: Arc<str>,
-        server_side: bool,
-        number: SubscriptionNumber,
-        codec: Codec,
-        outbox: Arc<Outbox>,
-    ) -> Arc<Self> {
+    pub fn new(channel: Arc<str>, server_side: bool, to: Recipient) -> Arc<Self> {
         let state = Mutex::new(State::Pending {
             held: Vec::new(),
             overflowed: false,
@@ -96,10 +148,10 @@ impl Subscription {
         Arc::new(Self {
             channel,
             server_side,
-            number,
-            codec,
-            outbox,
+            to,
             state,
+            joined: AtomicBool::new(false),
+            expires_at: Mutex::default(),
         })
     }
 
@@ -108,13 +160,13 @@ impl Subscription {
     }
 
     /// Takes a publication, in the order of the gym's log. Offset 0 is one that is not stored.
-    pub fn deliver(&self, message: &Encoded<'_>) {
+    pub fn deliver(&self, message: &Encoded) {
         let offset = message.offset;
         let mut state = self.lock();
         let pushed = match &mut *state {
             State::Pending { held, overflowed } => {
                 if held.len() < HELD_PUBLICATIONS {
-                    held.push((offset, message.frame(self.codec).clone()));
+                    held.push((offset, message.frame(self.to.codec).clone()));
                 } else {
                     *overflowed = true;
                 }
@@ -122,7 +174,7 @@ impl Subscription {
             }
             State::Live { last } if offset == 0 || offset > *last => {
                 *last = (*last).max(offset);
-                self.outbox.push(self.number, message.frame(self.codec))
+                self.to.outbox.push(self.to.number, message.frame(self.to.codec))
             }
             State::Live { .. } | State::Ended { .. } => return,
         };
@@ -148,7 +200,7 @@ impl Subscription {
                 continue;
             }
             last = last.max(offset);
-            full = self.outbox.push(self.number, &frame) == Pushed::Overflow;
+            full = self.to.outbox.push(self.to.number, &frame) == Pushed::Overflow;
         }
         *state = if full {
             State::Ended { lost: true }
@@ -204,6 +256,39 @@ impl Subscription {
         }
     }
 
+    /// Ends it because its token has run out.
+    pub fn expire(&self) {
+        if self.end() {
+            self.tell_unsubscribed(Unsubscribe::Expired);
+        }
+    }
+
+    /// Says when its token runs out.
+    pub fn set_expiry(&self, at: Option<Instant>) {
+        *self.expires_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// When its token runs out.
+    pub fn expires_at(&self) -> Option<Instant> {
+        *self.expires_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, for others, where its client was told that it is subscribed.
+    pub fn watcher(&self) -> Option<&Arc<ClientInfo>> {
+        matches!(*self.lock(), State::Live { .. }).then_some(&self.to.info)
+    }
+
+    /// Notes that the others are told that it joined, and returns who.
+    pub fn join(&self) -> &Arc<ClientInfo> {
+        self.joined.store(true, Ordering::Release);
+        &self.to.info
+    }
+
+    /// Who left, where the others were told that it had joined; once.
+    pub fn left(&self) -> Option<&Arc<ClientInfo>> {
+        self.joined.swap(false, Ordering::AcqRel).then_some(&self.to.info)
+    }
+
     /// Ends it because the hub cannot say what was missed.
     pub fn lose(&self) {
         if self.finish(true) {
@@ -214,21 +299,21 @@ impl Subscription {
     /// A client subscribes again by itself, except to what the server opened: there only a new connection helps.
     fn tell(&self, why: Unsubscribe, close: Close) {
         if self.server_side {
-            self.outbox.close(close);
+            self.to.outbox.close(close);
         } else {
             self.tell_unsubscribed(why);
         }
     }
 
     fn tell_unsubscribed(&self, why: Unsubscribe) {
-        let push = Push::Unsubscribe {
-            channel: &self.channel,
-            code: why.code(),
-            reason: why.reason(),
+        let push = Push {
+            channel: self.channel.to_string(),
+            event: Some(Event::Unsubscribe(Unsubscribed {
+                code: why.code(),
+                reason: why.reason().to_owned(),
+            })),
         };
-        self.outbox.push_control(match self.codec {
-            Codec::Json => frame::text(&json::encode_push(&push)),
-        });
+        self.to.outbox.push_control(framed(self.to.codec, &Reply::push(push)));
     }
 }
 
@@ -238,12 +323,22 @@ mod tests {
 
     fn subscription(bound: usize) -> (Arc<Outbox>, Arc<Subscription>) {
         let outbox = Outbox::new(bound);
-        let subscription = Subscription::new("plan:x".into(), false, 1, Codec::Json, outbox.clone());
+        let to = Recipient {
+            number: 1,
+            codec: Codec::Json,
+            outbox: outbox.clone(),
+            info: Arc::default(),
+        };
+        let subscription = Subscription::new("plan:x".into(), false, to);
         (outbox, subscription)
     }
 
+    fn publication(offset: u64) -> Encoded {
+        Encoded::publication("plan:x", &Bytes::from_static(b"{}"), offset)
+    }
+
     fn deliver(subscription: &Subscription, offset: u64) {
-        subscription.deliver(&Encoded::new("plan:x", b"{}", offset));
+        subscription.deliver(&publication(offset));
     }
 
     #[test]
@@ -253,7 +348,7 @@ mod tests {
             deliver(&subscription, offset);
         }
         assert_eq!(outbox.waiting_bytes(), 0);
-        let one = Encoded::new("plan:x", b"{}", 5).frame(Codec::Json).len();
+        let one = publication(5).frame(Codec::Json).len();
         assert!(subscription.go_live(5));
         assert_eq!(outbox.waiting_bytes(), one);
         deliver(&subscription, 6);

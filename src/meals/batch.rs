@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
 use super::day::{self, DayMeal};
 use super::progress::Progress;
 use super::rules::{Day, NotOnDay, Tick};
 use super::store::{self, HistoryRow, Key};
+use super::write::{self, Changes};
 use super::{Command, Completion, Kind, Outcome};
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
@@ -42,6 +44,8 @@ pub(super) struct Batch {
     /// By follow and date, in the order of both.
     pub days: BTreeMap<(FollowId, NaiveDate), TouchedDay>,
     history: Vec<HistoryRow>,
+    /// The trainers on whose rosters the members are.
+    pub trainers: HashMap<AccountId, Vec<AccountId>>,
     /// The event of each member's last change.
     pub events: BTreeMap<AccountId, &'static str>,
 }
@@ -58,20 +62,18 @@ impl Batch {
         let (gym, now) = (tx.gym, tx.now);
         let members: BTreeSet<_> = commands.iter().map(|c| c.member).collect();
         let members: Vec<_> = members.into_iter().collect();
-        let follows = follow_store::lock_running(tx, gym, &members).await?;
-        let plan_ids: Vec<_> = follows.iter().map(|f| f.plan_id).collect();
-        let schedules = follow_store::schedules(tx, gym, &plan_ids).await?;
-        let follows = follows.into_iter().filter_map(|f| {
-            let schedule = *schedules.get(&f.plan_id)?;
-            Some((f.member_id, (f, schedule)))
-        });
+        let follows = follow_store::lock_scheduled(tx, gym, &members).await?;
         let mut batch = Self {
             gym,
             now,
-            day_start: follow_store::day_start(tx, gym).await?,
-            follows: follows.collect(),
+            day_start: follows.first().map_or(0, |f| f.day_start),
+            follows: follows
+                .into_iter()
+                .map(|f| (f.follow.member_id, (f.follow.clone(), f.schedule())))
+                .collect(),
             days: BTreeMap::new(),
             history: Vec::new(),
+            trainers: HashMap::new(),
             events: BTreeMap::new(),
         };
         batch.read_days(tx, commands).await?;
@@ -104,20 +106,29 @@ impl Batch {
         let numbers: Vec<_> = numbers.into_iter().collect();
         let follows: Vec<_> = named.keys().map(|(follow, _)| *follow).collect();
         let dates: Vec<_> = named.keys().map(|(_, date)| *date).collect();
+        let members: BTreeSet<_> = named.values().map(|(f, _)| f.member_id).collect();
+        let members: Vec<_> = members.into_iter().collect();
 
+        // Sent together: one round trip.
+        let conn: &AsyncPgConnection = tx;
+        let (meals, ticked, mut rows, trainers) = tokio::try_join!(
+            day::current(conn, self.gym, &plans, &numbers),
+            store::completed(conn, self.gym, &follows, &dates),
+            store::progress(conn, self.gym, &follows, &dates),
+            follow_store::trainers_of(conn, self.gym, &members, self.now),
+        )?;
+        self.trainers = trainers;
         let mut planned: HashMap<_, Vec<DayMeal>> = HashMap::new();
-        for meal in day::current(tx, self.gym, &plans, &numbers).await? {
+        for meal in meals {
             planned.entry((meal.plan, meal.number)).or_default().push(meal);
         }
         let mut completed: HashMap<_, BTreeMap<_, _>> = HashMap::new();
-        for (key, meal) in store::completed(tx, self.gym, &follows, &dates).await? {
+        for (key, meal) in ticked {
             completed
                 .entry((key.follow, key.date))
                 .or_default()
                 .insert(key.meal, meal);
         }
-        let mut rows = store::progress(tx, self.gym, &follows, &dates).await?;
-
         for ((follow, date), named) in named {
             let meals = number(&named, date).and_then(|n| planned.get(&(named.0.plan_id, n)));
             let meals = meals.map(Vec::as_slice).unwrap_or_default();
@@ -228,7 +239,10 @@ impl Batch {
 
     /// Writes what the commands changed.
     pub(super) async fn write(&self, tx: &mut Tx) -> Result<()> {
-        let (mut there, mut gone, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let mut changes = Changes {
+            history: &self.history,
+            ..Changes::default()
+        };
         for ((follow, date), day) in self.days.iter().filter(|(_, day)| !day.meals.is_empty()) {
             for meal in &day.meals {
                 let key = Key {
@@ -237,16 +251,13 @@ impl Batch {
                     meal: *meal,
                 };
                 match day.after.completed.get(meal) {
-                    Some(completed) => there.push((key, completed)),
-                    None => gone.push(key),
+                    Some(completed) => changes.there.push((key, completed)),
+                    None => changes.gone.push(key),
                 }
             }
-            rows.push((*follow, day.member, day.row.clone()));
+            changes.days.push((*follow, day.member, &day.row));
         }
-        store::put(tx, self.gym, &there).await?;
-        store::remove(tx, self.gym, &gone).await?;
-        store::remember(tx, &self.history).await?;
-        store::put_progress(tx, self.gym, &rows, self.now).await?;
+        write::write(tx, self.gym, &changes, self.now).await?;
         Ok(())
     }
 

@@ -42,7 +42,7 @@ macro_rules! of_revision {
 
 /// The meals on the days of these numbers of these plans, as they are now.
 pub async fn current(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     gym: GymId,
     plan_ids: &[PlanId],
     numbers: &[i32],
@@ -69,7 +69,7 @@ pub async fn current(
             MealRow::as_select(),
             Option::<ItemRow>::as_select(),
         ))
-        .load(conn)
+        .load(&mut conn)
         .await?;
     gather(rows)
 }

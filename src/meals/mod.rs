@@ -10,6 +10,7 @@ pub mod progress;
 mod routes;
 pub mod rules;
 pub mod store;
+mod write;
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ pub use routes::{rpc_complete, rpc_undo};
 
 use crate::error::Result;
 use crate::events::{Channel, Tx, merge};
-use crate::follows::{live, store as follow_store};
+use crate::follows::live;
 use crate::ids::{AccountId, MealId};
 use batch::{Batch, TouchedDay};
 use progress::Progress;
@@ -174,7 +175,7 @@ pub async fn complete(tx: &mut Tx, commands: &[Command]) -> Result<Vec<Result<Ou
     batch.name_strangers(tx, commands, &mut applied).await?;
     if !batch.events.is_empty() {
         batch.write(tx).await?;
-        tell(tx, &batch).await?;
+        tell(tx, &batch);
     }
     Ok(applied
         .into_iter()
@@ -183,10 +184,8 @@ pub async fn complete(tx: &mut Tx, commands: &[Command]) -> Result<Vec<Result<Ou
 }
 
 /// Emits one event for each member whose days have changed, on the member's channel and on the rosters of the trainers.
-async fn tell(tx: &mut Tx, batch: &Batch) -> Result<()> {
-    let (gym, now) = (tx.gym, tx.now);
-    let members: Vec<_> = batch.events.keys().copied().collect();
-    let trainers = follow_store::trainers_of(tx, gym, &members, now).await?;
+fn tell(tx: &mut Tx, batch: &Batch) {
+    let now = tx.now;
     for (member, kind) in &batch.events {
         let days = |from| {
             batch
@@ -205,11 +204,10 @@ async fn tell(tx: &mut Tx, batch: &Batch) -> Result<()> {
             continue;
         }
         let patch = json!({"members": {member.to_string(): {"progress": progress_patch(&shown)}}});
-        for trainer in trainers.get(member).into_iter().flatten() {
+        for trainer in batch.trainers.get(member).into_iter().flatten() {
             tx.emit(Channel::Roster(*trainer), kind, patch.clone());
         }
     }
-    Ok(())
 }
 
 /// What leads a screen from the days before to those after: entries that changed are named whole, and what an entry no

@@ -1,25 +1,24 @@
-//! Rows and SQL of completions, their history and the daily rows. All of it set-wise.
+//! Rows and SQL of completions, their history and the daily rows. All of it set-wise; what a batch writes is in
+//! [`super::write`].
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
-use diesel::serialize::{self, Output, ToSql};
-use diesel::sql_types::{Array, Date, Jsonb, Text, Uuid as SqlUuid};
-use diesel::upsert::excluded;
+use diesel::sql_types::{Jsonb, Text};
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, Insertable, QueryDsl as _, QueryResult, Queryable, Selectable,
+    BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, QueryResult, Queryable, Selectable,
     SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::progress::Progress;
 use super::rules::{Completed, Status, Tick};
-use crate::db::schema::{completion_history, completions, daily_progress};
+use crate::db::schema::{completions, daily_progress};
 use crate::foods::nutrients::Totals;
 use crate::ids::{AccountId, FollowId, GymId, MealId};
 
@@ -33,14 +32,8 @@ impl FromSql<Text, Pg> for Status {
     }
 }
 
-impl ToSql<Text, Pg> for Status {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        <str as ToSql<Text, Pg>>::to_sql(self.name(), out)
-    }
-}
-
 /// What a meal held at full portion, kept in a form that sums can go on from.
-#[derive(Clone, Debug, AsExpression, FromSqlRow)]
+#[derive(Clone, Debug, FromSqlRow)]
 #[diesel(sql_type = Jsonb)]
 struct Kept(Totals);
 
@@ -52,14 +45,7 @@ impl FromSql<Jsonb, Pg> for Kept {
     }
 }
 
-impl ToSql<Jsonb, Pg> for Kept {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        let value = serde_json::to_value(&self.0)?;
-        <Value as ToSql<Jsonb, Pg>>::to_sql(&value, &mut out.reborrow())
-    }
-}
-
-#[derive(Queryable, Selectable, Insertable)]
+#[derive(Queryable, Selectable)]
 #[diesel(table_name = completions, check_for_backend(Pg))]
 struct Row {
     follow_id: FollowId,
@@ -87,8 +73,7 @@ pub struct Key {
 }
 
 /// An entry of the history.
-#[derive(Clone, Debug, Insertable)]
-#[diesel(table_name = completion_history)]
+#[derive(Clone, Debug, Serialize)]
 pub struct HistoryRow {
     /// Ordered by time.
     pub id: Uuid,
@@ -116,7 +101,7 @@ pub struct HistoryRow {
 
 /// The completions of these follows on these dates.
 pub async fn completed(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     gym: GymId,
     follows: &[FollowId],
     dates: &[NaiveDate],
@@ -125,7 +110,7 @@ pub async fn completed(
         .filter(completions::gym_id.eq(gym).and(completions::follow_id.eq_any(follows)))
         .filter(completions::date.eq_any(dates))
         .select(Row::as_select())
-        .load(conn)
+        .load(&mut conn)
         .await?;
     Ok(rows.into_iter().map(Row::split).collect())
 }
@@ -169,85 +154,11 @@ impl Row {
             },
         )
     }
-
-    fn join(key: Key, completed: &Completed) -> Self {
-        Self {
-            follow_id: key.follow,
-            date: key.date,
-            meal_id: key.meal,
-            status: completed.tick.status,
-            portion_permille: completed.tick.portion_permille,
-            title: completed.title.clone(),
-            planned: Kept(completed.planned.clone()),
-            plan_revision: completed.plan_revision,
-            actor_id: completed.tick.actor,
-            on_behalf: completed.tick.on_behalf,
-            at: completed.tick.at,
-        }
-    }
-}
-
-/// Writes completions, over those that are there.
-pub async fn put(conn: &mut AsyncPgConnection, gym: GymId, rows: &[(Key, &Completed)]) -> QueryResult<()> {
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|(key, completed)| (completions::gym_id.eq(gym), Row::join(*key, completed)))
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    diesel::insert_into(completions::table)
-        .values(rows)
-        .on_conflict((completions::follow_id, completions::date, completions::meal_id))
-        .do_update()
-        .set((
-            completions::status.eq(excluded(completions::status)),
-            completions::portion_permille.eq(excluded(completions::portion_permille)),
-            completions::title.eq(excluded(completions::title)),
-            completions::planned.eq(excluded(completions::planned)),
-            completions::plan_revision.eq(excluded(completions::plan_revision)),
-            completions::actor_id.eq(excluded(completions::actor_id)),
-            completions::on_behalf.eq(excluded(completions::on_behalf)),
-            completions::at.eq(excluded(completions::at)),
-        ))
-        .execute(conn)
-        .await
-        .map(drop)
-}
-
-/// Takes completions away.
-pub async fn remove(conn: &mut AsyncPgConnection, gym: GymId, keys: &[Key]) -> QueryResult<()> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    diesel::sql_query(
-        "DELETE FROM completions c USING unnest($2, $3, $4) AS k(follow_id, date, meal_id)
-         WHERE c.gym_id = $1 AND c.follow_id = k.follow_id AND c.date = k.date AND c.meal_id = k.meal_id",
-    )
-    .bind::<SqlUuid, _>(gym)
-    .bind::<Array<SqlUuid>, _>(keys.iter().map(|k| k.follow).collect::<Vec<_>>())
-    .bind::<Array<Date>, _>(keys.iter().map(|k| k.date).collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(keys.iter().map(|k| k.meal).collect::<Vec<_>>())
-    .execute(conn)
-    .await
-    .map(drop)
-}
-
-/// Adds to the history.
-pub async fn remember(conn: &mut AsyncPgConnection, rows: &[HistoryRow]) -> QueryResult<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    diesel::insert_into(completion_history::table)
-        .values(rows)
-        .execute(conn)
-        .await
-        .map(drop)
 }
 
 /// The daily rows of these follows on these dates.
 pub async fn progress(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     gym: GymId,
     follows: &[FollowId],
     dates: &[NaiveDate],
@@ -260,7 +171,7 @@ pub async fn progress(
         )
         .filter(daily_progress::date.eq_any(dates))
         .select((daily_progress::follow_id, Progress::as_select()))
-        .load(conn)
+        .load(&mut conn)
         .await?;
     Ok(rows
         .into_iter()
@@ -304,43 +215,4 @@ pub async fn progress_between(
         .select(Progress::as_select())
         .load(conn)
         .await
-}
-
-/// Writes daily rows, over those that are there.
-pub async fn put_progress(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    rows: &[(FollowId, AccountId, Progress)],
-    now: DateTime<Utc>,
-) -> QueryResult<()> {
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|(follow, member, progress)| {
-            (
-                daily_progress::gym_id.eq(gym),
-                daily_progress::follow_id.eq(*follow),
-                daily_progress::member_id.eq(*member),
-                daily_progress::updated_at.eq(now),
-                progress,
-            )
-        })
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    diesel::insert_into(daily_progress::table)
-        .values(rows)
-        .on_conflict((daily_progress::follow_id, daily_progress::date))
-        .do_update()
-        .set((
-            daily_progress::meals_planned.eq(excluded(daily_progress::meals_planned)),
-            daily_progress::meals_done.eq(excluded(daily_progress::meals_done)),
-            daily_progress::meals_skipped.eq(excluded(daily_progress::meals_skipped)),
-            daily_progress::planned.eq(excluded(daily_progress::planned)),
-            daily_progress::eaten.eq(excluded(daily_progress::eaten)),
-            daily_progress::updated_at.eq(excluded(daily_progress::updated_at)),
-        ))
-        .execute(conn)
-        .await
-        .map(drop)
 }

@@ -17,9 +17,10 @@ use crate::db::migrations::{self, Direction};
 use crate::db::{self, Mode, Scope};
 use crate::error::Error;
 use crate::events::log;
+use crate::foods;
 use crate::http::limits::Limits;
 use crate::live::Hub;
-use crate::{channels, foods};
+use crate::live::table::Table;
 
 /// How often partitions are tended and old keys forgotten.
 const TEND_EVERY: Duration = Duration::from_hours(1);
@@ -51,6 +52,7 @@ pub async fn database(config: &Config) -> anyhow::Result<(String, Option<Embedde
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
     let options = Options {
         pg_bindir: config.pg_bindir.clone(),
+        durable: !config.throwaway,
         ..Options::default()
     };
     let postgres = EmbeddedPostgres::start(&config.data_dir, options).await?;
@@ -75,8 +77,8 @@ async fn make_database(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts everything that [`App`] needs.
-pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
+/// Starts everything that [`App`] needs, with the channels of a table.
+pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
     let embedded = config.database_url.is_none();
     let (url, postgres) = database(config).await?;
     let ran = migrations::run(&url, Direction::Up).await?;
@@ -107,7 +109,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         config.live.clone(),
         pool.clone(),
         clock.clone(),
-        channels::TABLE,
+        table,
         config.redis_url.as_deref(),
     )?;
     let app = App::new(Inner {
@@ -123,7 +125,8 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     Ok(Booted { app, postgres })
 }
 
-/// Makes partitions ahead, drops old ones, and forgets idempotency keys of the day before and sessions long over.
+/// Makes partitions ahead, drops old ones, and forgets idempotency keys of the day before, quotas long refilled and sessions
+/// long over.
 async fn tend(app: App) {
     loop {
         tokio::time::sleep(TEND_EVERY).await;
@@ -139,6 +142,10 @@ async fn tend_once(app: &App) -> anyhow::Result<()> {
     log::tend_partitions(&mut conn, now, app.config.live_retention_days).await?;
     diesel::sql_query("DELETE FROM idempotency_keys WHERE created_at < $1")
         .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(1))
+        .execute(&mut conn)
+        .await?;
+    diesel::sql_query("DELETE FROM quota_windows WHERE began_at < $1")
+        .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(2))
         .execute(&mut conn)
         .await?;
     sessions::trim(&mut conn, now).await?;

@@ -25,6 +25,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::config::Config;
 use crate::http::{body, lang};
+use crate::live::table::Table;
 use crate::{auth, channels, demo, follows, foods, gyms, live, meals, plans};
 use docs::Bearer;
 
@@ -87,23 +88,42 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
+/// What a server is; chosen once, when it starts.
+#[derive(Clone, Copy)]
+pub(crate) struct Mode {
+    /// People, channels and commands of its hub.
+    pub(crate) table: Table,
+    /// Routes of its own.
+    pub(crate) routes: fn(&mut actix_web::web::ServiceConfig),
+}
+
+/// The product.
+const PRODUCT: Mode = Mode {
+    table: channels::TABLE,
+    routes: |_| {},
+};
+
 /// Runs a server on this thread until it is stopped, by signal or by [`Stop`]; `started` hears when it listens.
 ///
 /// # Errors
 /// What keeps it from starting: the database, Redis, the address.
 pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
+    run_as(PRODUCT, config, started)
+}
+
+pub(crate) fn run_as(mode: Mode, config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
     // Pool, Redis and sequencers live on this runtime; actix's workers only serve sockets and requests.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("liveplan")
         .build()?;
-    let booted = runtime.block_on(boot::boot(&config))?;
+    let booted = runtime.block_on(boot::boot(&config, mode.table))?;
     let app = booted.app.clone();
     let result = actix_web::rt::System::new().block_on(async move {
         if config.demo && demo::seed(&app).await.map_err(|e| anyhow::anyhow!("{e:?}"))? {
             tracing::info!("the demo gym was made; every password is `{}`", demo::PASSWORD);
         }
-        let (server, address) = bind(&config, app.clone())?;
+        let (server, address) = bind(mode, &config, app.clone())?;
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
         actix_web::rt::spawn(gyms::assignments::tend(app.clone()));
@@ -125,7 +145,7 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
     result
 }
 
-fn bind(config: &Config, app: App) -> anyhow::Result<(actix_web::dev::Server, SocketAddr)> {
+fn bind(mode: Mode, config: &Config, app: App) -> anyhow::Result<(actix_web::dev::Server, SocketAddr)> {
     let workers = match config.workers {
         0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         n => n,
@@ -146,6 +166,7 @@ fn bind(config: &Config, app: App) -> anyhow::Result<(actix_web::dev::Server, So
             .app_data(actix_web::web::Data::new(docs::Documents::new(&document)))
             .configure(body::configure)
             .configure(live::endpoint::routes)
+            .configure(mode.routes)
             .configure(health::routes)
             .configure(docs::routes)
             .configure(web::routes)

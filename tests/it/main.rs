@@ -5,6 +5,7 @@
 
 mod auth;
 mod completions;
+mod conformance;
 mod demo;
 mod embedded;
 mod every_route;
@@ -18,7 +19,9 @@ mod members;
 mod migrations;
 mod nodes;
 mod plans;
+mod protobuf;
 mod screens;
 mod sdk;
 mod shape;
 mod wall;
+mod websocket;

@@ -56,7 +56,7 @@ pub async fn publish(author: &Client, food: uuid::Uuid) -> Published {
     }
 }
 
-async fn rename(author: &Client, plan: &mut Published, title: &str) {
+pub async fn rename(author: &Client, plan: &mut Published, title: &str) {
     let body = json!({"title": title});
     let made = author
         .write(Method::PATCH, &plan.meal_path(), Some(&body), plan.version)

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -150,6 +151,7 @@ async fn tell(
             "last_seen": {&account: change.away_since},
         });
         let payload = json!({"v": 1, "type": "presence.changed", "patch": patch}).to_string();
+        let payload = Bytes::from(payload);
         for channel in (hub.table.presence)(&mut conn, gym, change.account, hub.clock.now()).await? {
             messages.push((Arc::<str>::from(channel.to_string()), payload.clone()));
         }
@@ -157,7 +159,7 @@ async fn tell(
     db::commit(&mut conn).await?;
     for (channel, payload) in messages {
         hub.registry
-            .deliver(gym, &channel, &Encoded::new(&channel, payload.as_bytes(), 0));
+            .deliver(gym, &channel, &Encoded::publication(&channel, &payload, 0));
     }
     Ok(())
 }

@@ -93,6 +93,8 @@ pub enum Unsubscribe {
     Server,
     /// The client missed something and subscribes again at once.
     InsufficientState,
+    /// The subscription's token ran out and was not refreshed; the client gets a new one and subscribes again.
+    Expired,
 }
 
 impl Unsubscribe {
@@ -102,6 +104,7 @@ impl Unsubscribe {
         match self {
             Self::Server => 2000,
             Self::InsufficientState => 2500,
+            Self::Expired => 2501,
         }
     }
 
@@ -111,6 +114,7 @@ impl Unsubscribe {
         match self {
             Self::Server => "access ended",
             Self::InsufficientState => "insufficient state",
+            Self::Expired => "expired",
         }
     }
 }

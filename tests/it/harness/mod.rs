@@ -1,9 +1,11 @@
 //! What tests start: one Postgres for all, a database and a server for each; people as clients.
 
+pub mod binary;
 pub mod client;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod redis;
 pub mod socket;
 
@@ -21,7 +23,9 @@ use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use tokio::sync::OnceCell;
 
+pub use binary::BinarySocket;
 pub use client::{Answer, Client};
+pub use raw::RawSocket;
 pub use socket::Socket;
 
 /// A server with a database of its own.
@@ -67,6 +71,7 @@ pub fn config(database_url: &str) -> Config {
         drain_seconds: 0,
         log_format: "text".into(),
         demo: false,
+        throwaway: false,
         live: LiveLimits::default(),
     }
 }

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// How long a frame may take.
-const WITHIN: Duration = Duration::from_secs(10);
+pub const WITHIN: Duration = Duration::from_secs(10);
 
 pub struct Socket {
     pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -97,6 +97,20 @@ impl Socket {
                 }
                 Some(Ok(_)) => {}
                 other => panic!("the socket ended without a close frame: {other:?}"),
+            }
+        }
+    }
+
+    /// The next frame that is no ping, as it came.
+    pub async fn next_line(&mut self) -> String {
+        assert!(self.waiting.is_empty(), "something came before");
+        loop {
+            let frame = tokio::time::timeout(WITHIN, self.stream.next())
+                .await
+                .expect("a frame in time");
+            let Some(Ok(Message::Text(text))) = frame else { continue };
+            if text.as_str() != "{}" {
+                return text.to_string();
             }
         }
     }

@@ -1,0 +1,114 @@
+//! Tokens of the conformance mode: JWTs signed with HS256 and a key that everyone knows.
+
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+
+use crate::error::{Code, Error, Result};
+
+const KEY: &[u8] = b"secret";
+
+/// What a token says.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub(super) struct Claims {
+    /// The user.
+    pub(super) sub: String,
+    /// The channel that it grants, in a subscription's token.
+    channel: String,
+    /// Unix time of its end.
+    exp: Option<i64>,
+}
+
+impl Claims {
+    /// When it runs out.
+    pub(super) fn ends(&self) -> Option<DateTime<Utc>> {
+        self.exp.and_then(|exp| DateTime::from_timestamp(exp, 0))
+    }
+}
+
+/// Reads a connection's token.
+pub(super) fn connection(token: &str, now: DateTime<Utc>) -> Result<Claims> {
+    let mut validation = Validation::new(Algorithm::HS256);
+    // The time is checked below, with the injected clock.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    let claims = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(KEY), &validation)
+        .map_err(|_| Error::new(Code::Unauthenticated))?
+        .claims;
+    match claims.ends() {
+        Some(ends) if ends <= now => Err(Error::new(Code::TokenExpired)),
+        _ => Ok(claims),
+    }
+}
+
+/// Checks a subscription's token; returns when it runs out.
+pub(super) fn subscription(
+    token: &str,
+    user: &str,
+    channel: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>> {
+    match connection(token, now) {
+        Ok(claims) if claims.sub == user && claims.channel == channel => Ok(claims.ends()),
+        Err(error) if error.code == Code::TokenExpired => Err(error),
+        Ok(_) | Err(_) => Err(Error::forbidden()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn signed(key: &[u8], algorithm: Algorithm, claims: &Value) -> String {
+        jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(key)).expect("a token")
+    }
+
+    fn token(claims: &Value) -> String {
+        signed(KEY, Algorithm::HS256, claims)
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).expect("an instant")
+    }
+
+    #[test]
+    fn a_connections_token_names_the_user_and_may_run_out() {
+        let claims = connection(&token(&json!({"sub": "42"})), at(10)).expect("claims");
+        assert_eq!((claims.sub.as_str(), claims.ends()), ("42", None));
+        let brief = token(&json!({"sub": "42", "exp": 20}));
+        assert_eq!(connection(&brief, at(19)).expect("claims").ends(), Some(at(20)));
+        assert_eq!(
+            connection(&brief, at(20)).expect_err("expired").code,
+            Code::TokenExpired
+        );
+        for bad in [
+            "invalid".to_owned(),
+            signed(b"other", Algorithm::HS256, &json!({"sub": "42"})),
+            signed(KEY, Algorithm::HS384, &json!({"sub": "42"})),
+        ] {
+            assert_eq!(
+                connection(&bad, at(0)).expect_err("refused").code,
+                Code::Unauthenticated
+            );
+        }
+    }
+
+    #[test]
+    fn a_subscriptions_token_is_for_one_user_and_one_channel() {
+        let good = token(&json!({"sub": "42", "channel": "c", "exp": 20}));
+        assert_eq!(subscription(&good, "42", "c", at(10)).expect("granted"), Some(at(20)));
+        let refused = |user, channel, now| subscription(&good, user, channel, now).expect_err("refused").code;
+        assert_eq!(refused("43", "c", at(10)), Code::Forbidden);
+        assert_eq!(refused("42", "d", at(10)), Code::Forbidden);
+        assert_eq!(refused("42", "c", at(20)), Code::TokenExpired);
+        assert_eq!(
+            subscription("junk", "42", "c", at(0)).expect_err("refused").code,
+            Code::Forbidden
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! Error replies: the protocol's own codes, and the product's, which REST has too.
+
+use serde::Serialize;
+
+use super::is_default;
+use crate::error::{Code, Error, Lang};
+
+/// An error reply.
+#[derive(Clone, PartialEq, Eq, prost::Message, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize), serde(default))]
+pub struct ErrorReply {
+    /// Number; those of the protocol are under 400, the rest is [`Code::number`].
+    #[prost(uint32, tag = "1")]
+    pub code: u32,
+    /// `name: sentence`.
+    #[prost(string, tag = "2")]
+    pub message: String,
+    /// Whether trying again may help.
+    #[serde(skip_serializing_if = "is_default")]
+    #[prost(bool, tag = "3")]
+    pub temporary: bool,
+}
+
+/// Errors of the protocol itself, which REST has no code for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// There is no such channel.
+    UnknownChannel,
+    /// Already subscribed.
+    AlreadySubscribed,
+    /// Too many channels.
+    LimitExceeded,
+    /// The command cannot be understood.
+    BadRequest,
+    /// Not offered.
+    NotAvailable,
+    /// The position cannot be recovered.
+    Unrecoverable,
+}
+
+impl From<ProtocolError> for ErrorReply {
+    fn from(error: ProtocolError) -> Self {
+        let (code, message) = match error {
+            ProtocolError::UnknownChannel => (102, "unknown_channel: There is no such channel."),
+            ProtocolError::AlreadySubscribed => (105, "already_subscribed: This connection watches that channel."),
+            ProtocolError::LimitExceeded => (106, "limit_exceeded: This connection watches too many channels."),
+            ProtocolError::BadRequest => (107, "bad_request: The command cannot be understood."),
+            ProtocolError::NotAvailable => (108, "not_available: This server does not offer that."),
+            ProtocolError::Unrecoverable => (112, "unrecoverable_position: Too old to recover; subscribe anew."),
+        };
+        Self {
+            code,
+            message: message.to_owned(),
+            temporary: false,
+        }
+    }
+}
+
+impl ErrorReply {
+    /// An error of the product, in the connection's language.
+    #[must_use]
+    pub fn of(error: &Error, lang: Lang) -> Self {
+        let message = format!("{}: {}", error.code.name(), error.detail(lang));
+        Self {
+            code: error.code.number(),
+            message,
+            temporary: error.temporary(),
+        }
+    }
+
+    /// 103.
+    #[must_use]
+    pub fn denied(lang: Lang) -> Self {
+        Self::of(&Error::new(Code::Forbidden), lang)
+    }
+}

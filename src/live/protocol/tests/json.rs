@@ -1,0 +1,76 @@
+//! The JSON codec, as SDKs read and write it.
+
+use super::super::*;
+use super::text;
+
+#[test]
+fn several_commands_of_a_frame_come_in_order() {
+    let frame = "{\"id\":1,\"connect\":{\"token\":\"t\",\"name\":\"js\",\"future\":1}}\n{\"id\":2,\"subscribe\":{\"channel\":\"plan:x\"}}\n{}";
+    let commands = Codec::Json.decode(&frame.into()).expect("commands");
+    assert_eq!(commands[0].connect.as_ref().expect("connect").token, "t");
+    assert_eq!(commands[1].subscribe.as_ref().expect("subscribe").channel, "plan:x");
+    assert!(commands[2].is_pong());
+    assert_eq!(Codec::Json.decode(&"{\"id\":".into()), Err(Undecodable));
+}
+
+#[test]
+fn empty_fields_are_left_out_and_empty_results_are_there() {
+    assert_eq!(
+        text(&Reply::to(7, Answer::Unsubscribe(Empty {}))),
+        r#"{"id":7,"unsubscribe":{}}"#
+    );
+    let result = SubscribeResult {
+        recoverable: true,
+        epoch: "e".into(),
+        ..SubscribeResult::default()
+    };
+    assert_eq!(
+        text(&Reply::to(2, Answer::Subscribe(result))),
+        r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"e"}}"#
+    );
+    let result = ConnectResult {
+        client: "c".into(),
+        version: "1".into(),
+        ping: 25,
+        pong: true,
+        ..ConnectResult::default()
+    };
+    assert_eq!(
+        text(&Reply::to(1, Answer::Connect(result))),
+        r#"{"id":1,"connect":{"client":"c","version":"1","ping":25,"pong":true}}"#
+    );
+}
+
+#[test]
+fn pushes_are_named_as_the_sdks_name_them() {
+    let push = |event| {
+        text(&Reply::push(Push {
+            channel: "#4\"2".into(),
+            event: Some(event),
+        }))
+    };
+    let info = ClientInfo {
+        user: "42".into(),
+        client: "c".into(),
+    };
+    assert_eq!(
+        push(Event::Join(Member { info: Some(info) })),
+        r##"{"push":{"channel":"#4\"2","join":{"info":{"user":"42","client":"c"}}}}"##
+    );
+    let unsubscribed = Unsubscribed {
+        code: 2000,
+        reason: "r".into(),
+    };
+    assert_eq!(
+        push(Event::Unsubscribe(unsubscribed)),
+        r##"{"push":{"channel":"#4\"2","unsubscribe":{"code":2000,"reason":"r"}}}"##
+    );
+    let publication = Publication {
+        data: "1".into(),
+        offset: 2,
+    };
+    assert_eq!(
+        push(Event::Publication(publication)),
+        r##"{"push":{"channel":"#4\"2","pub":{"data":1,"offset":2}}}"##
+    );
+}

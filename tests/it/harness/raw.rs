@@ -1,0 +1,83 @@
+//! A WebSocket of bare bytes, for what a client's library would never send.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::socket::WITHIN;
+
+pub struct RawSocket(pub TcpStream);
+
+/// A frame from a client, masked. The first byte is FIN, reserved bits and opcode.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [7, 77, 177, 201];
+    let mut out = vec![first];
+    match payload.len() {
+        n @ 0..126 => out.push(0x80 | u8::try_from(n).expect("short")),
+        n @ 126..65536 => {
+            out.push(0xFE);
+            out.extend_from_slice(&u16::try_from(n).expect("medium").to_be_bytes());
+        }
+        n => {
+            out.push(0xFF);
+            out.extend_from_slice(&(n as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&mask);
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+    out
+}
+
+impl RawSocket {
+    pub async fn open(address: SocketAddr, path: &str) -> Self {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a response"));
+        }
+        let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101 "), "{head}");
+        assert!(
+            head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"),
+            "{head}"
+        );
+        Self(stream)
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("sent");
+    }
+
+    /// The next frame: its first byte and its payload; none where the stream has ended.
+    pub async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+        let read = async {
+            let first = self.0.read_u8().await.ok()?;
+            let length = match self.0.read_u8().await.ok()? {
+                126 => u64::from(self.0.read_u16().await.ok()?),
+                127 => self.0.read_u64().await.ok()?,
+                short => u64::from(short),
+            };
+            let mut payload = vec![0; usize::try_from(length).expect("it fits")];
+            self.0.read_exact(&mut payload).await.ok()?;
+            Some((first, payload))
+        };
+        tokio::time::timeout(WITHIN, read).await.expect("a frame in time")
+    }
+
+    /// The code of the close frame that comes next.
+    pub async fn closed(&mut self) -> u16 {
+        let (first, payload) = self.next().await.expect("a close frame");
+        assert_eq!(first, 0x88, "{payload:?}");
+        assert!(
+            payload.len() > 2 && std::str::from_utf8(&payload[2..]).is_ok(),
+            "a reason in words"
+        );
+        u16::from_be_bytes([payload[0], payload[1]])
+    }
+}
