@@ -36,7 +36,7 @@ pub type ShownIn =
     for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId, DateTime<Utc>) -> BoxFuture<'a, Result<Vec<Channel>>>;
 /// See [`Table::record_seen`].
 pub type RecordSeen =
-    for<'a> fn(&'a mut AsyncPgConnection, GymId, &'a HashMap<AccountId, DateTime<Utc>>) -> BoxFuture<'a, Result<()>>;
+    for<'a> fn(&'a mut AsyncPgConnection, GymId, &'a [(AccountId, DateTime<Utc>)]) -> BoxFuture<'a, Result<()>>;
 /// See [`Table::last_seen`].
 pub type LastSeen = for<'a> fn(
     &'a mut AsyncPgConnection,

@@ -15,10 +15,10 @@ use crate::ids::{AccountId, GymId};
 pub async fn record_seen(
     conn: &mut AsyncPgConnection,
     gym: GymId,
-    seen: &HashMap<AccountId, DateTime<Utc>>,
+    seen: &[(AccountId, DateTime<Utc>)],
 ) -> QueryResult<()> {
     // In one order everywhere, so that two nodes do not wait for each other.
-    let mut seen: Vec<_> = seen.iter().collect();
+    let mut seen = seen.to_vec();
     seen.sort_unstable();
     for part in seen.chunks(1000) {
         let rows: Vec<_> = part
@@ -26,8 +26,8 @@ pub async fn record_seen(
             .map(|(account, at)| {
                 (
                     last_seen::gym_id.eq(gym),
-                    last_seen::account_id.eq(**account),
-                    last_seen::seen_at.eq(**at),
+                    last_seen::account_id.eq(*account),
+                    last_seen::seen_at.eq(*at),
                 )
             })
             .collect();

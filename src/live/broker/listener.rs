@@ -106,7 +106,7 @@ impl Listener {
                 // Pushes first: a confirmation belongs to what was wanted when it was asked for.
                 biased;
                 push = pushes.recv() => match push {
-                    Some(push) => self.hear(push, &mut ears),
+                    Some(push) => self.hear(&push, &mut ears),
                     None => Err(Deaf::Disconnected),
                 },
                 changed = wanted.changed() => match changed {
@@ -159,7 +159,7 @@ impl Listener {
         Ok(())
     }
 
-    fn hear(&self, push: PushInfo, ears: &mut Ears) -> Result<(), Deaf> {
+    fn hear(&self, push: &PushInfo, ears: &mut Ears) -> Result<(), Deaf> {
         match push.kind {
             PushKind::Message | PushKind::SMessage => {
                 if let Some(Value::BulkString(message)) = push.data.get(1) {

@@ -142,7 +142,8 @@ async fn tell(
         return Ok(());
     }
     let mut conn = db::open(&hub.pool, Scope::Gym(gym), Mode::Write).await?;
-    (hub.table.record_seen)(&mut conn, gym, seen).await?;
+    let seen: Vec<_> = seen.iter().map(|(account, at)| (*account, *at)).collect();
+    (hub.table.record_seen)(&mut conn, gym, &seen).await?;
     let mut messages = Vec::new();
     for change in changes {
         let account = change.account.to_string();

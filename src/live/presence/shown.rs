@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn clock() -> Clock {
-        Clock(Instant::now(), Utc::now())
+        Clock(Instant::now(), DateTime::UNIX_EPOCH)
     }
 
     fn came(account: AccountId) -> Change {

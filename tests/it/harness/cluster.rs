@@ -29,7 +29,7 @@ impl Cluster {
             .map(|_| {
                 let port = cluster_port();
                 let dir = tempfile::tempdir().expect("a directory");
-                let child = run(&program, port, &dir);
+                let child = run(program, port, &dir);
                 Server { port, dir, child }
             })
             .collect();
@@ -118,7 +118,7 @@ impl Cluster {
     /// Brings it back after [`Cluster::kill`]; it still knows its slots.
     pub async fn restart(&mut self, server: usize) {
         let Server { port, dir, child } = &mut self.servers[server];
-        *child = run(&self.program, *port, dir);
+        *child = run(self.program, *port, dir);
         self.is_whole().await;
     }
 
@@ -168,7 +168,7 @@ impl Drop for Cluster {
     }
 }
 
-fn run(program: &Program, port: u16, dir: &TempDir) -> Child {
+fn run(program: Program, port: u16, dir: &TempDir) -> Child {
     Command::new(program.path())
         .current_dir(dir.path())
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])

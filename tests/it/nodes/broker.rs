@@ -1,6 +1,6 @@
 //! What the fast path does when Redis does not do its part: it finds out, tries for ever, and holds nothing up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{NEVER, Pair, count, until};
 use crate::harness::TestApp;
@@ -75,8 +75,10 @@ async fn a_gyms_channel_is_listened_to_while_there_are_sockets_and_a_while_longe
     screen.subscribe(&channel).await;
     let counters = &two.app.hub.counters.broker;
     assert_eq!((count(&counters.subscribed), count(&counters.unsubscribed)), (1, 0));
+    let dropped = Instant::now();
     drop(screen);
     until("nobody listens", || count(&counters.unsubscribed) == 1).await;
+    assert!(dropped.elapsed() > Duration::from_secs(8), "it lingered");
     assert_eq!(redis.listeners(gym.id).await, 0);
     two.stop().await;
     one.stop().await;
