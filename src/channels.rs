@@ -54,6 +54,10 @@ pub const TABLE: Table = Table {
         }
         .boxed()
     },
+    record_seen: |conn, gym, seen| async move { Ok(gyms::store::record_seen(conn, gym, seen).await?) }.boxed(),
+    last_seen: |conn, gym, accounts| {
+        async move { Ok(gyms::store::last_seen(conn, gym, accounts).await?) }.boxed_local()
+    },
     call: Some(|app, caller, method, data| {
         async move {
             match method {
@@ -85,7 +89,7 @@ pub const DESCRIBED: &[(&str, &str, &str, &str)] = &[
     (
         "roster:{account}",
         "that trainer, managers",
-        "the trainer's members: follow and progress since two days ago; who is online",
+        "the trainer's members: follow and progress since two days ago; who is online, when the others last were",
         "those of member:, assignment.started, assignment.ended, presence.changed (without offset)",
     ),
 ];

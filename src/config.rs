@@ -30,7 +30,8 @@ pub struct Config {
     #[arg(long, env = "PG_BINDIR")]
     pub pg_bindir: Option<PathBuf>,
 
-    /// Redis or Valkey, as a URL, when there is more than one node. Unset: this node is alone.
+    /// Redis or Valkey, when there is more than one node: `redis://user:password@host:6379`, or a cluster of which some
+    /// servers are named, `redis+cluster://user:password@host:6379,host:6379`. Unset: this node is alone.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
 
@@ -112,6 +113,8 @@ pub struct LiveLimits {
     pub sweep_every: Duration,
     /// How long the database may be out of reach before subscriptions are let go.
     pub insufficient_after: Duration,
+    /// How long somebody must be away before screens are told.
+    pub offline_after: Duration,
 }
 
 impl Default for LiveLimits {
@@ -128,6 +131,7 @@ impl Default for LiveLimits {
             hole_wait: Duration::from_millis(20),
             sweep_every: Duration::from_secs(1),
             insufficient_after: Duration::from_secs(10),
+            offline_after: Duration::from_secs(4),
         }
     }
 }

@@ -45,6 +45,8 @@ const CONFORMANCE: Mode = Mode {
             history: if name.starts_with("smallhistory:") { 2 } else { 100 },
         },
         presence: |_, _, _, _| ready(Ok(Vec::new())).boxed(),
+        record_seen: |_, _, _| ready(Ok(())).boxed(),
+        last_seen: |_, _, _| ready(Ok(std::collections::HashMap::new())).boxed_local(),
         call: None,
         publish: Some(|app, gym, name, data| channels::publish(app, gym, name, data).boxed_local()),
         subscription_token: Some(|app, session, channel, token| {

@@ -190,6 +190,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    last_seen (gym_id, account_id) {
+        gym_id -> Uuid,
+        account_id -> Uuid,
+        seen_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     live_events (gym_id, seq, channel, at) {
         gym_id -> Uuid,
         seq -> Int8,
@@ -362,6 +370,8 @@ diesel::table! {
 diesel::joinable!(gym_foods -> gyms (gym_id));
 diesel::joinable!(gym_log_heads -> gyms (gym_id));
 diesel::joinable!(idempotency_keys -> gyms (gym_id));
+diesel::joinable!(last_seen -> accounts (account_id));
+diesel::joinable!(last_seen -> gyms (gym_id));
 diesel::joinable!(memberships -> accounts (account_id));
 diesel::joinable!(memberships -> gyms (gym_id));
 diesel::joinable!(plan_revisions -> accounts (author_id));
@@ -384,6 +394,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     gym_log_heads,
     gyms,
     idempotency_keys,
+    last_seen,
     live_events,
     log_origin,
     memberships,

@@ -156,6 +156,7 @@ impl Connection {
         let old = state.guard.replace(guard);
         drop(state);
         drop(old);
+        self.hub.presence_soon();
     }
 
     /// Takes a new token of the same account.

@@ -63,6 +63,8 @@ pub struct Counters {
     pub snapshots: AtomicU64,
     /// Recoveries from the log.
     pub recoveries: AtomicU64,
+    /// On the way to other nodes and from them.
+    pub broker: Arc<broker::Counters>,
 }
 
 /// A shared handle on the hub.
@@ -97,7 +99,10 @@ impl Deref for Hub {
 
 impl Hub {
     /// Starts the hub's tasks on the runtime that calls this.
-    pub async fn start(
+    ///
+    /// # Errors
+    /// A `REDIS_URL` that is none. A Redis that cannot be reached is waited for without holding anything up.
+    pub fn start(
         limits: LiveLimits,
         pool: Pool,
         clock: Clock,
@@ -105,7 +110,8 @@ impl Hub {
         redis_url: Option<&str>,
     ) -> anyhow::Result<Self> {
         let node = uuid::Uuid::new_v4();
-        let (broker, incoming) = Broker::connect(redis_url, node).await?;
+        let counters = Counters::default();
+        let broker = Broker::new(redis_url, node, counters.broker.clone())?;
         let hub = Self(Arc::new(HubInner {
             node: node.to_string(),
             limits,
@@ -117,14 +123,15 @@ impl Hub {
             gyms: DashMap::new(),
             broker,
             presence: presence::Presence::default(),
-            counters: Counters::default(),
+            counters,
             sweep_now: Notify::new(),
             draining: AtomicBool::new(false),
         }));
         hub.runtime.spawn(sweep::run(Arc::downgrade(&hub.0)));
         hub.runtime.spawn(presence::run(Arc::downgrade(&hub.0)));
-        if let Some(incoming) = incoming {
-            hub.runtime.spawn(broker::receive(Arc::downgrade(&hub.0), incoming));
+        hub.broker.start(&Arc::downgrade(&hub.0));
+        if let Some(leases) = hub.broker.leases() {
+            hub.runtime.spawn(presence::exchange(Arc::downgrade(&hub.0), leases));
         }
         Ok(hub)
     }

@@ -1,7 +1,7 @@
 //! Who is connected and who watches what on this node: the in-memory L1. An entry is made with a guard whose `Drop` is
 //! the only way out. No map guard is ever held over an await.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -117,14 +117,15 @@ impl Registry {
         self.accounts.iter().flat_map(|e| e.value().clone()).collect()
     }
 
-    /// The accounts of a gym that have a socket here.
+    /// The accounts that have a socket here, by gym.
     #[must_use]
-    pub fn accounts_of(&self, gym: GymId) -> HashSet<AccountId> {
-        self.accounts
-            .iter()
-            .filter(|e| e.key().0 == gym)
-            .map(|e| e.key().1)
-            .collect()
+    pub fn accounts(&self) -> HashMap<GymId, HashSet<AccountId>> {
+        let mut accounts: HashMap<GymId, HashSet<AccountId>> = HashMap::new();
+        for entry in &self.accounts {
+            let (gym, account) = *entry.key();
+            accounts.entry(gym).or_default().insert(account);
+        }
+        accounts
     }
 
     /// Sockets whose account is known, and subscriptions.

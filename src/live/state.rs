@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
 use crate::events::{Access, Channel, log};
-use crate::ids::GymId;
+use crate::ids::{AccountId, GymId};
 
 /// What came of reading a channel's state.
 pub(super) enum Outcome {
@@ -92,7 +92,7 @@ async fn snapshot(
         return Ok(Bytes::new());
     };
     hub.counters.snapshots.fetch_add(1, Ordering::Relaxed);
-    add_online(hub, gym, channel, &mut snapshot);
+    add_presence(hub, conn, (gym, channel), &mut snapshot).await?;
     let text = snapshot.to_string();
     if text.len() <= hub.limits().snapshot_bytes {
         return Ok(text.into());
@@ -101,22 +101,32 @@ async fn snapshot(
     Ok(elsewhere.to_string().into())
 }
 
-/// Adds who is online to the snapshot of a roster.
-fn add_online(hub: &Hub, gym: GymId, channel: &str, snapshot: &mut Value) {
+/// Adds to the snapshot of a roster who is online, and when the others last were.
+async fn add_presence(
+    hub: &Hub,
+    conn: &mut AsyncPgConnection,
+    (gym, channel): (GymId, &str),
+    snapshot: &mut Value,
+) -> Result<()> {
     if !matches!(channel.parse(), Ok(Channel::Roster(_))) {
-        return;
+        return Ok(());
     }
     let Some(members) = snapshot.get("members").and_then(Value::as_object) else {
-        return;
+        return Ok(());
     };
-    let online: serde_json::Map<String, Value> = hub
-        .online(gym)
-        .iter()
-        .map(ToString::to_string)
-        .filter(|account| members.contains_key(account))
-        .map(|account| (account, Value::Bool(true)))
-        .collect();
+    let everybody = hub.online(gym);
+    let (here, away): (Vec<AccountId>, Vec<_>) = members
+        .keys()
+        .filter_map(|account| account.parse().ok())
+        .partition(|account| everybody.contains(account));
+    let last_seen = (hub.table().last_seen)(conn, gym, &away).await?;
     if let Some(snapshot) = snapshot.as_object_mut() {
-        snapshot.insert("online".into(), online.into());
+        let online = here.into_iter().map(|a| (a.to_string(), Value::Bool(true)));
+        let seen = last_seen
+            .into_iter()
+            .map(|(a, at)| (a.to_string(), serde_json::json!(at)));
+        snapshot.insert("online".into(), online.collect::<serde_json::Map<_, _>>().into());
+        snapshot.insert("last_seen".into(), seen.collect::<serde_json::Map<_, _>>().into());
     }
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! What the hub does not know itself: whose a token is, which channels there are, who may watch them and what they show.
 //! It is chosen once, when the hub starts.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use futures_util::future::{BoxFuture, LocalBoxFuture};
@@ -32,6 +34,15 @@ pub type Snapshot =
 /// See [`Table::presence`].
 pub type ShownIn =
     for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId, DateTime<Utc>) -> BoxFuture<'a, Result<Vec<Channel>>>;
+/// See [`Table::record_seen`].
+pub type RecordSeen =
+    for<'a> fn(&'a mut AsyncPgConnection, GymId, &'a [(AccountId, DateTime<Utc>)]) -> BoxFuture<'a, Result<()>>;
+/// See [`Table::last_seen`].
+pub type LastSeen = for<'a> fn(
+    &'a mut AsyncPgConnection,
+    GymId,
+    &'a [AccountId],
+) -> LocalBoxFuture<'a, Result<HashMap<AccountId, DateTime<Utc>>>>;
 /// See [`Table::call`].
 pub type Call = for<'a> fn(&'a App, &'a Caller, &'a str, Value) -> LocalBoxFuture<'a, Result<String>>;
 /// See [`Table::publish`].
@@ -75,6 +86,10 @@ pub struct Table {
     pub offers: fn(&str) -> Offers,
     /// The channels that show whether an account is online.
     pub presence: ShownIn,
+    /// Records when accounts last had a socket.
+    pub record_seen: RecordSeen,
+    /// When accounts last had a socket.
+    pub last_seen: LastSeen,
     /// Runs a command; the answer is JSON. Without it there are no commands.
     pub call: Option<Call>,
     /// Publishes what a client sent, which is JSON. Without it clients may not publish.

@@ -1,5 +1,5 @@
-//! A committed change as it travels between nodes: a version byte, the sending node, gym, number, epoch, and each event's
-//! channel and bytes. Lengths are big-endian.
+//! What travels between nodes: a version byte, the sending node, a byte for the kind, then a committed change (gym, number,
+//! epoch, and each event's channel and bytes) or a probe's number. Numbers and lengths are big-endian.
 
 use bytes::{Buf, BufMut as _, Bytes};
 use uuid::Uuid;
@@ -7,7 +7,18 @@ use uuid::Uuid;
 use crate::events::{Committed, LoggedEvent};
 use crate::ids::GymId;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const CHANGE: u8 = 0;
+const PROBE: u8 = 1;
+
+/// What a message says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A node has committed a change.
+    Change(Committed),
+    /// A node wants to know whether it hears its own words.
+    Probe(u64),
+}
 
 /// Writes a change.
 #[must_use]
@@ -18,8 +29,7 @@ pub fn encode(node: Uuid, change: &Committed) -> Vec<u8> {
         .map(|e| e.payload.len() + e.channel.len() + 6)
         .sum();
     let mut out = Vec::with_capacity(64 + payloads);
-    out.put_u8(VERSION);
-    out.put_slice(node.as_bytes());
+    begin(&mut out, node, CHANGE);
     out.put_slice(change.gym.0.as_bytes());
     out.put_u64(change.seq);
     put(&mut out, change.epoch.as_bytes());
@@ -31,34 +41,55 @@ pub fn encode(node: Uuid, change: &Committed) -> Vec<u8> {
     out
 }
 
-/// Reads a change and who sent it; none for another version or damage.
+/// Writes a probe.
 #[must_use]
-pub fn decode(bytes: &[u8]) -> Option<(Uuid, Committed)> {
+pub fn encode_probe(node: Uuid, number: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(26);
+    begin(&mut out, node, PROBE);
+    out.put_u64(number);
+    out
+}
+
+/// Reads a message and who sent it; none for another version or damage.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<(Uuid, Message)> {
     let mut rest = bytes;
     if rest.try_get_u8().ok()? != VERSION {
         return None;
     }
     let node = uuid(&mut rest)?;
-    let gym = GymId(uuid(&mut rest)?);
+    let message = match rest.try_get_u8().ok()? {
+        CHANGE => Message::Change(change(&mut rest)?),
+        PROBE => Message::Probe(rest.try_get_u64().ok()?),
+        _ => return None,
+    };
+    rest.is_empty().then_some((node, message))
+}
+
+fn change(rest: &mut &[u8]) -> Option<Committed> {
+    let gym = GymId(uuid(rest)?);
     let seq = rest.try_get_u64().ok()?;
-    let epoch = text(&mut rest)?.into();
+    let epoch = text(rest)?.into();
     let count = rest.try_get_u32().ok()?;
     let mut events = Vec::new();
     for _ in 0..count {
-        let channel = text(&mut rest)?.into();
-        let payload = Bytes::copy_from_slice(take(&mut rest)?);
+        let channel = text(rest)?.into();
+        let payload = Bytes::copy_from_slice(take(rest)?);
         std::str::from_utf8(&payload).ok()?;
         events.push(LoggedEvent { channel, payload });
     }
-    rest.is_empty().then_some((
-        node,
-        Committed {
-            gym,
-            epoch,
-            seq,
-            events,
-        },
-    ))
+    Some(Committed {
+        gym,
+        epoch,
+        seq,
+        events,
+    })
+}
+
+fn begin(out: &mut Vec<u8>, node: Uuid, kind: u8) {
+    out.put_u8(VERSION);
+    out.put_slice(node.as_bytes());
+    out.put_u8(kind);
 }
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -102,10 +133,14 @@ mod tests {
                 .collect();
             let change = Committed { gym: GymId::new(), epoch: epoch.into(), seq, events };
             let node = Uuid::new_v4();
-            let sent = encode(node, &change);
-            prop_assert_eq!(decode(&sent), Some((node, change)));
-            for cut in 0..sent.len() {
-                prop_assert_eq!(decode(&sent[..cut]), None);
+            for (sent, said) in [
+                (encode(node, &change), Message::Change(change)),
+                (encode_probe(node, seq), Message::Probe(seq)),
+            ] {
+                prop_assert_eq!(decode(&sent), Some((node, said)));
+                for cut in 0..sent.len() {
+                    prop_assert_eq!(decode(&sent[..cut]), None);
+                }
             }
         }
 

@@ -111,8 +111,7 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
         clock.clone(),
         table,
         config.redis_url.as_deref(),
-    )
-    .await?;
+    )?;
     let app = App::new(Inner {
         config: config.clone(),
         pool,

@@ -119,7 +119,7 @@ const PRODUCT: Mode = Mode {
 /// Runs a server on this thread until it is stopped, by signal or by [`Stop`]; `started` hears when it listens.
 ///
 /// # Errors
-/// What keeps it from starting: the database, Redis, the address.
+/// What keeps it from starting: the database, the address, a `REDIS_URL` that is none. A Redis that is away does not.
 pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
     run_as(PRODUCT, config, started)
 }

@@ -8,7 +8,7 @@ mod database;
 mod epoch;
 mod killed;
 mod messages;
-mod screen;
+pub mod screen;
 
 use liveplan::auth::Role;
 use reqwest::{Method, StatusCode};

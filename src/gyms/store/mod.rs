@@ -1,9 +1,11 @@
-//! Rows of gyms, memberships and assignments.
+//! Rows of gyms, memberships and assignments, and when people were last seen.
 
 mod assignments;
+mod last_seen;
 mod memberships;
 
 pub use assignments::*;
+pub use last_seen::*;
 pub use memberships::*;
 
 use chrono::{DateTime, Utc};

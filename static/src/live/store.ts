@@ -145,7 +145,7 @@ export class LiveStore {
   /** A subscription is there, for the first time or again. */
   subscribed(ctx: SubscribedContext): void {
     const held = this.#hold(ctx.channel);
-    const { online, ...data } = (ctx.data ?? {}) as Record<string, Json>;
+    const { online, last_seen: _, ...data } = (ctx.data ?? {}) as Record<string, Json>;
     const position = ctx.streamPosition ?? { offset: 0, epoch: '' };
     const present = online === undefined ? held.entry.online : (online as Record<string, boolean>);
     if (ctx.wasRecovering && ctx.recovered) {

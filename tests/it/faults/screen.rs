@@ -86,7 +86,9 @@ impl Screen {
             let fresh = self.who.at(node).get(&path).await.ok();
             let mut shown = self.seen().shown;
             // Presence is no part of the snapshot.
-            shown.as_object_mut().map(|s| s.remove("online"));
+            if let Some(shown) = shown.as_object_mut() {
+                shown.retain(|name, _| name != "online" && name != "last_seen");
+            }
             if shown == fresh["snapshot"] {
                 return;
             }

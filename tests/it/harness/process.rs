@@ -37,6 +37,16 @@ impl Node {
         answer.is_ok_and(|a| a.status().is_success())
     }
 
+    /// Stops it where it is: its sockets stay open and nothing answers.
+    pub fn pause(&self) {
+        super::redis::signal(&self.child, "STOP");
+    }
+
+    /// Lets it go on after [`Node::pause`].
+    pub fn resume(&self) {
+        super::redis::signal(&self.child, "CONT");
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -75,12 +75,19 @@ impl Drop for Cuttable {
     }
 }
 
-/// Of a number of published messages, every `n`th is lost; 0 loses none.
+/// Of a number of published messages, every `n`th is lost; 0 loses none. Subscriptions may lead nowhere.
 pub struct Lossy {
     address: SocketAddr,
-    every: Arc<AtomicUsize>,
-    lost: Arc<AtomicUsize>,
+    fault: Arc<Fault>,
     task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Fault {
+    every: AtomicUsize,
+    lost: AtomicUsize,
+    deaf: AtomicBool,
+    deafened: AtomicUsize,
 }
 
 impl Lossy {
@@ -88,31 +95,26 @@ impl Lossy {
     pub async fn before_redis(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (every, lost) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let (fault, count) = (every.clone(), lost.clone());
+        let fault = Arc::<Fault>::default();
+        let put_in = fault.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
                     continue;
                 };
-                let (fault, count) = (fault.clone(), count.clone());
+                let fault = put_in.clone();
                 tokio::spawn(async move {
                     let (from_client, mut to_client) = client.into_split();
                     let (mut from_server, to_server) = server.into_split();
                     // Either end's end is the other's too.
                     tokio::select! {
-                        _ = pass_commands(from_client, to_server, &fault, &count) => {}
+                        _ = pass_commands(from_client, to_server, &fault) => {}
                         _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
                     }
                 });
             }
         });
-        Self {
-            address,
-            every,
-            lost,
-            task,
-        }
+        Self { address, fault, task }
     }
 
     pub fn url(&self) -> String {
@@ -121,12 +123,22 @@ impl Lossy {
 
     /// Loses every `n`th message from now on.
     pub fn lose_every(&self, n: usize) {
-        self.every.store(n, Ordering::SeqCst);
+        self.fault.every.store(n, Ordering::SeqCst);
+    }
+
+    /// Whether subscriptions from now on lead to channels that nobody publishes to.
+    pub fn deafen(&self, deaf: bool) {
+        self.fault.deaf.store(deaf, Ordering::SeqCst);
+    }
+
+    /// How many subscriptions led nowhere.
+    pub fn deafened(&self) -> usize {
+        self.fault.deafened.load(Ordering::SeqCst)
     }
 
     /// How many messages were lost.
     pub fn lost(&self) -> usize {
-        self.lost.load(Ordering::SeqCst)
+        self.fault.lost.load(Ordering::SeqCst)
     }
 }
 
@@ -140,8 +152,7 @@ impl Drop for Lossy {
 async fn pass_commands(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    every: &AtomicUsize,
-    lost: &AtomicUsize,
+    fault: &Fault,
 ) -> std::io::Result<()> {
     let (mut buffer, mut published) = (Vec::new(), 0_usize);
     loop {
@@ -149,11 +160,16 @@ async fn pass_commands(
             let mut command: Vec<u8> = buffer.drain(..length).collect();
             if command[parts[0].clone()].eq_ignore_ascii_case(b"PUBLISH") {
                 published += 1;
-                let every = every.load(Ordering::SeqCst);
+                let every = fault.every.load(Ordering::SeqCst);
                 if every > 0 && published.is_multiple_of(every) {
                     command[parts[1].clone()].fill(b'x');
-                    lost.fetch_add(1, Ordering::SeqCst);
+                    fault.lost.fetch_add(1, Ordering::SeqCst);
                 }
+            }
+            let subscribes = command[parts[0].clone()].eq_ignore_ascii_case(b"SUBSCRIBE");
+            if subscribes && fault.deaf.load(Ordering::SeqCst) {
+                command[parts[1].clone()].fill(b'x');
+                fault.deafened.fetch_add(1, Ordering::SeqCst);
             }
             to.write_all(&command).await?;
         }
