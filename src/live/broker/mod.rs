@@ -1,9 +1,9 @@
 //! Other nodes: what this one commits goes to them through Redis or Valkey, one channel a gym. It is only the fast path:
 //! what it loses the sweep finds within a second. Without Redis there are no others.
 //!
-//! - [`keeper`]: the one task that knows which gyms are wanted and which server answers for each.
-//! - [`line`]: the line to one server, [`listener`] what hears it, [`link`] its connections.
-//! - [`servers`]: `REDIS_URL`, slots. [`leases`]: who is online on which node.
+//! - `keeper`: the one task that knows which gyms are wanted and which server answers for each.
+//! - [`line`]: the line to one server, `listener` what hears it, `link` its connections.
+//! - `servers`: `REDIS_URL`, slots. `leases`: who is online on which node.
 //!
 //! A cluster is spoken to by the same code as a single server, with sharded channels, each on the server of its slot.
 
