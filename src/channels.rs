@@ -47,10 +47,14 @@ pub const TABLE: Table = Table {
     },
     // Who else watches is nobody's business: rosters show who is online, to those who may know.
     offers: |_| Offers::NOTHING,
-    presence: |conn, gym, account, now| {
+    presence: |conn, gym, accounts, now| {
         async move {
-            let trainers = gyms::store::trainers_of(conn, gym, account, now).await?;
-            Ok(trainers.into_iter().map(Channel::Roster).collect())
+            let trainers = follows::store::trainers_of(conn, gym, accounts, now).await?;
+            let rosters = |of: Vec<_>| of.into_iter().map(Channel::Roster).collect();
+            Ok(trainers
+                .into_iter()
+                .map(|(account, of)| (account, rosters(of)))
+                .collect())
         }
         .boxed()
     },

@@ -208,9 +208,5 @@ async fn bare(stage: &Stage) -> Vec<Duration> {
             times
         });
     }
-    let mut all = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        all.extend(done.expect("no panic"));
-    }
-    all
+    tasks.join_all().await.concat()
 }

@@ -65,11 +65,7 @@ async fn load(stage: &Stage, request: &str) -> Vec<Duration> {
             times
         });
     }
-    let mut all = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        all.extend(done.expect("no panic"));
-    }
-    all
+    tasks.join_all().await.concat()
 }
 
 async fn exchange(connection: &mut TcpStream, request: &str, buffer: &mut Vec<u8>) -> (u16, String, usize) {

@@ -44,7 +44,7 @@ const CONFORMANCE: Mode = Mode {
             presence: true,
             history: if name.starts_with("smallhistory:") { 2 } else { 100 },
         },
-        presence: |_, _, _, _| ready(Ok(Vec::new())).boxed(),
+        presence: |_, _, _, _| ready(Ok(std::collections::HashMap::new())).boxed(),
         record_seen: |_, _, _| ready(Ok(())).boxed(),
         last_seen: |_, _, _| ready(Ok(std::collections::HashMap::new())).boxed_local(),
         call: None,

@@ -72,19 +72,16 @@ pub async fn complete_due(app: &App) -> Result<usize> {
 }
 
 /// Completes a member's running follow at once where its plan's last day is over, so that the next can begin.
-pub(super) async fn make_way(tx: &mut Tx, member: AccountId, day_start: i32) -> Result<()> {
+pub(super) async fn make_way(tx: &mut Tx, member: AccountId) -> Result<()> {
     let (gym, now) = (tx.gym, tx.now);
-    let Some(follow) = store::current(tx, gym, member).await? else {
-        return Ok(());
-    };
-    let schedules = store::schedules(tx, gym, &[follow.plan_id]).await?;
-    let days = Days {
-        zone: zone(&follow.time_zone),
-        day_start,
-    };
-    let is_over = |schedule: &Schedule| schedule.is_over(follow.start_date, days.today(now));
-    if schedules.get(&follow.plan_id).is_some_and(is_over) {
-        complete(tx, &[follow.id]).await?;
+    for running in store::lock_scheduled(tx, gym, &[member]).await? {
+        let days = Days {
+            zone: zone(&running.follow.time_zone),
+            day_start: running.day_start,
+        };
+        if running.schedule().is_over(running.follow.start_date, days.today(now)) {
+            complete(tx, &[running.follow.id]).await?;
+        }
     }
     Ok(())
 }

@@ -156,7 +156,7 @@ pub async fn roster_member_entry(
 /// Those of the database.
 pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> Result<()> {
     store::lock_members(conn, gym, members).await?;
-    store::lock_running(conn, gym, members).await?;
+    store::lock_scheduled(conn, gym, members).await?;
     Ok(())
 }
 

@@ -131,7 +131,7 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
         ));
     }
     gate::check(tx, member, beginning.plan).await?;
-    ending::make_way(tx, member, time.day_start).await?;
+    ending::make_way(tx, member).await?;
     let before = live::member_snapshot(tx, gym, member, now).await?;
     let new = store::NewFollow {
         id: FollowId::new(),

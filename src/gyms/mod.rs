@@ -1,7 +1,7 @@
 //! Gyms, who belongs to them and which trainer watches whom.
 //!
 //! Other nouns ask [`may_watch`] and [`may_act_for`] who may see and act for a member ([`require_watch`] and
-//! [`require_act_for`] answer as a route should), [`store::is_assigned`] and [`store::trainers_of`]. [`create`] makes a gym, [`members::add`] adds people to
+//! [`require_act_for`] answer as a route should), and [`store::is_assigned`]. [`create`] makes a gym, [`members::add`] adds people to
 //! it, [`assignments::start`] assigns them.
 //! [`assignments::tend`] closes assignments that have come to their end.
 

@@ -6,10 +6,11 @@ use actix_web::body::MessageBody as _;
 use actix_web::http::header;
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse, dev, web};
 
-use super::connection::{self, Connection};
+use super::connection::Connection;
 use super::outbox::{Body, Outbox};
 use super::protocol::Codec;
 use super::reader::Reader;
+use super::socket;
 use crate::app::App;
 use crate::error::{Code, Error, Result};
 use crate::http::lang;
@@ -32,7 +33,7 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
     let connection = Connection::new(app.hub.clone(), codec, lang::of(&request), outbox);
     app.hub.opened();
     let reader = Reader::new(payload, limits.frame_bytes);
-    actix_web::rt::spawn(connection::read(app.get_ref().clone(), connection, reader));
+    actix_web::rt::spawn(socket::read(app.get_ref().clone(), connection, reader));
     Ok(response)
 }
 

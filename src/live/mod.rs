@@ -2,7 +2,7 @@
 //!
 //! - [`protocol`]: the Centrifuge client protocol. [`reader`]: a client's bytes into messages.
 //!   [`frame`], [`outbox`]: frames to it, and the queue to be written.
-//! - [`endpoint`], [`connection`]: the upgrade and the socket. [`commands`]: what its client asks for; `connect`,
+//! - [`endpoint`], [`connection`], `socket`: the upgrade, the connection, and its reading. [`commands`]: what its client asks for; `connect`,
 //!   `subscribe`, `queries` and `state` answer. `rights`: what it may still do.
 //! - [`registry`], [`subscription`]: who watches what on this node.
 //! - [`sequencer`]: a gym's changes in order. [`broker`]: other nodes. [`sweep`]: what the fast path lost.
@@ -24,6 +24,7 @@ pub mod reader;
 pub mod registry;
 mod rights;
 pub mod sequencer;
+mod socket;
 mod state;
 mod subscribe;
 pub mod subscription;

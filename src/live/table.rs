@@ -32,8 +32,12 @@ pub type Authorise =
 pub type Snapshot =
     for<'a> fn(&'a mut AsyncPgConnection, GymId, &'a str, DateTime<Utc>) -> LocalBoxFuture<'a, Result<Option<Value>>>;
 /// See [`Table::presence`].
-pub type ShownIn =
-    for<'a> fn(&'a mut AsyncPgConnection, GymId, AccountId, DateTime<Utc>) -> BoxFuture<'a, Result<Vec<Channel>>>;
+pub type ShownIn = for<'a> fn(
+    &'a mut AsyncPgConnection,
+    GymId,
+    &'a [AccountId],
+    DateTime<Utc>,
+) -> BoxFuture<'a, Result<HashMap<AccountId, Vec<Channel>>>>;
 /// See [`Table::record_seen`].
 pub type RecordSeen =
     for<'a> fn(&'a mut AsyncPgConnection, GymId, &'a [(AccountId, DateTime<Utc>)]) -> BoxFuture<'a, Result<()>>;
@@ -84,7 +88,7 @@ pub struct Table {
     pub snapshot: Snapshot,
     /// What a channel offers besides.
     pub offers: fn(&str) -> Offers,
-    /// The channels that show whether an account is online.
+    /// The channels that show whether each of these accounts is online.
     pub presence: ShownIn,
     /// Records when accounts last had a socket.
     pub record_seen: RecordSeen,

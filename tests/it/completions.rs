@@ -1,5 +1,7 @@
 //! Ticking meals: one effect however often it is said, sums that agree, and screens that show them.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use liveplan::app::For;
 use liveplan::auth::Role;
@@ -12,7 +14,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::follows::kit::Kit;
-use crate::harness::Client;
+use crate::harness::proxy::Cuttable;
+use crate::harness::{Client, TestApp};
 
 /// The events on channels that begin so.
 fn events(channel: &str) -> String {
@@ -545,5 +548,37 @@ async fn days_too_long_ago_for_screens_are_read_by_rest() {
         .get(&format!("/progress/daily?from={}&to={}", on(0), on(1)))
         .await
         .refused(422, "invalid");
+    kit.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_tick_over_the_socket_asks_the_database_nine_times() {
+    let kit = Kit::start().await;
+    kit.follow(0).await;
+    let proxy = Cuttable::before_postgres(&kit.app.database).await;
+    let counted = TestApp::node(&proxy.url(&kit.app.database), |config| {
+        // One connection, which then knows every statement, and no sweeps beside the ticks.
+        config.database_pool = 1;
+        config.live.sweep_every = Duration::from_hours(1);
+    })
+    .await;
+    let mut phone = kit.member.at(counted.address).socket().await;
+    let channel = format!("member:{}", kit.member.account);
+    let mut trips = Vec::new();
+    for n in 0..16 {
+        let status = ["eaten", "skipped"][n % 2];
+        let before = proxy.trips();
+        let tick =
+            json!({"key": format!("tick {n}"), "meal_id": kit.plan.lunch, "date": kit.today(), "status": status});
+        let reply = phone
+            .call("rpc", json!({"method": "meal.complete", "data": tick}))
+            .await;
+        assert!(reply["error"].is_null(), "{reply}");
+        trips.push(proxy.trips() - before);
+        phone.publication(&channel).await;
+    }
+    // The first ones prepare their statements, and presence may be told beside one.
+    assert_eq!(trips[8..].iter().min(), Some(&9), "{trips:?}");
+    counted.stop().await;
     kit.app.stop().await;
 }

@@ -3,9 +3,7 @@
 use std::process::Stdio;
 
 use liveplan::auth::Role;
-use liveplan::live::protocol::{
-    Answer, ChannelRequest, Command, ConnectRequest, HistoryRequest, PublishRequest, SubRefreshRequest,
-};
+use liveplan::live::protocol::{Answer, ChannelRequest, Command, HistoryRequest, PublishRequest, SubRefreshRequest};
 use serde_json::{Value, json};
 
 use crate::harness::{BinarySocket, TestApp};
@@ -25,19 +23,7 @@ async fn the_subprotocol_is_echoed_and_the_query_chooses_too() {
     for (query, offer, echoed) in asked {
         let mut socket = BinarySocket::open(app.address, query, offer).await;
         assert_eq!(socket.subprotocol.as_deref(), echoed, "{query} {offer:?}");
-        let connect = ConnectRequest {
-            token: token.to_owned(),
-            ..ConnectRequest::default()
-        };
-        let answer = socket
-            .call(Command {
-                connect: Some(connect),
-                ..Command::default()
-            })
-            .await;
-        let Answer::Connect(result) = answer else {
-            panic!("{answer:?}")
-        };
+        let result = socket.connect(token).await;
         assert_eq!((result.ping, result.pong, result.expires), (25, true, true));
         let own = &result.subs[&format!("member:{}", member.account)];
         assert!(own.recoverable && own.positioned && !own.epoch.is_empty());

@@ -81,23 +81,6 @@ pub async fn has_assignment(
     select(exists(found)).get_result(conn).await
 }
 
-/// The trainers assigned to a member.
-pub async fn trainers_of(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    member: AccountId,
-    now: DateTime<Utc>,
-) -> QueryResult<Vec<AccountId>> {
-    assignments::table
-        .filter(assignments::gym_id.eq(gym).and(assignments::member_id.eq(member)))
-        .filter(counts(now))
-        .order(assignments::trainer_id)
-        .select(assignments::trainer_id)
-        .distinct()
-        .load(conn)
-        .await
-}
-
 /// Adds an assignment.
 pub async fn insert_assignment(conn: &mut AsyncPgConnection, gym: GymId, assignment: &Assignment) -> QueryResult<()> {
     diesel::insert_into(assignments::table)

@@ -144,23 +144,21 @@ async fn tell(
     let mut conn = db::open(&hub.pool, Scope::Gym(gym), Mode::Write).await?;
     let seen: Vec<_> = seen.iter().map(|(account, at)| (*account, *at)).collect();
     (hub.table.record_seen)(&mut conn, gym, &seen).await?;
-    let mut messages = Vec::new();
+    let accounts: Vec<_> = changes.iter().map(|change| change.account).collect();
+    let shown_in = (hub.table.presence)(&mut conn, gym, &accounts, hub.clock.now()).await?;
+    db::commit(&mut conn).await?;
     for change in changes {
         let account = change.account.to_string();
         let patch = json!({
             "online": {&account: change.away_since.is_none().then_some(true)},
             "last_seen": {&account: change.away_since},
         });
-        let payload = json!({"v": 1, "type": "presence.changed", "patch": patch}).to_string();
-        let payload = Bytes::from(payload);
-        for channel in (hub.table.presence)(&mut conn, gym, change.account, hub.clock.now()).await? {
-            messages.push((Arc::<str>::from(channel.to_string()), payload.clone()));
+        let payload = Bytes::from(json!({"v": 1, "type": "presence.changed", "patch": patch}).to_string());
+        for channel in shown_in.get(&change.account).into_iter().flatten() {
+            let channel: Arc<str> = channel.to_string().into();
+            hub.registry
+                .deliver(gym, &channel, &Encoded::publication(&channel, &payload, 0));
         }
-    }
-    db::commit(&mut conn).await?;
-    for (channel, payload) in messages {
-        hub.registry
-            .deliver(gym, &channel, &Encoded::publication(&channel, &payload, 0));
     }
     Ok(())
 }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use liveplan::live::protocol::{Answer, Command, ConnectRequest, Event, Publication, Push, Reply, SubscribeRequest};
+use liveplan::live::protocol::{
+    Answer, Command, ConnectRequest, ConnectResult, Event, Publication, Push, Reply, SubscribeRequest,
+};
 use prost::Message as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -44,18 +46,24 @@ impl BinarySocket {
     /// One that has connected with a token.
     pub async fn connected(address: SocketAddr, token: &str) -> Self {
         let mut socket = Self::open(address, "", Some("centrifuge-protobuf")).await;
+        socket.connect(token).await;
+        socket
+    }
+
+    /// Connects with a token.
+    pub async fn connect(&mut self, token: &str) -> ConnectResult {
         let connect = ConnectRequest {
             token: token.to_owned(),
             ..ConnectRequest::default()
         };
-        let answer = socket
-            .call(Command {
-                connect: Some(connect),
-                ..Command::default()
-            })
-            .await;
-        assert!(matches!(answer, Answer::Connect(_)), "{answer:?}");
-        socket
+        let command = Command {
+            connect: Some(connect),
+            ..Command::default()
+        };
+        match self.call(command).await {
+            Answer::Connect(result) => result,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub async fn send_bytes(&mut self, bytes: Vec<u8>) {

@@ -10,10 +10,11 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Passes connections on to a Unix socket, and can cut them all.
+/// Passes connections on to a Unix socket, counts what goes there and back, and can cut them all.
 pub struct Cuttable {
     address: SocketAddr,
     cut: watch::Sender<bool>,
+    trips: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -29,22 +30,39 @@ impl Cuttable {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (cut, is_cut) = watch::channel(false);
-        let task = tokio::spawn(Self::accept(listener, socket, is_cut));
-        Self { address, cut, task }
+        let trips = Arc::<AtomicUsize>::default();
+        let task = tokio::spawn(Self::accept(listener, socket, is_cut, trips.clone()));
+        Self {
+            address,
+            cut,
+            trips,
+            task,
+        }
     }
 
-    async fn accept(listener: TcpListener, upstream: PathBuf, is_cut: watch::Receiver<bool>) {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let (upstream, mut is_cut) = (upstream.clone(), is_cut.clone());
+    async fn accept(listener: TcpListener, upstream: PathBuf, is_cut: watch::Receiver<bool>, trips: Arc<AtomicUsize>) {
+        while let Ok((client, _)) = listener.accept().await {
+            let (upstream, mut is_cut, trips) = (upstream.clone(), is_cut.clone(), trips.clone());
             tokio::spawn(async move {
                 if *is_cut.borrow_and_update() {
                     return;
                 }
-                let Ok(mut server) = UnixStream::connect(upstream).await else {
+                let Ok(server) = UnixStream::connect(upstream).await else {
                     return;
                 };
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
+                let waiting = AtomicBool::new(false);
+                let asked = || {
+                    // What is sent before an answer comes is of one trip.
+                    if !waiting.swap(true, Ordering::SeqCst) {
+                        trips.fetch_add(1, Ordering::SeqCst);
+                    }
+                };
+                let answered = || waiting.store(false, Ordering::SeqCst);
                 tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    _ = pass(from_client, to_server, asked) => {}
+                    _ = pass(from_server, to_client, answered) => {}
                     _ = is_cut.wait_for(|cut| *cut) => {}
                 }
             });
@@ -56,6 +74,11 @@ impl Cuttable {
         let config: tokio_postgres::Config = database.parse().expect("a database URL");
         let (user, name) = (config.get_user().expect("a user"), config.get_dbname().expect("a name"));
         format!("postgresql://{user}@{}/{name}", self.address)
+    }
+
+    /// How often something was asked of the database and waited for.
+    pub fn trips(&self) -> usize {
+        self.trips.load(Ordering::SeqCst)
     }
 
     /// Ends every connection and lets none through.
@@ -73,6 +96,21 @@ impl Drop for Cuttable {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Passes bytes on, with a word before each part.
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    before: impl Fn(),
+) -> std::io::Result<()> {
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    while from.read_buf(&mut buffer).await? > 0 {
+        before();
+        to.write_all(&buffer).await?;
+        buffer.clear();
+    }
+    Ok(())
 }
 
 /// Of a number of published messages, every `n`th is lost; 0 loses none. Subscriptions may lead nowhere.

@@ -1,10 +1,12 @@
-//! Rows and SQL of follows, and the facts about members that following needs.
+//! Rows and SQL of follows.
 
-use std::collections::HashMap;
+mod members;
+
+pub use members::*;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use diesel::deserialize::{self, FromSql};
-use diesel::dsl::{auto_type, sql};
+use diesel::dsl::sql;
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::{Array, Bool, Date, Integer, Text, Uuid as SqlUuid};
 use diesel::{
@@ -15,9 +17,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::Follow;
 use super::rules::{Schedule, Status};
-use crate::db::schema::{accounts, assignments, follows, gyms, memberships, plan_revisions, plans as plan_rows};
+use crate::db::schema::{follows, gyms, plan_revisions, plans as plan_rows};
 use crate::db::statement::{Bind as _, statement};
-use crate::gyms::store::counts;
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
 use crate::plans;
 
@@ -97,17 +98,6 @@ impl FollowedPlan {
     pub fn schedule(&self) -> Schedule {
         Schedule::new(self.duration_days, self.cycle)
     }
-}
-
-/// Zones and day start that decide which day it is for a member.
-#[derive(Clone, Debug, Queryable)]
-pub struct MemberTime {
-    /// The account's zone, where it has set one.
-    pub account_zone: Option<String>,
-    /// The gym's zone.
-    pub gym_zone: String,
-    /// Minutes after midnight at which the gym's day begins.
-    pub day_start: i32,
 }
 
 /// The condition of a running follow.
@@ -220,22 +210,6 @@ pub async fn lock(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> Que
         .optional()
 }
 
-/// Locks the running follows of members, in the order of their ids.
-pub async fn lock_running(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    members: &[AccountId],
-) -> QueryResult<Vec<RunningFollow>> {
-    follows::table
-        .filter(follows::gym_id.eq(gym).and(follows::member_id.eq_any(members)))
-        .filter(running!())
-        .order(follows::id)
-        .select(RunningFollow::as_select())
-        .for_no_key_update()
-        .load(conn)
-        .await
-}
-
 /// A running follow with what decides which day of its plan a date is.
 #[derive(Clone, Debug, QueryableByName)]
 #[diesel(check_for_backend(Pg))]
@@ -338,19 +312,6 @@ pub async fn ending(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryRe
         .await
 }
 
-/// Locks members' places in the gym, in the order of their accounts, so that the start of a follow and that of an
-/// assignment take turns.
-pub async fn lock_members(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> QueryResult<()> {
-    let _: Vec<AccountId> = memberships::table
-        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq_any(members)))
-        .order(memberships::account_id)
-        .select(memberships::account_id)
-        .for_no_key_update()
-        .load(conn)
-        .await?;
-    Ok(())
-}
-
 /// The plan, kept from being archived or revised until the end of the transaction.
 pub async fn hold_plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
     plan_rows::table
@@ -370,111 +331,4 @@ pub async fn plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> Que
         .first(conn)
         .await
         .optional()
-}
-
-/// How the days of plans lie on the calendar. That never changes, so the plans need no lock.
-pub async fn schedules(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    ids: &[PlanId],
-) -> QueryResult<HashMap<PlanId, Schedule>> {
-    let rows: Vec<(PlanId, i32, plans::Cycle)> = plan_rows::table
-        .filter(plan_rows::gym_id.eq(gym).and(plan_rows::id.eq_any(ids)))
-        .select((plan_rows::id, plan_rows::duration_days, plan_rows::cycle))
-        .load(conn)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, days, cycle)| (id, Schedule::new(days, cycle)))
-        .collect())
-}
-
-/// Minutes after midnight at which the gym's day begins.
-pub async fn day_start(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<i32> {
-    gyms::table.find(gym).select(gyms::day_start).first(conn).await
-}
-
-/// What decides which day it is for an account of the gym; none for an account that is not of the gym.
-pub async fn member_time(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    member: AccountId,
-) -> QueryResult<Option<MemberTime>> {
-    memberships::table
-        .inner_join(accounts::table)
-        .inner_join(gyms::table)
-        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(member)))
-        .select((accounts::time_zone, gyms::time_zone, gyms::day_start))
-        .first(conn)
-        .await
-        .optional()
-}
-
-/// Whether an assignment is on its trainer's roster. It is from the moment that it is there: comparing its beginning with
-/// the instant of a change would leave it out where the change began before it and waited for it. One whose end was told
-/// is over, also for such a change.
-#[auto_type]
-fn on_roster(now: DateTime<Utc>) -> _ {
-    let open = assignments::until.is_null().or(assignments::until.gt(now));
-    assignments::closed.eq(false).and(open)
-}
-
-/// The trainers on whose rosters members are.
-pub async fn trainers_of(
-    mut conn: &AsyncPgConnection,
-    gym: GymId,
-    members: &[AccountId],
-    now: DateTime<Utc>,
-) -> QueryResult<HashMap<AccountId, Vec<AccountId>>> {
-    let rows: Vec<(AccountId, AccountId)> = assignments::table
-        .filter(assignments::gym_id.eq(gym).and(assignments::member_id.eq_any(members)))
-        .filter(on_roster(now))
-        .select((assignments::member_id, assignments::trainer_id))
-        .distinct()
-        .order((assignments::member_id, assignments::trainer_id))
-        .load(&mut conn)
-        .await?;
-    let mut trainers: HashMap<AccountId, Vec<AccountId>> = HashMap::new();
-    for (member, trainer) in rows {
-        trainers.entry(member).or_default().push(trainer);
-    }
-    Ok(trainers)
-}
-
-/// A trainer's members: account, name and since when, by assignment.
-pub async fn members_of(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    trainer: AccountId,
-    now: DateTime<Utc>,
-) -> QueryResult<Vec<(AccountId, String, DateTime<Utc>)>> {
-    assignments::table
-        .inner_join(accounts::table.on(accounts::id.eq(assignments::member_id)))
-        .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
-        .filter(on_roster(now))
-        .order(assignments::since)
-        .select((assignments::member_id, accounts::name, assignments::since))
-        .load(conn)
-        .await
-}
-
-/// When a trainer's assignment to a member ends: none where there is no assignment, `Some(None)` for an open one.
-pub async fn assigned_until(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    trainer: AccountId,
-    member: AccountId,
-    now: DateTime<Utc>,
-) -> QueryResult<Option<Option<DateTime<Utc>>>> {
-    let ends: Vec<Option<DateTime<Utc>>> = assignments::table
-        .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
-        .filter(assignments::member_id.eq(member))
-        .filter(counts(now))
-        .select(assignments::until)
-        .load(conn)
-        .await?;
-    // An open one outlasts all others.
-    Ok(ends
-        .into_iter()
-        .max_by_key(|until| until.unwrap_or(DateTime::<Utc>::MAX_UTC)))
 }

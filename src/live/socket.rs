@@ -1,0 +1,188 @@
+//! A socket's life: its messages are read until its end, it is pinged, and its deadlines are kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web;
+use tokio::time::Instant;
+
+use super::connection::{Connection, REFRESH_GRACE};
+use super::protocol::Codec;
+use super::protocol::close::Close;
+use super::reader::{Message, Next, Reader};
+use super::{commands, frame, rights};
+use crate::app::App;
+
+/// How long a client may take to answer a close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client that broke the WebSocket protocol may go on sending; it is not listened to.
+const FAILED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Leaves the registry however the reader ends.
+struct Leave(Arc<Connection>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.leave();
+        self.0.hub().closed(&self.0);
+    }
+}
+
+/// The deadlines of a reader.
+struct Timers {
+    connect_by: Instant,
+    ping_at: Option<Instant>,
+    pong_by: Option<Instant>,
+    closed_by: Option<Instant>,
+    /// Whether it was closed and has left the registry.
+    left: bool,
+}
+
+/// Reads a socket until its end.
+pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web::Payload>) {
+    let leave = Leave(connection.clone());
+    let limits = connection.hub().limits().clone();
+    let ping_every = Duration::from_secs(app.config.live_ping_seconds.into());
+    let now = Instant::now();
+    let mut timers = Timers {
+        connect_by: now + limits.connect_within,
+        ping_at: None,
+        pong_by: None,
+        closed_by: None,
+        left: false,
+    };
+    loop {
+        if connection.outbox.closed().is_some() && !std::mem::replace(&mut timers.left, true) {
+            // What it watches is of no use any more; the client has a moment to answer the close.
+            connection.leave();
+            timers.closed_by = timers.closed_by.or(Some(Instant::now() + CLOSE_WITHIN));
+        }
+        let deadline = next_deadline(&connection, &timers);
+        tokio::select! {
+            next = reader.next() => match next {
+                Next::Message(message) => match take(&app, &connection, message) {
+                    Taken::More => {}
+                    Taken::Pong => timers.pong_by = None,
+                    Taken::End => break,
+                },
+                Next::Failed(close) => {
+                    connection.close(close);
+                    timers.closed_by = Some(Instant::now() + FAILED_WITHIN);
+                }
+                Next::Ended => break,
+            },
+            () = connection.outbox.gone() => break,
+            () = connection.woken() => {
+                if connection.must_authorise() {
+                    actix_web::rt::spawn(rights::check_again(app.clone(), connection.clone()));
+                }
+            }
+            () = tokio::time::sleep_until(deadline) => {
+                if !tick(&app, &connection, &mut timers, ping_every, limits.pong_within) {
+                    break;
+                }
+            }
+        }
+        if timers.ping_at.is_none() && connection.session().is_some() {
+            // The first ping at a random moment, so that sockets that came together do not ping together.
+            timers.ping_at = Some(Instant::now() + ping_every.mul_f64(rand::random_range(0.5..1.0)));
+        }
+    }
+    drop(leave);
+    connection.outbox.end();
+}
+
+fn next_deadline(connection: &Connection, timers: &Timers) -> Instant {
+    if let Some(at) = timers.closed_by {
+        return at;
+    }
+    let token = match connection.session() {
+        None => Some(timers.connect_by),
+        Some(session) => session.expires_at.map(|at| at + REFRESH_GRACE),
+    };
+    [token, timers.ping_at, timers.pong_by, connection.rights_end_at()]
+        .into_iter()
+        .flatten()
+        .min()
+        // Between `connect` and the first ping of a token without an end nothing is due.
+        .unwrap_or_else(|| Instant::now() + CLOSE_WITHIN)
+}
+
+/// Acts on the deadlines that have passed; false ends the reader.
+fn tick(
+    app: &App,
+    connection: &Arc<Connection>,
+    timers: &mut Timers,
+    ping_every: Duration,
+    pong_within: Duration,
+) -> bool {
+    let now = Instant::now();
+    let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+    if past(timers.closed_by) {
+        return false;
+    }
+    match connection.session() {
+        None if timers.connect_by <= now => connection.close(Close::Stale),
+        Some(session) if past(session.expires_at.map(|at| at + REFRESH_GRACE)) => connection.close(Close::Expired),
+        _ => {}
+    }
+    if past(timers.pong_by) {
+        connection.close(Close::NoPong);
+        return true;
+    }
+    if past(timers.ping_at) {
+        let ping = frame::message(connection.codec, connection.codec.ping());
+        connection.outbox.push_control(ping);
+        timers.ping_at = Some(now + ping_every);
+        timers.pong_by = timers.pong_by.or(Some(now + pong_within));
+    }
+    if connection.rights_have_ended(now) {
+        actix_web::rt::spawn(rights::check_again(app.clone(), connection.clone()));
+    }
+    true
+}
+
+enum Taken {
+    More,
+    Pong,
+    End,
+}
+
+fn take(app: &App, connection: &Arc<Connection>, message: Message) -> Taken {
+    let frame = match (message, connection.codec) {
+        (Message::Text(frame), Codec::Json) | (Message::Binary(frame), Codec::Protobuf) => frame,
+        (Message::Ping(payload), _) => {
+            connection.outbox.push_pong(&payload);
+            return Taken::More;
+        }
+        (Message::Pong, _) => return Taken::More,
+        (Message::Close(code), _) => {
+            connection.outbox.answer_close(code);
+            return Taken::End;
+        }
+        (Message::Text(_) | Message::Binary(_), _) => {
+            connection.close(Close::BadRequest);
+            return Taken::More;
+        }
+    };
+    if connection.outbox.closed().is_some() {
+        return Taken::More;
+    }
+    let Ok(mut commands) = connection.codec.decode(&frame) else {
+        connection.close(Close::BadRequest);
+        return Taken::More;
+    };
+    let before = commands.len();
+    commands.retain(|c| !c.is_pong());
+    let ponged = commands.len() < before;
+    if !commands.is_empty() {
+        match connection.queue(commands) {
+            Ok(true) => {
+                actix_web::rt::spawn(commands::work(app.clone(), connection.clone()));
+            }
+            Ok(false) => {}
+            Err(close) => connection.close(close),
+        }
+    }
+    if ponged { Taken::Pong } else { Taken::More }
+}
