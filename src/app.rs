@@ -14,10 +14,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{self, Mode, Pool, Scope};
 use crate::error::{Code, Error, Result};
-use crate::events::{Tx, log};
+use crate::events::Tx;
 use crate::http::limits::Limits;
 use crate::ids::{AccountId, GymId};
 use crate::live::Hub;
+use crate::meals;
 
 /// How often a change is begun again after a deadlock or a serialization failure.
 const ATTEMPTS: usize = 3;
@@ -40,6 +41,8 @@ pub struct Inner {
     pub hub: Hub,
     /// Attempts a key may make, such as logins of an account.
     pub limits: Limits,
+    /// Completions that wait, by gym.
+    pub completions: meals::Queues,
     /// Changes that have begun and not ended; shutdown waits for them.
     pub changes_in_flight: AtomicUsize,
 }
@@ -169,13 +172,13 @@ impl App {
                 access::check(&mut tx, &claim, now).await?;
             }
             let value = body(&mut tx).await?;
-            let committed = log::append(&mut tx).await?;
+            let committed = tx.close().await?;
             Ok((value, committed))
         };
         match done.await {
             Ok((value, committed)) => match db::commit(&mut tx).await {
                 Ok(()) => {
-                    if let Some(committed) = committed {
+                    for committed in committed {
                         self.hub.committed(committed);
                     }
                     Ok(value)
@@ -205,10 +208,14 @@ impl Drop for InFlight {
     }
 }
 
-/// A deadlock or serialization failure: Postgres undid everything and asks to try again.
+/// A deadlock or serialization failure, for which Postgres undid everything and asks to try again; or a key that another
+/// change has taken between this one's look for it and its end.
 fn can_retry(error: &Error) -> bool {
     match error.cause::<DieselError>() {
         Some(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
+        Some(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info)) => {
+            info.constraint_name() == Some("idempotency_keys_pkey")
+        }
         Some(DieselError::DatabaseError(_, info)) => info.message().contains("deadlock detected"),
         _ => false,
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
@@ -14,7 +15,6 @@ use super::store::{self, HistoryRow, Key};
 use super::write::{self, Changes};
 use super::{Command, Completion, Kind, Outcome};
 use crate::error::{Code, Error, Result};
-use crate::events::Tx;
 use crate::follows::rules::{Days, Schedule, Status as FollowStatus, zone};
 use crate::follows::store::{self as follow_store, RunningFollow};
 use crate::ids::{AccountId, FollowId, GymId, MealId};
@@ -35,6 +35,15 @@ pub(super) struct TouchedDay {
     pub meals: BTreeSet<MealId>,
 }
 
+/// What to do about a follow that another transaction has locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// Wait for it.
+    Wait,
+    /// Go on without it.
+    IfFree,
+}
+
 /// A batch's members and days.
 pub(super) struct Batch {
     gym: GymId,
@@ -46,8 +55,8 @@ pub(super) struct Batch {
     history: Vec<HistoryRow>,
     /// The trainers on whose rosters the members are.
     pub trainers: HashMap<AccountId, Vec<AccountId>>,
-    /// The event of each member's last change.
-    pub events: BTreeMap<AccountId, &'static str>,
+    /// The event of each member's last change, and who made it.
+    pub events: BTreeMap<AccountId, (&'static str, AccountId)>,
 }
 
 /// What a command came to, before its day is summed.
@@ -57,13 +66,21 @@ pub(super) struct Applied {
 }
 
 impl Batch {
-    /// Locks the follows of the commands' members, in the order of their ids, and reads the days that can be written to.
-    pub(super) async fn load(tx: &mut Tx, commands: &[Command]) -> Result<Self> {
-        let (gym, now) = (tx.gym, tx.now);
-        let members: BTreeSet<_> = commands.iter().map(|c| c.member).collect();
+    /// Locks the follows of members, in the order of their ids; with [`Lock::IfFree`] only those that no other transaction
+    /// has locked.
+    pub(super) async fn lock(
+        conn: &AsyncPgConnection,
+        gym: GymId,
+        now: DateTime<Utc>,
+        members: BTreeSet<AccountId>,
+        lock: Lock,
+    ) -> QueryResult<Self> {
         let members: Vec<_> = members.into_iter().collect();
-        let follows = follow_store::lock_scheduled(tx, gym, &members).await?;
-        let mut batch = Self {
+        let follows = match lock {
+            Lock::Wait => follow_store::lock_scheduled(conn, gym, &members).await?,
+            Lock::IfFree => follow_store::lock_scheduled_if_free(conn, gym, &members).await?,
+        };
+        Ok(Self {
             gym,
             now,
             day_start: follows.first().map_or(0, |f| f.day_start),
@@ -75,12 +92,16 @@ impl Batch {
             history: Vec::new(),
             trainers: HashMap::new(),
             events: BTreeMap::new(),
-        };
-        batch.read_days(tx, commands).await?;
-        Ok(batch)
+        })
     }
 
-    async fn read_days(&mut self, tx: &mut Tx, commands: &[Command]) -> Result<()> {
+    /// Whether the member's follow is locked.
+    pub(super) fn has(&self, member: AccountId) -> bool {
+        self.follows.contains_key(&member)
+    }
+
+    /// Reads the days that the commands name and that can be written to.
+    pub(super) async fn read_days(&mut self, conn: &AsyncPgConnection, commands: &[&Command]) -> Result<()> {
         let named: BTreeMap<_, _> = commands
             .iter()
             .filter_map(|c| {
@@ -110,7 +131,6 @@ impl Batch {
         let members: Vec<_> = members.into_iter().collect();
 
         // Sent together: one round trip.
-        let conn: &AsyncPgConnection = tx;
         let (meals, ticked, mut rows, trainers) = tokio::try_join!(
             day::current(conn, self.gym, &plans, &numbers),
             store::completed(conn, self.gym, &follows, &dates),
@@ -214,7 +234,7 @@ impl Batch {
         if changed {
             day.meals.insert(command.meal_id);
             day.row = day.after.progress(command.date);
-            self.events.insert(command.member, command.kind.event());
+            self.events.insert(command.member, (command.kind.event(), command.actor));
             self.history.push(HistoryRow {
                 id: Uuid::now_v7(),
                 gym_id: self.gym,
@@ -238,7 +258,10 @@ impl Batch {
     }
 
     /// Writes what the commands changed.
-    pub(super) async fn write(&self, tx: &mut Tx) -> Result<()> {
+    pub(super) async fn write(&self, conn: &AsyncPgConnection) -> Result<()> {
+        if self.history.is_empty() {
+            return Ok(());
+        }
         let mut changes = Changes {
             history: &self.history,
             ..Changes::default()
@@ -257,7 +280,7 @@ impl Batch {
             }
             changes.days.push((*follow, day.member, &day.row));
         }
-        write::write(tx, self.gym, &changes, self.now).await?;
+        write::write(conn, self.gym, &changes, self.now).await?;
         Ok(())
     }
 
@@ -277,8 +300,8 @@ impl Batch {
     /// the member's.
     pub(super) async fn name_strangers<T>(
         &self,
-        tx: &mut Tx,
-        commands: &[Command],
+        conn: &AsyncPgConnection,
+        commands: &[&Command],
         results: &mut [Result<T>],
     ) -> Result<()> {
         let off_day = |result: &Result<T>| matches!(result, Err(e) if e.code == Code::MealNotOnDay);
@@ -287,14 +310,14 @@ impl Batch {
             .iter()
             .zip(&*results)
             .filter(|(_, r)| off_day(r))
-            .map(|(c, _)| c)
+            .map(|(c, _)| *c)
             .collect();
         if asked.is_empty() {
             return Ok(());
         }
         let plans: Vec<_> = asked.iter().filter_map(|c| plan_of(c)).collect();
         let meals: Vec<_> = asked.iter().map(|c| c.meal_id).collect();
-        let known: BTreeSet<_> = day::of_plans(tx, self.gym, &plans, &meals).await?.into_iter().collect();
+        let known: BTreeSet<_> = day::of_plans(conn, self.gym, &plans, &meals).await?.into_iter().collect();
         for (command, result) in commands.iter().zip(results) {
             if off_day(result) && plan_of(command).is_none_or(|plan| !known.contains(&(plan, command.meal_id))) {
                 *result = Err(Error::not_found("meal"));

@@ -109,7 +109,7 @@ pub async fn as_ticked(
 
 /// Which of these meals a plan has or had on any day.
 pub async fn of_plans(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     gym: GymId,
     plan_ids: &[PlanId],
     meals: &[MealId],
@@ -119,7 +119,7 @@ pub async fn of_plans(
         .filter(plan_meals::id.eq_any(meals))
         .select((plan_meals::plan_id, plan_meals::id))
         .distinct()
-        .load(conn)
+        .load(&mut conn)
         .await
 }
 

@@ -21,6 +21,7 @@ use crate::foods;
 use crate::http::limits::Limits;
 use crate::live::Hub;
 use crate::live::table::Table;
+use crate::meals;
 
 /// How often partitions are tended and old keys forgotten.
 const TEND_EVERY: Duration = Duration::from_hours(1);
@@ -119,6 +120,7 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
         tokens,
         hub,
         limits: Limits::default(),
+        completions: meals::Queues::default(),
         changes_in_flight: AtomicUsize::new(0),
     });
     tokio::spawn(tend(app.clone()));
