@@ -220,9 +220,12 @@ pub async fn rights_to_act(
     } else {
         store::assigned_pairs(conn, gym, &trainers, &members, now).await?
     };
-    let may = |caller: &Caller, member: AccountId| match caller.account == member {
-        true => caller.roles.has(Role::Member),
-        false => pairs.contains(&(caller.account, member)),
+    let may = |caller: &Caller, member: AccountId| {
+        if caller.account == member {
+            caller.roles.has(Role::Member)
+        } else {
+            pairs.contains(&(caller.account, member))
+        }
     };
     let refused: Vec<_> = asked.iter().filter(|(c, m)| !may(c, *m)).map(|(_, m)| *m).collect();
     let known = if refused.is_empty() {

@@ -234,7 +234,8 @@ impl Batch {
         if changed {
             day.meals.insert(command.meal_id);
             day.row = day.after.progress(command.date);
-            self.events.insert(command.member, (command.kind.event(), command.actor));
+            self.events
+                .insert(command.member, (command.kind.event(), command.actor));
             self.history.push(HistoryRow {
                 id: Uuid::now_v7(),
                 gym_id: self.gym,
@@ -317,7 +318,10 @@ impl Batch {
         }
         let plans: Vec<_> = asked.iter().filter_map(|c| plan_of(c)).collect();
         let meals: Vec<_> = asked.iter().map(|c| c.meal_id).collect();
-        let known: BTreeSet<_> = day::of_plans(conn, self.gym, &plans, &meals).await?.into_iter().collect();
+        let known: BTreeSet<_> = day::of_plans(conn, self.gym, &plans, &meals)
+            .await?
+            .into_iter()
+            .collect();
         for (command, result) in commands.iter().zip(results) {
             if off_day(result) && plan_of(command).is_none_or(|plan| !known.contains(&(plan, command.meal_id))) {
                 *result = Err(Error::not_found("meal"));

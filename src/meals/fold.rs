@@ -48,7 +48,7 @@ pub(super) enum Turn {
     Aside,
 }
 
-/// Carries out commands of one gym, none of which shares its key with another.
+/// Carries out commands of one gym, none of which shares its member or its key with another.
 ///
 /// # Errors
 /// As the whole, only those of the database; nothing is kept then.
@@ -84,7 +84,12 @@ pub(super) async fn carry_out(tx: &mut Tx, asked: &[Asked], lock: Lock) -> Resul
             Ok(None) => None,
         });
     }
-    let open: Vec<_> = asked.iter().zip(&turns).filter(|(_, t)| t.is_none()).map(|(a, _)| a).collect();
+    let open: Vec<_> = asked
+        .iter()
+        .zip(&turns)
+        .filter(|(_, t)| t.is_none())
+        .map(|(a, _)| a)
+        .collect();
     let answers = write(tx, &mut batch, &open).await?;
     let mut answers = answers.into_iter();
     let turn = |turn: Option<Turn>| {

@@ -30,6 +30,14 @@ struct Waiting {
 #[derive(Default)]
 pub struct Queues(DashMap<GymId, VecDeque<Waiting>>);
 
+impl Queues {
+    /// How many commands of a gym wait for the batch that is being written.
+    #[must_use]
+    pub fn waiting(&self, gym: GymId) -> usize {
+        self.0.get(&gym).map_or(0, |queue| queue.len())
+    }
+}
+
 /// Has a command carried out. It is finished even when whoever waits for it has gone.
 ///
 /// # Errors
@@ -89,13 +97,15 @@ impl Drop for Running {
     }
 }
 
-/// Takes commands for a batch, in order. One whose key is taken with another waits: its answer is that of the other.
+/// Takes commands for a batch, in order: one of each member, so that each is a change of its own on the screens, and one of
+/// each key, whose answer the others then get.
 fn take(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
-    let mut keys = HashSet::new();
+    let (mut members, mut keys) = (HashSet::new(), HashSet::new());
     let (mut batch, mut later) = (Vec::new(), VecDeque::new());
     while let Some(waiting) = queue.pop_front() {
+        let first = members.insert(waiting.asked.command.member);
         let key = waiting.asked.key().map(|(account, key)| (account, key.to_owned()));
-        if batch.len() < BATCH && key.is_none_or(|key| keys.insert(key)) {
+        if batch.len() < BATCH && first && key.is_none_or(|key| keys.insert(key)) {
             batch.push(waiting);
         } else {
             later.push_back(waiting);
@@ -134,7 +144,9 @@ async fn run(app: &App, gym: GymId, batch: Vec<Waiting>) {
 
 /// Carries out a command in a transaction of its own, in which it may wait for another without holding up its gym.
 async fn alone(app: App, gym: GymId, asked: Asked, answer: oneshot::Sender<Result<Answer>>) {
-    let turn = turns(&app, gym, vec![asked], Lock::Wait).await.map(|mut turns| turns.pop());
+    let turn = turns(&app, gym, vec![asked], Lock::Wait)
+        .await
+        .map(|mut turns| turns.pop());
     let result = match turn {
         Ok(Some(Turn::Done(result))) => result,
         Ok(_) => Err(Error::new(Code::Internal)),

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::rules::Status;
 use super::fold::Asked;
+use super::rules::Status;
 use super::{Command, Kind, Outcome, Source, queue};
 use crate::app::App;
 use crate::auth::Caller;

@@ -121,7 +121,11 @@ pub async fn known_members(
     accounts: &[AccountId],
 ) -> QueryResult<HashSet<AccountId>> {
     let found: Vec<AccountId> = memberships::table
-        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq_any(accounts)))
+        .filter(
+            memberships::gym_id
+                .eq(gym)
+                .and(memberships::account_id.eq_any(accounts)),
+        )
         .select(memberships::account_id)
         .load(&mut conn)
         .await?;
