@@ -162,7 +162,7 @@ async fn what_is_wrong_with_one_that_waits_is_told_to_it_alone() {
             json!({"status": "eaten", "key": "refuse me"}),
             Some((500, "internal")),
         ),
-        (&idle, path.clone(), eaten.clone(), Some((409, "not_following"))),
+        (&idle, path.clone(), eaten.clone(), Some((404, "not_following"))),
         (
             &outsider,
             path.clone(),
