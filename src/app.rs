@@ -10,6 +10,7 @@ use diesel_async::AsyncPgConnection;
 
 use crate::auth::access::{self, AccessClaim};
 use crate::auth::{Caller, Tokens};
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{self, Mode, Pool, Scope};
@@ -41,6 +42,8 @@ pub struct Inner {
     pub hub: Hub,
     /// Attempts a key may make, such as logins of an account.
     pub limits: Limits,
+    /// Answers that are ready to be sent.
+    pub cache: Cache,
     /// Completions that wait, by gym.
     pub completions: meals::Queues,
     /// Changes that have begun and not ended; shutdown waits for them.

@@ -10,6 +10,7 @@ use diesel_async::RunQueryDsl as _;
 use crate::app::{App, Inner};
 use crate::auth::seal::MasterKey;
 use crate::auth::{Tokens, sessions};
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::embedded::{EmbeddedPostgres, Options};
@@ -120,6 +121,7 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
         tokens,
         hub,
         limits: Limits::default(),
+        cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,
         completions: meals::Queues::default(),
         changes_in_flight: AtomicUsize::new(0),
     });
