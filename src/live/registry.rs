@@ -7,14 +7,15 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 use super::connection::Connection;
+use super::counters::Counters;
 use super::protocol::ClientInfo;
 use super::sequencer::GymLog;
-use super::subscription::{Encoded, Subscription};
+use super::subscription::{Encoded, Handed, Subscription};
 use crate::ids::{AccountId, GymId};
 
 /// The maps. A channel's key has its gym, which comes from the token: another gym's channel cannot be named.
-#[derive(Default)]
 pub struct Registry {
+    counters: Arc<Counters>,
     channels: DashMap<(GymId, Arc<str>), Vec<Arc<Subscription>>>,
     accounts: DashMap<(GymId, AccountId), Vec<Arc<Connection>>>,
 }
@@ -38,6 +39,16 @@ pub struct ConnectionGuard {
 }
 
 impl Registry {
+    /// An empty one, which counts what it hands on.
+    #[must_use]
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            counters,
+            channels: DashMap::new(),
+            accounts: DashMap::new(),
+        }
+    }
+
     /// Enters a subscription.
     #[must_use]
     pub fn subscribe(
@@ -73,12 +84,27 @@ impl Registry {
         }
     }
 
-    /// Hands a message to all who watch its channel.
-    pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: &Encoded) {
+    /// Hands a message to all who watch its channel, and returns to how many connections. Counted once for all, so that
+    /// a delivery costs no more for it.
+    pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: &Encoded) -> u64 {
+        let mut handed = Handed::default();
         if let Some(subscriptions) = self.channels.get(&(gym, channel.clone())) {
             for subscription in subscriptions.iter() {
-                subscription.deliver(message);
+                handed.add(subscription.deliver(message));
             }
+        }
+        self.count(handed);
+        handed.frames
+    }
+
+    /// Counts what was handed to connections.
+    pub fn count(&self, handed: Handed) {
+        if handed.frames > 0 {
+            self.counters.deliveries.add(handed.frames);
+            self.counters.delivered_bytes.add(handed.bytes);
+        }
+        if handed.lost > 0 {
+            self.counters.lost_channels.add(handed.lost);
         }
     }
 
@@ -109,6 +135,16 @@ impl Registry {
             .get(&(gym, account))
             .map(|c| c.clone())
             .unwrap_or_default()
+    }
+
+    /// The connections of a gym.
+    #[must_use]
+    pub fn connections_in(&self, gym: GymId) -> Vec<Arc<Connection>> {
+        self.accounts
+            .iter()
+            .filter(|e| e.key().0 == gym)
+            .flat_map(|e| e.value().clone())
+            .collect()
     }
 
     /// Every connection whose account is known.

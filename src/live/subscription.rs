@@ -112,6 +112,34 @@ enum State {
     Ended { lost: bool },
 }
 
+/// What was handed to connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handed {
+    /// Frames of channels.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Subscriptions that ended since their client reads too slowly.
+    pub lost: u64,
+}
+
+impl Handed {
+    /// Adds what became of a frame.
+    fn note(&mut self, pushed: Pushed, frame: &Bytes) {
+        if pushed == Pushed::Queued {
+            self.frames += 1;
+            self.bytes += frame.len() as u64;
+        }
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.lost += other.lost;
+    }
+}
+
 /// How a subscription whose state was read can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
@@ -160,8 +188,9 @@ impl Subscription {
     }
 
     /// Takes a publication, in the order of the gym's log. Offset 0 is one that is not stored.
-    pub fn deliver(&self, message: &Encoded) {
+    pub fn deliver(&self, message: &Encoded) -> Handed {
         let offset = message.offset;
+        let mut handed = Handed::default();
         let mut state = self.lock();
         let pushed = match &mut *state {
             State::Pending { held, overflowed } => {
@@ -170,27 +199,33 @@ impl Subscription {
                 } else {
                     *overflowed = true;
                 }
-                return;
+                return handed;
             }
             State::Live { last } if offset == 0 || offset > *last => {
                 *last = (*last).max(offset);
-                self.to.outbox.push(self.to.number, message.frame(self.to.codec))
+                let frame = message.frame(self.to.codec);
+                let pushed = self.to.outbox.push(self.to.number, frame);
+                handed.note(pushed, frame);
+                pushed
             }
-            State::Live { .. } | State::Ended { .. } => return,
+            State::Live { .. } | State::Ended { .. } => return handed,
         };
         if pushed == Pushed::Overflow {
             *state = State::Ended { lost: true };
             drop(state);
+            handed.lost = 1;
             self.tell(Unsubscribe::InsufficientState, Close::Slow);
         }
+        handed
     }
 
     /// Goes live at the position of its snapshot, with what was held back after it. To be called after the reply was
-    /// queued. False where it was ended meanwhile.
-    pub fn go_live(&self, position: u64) -> bool {
+    /// queued. None where it was ended meanwhile.
+    pub fn go_live(&self, position: u64) -> Option<Handed> {
+        let mut handed = Handed::default();
         let mut state = self.lock();
         let State::Pending { held, overflowed } = &mut *state else {
-            return false;
+            return None;
         };
         let (held, overflowed) = (std::mem::take(held), *overflowed);
         let mut last = position;
@@ -200,7 +235,9 @@ impl Subscription {
                 continue;
             }
             last = last.max(offset);
-            full = self.to.outbox.push(self.to.number, &frame) == Pushed::Overflow;
+            let pushed = self.to.outbox.push(self.to.number, &frame);
+            handed.note(pushed, &frame);
+            full = pushed == Pushed::Overflow;
         }
         *state = if full {
             State::Ended { lost: true }
@@ -209,9 +246,10 @@ impl Subscription {
         };
         drop(state);
         if full {
+            handed.lost = 1;
             self.tell(Unsubscribe::InsufficientState, Close::Slow);
         }
-        true
+        Some(handed)
     }
 
     /// Ends it silently; returns whether the client had been told that it was subscribed.
@@ -349,7 +387,7 @@ mod tests {
         }
         assert_eq!(outbox.waiting_bytes(), 0);
         let one = publication(5).frame(Codec::Json).len();
-        assert!(subscription.go_live(5));
+        assert_eq!(subscription.go_live(5).map(|h| (h.frames, h.bytes)), Some((1, one as u64)));
         assert_eq!(outbox.waiting_bytes(), one);
         deliver(&subscription, 6);
         assert_eq!(outbox.waiting_bytes(), one);
@@ -361,7 +399,7 @@ mod tests {
     fn one_that_ended_while_pending_never_goes_live() {
         let (outbox, subscription) = subscription(10_000);
         subscription.revoke();
-        assert!(!subscription.go_live(1));
+        assert_eq!(subscription.go_live(1), None);
         deliver(&subscription, 2);
         assert_eq!(outbox.waiting_bytes(), 0);
     }
@@ -379,10 +417,13 @@ mod tests {
     #[test]
     fn a_slow_clients_channel_ends_with_a_word() {
         let (outbox, subscription) = subscription(100);
-        assert!(subscription.go_live(0));
+        assert!(subscription.go_live(0).is_some());
+        let mut handed = Handed::default();
         for offset in 1..10 {
-            deliver(&subscription, offset);
+            handed.add(subscription.deliver(&publication(offset)));
         }
+        assert_eq!(handed.lost, 1);
+        assert!(handed.frames > 0 && handed.bytes <= 100, "{handed:?}");
         assert!(subscription.ended());
         assert!(outbox.closed().is_none());
         assert!(outbox.waiting_bytes() > 0);

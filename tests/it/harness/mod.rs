@@ -19,7 +19,7 @@ use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
 use liveplan::auth::{Caller, Role, Roles};
-use liveplan::config::{Config, LiveLimits};
+use liveplan::config::{Config, LiveLimits, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use tokio::sync::OnceCell;
@@ -68,6 +68,7 @@ pub fn config(database_url: &str) -> Config {
         access_token_seconds: 900,
         session_days: 30,
         live_retention_days: 7,
+        recovery: Recovery::default(),
         live_ping_seconds: 25,
         drain_seconds: 0,
         log_format: "text".into(),
