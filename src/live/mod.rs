@@ -7,7 +7,8 @@
 //! - [`registry`], [`subscription`]: who watches what on this node.
 //! - [`sequencer`]: a gym's changes in order; `memory`: the last of them. [`broker`]: other nodes. [`sweep`]: what the fast
 //!   path lost. `shared`: reads that are made once for many.
-//! - [`counters`], [`histogram`]: what happened, for those who watch over it.
+//! - [`counters`], [`histogram`]: what happened, for those who watch over it. [`overview`]: a gym's connections, for those who
+//!   run it.
 //! - [`presence`]: who is online.
 //!
 //! It knows no noun: what a channel shows and who may watch it comes in as a [`table::Table`].
@@ -22,6 +23,7 @@ pub mod frame;
 pub mod histogram;
 mod memory;
 pub mod outbox;
+pub mod overview;
 pub mod presence;
 pub mod protocol;
 mod queries;
@@ -187,7 +189,7 @@ impl Hub {
             commands = traffic.commands,
             deliveries = traffic.deliveries,
             bytes = traffic.bytes,
-            duration_ms = traffic.open_for.as_secs_f64() * 1000.0,
+            duration_ms = u64::try_from(traffic.open_for.as_millis()).unwrap_or(u64::MAX),
             "socket closed"
         );
     }
@@ -234,6 +236,18 @@ impl HubInner {
     /// Compares positions with the database at once.
     pub fn sweep_soon(&self) {
         self.sweep_now.notify_one();
+    }
+
+    /// Whether there are other nodes to be reached.
+    #[must_use]
+    pub fn has_other_nodes(&self) -> bool {
+        self.broker.is_shared()
+    }
+
+    /// Gyms whose changes are put in order here.
+    #[must_use]
+    pub fn gyms_served(&self) -> usize {
+        self.logs().len()
     }
 
     /// Whether this node can reach its broker; a local one always.

@@ -128,6 +128,16 @@ impl Registry {
             .collect()
     }
 
+    /// The channels of a gym that somebody here watches, and how many do.
+    #[must_use]
+    pub fn channels_of(&self, gym: GymId) -> Vec<(Arc<str>, usize)> {
+        self.channels
+            .iter()
+            .filter(|e| e.key().0 == gym)
+            .map(|e| (e.key().1.clone(), e.len()))
+            .collect()
+    }
+
     /// The connections of an account.
     #[must_use]
     pub fn connections_of(&self, gym: GymId, account: AccountId) -> Vec<Arc<Connection>> {

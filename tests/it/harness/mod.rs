@@ -32,6 +32,8 @@ pub use socket::Socket;
 /// A server with a database of its own.
 pub struct TestApp {
     pub address: SocketAddr,
+    /// Where it shows its metrics.
+    pub metrics: SocketAddr,
     pub app: App,
     pub database: String,
     stop: Option<Stop>,
@@ -71,6 +73,7 @@ pub fn config(database_url: &str) -> Config {
         recovery: Recovery::default(),
         live_ping_seconds: 25,
         drain_seconds: 0,
+        metrics_bind: Some("127.0.0.1:0".into()),
         log_format: "text".into(),
         demo: false,
         throwaway: false,
@@ -102,9 +105,15 @@ impl TestApp {
             }
         });
         let started = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_mins(1))).await;
-        let Started { address, app, stop } = started.expect("joined").expect("the server starts");
+        let Started {
+            address,
+            metrics,
+            app,
+            stop,
+        } = started.expect("joined").expect("the server starts");
         Self {
             address,
+            metrics: metrics.expect("it shows metrics"),
             app,
             database: database.to_owned(),
             stop: Some(stop),
