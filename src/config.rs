@@ -146,7 +146,12 @@ impl Default for LiveLimits {
 #[derive(Args, Clone, Debug)]
 pub struct Recovery {
     /// Missed publications that a subscription is given one by one.
-    #[arg(id = "recover-events", long = "live-recover-events", env = "LIVE_RECOVER_EVENTS", default_value_t = 1000)]
+    #[arg(
+        id = "recover-events",
+        long = "live-recover-events",
+        env = "LIVE_RECOVER_EVENTS",
+        default_value_t = 1000
+    )]
     pub events: usize,
 
     /// Bytes of them.

@@ -105,10 +105,7 @@ mod tests {
     }
 
     fn head(seq: u64) -> Head {
-        Head {
-            epoch: "e".into(),
-            seq,
-        }
+        Head { epoch: "e".into(), seq }
     }
 
     fn change(seq: u64, channel: &str, payload: &str) -> Committed {
@@ -162,7 +159,11 @@ mod tests {
         memory.restart(&head(20));
         assert_eq!(offsets(&memory, 14), None);
         assert_eq!(offsets(&memory, 20), Some(vec![]));
-        assert_eq!(Memory::new(&Recovery::default()).since("a", "", 0, WIDE), None, "not started");
+        assert_eq!(
+            Memory::new(&Recovery::default()).since("a", "", 0, WIDE),
+            None,
+            "not started"
+        );
     }
 
     #[test]

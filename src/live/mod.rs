@@ -4,7 +4,7 @@
 //!   [`frame`], [`outbox`]: frames to it, and the queue to be written.
 //! - [`endpoint`], [`connection`], `socket`: the upgrade, the connection, and its reading. [`commands`]: what its client asks for; `connect`,
 //!   `subscribe`, `queries` and `state` answer. `rights`: what it may still do.
-//! - [`registry`], [`subscription`]: who watches what on this node.
+//! - [`registry`], [`subscription`]: who watches what on this node; [`encoded`]: what goes to all of them.
 //! - [`sequencer`]: a gym's changes in order; `memory`: the last of them. [`broker`]: other nodes. [`sweep`]: what the fast
 //!   path lost. `shared`: reads that are made once for many.
 //! - [`counters`], [`histogram`]: what happened, for those who watch over it. [`overview`]: a gym's connections, for those who
@@ -18,6 +18,7 @@ pub mod commands;
 mod connect;
 pub mod connection;
 pub mod counters;
+pub mod encoded;
 pub mod endpoint;
 pub mod frame;
 pub mod histogram;
@@ -61,7 +62,7 @@ use protocol::close::Close;
 use registry::Registry;
 use sequencer::GymLog;
 use shared::Shared;
-use state::{Missing, State};
+use state::{Missing, Since, State, Watched};
 use table::Table;
 
 /// A shared handle on the hub.
@@ -81,8 +82,8 @@ pub struct HubInner {
     registry: Arc<Registry>,
     gyms: DashMap<GymId, Weak<GymLog>>,
     /// What channels show, and what they got since a position.
-    states: Arc<Shared<(GymId, Arc<str>), State>>,
-    missing: Arc<Shared<(GymId, Arc<str>, u64), Missing>>,
+    states: Arc<Shared<Watched, State>>,
+    missing: Arc<Shared<Since, Missing>>,
     broker: Broker,
     presence: presence::Presence,
     /// What happened.
@@ -168,7 +169,11 @@ impl Hub {
     /// A socket was upgraded.
     pub fn opened(&self, connection: &Connection) {
         self.counters.socket_opened(connection.codec);
-        tracing::info!(connection.id, connection.codec = connection.codec.name(), "socket opened");
+        tracing::info!(
+            connection.id,
+            connection.codec = connection.codec.name(),
+            "socket opened"
+        );
     }
 
     /// A socket has ended.

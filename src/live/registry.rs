@@ -8,9 +8,10 @@ use dashmap::DashMap;
 
 use super::connection::Connection;
 use super::counters::Counters;
+use super::encoded::Encoded;
 use super::protocol::ClientInfo;
 use super::sequencer::GymLog;
-use super::subscription::{Encoded, Handed, Subscription};
+use super::subscription::{Handed, Subscription};
 use crate::ids::{AccountId, GymId};
 
 /// The maps. A channel's key has its gym, which comes from the token: another gym's channel cannot be named.
@@ -206,5 +207,45 @@ impl Drop for ConnectionGuard {
             there.retain(|c| !Arc::ptr_eq(c, &self.connection));
         }
         self.registry.accounts.remove_if(&key, |_, there| there.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outbox::Outbox;
+    use super::super::protocol::Codec;
+    use super::super::subscription::Recipient;
+    use super::*;
+    use crate::config::Recovery;
+
+    #[test]
+    fn what_is_handed_on_and_who_is_too_slow_is_counted_once_for_all() {
+        let counters = Arc::<Counters>::default();
+        let registry = Arc::new(Registry::new(counters.clone()));
+        let gym = GymId::new();
+        let log = GymLog::new(gym, &Recovery::default());
+        let channel: Arc<str> = "plan:x".into();
+        let message = |offset| Encoded::publication(&channel, &bytes::Bytes::from_static(b"{}"), offset);
+        let size = message(1).frame(Codec::Json).len();
+        let watching = |bound| {
+            let to = Recipient {
+                number: 1,
+                codec: Codec::Json,
+                outbox: Outbox::new(bound),
+                info: Arc::default(),
+            };
+            let subscription = Subscription::new(channel.clone(), false, to);
+            let guard = registry.subscribe(gym, subscription.clone(), log.clone());
+            assert!(subscription.go_live(0).is_some());
+            guard
+        };
+        // The first has room for one frame, which nobody takes; the second for all of them.
+        let _guards = [watching(size), watching(100 * size)];
+        assert_eq!(registry.deliver(gym, &channel, &message(1)), 2);
+        assert_eq!(registry.deliver(gym, &channel, &message(2)), 1);
+        assert_eq!(registry.deliver(gym, &channel, &message(3)), 1);
+        assert_eq!(registry.deliver(GymId::new(), &channel, &message(4)), 0);
+        assert_eq!((counters.deliveries.get(), counters.lost_channels.get()), (4, 1));
+        assert_eq!(counters.delivered_bytes.get(), 4 * size as u64);
     }
 }

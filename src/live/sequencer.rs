@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::HubInner;
+use super::encoded::Encoded;
 use super::memory::{Memory, Recalled};
-use super::subscription::Encoded;
 use crate::config::Recovery;
 use crate::db::{self, Mode, Scope};
 use crate::error::{Error, Result};

@@ -147,11 +147,15 @@ mod tests {
         });
         assert_eq!(first.await.map(|f| *f.value).ok(), Some(0));
         for (ticket, shared) in late.iter().zip([false, true]) {
-            let found = ticket.get(count(&made)).await.ok().expect("found");
+            let found = ticket.get(count(&made)).await.expect("found");
             assert_eq!((*found.value, found.shared), (1, shared));
         }
-        let other = reads.ticket("roster").get(count(&made)).await.ok().expect("found");
-        assert_eq!((*other.value, other.shared), (2, false), "another key's read is not shared");
+        let other = reads.ticket("roster").get(count(&made)).await.expect("found");
+        assert_eq!(
+            (*other.value, other.shared),
+            (2, false),
+            "another key's read is not shared"
+        );
     }
 
     #[tokio::test]

@@ -40,10 +40,15 @@ pub(super) struct Missing {
     missed: Option<Missed>,
 }
 
+/// A channel of a gym.
+pub(super) type Watched = (GymId, Arc<str>);
+/// A channel of a gym, and a position.
+pub(super) type Since = (GymId, Arc<str>, u64);
+
 /// What a subscriber may be given of reads that others make. Taken once it is registered: see [`shared`](super::shared).
 pub(super) struct Tickets {
-    state: Ticket<(GymId, Arc<str>), State>,
-    missing: Option<Ticket<(GymId, Arc<str>, u64), Missing>>,
+    state: Ticket<Watched, State>,
+    missing: Option<Ticket<Since, Missing>>,
 }
 
 /// Where a channel's state is read.
@@ -115,7 +120,9 @@ pub(super) async fn read(
     let state = match source {
         Source::Conn(conn) => Arc::new(read_state(app, hub, conn, place).await?),
         Source::Shared(tickets) => {
-            let read = app.read(For::gym(place.gym), async |conn| read_state(app, hub, conn, place).await);
+            let read = app.read(For::gym(place.gym), async |conn| {
+                read_state(app, hub, conn, place).await
+            });
             let found = tickets.state.get(read).await?;
             hub.counters.recovery.snapshots_shared.add(found.shared.into());
             found.value
@@ -151,7 +158,9 @@ async fn recover(
     let (missing, shared) = match source {
         Source::Conn(conn) => (Arc::new(read_missing(hub, conn, place, after).await?), false),
         Source::Shared(Tickets { missing: None, .. }) => return Ok(Err(Reason::Fresh)),
-        Source::Shared(Tickets { missing: Some(ticket), .. }) => {
+        Source::Shared(Tickets {
+            missing: Some(ticket), ..
+        }) => {
             let read = app.read(For::gym(place.gym), async |conn| {
                 read_missing(hub, conn, place, after).await
             });

@@ -9,11 +9,12 @@ use tokio::time::Instant;
 
 use super::connect::ttl;
 use super::connection::{Connection, REFRESH_GRACE, Session};
+use super::encoded::Encoded;
 use super::protocol::close::Close;
 use super::protocol::{Answer, ErrorReply, ProtocolError, SubRefreshRequest, SubRefreshResult, SubscribeRequest};
 use super::sequencer::GymLog;
 use super::state::{self, Outcome, Place, Source, Tickets};
-use super::subscription::{Encoded, Ready, Recipient, Subscription};
+use super::subscription::{Ready, Recipient, Subscription};
 use crate::app::{App, For};
 use crate::auth::Caller;
 use crate::auth::access::Standing;

@@ -1,94 +1,18 @@
 //! One connection's subscription to one channel: held back until its snapshot is read, then live, and ended for good.
 
-use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::frame;
+use super::encoded::{Encoded, framed};
 use super::outbox::{Outbox, Pushed, SubscriptionNumber};
 use super::protocol::close::{Close, Unsubscribe};
-use super::protocol::{ClientInfo, Codec, Event, Member, Publication, Push, Reply, Unsubscribed};
+use super::protocol::{ClientInfo, Codec, Event, Push, Reply, Unsubscribed};
 
 /// Publications held back while a snapshot is read. Over it the subscription starts anew, as for a slow client.
 const HELD_PUBLICATIONS: usize = 1024;
-
-/// A message of a channel, encoded and framed at most once a codec, however many watch.
-pub struct Encoded {
-    push: Reply,
-    offset: u64,
-    json: OnceCell<Bytes>,
-    protobuf: OnceCell<Bytes>,
-}
-
-impl Encoded {
-    /// A publication; offset 0 for one that is not stored.
-    #[must_use]
-    pub fn publication(channel: &str, payload: &Bytes, offset: u64) -> Self {
-        let data = payload.clone();
-        Self::new(channel, Event::Publication(Publication { data, offset }), offset)
-    }
-
-    /// Somebody began to watch.
-    #[must_use]
-    pub fn join(channel: &str, who: &ClientInfo) -> Self {
-        Self::new(
-            channel,
-            Event::Join(Member {
-                info: Some(who.clone()),
-            }),
-            0,
-        )
-    }
-
-    /// Somebody watches no more.
-    #[must_use]
-    pub fn leave(channel: &str, who: &ClientInfo) -> Self {
-        Self::new(
-            channel,
-            Event::Leave(Member {
-                info: Some(who.clone()),
-            }),
-            0,
-        )
-    }
-
-    fn new(channel: &str, event: Event, offset: u64) -> Self {
-        let push = Push {
-            channel: channel.to_owned(),
-            event: Some(event),
-        };
-        Self {
-            push: Reply::push(push),
-            offset,
-            json: OnceCell::new(),
-            protobuf: OnceCell::new(),
-        }
-    }
-
-    /// The frame for a codec.
-    pub fn frame(&self, codec: Codec) -> &Bytes {
-        let cell = match codec {
-            Codec::Json => &self.json,
-            Codec::Protobuf => &self.protobuf,
-        };
-        cell.get_or_init(|| framed(codec, &self.push))
-    }
-}
-
-/// Encodes and frames a push. One that cannot be encoded would be a defect of ours; a ping, which clients answer, stands
-/// in for it.
-fn framed(codec: Codec, push: &Reply) -> Bytes {
-    match codec.encode(push) {
-        Ok(message) => frame::message(codec, &message),
-        Err(error) => {
-            tracing::error!(error.cause = ?error, "cannot encode a push");
-            frame::message(codec, codec.ping())
-        }
-    }
-}
 
 /// The connection that a subscription belongs to, as far as it needs it.
 #[derive(Clone)]
@@ -189,7 +113,7 @@ impl Subscription {
 
     /// Takes a publication, in the order of the gym's log. Offset 0 is one that is not stored.
     pub fn deliver(&self, message: &Encoded) -> Handed {
-        let offset = message.offset;
+        let offset = message.offset();
         let mut handed = Handed::default();
         let mut state = self.lock();
         let pushed = match &mut *state {
@@ -387,7 +311,10 @@ mod tests {
         }
         assert_eq!(outbox.waiting_bytes(), 0);
         let one = publication(5).frame(Codec::Json).len();
-        assert_eq!(subscription.go_live(5).map(|h| (h.frames, h.bytes)), Some((1, one as u64)));
+        assert_eq!(
+            subscription.go_live(5).map(|h| (h.frames, h.bytes)),
+            Some((1, one as u64))
+        );
         assert_eq!(outbox.waiting_bytes(), one);
         deliver(&subscription, 6);
         assert_eq!(outbox.waiting_bytes(), one);

@@ -26,4 +26,5 @@ mod screens;
 mod sdk;
 mod shape;
 mod wall;
+mod watching;
 mod websocket;

@@ -53,7 +53,8 @@ impl Watched {
     /// Subscribes from a position; the reply's body.
     async fn back(&self, position: &Value) -> Value {
         let mut socket = self.floor.author.socket().await;
-        let from = json!({"channel": self.channel, "recover": true, "epoch": position["epoch"], "offset": position["offset"]});
+        let from =
+            json!({"channel": self.channel, "recover": true, "epoch": position["epoch"], "offset": position["offset"]});
         let reply = socket.call("subscribe", from).await["subscribe"].clone();
         assert_eq!(reply["was_recovering"], true, "{reply}");
         reply
@@ -98,7 +99,11 @@ async fn a_short_absence_is_made_good_from_memory_without_a_read() {
     let after = paths(watched.counters());
     assert_eq!((after.0, after.1), (before.0 + 2, before.1), "both from memory");
     assert_eq!(watched.counters().database_reads.get(), 0);
-    assert_eq!(watched.counters().snapshot_reads.get(), reads + 1, "that of the new position");
+    assert_eq!(
+        watched.counters().snapshot_reads.get(),
+        reads + 1,
+        "that of the new position"
+    );
     watched.app.stop().await;
 }
 
@@ -134,7 +139,10 @@ async fn bounded_in_events(memory_events: usize) {
     watched.change(&["Cuatro"]).await;
     let reply = watched.back(&position).await;
     assert_eq!(titles(&reply), None);
-    assert!(reply.to_string().contains("Cuatro"), "the snapshot is the newest: {reply}");
+    assert!(
+        reply.to_string().contains("Cuatro"),
+        "the snapshot is the newest: {reply}"
+    );
     assert_eq!(watched.counters().snapshots(Reason::Events), 1);
     let (memory, database, _) = paths(watched.counters());
     let expected = if memory_events > 0 { (1, 0) } else { (0, 1) };
@@ -200,7 +208,10 @@ async fn why_a_subscription_begins_with_a_snapshot_is_counted() {
     watched.change(&["Uno", "Dos"]).await;
     let fresh = watched.counters().snapshots(Reason::Fresh);
     let of = |epoch: &str, offset: u64| json!({"epoch": epoch, "offset": offset});
-    let (epoch, offset) = (position["epoch"].as_str().expect("an epoch"), position["offset"].as_u64());
+    let (epoch, offset) = (
+        position["epoch"].as_str().expect("an epoch"),
+        position["offset"].as_u64(),
+    );
     let offset = offset.expect("an offset");
     assert_eq!(titles(&watched.back(&of("other", offset)).await), None);
     assert_eq!(titles(&watched.back(&of(epoch, offset + 1000)).await), None);
@@ -213,7 +224,14 @@ async fn why_a_subscription_begins_with_a_snapshot_is_counted() {
     let counted = Reason::ALL.map(|why| (why.name(), watched.counters().snapshots(why)));
     assert_eq!(
         counted,
-        [("fresh", fresh), ("epoch", 1), ("ahead", 1), ("retention", 1), ("events", 0), ("bytes", 0)]
+        [
+            ("fresh", fresh),
+            ("epoch", 1),
+            ("ahead", 1),
+            ("retention", 1),
+            ("events", 0),
+            ("bytes", 0)
+        ]
     );
     watched.app.stop().await;
 }

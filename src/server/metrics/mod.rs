@@ -68,7 +68,9 @@ pub fn serve(bind: Option<&str>, app: &App) -> anyhow::Result<Option<Metrics>> {
 async fn show_metrics(registry: web::Data<Registry>) -> Result<HttpResponse> {
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).map_err(|e| Error::from(anyhow::Error::new(e)))?;
-    Ok(HttpResponse::Ok().content_type(prometheus_text::CONTENT_TYPE).body(text))
+    Ok(HttpResponse::Ok()
+        .content_type(prometheus_text::CONTENT_TYPE)
+        .body(text))
 }
 
 /// What this node is doing.
@@ -101,7 +103,11 @@ fn node(text: &mut Text, app: &App) -> fmt::Result {
         "version",
         [(env!("CARGO_PKG_VERSION"), 1)],
     )?;
-    text.gauge("draining", "Whether the node closes its sockets to end.", app.hub.is_draining())?;
+    text.gauge(
+        "draining",
+        "Whether the node closes its sockets to end.",
+        app.hub.is_draining(),
+    )?;
     let changes = app.changes_in_flight.load(Ordering::Acquire);
     text.gauge("changes_in_flight", "Changes that have begun and not ended.", changes)
 }
@@ -133,11 +139,7 @@ fn sockets(text: &mut Text, app: &App) -> fmt::Result {
         "Gyms whose changes are put in order here.",
         app.hub.gyms_served(),
     )?;
-    let waiting: usize = registry
-        .connections()
-        .iter()
-        .map(|c| c.outbox.waiting_bytes())
-        .sum();
+    let waiting: usize = registry.connections().iter().map(|c| c.outbox.waiting_bytes()).sum();
     text.gauge("live_queue_bytes", "Bytes that wait for sockets to take them.", waiting)
 }
 
@@ -145,22 +147,22 @@ fn delivery(text: &mut Text, counters: &Counters) -> fmt::Result {
     text.counter(
         "live_deliveries",
         "Publications handed to connections.",
-        counters.deliveries.get(),
+        &counters.deliveries.get(),
     )?;
     text.counter(
         "live_delivered_bytes",
         "Bytes of publications handed to connections.",
-        counters.delivered_bytes.get(),
+        &counters.delivered_bytes.get(),
     )?;
     text.counter(
         "live_sent_bytes",
         "Bytes that sockets took, of all kinds.",
-        counters.sent_bytes.get(),
+        &counters.sent_bytes.get(),
     )?;
     text.counter(
         "live_channels_lost",
         "Subscriptions that ended because their client reads too slowly.",
-        counters.lost_channels.get(),
+        &counters.lost_channels.get(),
     )?;
     text.histogram(
         "live_delivery_seconds",
@@ -188,11 +190,15 @@ fn order(text: &mut Text, counters: &Counters) -> fmt::Result {
             "Times that all subscriptions of a gym had to begin anew.",
             &counters.let_go,
         ),
-        ("live_sweeps", "Comparisons of positions with the database.", &counters.sweeps),
+        (
+            "live_sweeps",
+            "Comparisons of positions with the database.",
+            &counters.sweeps,
+        ),
         ("live_sweep_failures", "Those that failed.", &counters.sweep_failures),
     ];
     for (name, help, count) in rows {
-        text.counter(name, help, count.get())?;
+        text.counter(name, help, &count.get())?;
     }
     Ok(())
 }
@@ -244,23 +250,43 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
     let rows: [(&str, &str, &AtomicU64); 12] = [
         ("redis_trips", "Round trips.", &broker.trips),
         ("redis_published", "Changes that Redis took.", &broker.published),
-        ("redis_dropped", "Changes that found the queue full or no server.", &broker.dropped),
-        ("redis_unpublished", "Changes that Redis may not have taken.", &broker.unpublished),
+        (
+            "redis_dropped",
+            "Changes that found the queue full or no server.",
+            &broker.dropped,
+        ),
+        (
+            "redis_unpublished",
+            "Changes that Redis may not have taken.",
+            &broker.unpublished,
+        ),
         ("redis_received", "Changes of other nodes that came.", &broker.received),
         ("redis_overflowed", "Messages that came too fast.", &broker.overflowed),
         ("redis_subscribed", "Channels subscribed to.", &broker.subscribed),
-        ("redis_unsubscribed", "Channels unsubscribed from.", &broker.unsubscribed),
+        (
+            "redis_unsubscribed",
+            "Channels unsubscribed from.",
+            &broker.unsubscribed,
+        ),
         (
             "redis_lost_connections",
             "Listening connections that were lost or could not be made, each tried again.",
             &broker.lost_connections,
         ),
         ("redis_probes", "Probes sent.", &broker.probes),
-        ("redis_probe_failures", "Probes that failed or did not come back.", &broker.probe_failures),
-        ("redis_lease_failures", "Exchanges of who is online that failed.", &broker.lease_failures),
+        (
+            "redis_probe_failures",
+            "Probes that failed or did not come back.",
+            &broker.probe_failures,
+        ),
+        (
+            "redis_lease_failures",
+            "Exchanges of who is online that failed.",
+            &broker.lease_failures,
+        ),
     ];
     for (name, help, count) in rows {
-        text.counter(name, help, count.load(Ordering::Relaxed))?;
+        text.counter(name, help, &count.load(Ordering::Relaxed))?;
     }
     Ok(())
 }
@@ -269,7 +295,11 @@ fn database(text: &mut Text, app: &App) -> fmt::Result {
     let pool = app.pool.state();
     let used = pool.statistics;
     text.gauge("database_connections", "Connections of the pool.", pool.connections)?;
-    text.gauge("database_idle_connections", "Those that lie idle.", pool.idle_connections)?;
+    text.gauge(
+        "database_idle_connections",
+        "Those that lie idle.",
+        pool.idle_connections,
+    )?;
     text.gauge(
         "database_waiting",
         "Those who wait for a connection.",
@@ -288,17 +318,17 @@ fn database(text: &mut Text, app: &App) -> fmt::Result {
     text.counter(
         "database_wait_seconds",
         "Seconds waited for connections.",
-        used.get_wait_time.as_secs_f64(),
+        &used.get_wait_time.as_secs_f64(),
     )?;
     text.counter(
         "database_connections_created",
         "Connections made.",
-        used.connections_created,
+        &used.connections_created,
     )?;
     text.counter(
         "database_connections_broken",
         "Connections given up since they were broken.",
-        used.connections_closed_broken,
+        &used.connections_closed_broken,
     )?;
     let until = *app.partitions_until.lock().unwrap_or_else(PoisonError::into_inner);
     let today = app.clock.now().date_naive();

@@ -53,10 +53,10 @@ impl From<usize> for Value {
 
 impl Text<'_> {
     /// A value that only grows. `_total` is added to its name.
-    pub fn counter(&mut self, name: &str, help: &str, value: impl EncodeCounterValue) -> fmt::Result {
+    pub fn counter(&mut self, name: &str, help: &str, value: &impl EncodeCounterValue) -> fmt::Result {
         self.0
             .encode_descriptor(name, help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, f64>(&value, None)
+            .encode_counter::<NoLabelSet, _, f64>(value, None)
     }
 
     /// Values that only grow, by a label.
@@ -93,7 +93,9 @@ impl Text<'_> {
     ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (of, value) in values {
-            family.encode_family(&[(label, of)])?.encode_gauge(&Value::from(value))?;
+            family
+                .encode_family(&[(label, of)])?
+                .encode_gauge(&Value::from(value))?;
         }
         Ok(())
     }

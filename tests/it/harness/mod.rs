@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod client;
 pub mod cluster;
+pub mod metrics;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -77,7 +77,11 @@ async fn a_thousand_subscribes_to_a_plan_cost_few_reads_and_who_has_no_right_is_
     let reads = counters.snapshot_reads.get() - reads;
     let shared = counters.snapshots_shared.get() - shared;
     println!("{} subscribes, {reads} reads", replies.len());
-    assert_eq!(reads + shared, replies.len() as u64, "each read its own or shared another's");
+    assert_eq!(
+        reads + shared,
+        replies.len() as u64,
+        "each read its own or shared another's"
+    );
     assert!(reads <= 50, "{reads} reads for {} subscribes", replies.len());
     app.stop().await;
 }
@@ -95,8 +99,7 @@ async fn a_thousand_who_come_back_to_a_node_that_remembers_nothing_share_its_rea
     }
     let mut crowd = sockets(&app, &floor, Role::Nutritionist).await;
     let counters = &app.app.hub.counters.recovery;
-    let from =
-        json!({"channel": channel, "recover": true, "epoch": position["epoch"], "offset": position["offset"]});
+    let from = json!({"channel": channel, "recover": true, "epoch": position["epoch"], "offset": position["offset"]});
     for reply in all(&mut crowd, &from).await {
         let reply = &reply["subscribe"];
         assert_eq!(reply["recovered"], true, "{reply}");
