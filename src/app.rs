@@ -2,9 +2,11 @@
 //! way to write.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use chrono::NaiveDate;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 
@@ -48,6 +50,8 @@ pub struct Inner {
     pub completions: meals::Queues,
     /// Changes that have begun and not ended; shutdown waits for them.
     pub changes_in_flight: AtomicUsize,
+    /// The last day up to which live events have partitions, as was last seen.
+    pub partitions_until: Mutex<Option<NaiveDate>>,
 }
 
 /// For whom a transaction is opened: the gym that it sees, the actor of its events, and the access to check in it.
@@ -181,7 +185,9 @@ impl App {
         match done.await {
             Ok((value, committed)) => match db::commit(&mut tx).await {
                 Ok(()) => {
-                    for committed in committed {
+                    let committed_at = Some(Instant::now());
+                    for mut committed in committed {
+                        committed.committed_at = committed_at;
                         self.hub.committed(committed);
                     }
                     Ok(value)
