@@ -52,7 +52,7 @@ pub(super) fn go_live(connection: &Connection, gym: GymId, subscription: &Subscr
     connection.hub().registry().count(handed);
     if (connection.hub().table().offers)(channel).presence {
         let join = Encoded::join(channel, subscription.join());
-        connection.hub().registry().deliver(gym, channel, &join);
+        connection.hub().registry().deliver(gym, channel, join);
     }
 }
 

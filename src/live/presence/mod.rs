@@ -157,7 +157,7 @@ async fn tell(
         for channel in shown_in.get(&change.account).into_iter().flatten() {
             let channel: Arc<str> = channel.to_string().into();
             hub.registry
-                .deliver(gym, &channel, &Encoded::publication(&channel, &payload, 0));
+                .deliver(gym, &channel, Encoded::publication(&channel, &payload, 0));
         }
     }
     Ok(())
