@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult,
@@ -11,7 +12,7 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use super::{Committed, LoggedEvent, Tx};
+use super::{Committed, Draft, LoggedEvent};
 use crate::db::schema::{gym_log_heads, live_events};
 use crate::db::statement::{Bind as _, statement};
 use crate::ids::GymId;
@@ -46,43 +47,55 @@ pub async fn create(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<()>
     Ok(())
 }
 
-/// Writes what the change collected under the gym's next number: one statement, the last before COMMIT, since it locks
-/// the gym's head. Returns nothing where nothing was emitted.
-pub(crate) async fn append(tx: &mut Tx) -> QueryResult<Option<Committed>> {
-    let events = tx.take_events();
-    if events.is_empty() {
-        return Ok(None);
+/// Writes changes under the gym's next numbers, in one statement. Returns nothing where nothing was emitted.
+pub(crate) async fn append(
+    mut conn: &AsyncPgConnection,
+    gym: GymId,
+    now: DateTime<Utc>,
+    changes: Vec<Draft>,
+) -> QueryResult<Vec<Committed>> {
+    let Some(last) = changes.len().checked_sub(1) else {
+        return Ok(Vec::new());
+    };
+    let (mut before_last, mut actors, mut channels, mut kinds, mut payloads) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (index, change) in changes.iter().enumerate() {
+        for (event, kind) in &change.events {
+            before_last.push(signed(as_seq(last - index)));
+            actors.push(change.actor);
+            channels.push(&*event.channel);
+            kinds.push(*kind);
+            payloads.push(std::str::from_utf8(&event.payload).unwrap_or_default());
+        }
     }
-    let channels: Vec<&str> = events.iter().map(|(e, _)| &*e.channel).collect();
-    let kinds: Vec<&str> = events.iter().map(|(_, kind)| *kind).collect();
-    let payloads: Vec<&str> = events
-        .iter()
-        .filter_map(|(e, _)| std::str::from_utf8(&e.payload).ok())
-        .collect();
-    let (gym, actor, now) = (tx.gym, tx.actor, tx.now);
     let head: HeadRow = statement(
-        "WITH head AS (UPDATE gym_log_heads SET seq = seq + 1 WHERE gym_id = $ RETURNING gym_id, epoch, seq),
+        "WITH head AS (UPDATE gym_log_heads SET seq = seq + $ WHERE gym_id = $ RETURNING gym_id, epoch, seq),
          logged AS (
              INSERT INTO live_events (gym_id, seq, channel, type, payload, actor, at)
-             SELECT head.gym_id, head.seq, e.channel, e.type, e.payload, e.actor, e.at
-             FROM head, (SELECT unnest($) AS channel, unnest($) AS type, unnest($) AS payload, $ AS actor, $ AS at) AS e)
+             SELECT head.gym_id, head.seq - e.before_last, e.channel, e.type, e.payload, e.actor, e.at
+             FROM head, (SELECT unnest($) AS before_last, unnest($) AS channel, unnest($) AS type, unnest($) AS payload,
+                                unnest($) AS actor, $ AS at) AS e)
          SELECT epoch, seq FROM head",
     )
+    .bind::<BigInt, _>(signed(as_seq(changes.len())))
     .bind::<SqlUuid, _>(gym)
+    .bind::<Array<BigInt>, _>(before_last)
     .bind::<Array<Text>, _>(channels)
     .bind::<Array<Text>, _>(kinds)
     .bind::<Array<Text>, _>(payloads)
-    .bind::<Nullable<SqlUuid>, _>(actor)
+    .bind::<Array<Nullable<SqlUuid>>, _>(actors)
     .bind::<Timestamptz, _>(now)
-    .get_result(&mut **tx)
+    .get_result(&mut conn)
     .await?;
-    Ok(Some(Committed {
+    let (epoch, seq): (Arc<str>, _) = (head.epoch.into(), head.seq.unsigned_abs());
+    let committed = |(index, change): (usize, Draft)| Committed {
         gym,
-        epoch: head.epoch.into(),
-        seq: head.seq.unsigned_abs(),
-        events: events.into_iter().map(|(event, _)| event).collect(),
+        epoch: epoch.clone(),
+        seq: seq - as_seq(last - index),
+        events: change.events.into_iter().map(|(event, _)| event).collect(),
         committed_at: None,
-    }))
+    };
+    Ok(changes.into_iter().enumerate().map(committed).collect())
 }
 
 /// The position of one gym's log; none for a gym that does not exist.
@@ -325,6 +338,10 @@ fn new_epoch() -> String {
     let mut text = uuid::Uuid::new_v4().simple().to_string();
     text.truncate(8);
     text
+}
+
+const fn as_seq(count: usize) -> u64 {
+    count as u64
 }
 
 fn signed(seq: u64) -> i64 {

@@ -11,6 +11,7 @@ use diesel_async::RunQueryDsl as _;
 use crate::app::{App, Inner};
 use crate::auth::seal::MasterKey;
 use crate::auth::{Tokens, sessions};
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::embedded::{EmbeddedPostgres, Options};
@@ -22,6 +23,7 @@ use crate::foods;
 use crate::http::limits::Limits;
 use crate::live::Hub;
 use crate::live::table::Table;
+use crate::meals;
 
 /// How often partitions are tended and old keys forgotten.
 const TEND_EVERY: Duration = Duration::from_hours(1);
@@ -121,6 +123,8 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
         tokens,
         hub,
         limits: Limits::default(),
+        cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,
+        completions: meals::Queues::default(),
         changes_in_flight: AtomicUsize::new(0),
         partitions_until: Mutex::new(partitions_until),
     });

@@ -10,6 +10,7 @@ mod demo;
 mod embedded;
 mod every_route;
 mod faults;
+mod folding;
 mod follows;
 mod foods;
 mod gyms;

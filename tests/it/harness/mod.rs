@@ -64,6 +64,7 @@ pub fn config(database_url: &str) -> Config {
         database_pool: 8,
         pg_bindir: None,
         redis_url: None,
+        cache_bytes: 1 << 24,
         master_key: Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()),
         allowed_origins: Vec::new(),
         trusted_proxies: Vec::new(),
