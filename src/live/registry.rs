@@ -17,6 +17,8 @@ use crate::ids::{AccountId, GymId};
 pub struct Registry {
     channels: DashMap<(GymId, Arc<str>), Vec<Arc<Subscription>>>,
     accounts: DashMap<(GymId, AccountId), Vec<Arc<Connection>>>,
+    /// How many sockets a gym has.
+    gyms: DashMap<GymId, usize>,
 }
 
 /// A subscription's place in the registry.
@@ -58,19 +60,32 @@ impl Registry {
         }
     }
 
-    /// Enters a connection once its account is known.
+    /// Enters a connection once its account is known; none where its gym has `bound` sockets.
     #[must_use]
-    pub fn connect(self: &Arc<Self>, gym: GymId, account: AccountId, connection: Arc<Connection>) -> ConnectionGuard {
+    pub fn connect(
+        self: &Arc<Self>,
+        gym: GymId,
+        account: AccountId,
+        connection: Arc<Connection>,
+        bound: usize,
+    ) -> Option<ConnectionGuard> {
+        {
+            let mut sockets = self.gyms.entry(gym).or_default();
+            if *sockets >= bound {
+                return None;
+            }
+            *sockets += 1;
+        }
         self.accounts
             .entry((gym, account))
             .or_default()
             .push(connection.clone());
-        ConnectionGuard {
+        Some(ConnectionGuard {
             registry: self.clone(),
             gym,
             account,
             connection,
-        }
+        })
     }
 
     /// Hands a message to all who watch its channel.
@@ -102,7 +117,7 @@ impl Registry {
             .collect()
     }
 
-    /// The connections of an account.
+    /// The connections of an account, the oldest first.
     #[must_use]
     pub fn connections_of(&self, gym: GymId, account: AccountId) -> Vec<Arc<Connection>> {
         self.accounts
@@ -160,5 +175,9 @@ impl Drop for ConnectionGuard {
             there.retain(|c| !Arc::ptr_eq(c, &self.connection));
         }
         self.registry.accounts.remove_if(&key, |_, there| there.is_empty());
+        if let Some(mut sockets) = self.registry.gyms.get_mut(&self.gym) {
+            *sockets -= 1;
+        }
+        self.registry.gyms.remove_if(&self.gym, |_, sockets| *sockets == 0);
     }
 }

@@ -91,6 +91,9 @@ async fn try_subscribe(
         Some(own) if own.gym() == gym => own,
         _ => connection.hub().gym(gym).await.map_err(failed)?,
     };
+    let Some(turn) = connection.hub().turn().await else {
+        return Err(ProtocolError::TooManyRequests.into());
+    };
     let Some(subscription) = register(connection, gym, request.channel.as_str().into(), false, log) else {
         return Err(if connection.subscription(&request.channel).is_some() {
             ProtocolError::AlreadySubscribed.into()
@@ -106,6 +109,7 @@ async fn try_subscribe(
             state::read(app, connection, conn, caller, (gym, &subscription.channel), request).await
         })
         .await;
+    drop(turn);
     let refused = match read {
         Ok(Outcome::State { mut result, position }) => match subscription.ready() {
             Ready::Open => {

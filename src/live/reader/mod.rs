@@ -7,6 +7,7 @@ use actix_web::error::PayloadError;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 
+use super::pace::Pace;
 use super::protocol::close::Close;
 use header::{Header, Kind, Opcode, closing, header, unmask};
 
@@ -33,7 +34,7 @@ pub enum Message {
 pub enum Next {
     /// A message.
     Message(Message),
-    /// The client broke the protocol; what else it sends is thrown away.
+    /// The client broke the protocol or sends too fast; what else it sends is thrown away.
     Failed(Close),
     /// There is nothing more.
     Ended,
@@ -43,6 +44,7 @@ pub enum Next {
 pub struct Reader<S> {
     stream: S,
     decoder: Decoder,
+    pace: Option<Pace>,
 }
 
 impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<S> {
@@ -51,6 +53,16 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<S> {
         Self {
             stream,
             decoder: Decoder::new(limit),
+            pace: None,
+        }
+    }
+
+    /// The same, of a client that may not send bytes faster than this.
+    #[must_use]
+    pub fn paced(self, pace: Pace) -> Self {
+        Self {
+            pace: Some(pace),
+            ..self
         }
     }
 
@@ -63,7 +75,14 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<S> {
                 Err(close) => return Next::Failed(close),
             }
             match self.stream.next().await {
-                Some(Ok(bytes)) => self.decoder.feed(bytes),
+                Some(Ok(bytes)) => {
+                    let listens = !self.decoder.failed;
+                    if listens && self.pace.as_mut().is_some_and(|pace| !pace.take(bytes.len())) {
+                        self.decoder.fail();
+                        return Next::Failed(Close::TooManyRequests);
+                    }
+                    self.decoder.feed(bytes);
+                }
                 Some(Err(_)) | None => return Next::Ended,
             }
         }
@@ -121,14 +140,19 @@ impl Decoder {
         }
         let next = self.decode();
         if next.is_err() {
-            self.failed = true;
-            self.fragments = None;
-        }
-        if self.failed || self.buffer.is_empty() {
+            self.fail();
+        } else if self.buffer.is_empty() {
             // An empty buffer would keep the memory that it was cut from.
             self.buffer = BytesMut::new();
         }
         next
+    }
+
+    /// Nothing more is listened to.
+    fn fail(&mut self) {
+        self.failed = true;
+        self.fragments = None;
+        self.buffer = BytesMut::new();
     }
 
     fn decode(&mut self) -> Result<Option<Message>, Close> {
