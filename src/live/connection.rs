@@ -160,8 +160,15 @@ impl Connection {
         }
     }
 
-    /// `connect` is finished, however it went.
+    /// Whether it takes commands; not once it is to be closed.
+    #[must_use]
+    pub fn takes_commands(&self) -> bool {
+        self.lock().closing.is_none() && self.outbox.closed().is_none()
+    }
+
+    /// `connect` is answered: the reader begins to ping.
     pub(super) fn connected(&self) {
+        self.woken.notify_one();
         if let Some(place) = self.place.upgrade() {
             place.connected();
         }
