@@ -52,6 +52,8 @@ struct State {
     working_on: u32,
     /// How to close when no command waits any more; no further ones are taken.
     closing: Option<Close>,
+    /// It has left the registry: a command that is still under way enters nothing any more.
+    left: bool,
 }
 
 /// A command that waits, and the bytes of its frame if it is the frame's last.
@@ -177,7 +179,7 @@ impl Connection {
     /// Enters the connection under its account. From here on a change of access finds it.
     ///
     /// # Errors
-    /// How to close where its gym has too many sockets here.
+    /// How to close where its gym has too many sockets here, or where it has ended meanwhile.
     pub fn enter(self: &Arc<Self>, session: Session, log: Arc<GymLog>) -> Result<(), Close> {
         let (gym, account) = (session.caller.gym, session.caller.account);
         let bound = self.hub.limits().sockets_per_gym;
@@ -185,6 +187,10 @@ impl Connection {
             return Err(Close::TooManyRequests);
         };
         let mut state = self.lock();
+        if state.left {
+            drop(state);
+            return Err(Close::Normal);
+        }
         state.info = Arc::new(ClientInfo {
             user: session.user.to_string(),
             client: self.id.clone(),
@@ -204,7 +210,7 @@ impl Connection {
         self.woken.notify_one();
     }
 
-    /// Keeps a subscription. None where the channel is subscribed already or there are too many.
+    /// Keeps a subscription; gives it back where the channel is subscribed already, there are too many, or it has ended.
     pub fn keep(&self, guard: SubscriptionGuard) -> Option<SubscriptionGuard> {
         let mut state = self.lock();
         let name = guard.subscription.channel.to_string();
@@ -213,7 +219,7 @@ impl Connection {
             Some(there) => !there.subscription.ended(),
             None => state.subscriptions.len() >= self.hub.limits().channels,
         };
-        if refused {
+        if refused || state.left {
             return Some(guard);
         }
         let old = state.subscriptions.insert(name, guard);
@@ -314,6 +320,7 @@ impl Connection {
     /// Forgets everything; the guards leave the registry.
     pub(super) fn leave(&self) {
         let mut state = self.lock();
+        state.left = true;
         let gone = (
             std::mem::take(&mut state.subscriptions),
             state.guard.take(),
