@@ -14,6 +14,7 @@ mod follows;
 mod foods;
 mod gyms;
 mod harness;
+mod limits;
 mod live;
 mod members;
 mod migrations;

@@ -1,5 +1,6 @@
 //! What tests start: one Postgres for all, a database and a server for each; people as clients.
 
+pub mod balancer;
 pub mod binary;
 pub mod client;
 pub mod cluster;
