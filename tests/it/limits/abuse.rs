@@ -59,7 +59,7 @@ async fn each_abuse_has_its_code_and_leaves_nothing() {
     let connect = text(&json!({"id": 1, "connect": {"token": token}}).to_string());
     let twice = format!("{0}\n{0}", json!({"id": 2, "subscribe": {"channel": "plan:x"}}));
     let garbage: Vec<u8> = (0..4096_u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 | 0x80)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1] | 0x80)
         .collect();
     let long = json!({"id": 2, "rpc": {"method": "x", "data": "x".repeat(64 * 1024)}}).to_string();
     let cases: [(&str, Vec<u8>, u16); 10] = [

@@ -45,9 +45,8 @@ fn mutations_of_the_corpus_pass_the_fuzz_target() {
             mutate(&mut input, &corpus, &mut random);
         }
         let kept = input.clone();
-        if std::panic::catch_unwind(move || target::run(&input)).is_err() {
-            panic!("FUZZ_SEED={seed}, after {runs} runs: {kept:x?}");
-        }
+        let passed = std::panic::catch_unwind(move || target::run(&input));
+        assert!(passed.is_ok(), "FUZZ_SEED={seed}, after {runs} runs: {kept:x?}");
         runs += 1;
     }
     assert!(runs > 500, "{runs} runs");

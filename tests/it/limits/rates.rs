@@ -160,6 +160,6 @@ async fn the_first_pings_of_sockets_that_came_together_are_spread() {
     assert!(after[0] >= Duration::from_millis(990), "{after:?}");
     assert!(after[15] <= Duration::from_millis(2500), "{after:?}");
     // Sixteen random moments of a second are never all in a third of it.
-    assert!(after[15] - after[0] > Duration::from_millis(330), "{after:?}");
+    assert!(after[15] > after[0] + Duration::from_millis(330), "{after:?}");
     app.stop().await;
 }
