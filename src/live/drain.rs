@@ -41,11 +41,15 @@ impl Hub {
                 connection.close_when_done(Close::Shutdown);
             }
         }
-        // Those whose `connect` was under way when it began.
-        for connection in self.registry.connections() {
-            connection.close_when_done(Close::Shutdown);
-        }
-        if !self.comes_so(FINISH_WITHIN, || self.registry.counts().0 == 0).await {
+        let all_left = || {
+            let left = self.registry.connections();
+            // Also those whose `connect` was under way when it began.
+            for connection in &left {
+                connection.close_when_done(Close::Shutdown);
+            }
+            left.is_empty()
+        };
+        if !self.comes_so(FINISH_WITHIN, all_left).await {
             for connection in self.registry.connections() {
                 connection.close(Close::Shutdown);
             }

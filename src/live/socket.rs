@@ -44,7 +44,7 @@ struct Timers {
 /// Reads a socket until its end.
 pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web::Payload>) {
     let leave = Leave(connection.clone());
-    let limits = connection.hub().limits().clone();
+    let limits = connection.hub().limits();
     let ping_every = Duration::from_secs(app.config.live_ping_seconds.into());
     let now = Instant::now();
     let mut timers = Timers {
