@@ -1,5 +1,5 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test test-web bench lint fmt web openapi setup
+.PHONY: run test test-web bench leaks fuzz lint fmt web openapi setup
 SHELL := /bin/bash
 # Where tools/setup puts a Postgres that it had to fetch.
 export LIVEPLAN_PG_FETCHED ?= $(CURDIR)/target/postgres
@@ -35,6 +35,14 @@ openapi:
 
 bench: setup
 	cargo bench --locked --bench live
+
+# 50,000 sockets that come and go: what they leave behind.
+leaks: setup
+	cargo bench --locked --bench live -- leaks
+
+# A client's bytes: the fuzz target over mutations of its corpus, for a minute.
+fuzz: setup
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --test it limits::fuzz
 
 lint:
 	cargo clippy --locked --all-targets -- -D warnings

@@ -1,13 +1,16 @@
-//! What a change costs until a screen has it, what a plan costs to read, and what an idle socket weighs: the release binary in a
-//! process of its own, a durable Postgres of its own, real sockets over loopback. `make bench` runs it.
+//! What a change costs until a screen has it, what a plan costs to read, what slow readers cost the others, what an idle socket
+//! weighs and what those that have gone leave: the release binary in a process of its own, a durable Postgres of its own, real
+//! sockets over loopback. `make bench` runs it; with the name of a part, `cargo bench` runs that alone.
 //!
 //! Ratios within a run count; absolute times depend on the machine and on what else it does.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on ends")]
 
 mod latency;
+mod leaks;
 mod memory;
 mod reads;
+mod slow;
 mod stage;
 mod stats;
 mod wire;
@@ -32,8 +35,15 @@ fn main() {
             if wanted("reads") {
                 reads::run(&stage).await;
             }
+            if wanted("slow") {
+                slow::run(&stage).await;
+            }
             if wanted("memory") {
                 memory::run(&stage).await;
+            }
+            // Takes minutes, so only when asked for: `make leaks`.
+            if only.iter().any(|arg| arg == "leaks") {
+                leaks::run(&stage).await;
             }
             stage.clear().await;
         });

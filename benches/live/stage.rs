@@ -70,6 +70,10 @@ impl Stage {
             .env("MASTER_KEY", KEY)
             .env("DRAIN_SECONDS", "0")
             .env("RUST_LOG", "warn")
+            // Everybody here has one address, and often one gym and account.
+            .env("LIVE_SOCKETS_PER_ADDRESS", "1000000")
+            .env("LIVE_SOCKETS_PER_GYM", "1000000")
+            .env("LIVE_SOCKETS_PER_ACCOUNT", "1000000")
             .stdout(Stdio::null())
             .spawn()
             .expect("the server");
@@ -100,6 +104,20 @@ impl Stage {
             _directory: directory,
             tokens,
             http,
+        }
+    }
+
+    /// Waits until nobody is connected.
+    pub async fn idle(&self) {
+        let ready = format!("http://{}/readyz", self.address);
+        for attempt in 0.. {
+            let answer = self.http.get(&ready).send().await.expect("an answer");
+            let state: Value = answer.json().await.expect("JSON");
+            if state["sockets"] == 0 {
+                return;
+            }
+            assert!(attempt < 600, "somebody stays connected: {state}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 

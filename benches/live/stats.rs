@@ -54,6 +54,13 @@ pub fn resident(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("kB") * 1024
 }
 
+/// Files and sockets that a process has open.
+pub fn files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the server runs")
+        .count()
+}
+
 /// Processor time that a process has used.
 pub fn cpu(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");

@@ -15,7 +15,22 @@ pub struct Socket {
 impl Socket {
     /// Connects; the reply carries the person's own channel with its snapshot.
     pub async fn connect(address: &str, person: &Person) -> Self {
-        let (stream, _) = tokio_tungstenite::connect_async(format!("ws://{address}/connection/websocket"))
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        Self::over(stream, address, person).await
+    }
+
+    /// Connects with a kernel that takes little that is not read.
+    pub async fn narrow(address: &str, person: &Person) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let stream = socket.connect(address.parse().expect("an address")).await;
+        Self::over(stream.expect("a connection"), address, person).await
+    }
+
+    async fn over(stream: TcpStream, address: &str, person: &Person) -> Self {
+        stream.set_nodelay(true).expect("no delay");
+        let url = format!("ws://{address}/connection/websocket");
+        let (stream, _) = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream))
             .await
             .expect("an upgrade");
         let mut socket = Self { stream };

@@ -19,6 +19,8 @@ pub struct Registry {
     counters: Arc<Counters>,
     channels: DashMap<(GymId, Arc<str>), Watching>,
     accounts: DashMap<(GymId, AccountId), Vec<Arc<Connection>>>,
+    /// How many sockets a gym has.
+    gyms: DashMap<GymId, usize>,
 }
 
 /// Who watches a channel. Whoever delivers takes the list as it is and holds no lock; it is copied only where it changes
@@ -54,6 +56,7 @@ impl Registry {
             counters,
             channels: DashMap::new(),
             accounts: DashMap::new(),
+            gyms: DashMap::new(),
         }
     }
 
@@ -76,19 +79,32 @@ impl Registry {
         }
     }
 
-    /// Enters a connection once its account is known.
+    /// Enters a connection once its account is known; none where its gym has `bound` sockets.
     #[must_use]
-    pub fn connect(self: &Arc<Self>, gym: GymId, account: AccountId, connection: Arc<Connection>) -> ConnectionGuard {
+    pub fn connect(
+        self: &Arc<Self>,
+        gym: GymId,
+        account: AccountId,
+        connection: Arc<Connection>,
+        bound: usize,
+    ) -> Option<ConnectionGuard> {
+        {
+            let mut sockets = self.gyms.entry(gym).or_default();
+            if *sockets >= bound {
+                return None;
+            }
+            *sockets += 1;
+        }
         self.accounts
             .entry((gym, account))
             .or_default()
             .push(connection.clone());
-        ConnectionGuard {
+        Some(ConnectionGuard {
             registry: self.clone(),
             gym,
             account,
             connection,
-        }
+        })
     }
 
     fn watching(&self, gym: GymId, channel: &Arc<str>) -> Watching {
@@ -166,7 +182,7 @@ impl Registry {
             .collect()
     }
 
-    /// The connections of an account.
+    /// The connections of an account, the oldest first.
     #[must_use]
     pub fn connections_of(&self, gym: GymId, account: AccountId) -> Vec<Arc<Connection>> {
         self.accounts
@@ -234,6 +250,10 @@ impl Drop for ConnectionGuard {
             there.retain(|c| !Arc::ptr_eq(c, &self.connection));
         }
         self.registry.accounts.remove_if(&key, |_, there| there.is_empty());
+        if let Some(mut sockets) = self.registry.gyms.get_mut(&self.gym) {
+            *sockets -= 1;
+        }
+        self.registry.gyms.remove_if(&self.gym, |_, sockets| *sockets == 0);
     }
 }
 

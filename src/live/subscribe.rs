@@ -96,6 +96,9 @@ async fn try_subscribe(
         Some(own) if own.gym() == gym => own,
         _ => connection.hub().gym(gym).await.map_err(failed)?,
     };
+    let Some(turn) = connection.hub().turn().await else {
+        return Err(ProtocolError::TooManyRequests.into());
+    };
     let Some(subscription) = register(connection, gym, request.channel.as_str().into(), false, log.clone()) else {
         return Err(if connection.subscription(&request.channel).is_some() {
             ProtocolError::AlreadySubscribed.into()
@@ -108,7 +111,9 @@ async fn try_subscribe(
         channel: &subscription.channel,
         log: &log,
     };
-    let refused = match read(app, connection, caller, place, request).await {
+    let read = read(app, connection, caller, place, request).await;
+    drop(turn);
+    let refused = match read {
         Ok(Outcome::State { mut result, position }) => match subscription.ready() {
             Ready::Open => {
                 (result.expires, result.ttl) = expiry(app, connection, &subscription, token_ends);

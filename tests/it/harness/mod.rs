@@ -1,5 +1,6 @@
 //! What tests start: one Postgres for all, a database and a server for each; people as clients.
 
+pub mod balancer;
 pub mod binary;
 pub mod client;
 pub mod cluster;
@@ -20,7 +21,7 @@ use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
 use liveplan::auth::{Caller, Role, Roles};
-use liveplan::config::{Config, LiveLimits, Recovery};
+use liveplan::config::{Config, LiveLimits, ProxyHeader, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use tokio::sync::OnceCell;
@@ -68,6 +69,7 @@ pub fn config(database_url: &str) -> Config {
         master_key: Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()),
         allowed_origins: Vec::new(),
         trusted_proxies: Vec::new(),
+        proxy_header: ProxyHeader::XForwardedFor,
         workers: 1,
         access_token_seconds: 900,
         session_days: 30,
