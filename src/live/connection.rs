@@ -40,6 +40,8 @@ struct State {
     /// Its gym's sequencer, kept alive by it.
     log: Option<Arc<GymLog>>,
     guard: Option<ConnectionGuard>,
+    /// Whether it has left the registry for good.
+    left: bool,
     subscriptions: HashMap<String, SubscriptionGuard>,
     /// When a right to watch runs out by itself.
     authorise_at: Option<Instant>,
@@ -133,7 +135,8 @@ impl Connection {
         self.woken.notify_one();
     }
 
-    /// Enters the connection under its account. From here on a change of access finds it.
+    /// Enters the connection under its account. From here on a change of access finds it. One whose socket has ended
+    /// meanwhile stays out: nothing would take it from the registry any more.
     pub fn enter(self: &Arc<Self>, session: Session, log: Arc<GymLog>) {
         let guard = self
             .hub
@@ -146,7 +149,11 @@ impl Connection {
         });
         state.session = Some(session);
         state.log = Some(log);
-        let old = state.guard.replace(guard);
+        let old = if state.left {
+            Some(guard)
+        } else {
+            state.guard.replace(guard)
+        };
         drop(state);
         drop(old);
         self.hub.presence_soon();
@@ -180,9 +187,22 @@ impl Connection {
         (!guard.subscription.ended()).then(|| guard.subscription.clone())
     }
 
-    /// Forgets a subscription.
+    /// Forgets the subscription to a channel.
     pub fn forget(&self, channel: &str) {
         let gone = self.lock().subscriptions.remove(channel);
+        drop(gone);
+    }
+
+    /// Forgets this subscription, and not another that has taken its place.
+    pub fn forget_this(&self, subscription: &Arc<Subscription>) {
+        let mut state = self.lock();
+        let there = state.subscriptions.get(&*subscription.channel);
+        let gone = if there.is_some_and(|guard| Arc::ptr_eq(&guard.subscription, subscription)) {
+            state.subscriptions.remove(&*subscription.channel)
+        } else {
+            None
+        };
+        drop(state);
         drop(gone);
     }
 
@@ -233,6 +253,7 @@ impl Connection {
     /// Forgets everything; the guards leave the registry.
     pub(super) fn leave(&self) {
         let mut state = self.lock();
+        state.left = true;
         let gone = (
             std::mem::take(&mut state.subscriptions),
             state.guard.take(),

@@ -111,6 +111,16 @@ impl Registry {
             .unwrap_or_default()
     }
 
+    /// The connections of a gym.
+    #[must_use]
+    pub fn connections_in(&self, gym: GymId) -> Vec<Arc<Connection>> {
+        self.accounts
+            .iter()
+            .filter(|e| e.key().0 == gym)
+            .flat_map(|e| e.value().clone())
+            .collect()
+    }
+
     /// Every connection whose account is known.
     #[must_use]
     pub fn connections(&self) -> Vec<Arc<Connection>> {

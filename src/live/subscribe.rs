@@ -12,10 +12,10 @@ use super::connection::{Connection, REFRESH_GRACE, Session};
 use super::protocol::close::Close;
 use super::protocol::{Answer, ErrorReply, ProtocolError, SubRefreshRequest, SubRefreshResult, SubscribeRequest};
 use super::sequencer::GymLog;
+use super::rights;
 use super::state::{self, Outcome};
 use super::subscription::{Encoded, Ready, Recipient, Subscription};
 use crate::app::{App, For};
-use crate::auth::access::Standing;
 use crate::error::{Code, Error, Result};
 use crate::ids::GymId;
 
@@ -100,14 +100,15 @@ async fn try_subscribe(
     };
     let read = app
         .read(For::gym(gym), async |conn| {
-            if (table.standing)(conn, caller, app.clock.now()).await? != Standing::Good {
-                return Err(Error::new(Code::SessionEnded));
+            if let Some(close) = rights::ended_by((table.standing)(conn, caller, app.clock.now()).await?) {
+                return Ok(Err(close));
             }
-            state::read(app, connection, conn, caller, (gym, &subscription.channel), request).await
+            let place = (gym, &*subscription.channel);
+            state::read(app, connection, conn, caller, place, request).await.map(Ok)
         })
         .await;
     let refused = match read {
-        Ok(Outcome::State { mut result, position }) => match subscription.ready() {
+        Ok(Ok(Outcome::State { mut result, position })) => match subscription.ready() {
             Ready::Open => {
                 (result.expires, result.ttl) = expiry(app, connection, &subscription, token_ends);
                 connection.reply(id, Answer::Subscribe(result));
@@ -117,7 +118,14 @@ async fn try_subscribe(
             Ready::Lost => ErrorReply::of(&Error::new(Code::Unavailable), connection.lang),
             Ready::Revoked => ErrorReply::denied(connection.lang),
         },
-        Ok(Outcome::Refused(error)) => error,
+        Ok(Ok(Outcome::Refused(error))) => error,
+        // Not an answer: the client would take a refusal for the last word on a channel that it may watch again with a
+        // new token.
+        Ok(Err(close)) => {
+            connection.forget(&request.channel);
+            connection.close(close);
+            return Ok(());
+        }
         Err(error) => failed(error),
     };
     connection.forget(&request.channel);
