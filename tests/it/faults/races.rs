@@ -2,10 +2,12 @@
 //! when the socket is entered and nothing is read yet, and after it, when the answer is still to come. The node's way to
 //! Postgres is held for the first, a lock of the database for the second.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel_async::SimpleAsyncConnection as _;
 use liveplan::auth::Role;
+use liveplan::live::sequencer::GymLog;
 use serde_json::{Value, json};
 
 use super::Floor;
@@ -42,6 +44,8 @@ struct Scene {
     free: TestApp,
     floor: Floor,
     manager: Client,
+    /// Keeps the gym's sequencer running at the node, so that nothing but the right is still to be read.
+    log: Arc<GymLog>,
 }
 
 impl Scene {
@@ -53,7 +57,7 @@ impl Scene {
         let held = TestApp::node(&proxy.url(&free.database), with_redis).await;
         let floor = Floor::make(&free, 1).await;
         let manager = free.person(floor.gym, &[Role::Manager]).await;
-        // Keeps the gym's sequencer running at the node, so that nothing but the right is still to be read.
+        let log = held.app.hub.gym(floor.gym.id).await.expect("a log");
         let scene = Self {
             _redis: redis,
             proxy,
@@ -61,6 +65,7 @@ impl Scene {
             free,
             floor,
             manager,
+            log,
         };
         scene.hears().await;
         scene
@@ -71,9 +76,8 @@ impl Scene {
         let gym = self.floor.gym.id;
         let mut owner = self.free.owner().await;
         let head = liveplan::events::log::head(&mut owner, gym).await.expect("read");
-        let log = self.held.app.hub.gym(gym).await.expect("a log");
         let began = Instant::now();
-        while log.position() != head {
+        while self.log.position() != head {
             assert!(began.elapsed() < Duration::from_secs(5), "the node does not hear of it");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
