@@ -108,7 +108,10 @@ async fn every_end(scene: &Scene) -> Vec<(&'static str, Vec<Duration>)> {
     let since = Instant::now();
     assert_eq!(scene.manager.delete(&path).await.status, 204);
     let cause = "assignment removed";
-    all.push((cause, scene.ended(cause, &mut sockets, since, End::Unsubscribe(2000)).await));
+    all.push((
+        cause,
+        scene.ended(cause, &mut sockets, since, End::Unsubscribe(2000)).await,
+    ));
 
     for (cause, patch, end) in [
         ("membership suspended", json!({"status": "suspended"}), 3503),
@@ -123,7 +126,12 @@ async fn every_end(scene: &Scene) -> Vec<(&'static str, Vec<Duration>)> {
         all.push((cause, scene.ended(cause, &mut sockets, since, End::Close(end)).await));
     }
 
-    for cause in ["password changed", "session ended", "signed out", "refresh token used twice"] {
+    for cause in [
+        "password changed",
+        "session ended",
+        "signed out",
+        "refresh token used twice",
+    ] {
         let who = app.person(gym, &[Role::Member]).await;
         let session = who.login(PASSWORD, None).await.ok();
         let phone = who.with(&session);
@@ -167,7 +175,10 @@ async fn end_session(cause: &str, who: &Client, phone: &Client, session: &Value)
 async fn every_end_of_access_reaches_both_nodes_within_a_second() {
     let scene = Scene::set().await;
     for (cause, took) in every_end(&scene).await {
-        assert!(took.iter().all(|took| *took < Duration::from_secs(1)), "{cause}: {took:?}");
+        assert!(
+            took.iter().all(|took| *took < Duration::from_secs(1)),
+            "{cause}: {took:?}"
+        );
     }
     assert_eq!(scene.lossy.lost(), 0);
     scene.stop().await;
@@ -243,7 +254,10 @@ async fn a_log_that_lost_the_word_of_an_end_has_every_connection_checked() {
     let app = TestApp::start().await;
     let floor = Floor::make(&app, 1).await;
     // Trainers have no channel of the server's, which would end their socket anyway.
-    let (mut stays, mut goes) = (floor.trainer.socket().await, app.person(floor.gym, &[Role::Trainer]).await);
+    let (mut stays, mut goes) = (
+        floor.trainer.socket().await,
+        app.person(floor.gym, &[Role::Trainer]).await,
+    );
     let mut socket = goes.socket().await;
     goes.token = None;
     diesel::sql_query("UPDATE memberships SET status = 'suspended' WHERE account_id = $1")

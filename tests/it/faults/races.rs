@@ -144,7 +144,14 @@ impl Scene {
     }
 
     /// Ends access while the node is held on one side of the reading of the right.
-    async fn race(&self, side: Side, cause: Cause, who: &Client, session: &Value, entered: impl Fn((usize, usize)) -> bool) {
+    async fn race(
+        &self,
+        side: Side,
+        cause: Cause,
+        who: &Client,
+        session: &Value,
+        entered: impl Fn((usize, usize)) -> bool,
+    ) {
         match side {
             Side::Before => {
                 self.until_counts("it is entered", entered).await;
@@ -212,19 +219,30 @@ async fn access_that_ends_while_its_owner_subscribes_leaves_nothing_open() {
     let scene = Scene::set().await;
     let channel = format!("member:{}", scene.floor.members[0].account);
     for side in [Side::Before, Side::After] {
-        for cause in [Cause::Assignment, Cause::Role, Cause::Membership, Cause::Session, Cause::Password] {
+        for cause in [
+            Cause::Assignment,
+            Cause::Role,
+            Cause::Membership,
+            Cause::Session,
+            Cause::Password,
+        ] {
             let before = scene.counts();
             let (who, session) = scene.person(cause, Role::Trainer).await;
             let mut socket = who.socket().await;
             let lock = scene.hold(side).await;
             let id = socket.send("subscribe", json!({"channel": channel})).await;
             scene
-                .race(side, cause, &who, &session, |(_, subscriptions)| subscriptions > before.1)
+                .race(side, cause, &who, &session, |(_, subscriptions)| {
+                    subscriptions > before.1
+                })
                 .await;
             let since = Instant::now();
             drop(lock);
             let codes = outcome(&mut socket, id, &channel).await;
-            println!("subscribe, {cause:?} ends {side:?}: {codes:?} after {:.0?}", since.elapsed());
+            println!(
+                "subscribe, {cause:?} ends {side:?}: {codes:?} after {:.0?}",
+                since.elapsed()
+            );
             assert!(since.elapsed() < WITHIN, "{side:?} {cause:?}: {:?}", since.elapsed());
             match cause {
                 // The channel is refused or ends; the socket stays.
@@ -263,7 +281,10 @@ async fn access_that_ends_while_its_owner_connects_leaves_nothing_open() {
             let since = Instant::now();
             drop(lock);
             let codes = outcome(&mut socket, id, "").await;
-            println!("connect, {cause:?} ends {side:?}: {codes:?} after {:.0?}", since.elapsed());
+            println!(
+                "connect, {cause:?} ends {side:?}: {codes:?} after {:.0?}",
+                since.elapsed()
+            );
             assert!(since.elapsed() < WITHIN, "{side:?} {cause:?}: {:?}", since.elapsed());
             match cause {
                 // With or without a word on the token: the client comes back with a new one.
@@ -294,7 +315,15 @@ async fn a_socket_that_ends_while_it_connects_is_not_entered_afterwards() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     drop(socket);
-    let open = || scene.held.app.hub.counters.open.load(std::sync::atomic::Ordering::Acquire);
+    let open = || {
+        scene
+            .held
+            .app
+            .hub
+            .counters
+            .open
+            .load(std::sync::atomic::Ordering::Acquire)
+    };
     while open() > 0 {
         assert!(began.elapsed() < Duration::from_secs(5), "the socket does not end");
         tokio::time::sleep(Duration::from_millis(2)).await;
