@@ -175,7 +175,7 @@ impl App {
         match done.await {
             Ok((value, committed)) => match db::commit(&mut tx).await {
                 Ok(()) => {
-                    if let Some(committed) = committed {
+                    for committed in committed {
                         self.hub.committed(committed);
                     }
                     Ok(value)

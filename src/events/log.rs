@@ -13,9 +13,11 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::{Committed, LoggedEvent, Tx};
+use crate::db;
 use crate::db::schema::{gym_log_heads, live_events};
 use crate::db::statement::{Bind as _, statement};
-use crate::ids::GymId;
+use crate::error::Result;
+use crate::ids::{AccountId, GymId};
 
 /// A position in a gym's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,19 +50,44 @@ pub async fn create(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<()>
 }
 
 /// Writes what the change collected under the gym's next number: one statement, the last before COMMIT, since it locks
-/// the gym's head. Returns nothing where nothing was emitted.
-pub(crate) async fn append(tx: &mut Tx) -> QueryResult<Option<Committed>> {
+/// the gym's head. Returns nothing where nothing was emitted. What is said in other gyms' logs goes before and after it, in
+/// the order of the gyms, so that two such changes do not wait for each other.
+pub(crate) async fn append(tx: &mut Tx) -> Result<Vec<Committed>> {
+    let mut logs = tx.take_elsewhere();
     let events = tx.take_events();
-    if events.is_empty() {
-        return Ok(None);
+    let (gym, actor, now) = (tx.gym, tx.actor, tx.now);
+    if logs.is_empty() && events.is_empty() {
+        return Ok(Vec::new());
     }
+    if logs.is_empty() {
+        return Ok(vec![append_to(tx, gym, events, actor, now).await?]);
+    }
+    if !events.is_empty() {
+        logs.insert(gym, events);
+    }
+    db::as_system(tx, async move |conn| {
+        let mut committed = Vec::with_capacity(logs.len());
+        for (gym, events) in logs {
+            committed.push(append_to(conn, gym, events, actor, now).await?);
+        }
+        Ok(committed)
+    })
+    .await
+}
+
+async fn append_to(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    events: Vec<(LoggedEvent, &'static str)>,
+    actor: Option<AccountId>,
+    now: DateTime<Utc>,
+) -> QueryResult<Committed> {
     let channels: Vec<&str> = events.iter().map(|(e, _)| &*e.channel).collect();
     let kinds: Vec<&str> = events.iter().map(|(_, kind)| *kind).collect();
     let payloads: Vec<&str> = events
         .iter()
         .filter_map(|(e, _)| std::str::from_utf8(&e.payload).ok())
         .collect();
-    let (gym, actor, now) = (tx.gym, tx.actor, tx.now);
     let head: HeadRow = statement(
         "WITH head AS (UPDATE gym_log_heads SET seq = seq + 1 WHERE gym_id = $ RETURNING gym_id, epoch, seq),
          logged AS (
@@ -75,14 +102,14 @@ pub(crate) async fn append(tx: &mut Tx) -> QueryResult<Option<Committed>> {
     .bind::<Array<Text>, _>(payloads)
     .bind::<Nullable<SqlUuid>, _>(actor)
     .bind::<Timestamptz, _>(now)
-    .get_result(&mut **tx)
+    .get_result(conn)
     .await?;
-    Ok(Some(Committed {
+    Ok(Committed {
         gym,
         epoch: head.epoch.into(),
         seq: head.seq.unsigned_abs(),
         events: events.into_iter().map(|(event, _)| event).collect(),
-    }))
+    })
 }
 
 /// The position of one gym's log; none for a gym that does not exist.

@@ -8,6 +8,7 @@
 pub mod log;
 pub mod merge;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
@@ -135,6 +136,7 @@ pub struct Tx {
     pub now: DateTime<Utc>,
     events: Vec<PendingEvent>,
     as_is: Vec<(LoggedEvent, &'static str)>,
+    elsewhere: Vec<(GymId, AccountId)>,
 }
 
 impl Tx {
@@ -146,6 +148,7 @@ impl Tx {
             now,
             events: Vec::new(),
             as_is: Vec::new(),
+            elsewhere: Vec::new(),
         }
     }
 
@@ -169,6 +172,42 @@ impl Tx {
         self.emit(Channel::Access(account), "access.changed", json!({}));
     }
 
+    /// Says the same in another gym, where what the account may do has changed with this change: its sessions, with its
+    /// password.
+    pub(crate) fn access_changed_in(&mut self, gym: GymId, account: AccountId) {
+        if gym == self.gym {
+            self.access_changed(account);
+        } else {
+            self.elsewhere.push((gym, account));
+        }
+    }
+
+    /// What is to be said in other gyms, in their order.
+    pub(crate) fn take_elsewhere(&mut self) -> BTreeMap<GymId, Vec<(LoggedEvent, &'static str)>> {
+        let elsewhere = std::mem::take(&mut self.elsewhere);
+        let mut logs: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (gym, account) in elsewhere {
+            let event = PendingEvent {
+                channel: Channel::Access(account),
+                kind: "access.changed",
+                patch: json!({}),
+            };
+            logs.entry(gym).or_default().push(self.logged(event));
+        }
+        logs
+    }
+
+    fn logged(&self, event: PendingEvent) -> (LoggedEvent, &'static str) {
+        let payload = json!({
+            "v": 1, "type": event.kind, "id": EventId::new(), "at": self.now, "actor": self.actor, "patch": event.patch,
+        });
+        let logged = LoggedEvent {
+            channel: event.channel.to_string().into(),
+            payload: payload.to_string().into(),
+        };
+        (logged, event.kind)
+    }
+
     /// Adds an event whose payload is ready, compact JSON: for the conformance mode, which passes on what clients publish.
     pub(crate) fn emit_as_is(&mut self, event: LoggedEvent, kind: &'static str) {
         self.as_is.push((event, kind));
@@ -176,20 +215,12 @@ impl Tx {
 
     /// The events in their wire form.
     pub(crate) fn take_events(&mut self) -> Vec<(LoggedEvent, &'static str)> {
-        let (actor, at) = (self.actor, self.now);
-        std::mem::take(&mut self.events)
+        let events = std::mem::take(&mut self.events);
+        let as_is = std::mem::take(&mut self.as_is);
+        events
             .into_iter()
-            .map(|event| {
-                let payload = json!({
-                    "v": 1, "type": event.kind, "id": EventId::new(), "at": at, "actor": actor, "patch": event.patch,
-                });
-                let logged = LoggedEvent {
-                    channel: event.channel.to_string().into(),
-                    payload: payload.to_string().into(),
-                };
-                (logged, event.kind)
-            })
-            .chain(std::mem::take(&mut self.as_is))
+            .map(|event| self.logged(event))
+            .chain(as_is)
             .collect()
     }
 }

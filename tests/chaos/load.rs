@@ -165,7 +165,34 @@ pub fn start(world: &World, clients: &[Arc<Client>], rest: &Arc<Rest>, seed: u64
         rest.clone(),
         rng(1002),
     )));
+    let leavers = world.leavers.clone();
+    tasks.push(tokio::spawn(leaving(
+        leavers,
+        world.manager.clone(),
+        rest.clone(),
+        rng(1003),
+    )));
     tasks
+}
+
+/// One after the other is suspended or signs out, until the run is over.
+async fn leaving(leavers: Vec<Person>, manager: Person, rest: Arc<Rest>, mut rng: StdRng) {
+    for (n, leaver) in leavers.iter().enumerate() {
+        pause(&mut rng, 4000).await;
+        let (status, answer) = if n % 2 == 0 {
+            let path = format!("/memberships/{}", leaver.account);
+            let body = json!({"status": "suspended"});
+            rest.ask(&manager, &Method::PATCH, &path, Some(&body), &[]).await
+        } else {
+            rest.ask(leaver, &Method::POST, "/auth/logout", Some(&json!({})), &[])
+                .await
+        };
+        // Signed out already: the first answer was lost.
+        if !(status == 200 || status == 204 || (n % 2 == 1 && status == 401)) {
+            rest.book.violated(format!("leaving was refused: {status} {answer}"));
+        }
+        rest.book.count("leaving", true);
+    }
 }
 
 /// One member ticks one meal, in ever new portions, and sometimes takes it back.

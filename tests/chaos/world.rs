@@ -28,7 +28,9 @@ pub const GIVEN_UP: usize = 4;
 pub const TRAINERS: usize = 30;
 /// Members of each trainer at the start.
 const EACH: usize = 5;
-const STAFF: usize = 20;
+const STAFF: usize = 12;
+/// Further people whose membership or session ends meanwhile.
+pub const LEAVERS: usize = 8;
 /// Of this many messages between the nodes one is lost.
 const LOSE_EVERY: usize = 10;
 
@@ -219,6 +221,7 @@ pub struct World {
     pub members: Vec<Person>,
     pub trainers: Vec<Person>,
     staff: Vec<Person>,
+    pub leavers: Vec<Person>,
     pub plans: Vec<Plan>,
     pub today: String,
 }
@@ -250,6 +253,7 @@ impl World {
             members: Vec::new(),
             trainers: Vec::new(),
             staff: Vec::new(),
+            leavers: Vec::new(),
             plans,
             today: String::new(),
         };
@@ -281,11 +285,15 @@ impl World {
             let role = if n % 2 == 0 { Role::Manager } else { Role::Nutritionist };
             self.staff.push(maker.person(self.gym, &[role]).await);
         }
+        for _ in 0..LEAVERS {
+            self.leavers.push(maker.person(self.gym, &[Role::Nutritionist]).await);
+        }
         let today = self.members[0].get("/follows/today").await.ok();
         today["date"].as_str().expect("a date").clone_into(&mut self.today);
     }
 
-    /// The two hundred: every member; every trainer on two devices; staff. Half of each kind in each codec.
+    /// The two hundred: every member; every trainer on two devices; staff; and those who leave. Half of each kind in each
+    /// codec.
     pub fn clients(&self, seed: u64) -> Vec<Arc<Client>> {
         let nodes = [self.nodes[0].address, self.nodes[1].address];
         let mut clients: Vec<Arc<Client>> = Vec::new();
@@ -314,6 +322,13 @@ impl World {
                 channels.push(format!("roster:{}", self.trainers[n].account));
             }
             start(format!("staff {n}"), person, Watches::Fixed(channels));
+        }
+        for (n, person) in self.leavers.iter().enumerate() {
+            let channels = vec![
+                format!("plan:{}", self.plans[n % 2].id),
+                format!("member:{}", self.members[n].account),
+            ];
+            start(format!("leaver {n}"), person, Watches::Fixed(channels));
         }
         clients
     }
