@@ -195,12 +195,18 @@ async fn leaving(leavers: Vec<Person>, manager: Person, rest: Arc<Rest>, mut rng
     }
 }
 
-/// One member ticks one meal, in ever new portions, and sometimes takes it back.
+/// One member ticks one meal, in ever new portions, and sometimes takes it back. Sometimes a tick comes again that was
+/// acknowledged before the last one: it must do nothing.
 async fn ticks(client: Arc<Client>, member: Person, meal: String, date: String, rest: Arc<Rest>, mut rng: StdRng) {
     let book = rest.book.clone();
     let (mut portion, mut ticked) = (0, false);
+    let (mut last, mut before): (Option<Value>, Option<Value>) = (None, None);
     while book.goes_on() {
         pause(&mut rng, 5000).await;
+        if let Some(late) = before.as_ref().filter(|_| rng.random_range(0..4) == 0) {
+            let done = by_rpc(&client, "meal.complete", late, &rest).await;
+            book.count("late repeat", done);
+        }
         let key = key();
         let undo = ticked && rng.random_range(0..5) == 0;
         portion = portion % 999 + 1;
@@ -210,6 +216,7 @@ async fn ticks(client: Arc<Client>, member: Person, meal: String, date: String, 
             json!({"key": key, "meal_id": meal, "date": date, "status": "partial", "portion_permille": portion})
         };
         book.tick(&key, false);
+        let command = said.clone();
         let done = if undo || rng.random() {
             let method = if undo { "meal.undo" } else { "meal.complete" };
             by_rpc(&client, method, &said, &rest).await
@@ -227,6 +234,10 @@ async fn ticks(client: Arc<Client>, member: Person, meal: String, date: String, 
         book.tick(&key, done);
         book.count(if undo { "undo" } else { "tick" }, done);
         ticked = !undo && done;
+        if ticked {
+            // Repeated only after the next one.
+            before = std::mem::replace(&mut last, Some(command));
+        }
     }
 }
 

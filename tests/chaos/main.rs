@@ -34,7 +34,7 @@ const SHORT_SECONDS: u64 = 40;
 /// How long all clients may take to connect for the first time.
 const CONNECTED_WITHIN: Duration = Duration::from_mins(1);
 /// Findings that are printed.
-const SHOWN: usize = 25;
+const SHOWN: usize = 200;
 
 fn main() -> ExitCode {
     // `cargo test NAME` runs this too: it is the test `chaos`, and runs where that is meant.
