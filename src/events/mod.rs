@@ -192,12 +192,12 @@ impl Tx {
                 kind: "access.changed",
                 patch: json!({}),
             };
-            logs.entry(gym).or_default().push(self.logged(event));
+            logs.entry(gym).or_default().push(self.logged(&event));
         }
         logs
     }
 
-    fn logged(&self, event: PendingEvent) -> (LoggedEvent, &'static str) {
+    fn logged(&self, event: &PendingEvent) -> (LoggedEvent, &'static str) {
         let payload = json!({
             "v": 1, "type": event.kind, "id": EventId::new(), "at": self.now, "actor": self.actor, "patch": event.patch,
         });
@@ -219,7 +219,7 @@ impl Tx {
         let as_is = std::mem::take(&mut self.as_is);
         events
             .into_iter()
-            .map(|event| self.logged(event))
+            .map(|event| self.logged(&event))
             .chain(as_is)
             .collect()
     }

@@ -449,7 +449,7 @@ impl Task {
                 return Some(End::Soon);
             }
             (Pending::Subscribe(channel), Ok(Answered::Subscribed(result))) => {
-                self.begin(&channel, result, false, asks)
+                self.begin(&channel, result, false, asks);
             }
             (Pending::Subscribe(channel), Err(refusal)) => self.refused(&channel, &refusal, asks),
             (Pending::Call(done), Ok(Answered::Called)) => drop(done.send(Called::Acknowledged)),

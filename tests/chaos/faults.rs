@@ -72,7 +72,7 @@ impl Faults {
             tokio::time::sleep_until(began + fault.at).await;
             let faults = self.clone();
             running.push(tokio::spawn(async move {
-                let thing = faults.thing(fault);
+                let thing = Self::thing(fault);
                 let _turn = match thing.and_then(|thing| faults.one_at_a_time.get(thing)) {
                     Some(turn) => Some(turn.lock().await),
                     None => None,
@@ -87,7 +87,7 @@ impl Faults {
         }
     }
 
-    fn thing(&self, fault: Fault) -> Option<&'static str> {
+    fn thing(fault: Fault) -> Option<&'static str> {
         Some(match fault.kind {
             Kind::NodeKilled | Kind::NodePaused => ["node 0", "node 1"][fault.which % 2],
             Kind::RedisKilled | Kind::RedisFlushed | Kind::RedisPaused => "redis",

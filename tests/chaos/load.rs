@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::client::{Called, Client};
-use crate::world::{GIVEN_UP, MEMBERS, Person, SWITCHERS, World};
+use crate::world::{GIVEN_UP, Person, SWITCHERS, World};
 
 /// How long a command may take to get a clear answer, whatever breaks meanwhile.
 const CLEAR_WITHIN: Duration = Duration::from_mins(2);
@@ -130,8 +130,8 @@ async fn pause(rng: &mut StdRng, mean_ms: u64) {
 pub fn start(world: &World, clients: &[Arc<Client>], rest: &Arc<Rest>, seed: u64) -> Vec<tokio::task::JoinHandle<()>> {
     let rng = |n: usize| StdRng::seed_from_u64(seed ^ 0xC4A05 ^ ((n as u64) << 32));
     let mut tasks = Vec::new();
-    for n in SWITCHERS + GIVEN_UP..MEMBERS {
-        let (client, member) = (clients[n].clone(), world.members[n].clone());
+    for (n, member) in world.members.iter().enumerate().skip(SWITCHERS + GIVEN_UP) {
+        let (client, member) = (clients[n].clone(), member.clone());
         let meal = world.plans[n % 2].meal.clone();
         tasks.push(tokio::spawn(ticks(
             client,
@@ -236,7 +236,7 @@ async fn ticks(client: Arc<Client>, member: Person, meal: String, date: String, 
         ticked = !undo && done;
         if ticked {
             // Repeated only after the next one.
-            before = std::mem::replace(&mut last, Some(command));
+            before = last.replace(command);
         }
     }
 }
