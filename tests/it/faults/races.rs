@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use diesel_async::SimpleAsyncConnection as _;
 use liveplan::auth::Role;
+use liveplan::live::protocol::Codec;
 use liveplan::live::sequencer::GymLog;
 use serde_json::{Value, json};
 
@@ -316,13 +317,8 @@ async fn a_socket_that_ends_while_it_connects_is_not_entered_afterwards() {
     }
     drop(socket);
     let open = || {
-        scene
-            .held
-            .app
-            .hub
-            .counters
-            .open
-            .load(std::sync::atomic::Ordering::Acquire)
+        let (opened, ended) = scene.held.app.hub.counters.sockets(Codec::Json);
+        opened - ended
     };
     while open() > 0 {
         assert!(began.elapsed() < Duration::from_secs(5), "the socket does not end");
