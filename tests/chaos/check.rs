@@ -10,8 +10,9 @@ use diesel_async::RunQueryDsl as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Client, State, Watches, plan_of};
+use crate::client::Client;
 use crate::load::{Book, Rest};
+use crate::seen::{State, Watches, plan_of};
 use crate::world::World;
 
 /// How soon after the last fault every screen must be right.

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use liveplan::events::merge;
 use liveplan::live::protocol::Codec;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -19,7 +18,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::wire::{self, Answered, Ask, Heard, Position, Refusal, Started};
+use crate::seen::{Channel, Seen, State, Watches, plan_of};
+use crate::wire::{self, Answered, Ask, Heard, Refusal, Started};
 
 /// How long an answer may take before the socket is given up, as in the SDKs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -51,57 +51,6 @@ pub enum Called {
     Refused(Refusal),
     /// It may or may not have been carried out.
     Unknown,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not subscribed, for the moment.
-    Away,
-    /// Asked for; once more where it was wanted again meanwhile.
-    Asking {
-        again: bool,
-    },
-    Live,
-    /// The server said that it may not be watched.
-    Ended(u64),
-}
-
-/// A channel as the client knows it.
-#[derive(Clone, Debug)]
-pub struct Channel {
-    pub state: State,
-    pub shown: Value,
-    pub position: Option<Position>,
-    server_side: bool,
-}
-
-/// All that a client has come to.
-#[derive(Default)]
-pub struct Seen {
-    pub channels: BTreeMap<String, Channel>,
-    pub connected: bool,
-    /// The close that forbade to come back.
-    pub terminal: Option<u16>,
-    pub attempts: usize,
-    pub connections: usize,
-    pub recovered: usize,
-    pub snapshots: usize,
-    pub publications: usize,
-    /// How its sockets ended, and its subscriptions.
-    pub codes: BTreeMap<u64, usize>,
-    /// What must never happen.
-    pub violations: Vec<String>,
-}
-
-/// Which channels a client watches by itself.
-#[derive(Clone, Debug)]
-pub enum Watches {
-    /// The plan that its own channel says it follows.
-    ItsPlan { own: String },
-    /// Those who are on its roster.
-    ItsRoster { own: String },
-    /// These.
-    Fixed(Vec<String>),
 }
 
 pub struct Client {
@@ -297,12 +246,10 @@ impl Task {
     fn subscribe(&mut self, name: &str, asks: &mut Vec<(u32, Ask)>) {
         let from = {
             let mut seen = self.seen();
-            let channel = seen.channels.entry(name.to_owned()).or_insert_with(|| Channel {
-                state: State::Away,
-                shown: Value::Null,
-                position: None,
-                server_side: false,
-            });
+            let channel = seen
+                .channels
+                .entry(name.to_owned())
+                .or_insert_with(|| Channel::new(false));
             match channel.state {
                 State::Live => return,
                 State::Asking { .. } => {
@@ -530,59 +477,12 @@ impl Task {
     }
 
     fn begin(&mut self, name: &str, result: Started, server_side: bool, asks: &mut Vec<(u32, Ask)>) {
-        {
-            let mut guard = self.seen();
-            let seen = &mut *guard;
-            let channel = seen.channels.entry(name.to_owned()).or_insert_with(|| Channel {
-                state: State::Away,
-                shown: Value::Null,
-                position: None,
-                server_side,
-            });
-            channel.state = State::Live;
-            let known = channel.position.as_ref();
-            let same_epoch = known.is_some_and(|known| known.epoch == result.epoch);
-            if result.recovered {
-                seen.recovered += 1;
-                if !same_epoch {
-                    seen.violations.push(format!("{name}: recovered into another epoch"));
-                }
-                for (offset, data) in result.missed {
-                    apply(channel, &mut seen.violations, name, offset, data);
-                    seen.publications += 1;
-                }
-            } else {
-                seen.snapshots += 1;
-                if let Some(known) = known.filter(|known| same_epoch && result.offset < known.offset) {
-                    let text = format!("{name}: a snapshot at {} after {}", result.offset, known.offset);
-                    seen.violations.push(text);
-                }
-                if result.data["fetch"] == true {
-                    seen.violations.push(format!("{name}: too big for a reply"));
-                }
-                channel.shown = result.data;
-                channel.position = Some(Position {
-                    epoch: result.epoch,
-                    offset: result.offset,
-                });
-            }
-        }
+        self.seen().begin(name, result, server_side);
         self.look_for_more(name, asks);
     }
 
     fn publication(&mut self, name: &str, offset: u64, data: Value, asks: &mut Vec<(u32, Ask)>) {
-        {
-            let mut guard = self.seen();
-            let seen = &mut *guard;
-            seen.publications += 1;
-            let Some(channel) = seen.channels.get_mut(name).filter(|c| c.state == State::Live) else {
-                let state = seen.channels.get(name).map(|c| c.state);
-                seen.violations
-                    .push(format!("{name}: publication {offset} on a channel that is {state:?}"));
-                return;
-            };
-            apply(channel, &mut seen.violations, name, offset, data);
-        }
+        self.seen().publish(name, offset, data);
         if offset > 0 {
             self.look_for_more(name, asks);
         }
@@ -609,20 +509,4 @@ impl Task {
             self.want(&channel, asks);
         }
     }
-}
-
-/// The plan that a member's own channel says they follow.
-pub fn plan_of(member: &Value) -> Option<String> {
-    let plan = member["follow"]["plan_id"].as_str()?;
-    Some(format!("plan:{plan}"))
-}
-
-fn apply(channel: &mut Channel, violations: &mut Vec<String>, name: &str, offset: u64, mut data: Value) {
-    if offset > 0 {
-        match &mut channel.position {
-            Some(position) if offset > position.offset => position.offset = offset,
-            position => violations.push(format!("{name}: {offset} came after {position:?}")),
-        }
-    }
-    merge::apply(&mut channel.shown, data["patch"].take());
 }

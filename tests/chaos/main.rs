@@ -15,6 +15,7 @@ mod faults;
 mod harness;
 mod load;
 mod schedule;
+mod seen;
 mod wire;
 mod world;
 

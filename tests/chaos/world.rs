@@ -14,10 +14,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::client::{Client, Watches};
+use crate::client::Client;
 use crate::harness::proxy::{Cuttable, Lossy};
 use crate::harness::redis::{Redis, signal};
 use crate::harness::{self, Gym, TestApp, postgres, process};
+use crate::seen::Watches;
 
 /// Members, half of them on each plan.
 pub const MEMBERS: usize = 120;
