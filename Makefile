@@ -1,5 +1,5 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test test-web bench leaks fuzz lint fmt web openapi setup
+.PHONY: run test test-web chaos bench leaks fuzz lint fmt web openapi setup
 SHELL := /bin/bash
 # Where tools/setup puts a Postgres that it had to fetch.
 export LIVEPLAN_PG_FETCHED ?= $(CURDIR)/target/postgres
@@ -27,6 +27,10 @@ test:
 test-web:
 	cargo build --locked
 	cd tests/web && npm ci --no-audit --no-fund --silent && npm test
+
+# Ten minutes of faults; `cargo test` runs its short form. CHAOS_SEED=… replays one.
+chaos: setup
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked --test chaos
 
 # The API's description, from which the web app takes its types; a test compares it.
 openapi:

@@ -268,9 +268,22 @@ impl Connection {
         (!guard.subscription.ended()).then(|| guard.subscription.clone())
     }
 
-    /// Forgets a subscription.
+    /// Forgets the subscription to a channel.
     pub fn forget(&self, channel: &str) {
         let gone = self.lock().subscriptions.remove(channel);
+        drop(gone);
+    }
+
+    /// Forgets this subscription, and not another that has taken its place.
+    pub fn forget_this(&self, subscription: &Arc<Subscription>) {
+        let mut state = self.lock();
+        let there = state.subscriptions.get(&*subscription.channel);
+        let gone = if there.is_some_and(|guard| Arc::ptr_eq(&guard.subscription, subscription)) {
+            state.subscriptions.remove(&*subscription.channel)
+        } else {
+            None
+        };
+        drop(state);
         drop(gone);
     }
 

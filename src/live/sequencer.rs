@@ -358,14 +358,22 @@ async fn hand_out(hub: &Arc<HubInner>, gym: GymId, channels: HashMap<Arc<str>, O
     }
 }
 
-/// Lets a gym's subscriptions go, a few at a time, so that they do not all come back at once.
+/// Lets a gym's subscriptions go, a few at a time, so that they do not all come back at once. Among what is missing may be
+/// words of changed access, so every connection is checked too.
 fn lose_all(hub: &Arc<HubInner>, gym: GymId) {
     hub.counters.let_go.up();
     let subscriptions = hub.registry.subscriptions_of(gym);
+    let connections = hub.registry.connections_in(gym);
     hub.runtime.spawn(async move {
         for batch in subscriptions.chunks(50) {
             for subscription in batch {
                 subscription.lose();
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;
+        }
+        for batch in connections.chunks(50) {
+            for connection in batch {
+                connection.authorise_again();
             }
             tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;
         }

@@ -15,8 +15,8 @@ use crate::conformance::{Conformance, token};
 use crate::harness::raw::frame;
 
 const RUNS: u64 = 10;
-const WATCHERS: usize = 24;
-const BURSTS: u64 = 12;
+const WATCHERS: usize = 12;
+const BURSTS: u64 = 6;
 const PUBLICATIONS: u64 = BURSTS * 10;
 
 /// One that watches, and misbehaves within the protocol.
@@ -34,7 +34,7 @@ struct Watcher {
 const SMALL: u32 = 4 * 1024;
 
 impl Watcher {
-    async fn open(address: SocketAddr, codec: Codec, seed: u64) -> Self {
+    async fn open(address: SocketAddr, codec: Codec, channel: &str, seed: u64) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         // Little room, so that a pause in reading fills the socket and frames are taken in part.
         socket.set_recv_buffer_size(SMALL).expect("set");
@@ -59,20 +59,20 @@ impl Watcher {
             pongs: 0,
             seen: 0,
         };
-        watcher.begin().await;
+        watcher.begin(channel).await;
         watcher
     }
 
     /// Connects and subscribes in one frame.
-    async fn begin(&mut self) {
+    async fn begin(&mut self, channel: &str) {
         let token = token(&json!({"sub": uuid::Uuid::new_v4()}));
         let (first, bytes) = match self.codec {
             Codec::Json => {
                 let connect = json!({"id": 1, "connect": {"token": token}});
-                let subscribe = json!({"id": 2, "subscribe": {"channel": "room"}});
+                let subscribe = json!({"id": 2, "subscribe": {"channel": channel}});
                 (0x81, format!("{connect}\n{subscribe}").into_bytes())
             }
-            Codec::Protobuf => (0x82, begin_in_protobuf(token)),
+            Codec::Protobuf => (0x82, begin_in_protobuf(token, channel)),
         };
         self.stream.write_all(&frame(first, &bytes)).await.expect("sent");
         let mut subscribed = false;
@@ -166,7 +166,7 @@ impl Watcher {
     }
 }
 
-fn begin_in_protobuf(token: String) -> Vec<u8> {
+fn begin_in_protobuf(token: String, channel: &str) -> Vec<u8> {
     use prost::Message as _;
     let connect = Command {
         id: 1,
@@ -179,7 +179,7 @@ fn begin_in_protobuf(token: String) -> Vec<u8> {
     let subscribe = Command {
         id: 2,
         subscribe: Some(SubscribeRequest {
-            channel: "room".into(),
+            channel: channel.into(),
             ..SubscribeRequest::default()
         }),
         ..Command::default()
@@ -252,12 +252,12 @@ fn cut(unread: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     Some((first, payload))
 }
 
-async fn run(seed: u64) {
-    let server = Conformance::start().await;
+async fn run(server: &Conformance, seed: u64) {
+    let channel = format!("room-{seed}");
     let mut watchers = JoinSet::new();
     for n in 0..WATCHERS {
         let codec = [Codec::Json, Codec::Protobuf][n % 2];
-        let watcher = Watcher::open(server.address, codec, seed * 1000 + n as u64).await;
+        let watcher = Watcher::open(server.address, codec, &channel, seed * 1000 + n as u64).await;
         watchers.spawn(watcher.watch());
     }
     let mut publisher = server.socket("publisher").await;
@@ -265,7 +265,7 @@ async fn run(seed: u64) {
         for n in 1..=10 {
             let data: Value = serde_json::from_str(&body(burst * 10 + n)).expect("JSON");
             publisher
-                .send("publish", json!({"channel": "room", "data": data}))
+                .send("publish", json!({"channel": channel, "data": data}))
                 .await;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -275,12 +275,13 @@ async fn run(seed: u64) {
             panic!("run {seed}: {panic}");
         }
     }
-    server.stop().await;
 }
 
 #[tokio::test]
 async fn every_watcher_reads_one_whole_stream_whatever_it_does() {
+    let server = Conformance::start().await;
     for seed in 0..RUNS {
-        run(seed).await;
+        run(&server, seed).await;
     }
+    server.stop().await;
 }

@@ -48,12 +48,14 @@ pub struct Gym {
     pub id: GymId,
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that no client's connection is given while a server is away from it.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The configuration that tests start from.
