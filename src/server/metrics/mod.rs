@@ -92,6 +92,7 @@ impl Collector for Node {
         order(&mut text, counters)?;
         recovery(&mut text, counters)?;
         redis(&mut text, &self.0)?;
+        answers(&mut text, &self.0)?;
         database(&mut text, &self.0)
     }
 }
@@ -289,6 +290,25 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
         text.counter(name, help, &count.load(Ordering::Relaxed))?;
     }
     Ok(())
+}
+
+fn answers(text: &mut Text, app: &App) -> fmt::Result {
+    let counts = app.cache.counts();
+    text.counters(
+        "plan_reads",
+        "Plans asked for, by which level of the cache had them.",
+        "path",
+        [
+            ("memory", counts.local.load(Ordering::Relaxed)),
+            ("redis", counts.shared.load(Ordering::Relaxed)),
+            ("database", counts.missed.load(Ordering::Relaxed)),
+        ],
+    )?;
+    text.gauge(
+        "completions_waiting",
+        "Completions that wait for the batch before theirs.",
+        app.completions.waiting_in_all(),
+    )
 }
 
 fn database(text: &mut Text, app: &App) -> fmt::Result {
