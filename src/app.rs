@@ -2,22 +2,26 @@
 //! way to write.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use chrono::NaiveDate;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 
 use crate::auth::access::{self, AccessClaim};
 use crate::auth::{Caller, Tokens};
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{self, Mode, Pool, Scope};
 use crate::error::{Code, Error, Result};
-use crate::events::{Tx, log};
+use crate::events::Tx;
 use crate::http::limits::Limits;
 use crate::ids::{AccountId, GymId};
 use crate::live::Hub;
+use crate::meals;
 
 /// How often a change is begun again after a deadlock or a serialization failure.
 const ATTEMPTS: usize = 3;
@@ -40,8 +44,14 @@ pub struct Inner {
     pub hub: Hub,
     /// Attempts a key may make, such as logins of an account.
     pub limits: Limits,
+    /// Answers that are ready to be sent.
+    pub cache: Cache,
+    /// Completions that wait, by gym.
+    pub completions: meals::Queues,
     /// Changes that have begun and not ended; shutdown waits for them.
     pub changes_in_flight: AtomicUsize,
+    /// The last day up to which live events have partitions, as was last seen.
+    pub partitions_until: Mutex<Option<NaiveDate>>,
 }
 
 /// For whom a transaction is opened: the gym that it sees, the actor of its events, and the access to check in it.
@@ -169,13 +179,15 @@ impl App {
                 access::check(&mut tx, &claim, now).await?;
             }
             let value = body(&mut tx).await?;
-            let committed = log::append(&mut tx).await?;
+            let committed = tx.close().await?;
             Ok((value, committed))
         };
         match done.await {
             Ok((value, committed)) => match db::commit(&mut tx).await {
                 Ok(()) => {
-                    if let Some(committed) = committed {
+                    let committed_at = Some(Instant::now());
+                    for mut committed in committed {
+                        committed.committed_at = committed_at;
                         self.hub.committed(committed);
                     }
                     Ok(value)
@@ -205,10 +217,14 @@ impl Drop for InFlight {
     }
 }
 
-/// A deadlock or serialization failure: Postgres undid everything and asks to try again.
+/// A deadlock or serialization failure, for which Postgres undid everything and asks to try again; or a key that another
+/// change has taken between this one's look for it and its end.
 fn can_retry(error: &Error) -> bool {
     match error.cause::<DieselError>() {
         Some(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
+        Some(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info)) => {
+            info.constraint_name() == Some("idempotency_keys_pkey")
+        }
         Some(DieselError::DatabaseError(_, info)) => info.message().contains("deadlock detected"),
         _ => false,
     }

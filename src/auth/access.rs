@@ -1,8 +1,10 @@
 //! Whether a token's session still holds: it has not ended, the membership is active, and roles are those of the token.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Bool, Timestamptz, Uuid as SqlUuid};
-use diesel::{OptionalExtension as _, QueryableByName};
+use diesel::sql_types::{Array, BigInt, Bool, Timestamptz, Uuid as SqlUuid};
+use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use crate::db::statement::{Bind as _, statement};
@@ -33,34 +35,64 @@ pub enum Standing {
     NotActive,
 }
 
-/// Looks up how a claim stands, in a transaction that sees its gym.
-pub async fn standing(conn: &mut AsyncPgConnection, claim: &AccessClaim, now: DateTime<Utc>) -> Result<Standing> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Bool)]
-        open: bool,
-        #[diesel(sql_type = Bool)]
-        active: bool,
-        #[diesel(sql_type = BigInt)]
-        access_version: i64,
+#[derive(QueryableByName)]
+struct SessionRow {
+    #[diesel(sql_type = SqlUuid)]
+    session: SessionId,
+    #[diesel(sql_type = SqlUuid)]
+    account: AccountId,
+    #[diesel(sql_type = Bool)]
+    open: bool,
+    #[diesel(sql_type = Bool)]
+    active: bool,
+    #[diesel(sql_type = BigInt)]
+    access_version: i64,
+}
+
+impl SessionRow {
+    fn standing(&self, claim: &AccessClaim) -> Standing {
+        if self.account != claim.account {
+            Standing::SessionEnded
+        } else if !self.active {
+            Standing::NotActive
+        } else if !self.open {
+            Standing::SessionEnded
+        } else if self.access_version != claim.access_version {
+            Standing::RolesChanged
+        } else {
+            Standing::Good
+        }
     }
-    let row: Option<Row> = statement(
-        "SELECT s.ended_at IS NULL AND s.expires_at > $ AS open, m.status = 'active' AS active, m.access_version
-         FROM sessions s JOIN memberships m USING (gym_id, account_id) WHERE s.id = $ AND s.account_id = $",
+}
+
+/// Looks up how claims stand, one after the other, in a transaction that sees their gym.
+pub async fn standings(
+    mut conn: &AsyncPgConnection,
+    claims: &[AccessClaim],
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<Standing>> {
+    let sessions: Vec<_> = claims.iter().map(|c| c.session).collect();
+    let rows: Vec<SessionRow> = statement(
+        "SELECT s.id AS session, s.account_id AS account, s.ended_at IS NULL AND s.expires_at > $ AS open,
+                m.status = 'active' AS active, m.access_version
+         FROM sessions s JOIN memberships m USING (gym_id, account_id) WHERE s.id = ANY($)",
     )
     .bind::<Timestamptz, _>(now)
-    .bind::<SqlUuid, _>(claim.session)
-    .bind::<SqlUuid, _>(claim.account)
-    .get_result(conn)
-    .await
-    .optional()?;
-    Ok(match row {
+    .bind::<Array<SqlUuid>, _>(sessions)
+    .load(&mut conn)
+    .await?;
+    let rows: HashMap<_, _> = rows.into_iter().map(|row| (row.session, row)).collect();
+    let standing = |claim: &AccessClaim| match rows.get(&claim.session) {
         None => Standing::SessionEnded,
-        Some(row) if !row.active => Standing::NotActive,
-        Some(row) if !row.open => Standing::SessionEnded,
-        Some(row) if row.access_version != claim.access_version => Standing::RolesChanged,
-        Some(_) => Standing::Good,
-    })
+        Some(row) => row.standing(claim),
+    };
+    Ok(claims.iter().map(standing).collect())
+}
+
+/// Looks up how a claim stands, in a transaction that sees its gym.
+pub async fn standing(conn: &mut AsyncPgConnection, claim: &AccessClaim, now: DateTime<Utc>) -> Result<Standing> {
+    let found = standings(conn, std::slice::from_ref(claim), now).await?;
+    Ok(found.into_iter().next().unwrap_or(Standing::SessionEnded))
 }
 
 /// Refuses a claim that does not hold.

@@ -2,23 +2,27 @@
 //! the next number of the gym's log as the transaction's last act, and are handed to the hub right after COMMIT.
 //!
 //! - [`Tx`]: the transaction of a change; [`Tx::emit`] collects events.
-//! - [`log`]: heads, events since a position, epoch, partitions.
+//! - [`log`]: heads, events since a position, epoch. [`partitions`]: its days, made ahead and dropped.
 //! - [`merge`]: RFC 7396, the algebra of snapshots and patches.
 
 pub mod log;
 pub mod merge;
+pub mod partitions;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use serde_json::{Value, json};
 
 use crate::db::Pooled;
+use crate::error::Result;
 use crate::ids::{AccountId, EventId, GymId, PlanId};
 
 /// A channel of a gym, by name. The gym is never part of the name: a socket's gym comes from its token.
@@ -112,6 +116,8 @@ pub struct Committed {
     pub seq: u64,
     /// At most one event a channel.
     pub events: Vec<LoggedEvent>,
+    /// When its COMMIT was answered, where this node made it. Clocks of other nodes say nothing here.
+    pub committed_at: Option<Instant>,
 }
 
 /// An event that waits for the end of its transaction.
@@ -124,6 +130,19 @@ pub struct PendingEvent {
     pub patch: Value,
 }
 
+/// What will have one number in the log: at most one event a channel.
+struct PendingChange {
+    actor: Option<AccountId>,
+    events: Vec<PendingEvent>,
+    as_is: Vec<(LoggedEvent, &'static str)>,
+}
+
+/// What will have one number in the log, in its wire form.
+pub(crate) struct Draft {
+    pub actor: Option<AccountId>,
+    pub events: Vec<(LoggedEvent, &'static str)>,
+}
+
 /// The transaction of a change. It dereferences to its connection, so that stores take it as it is.
 pub struct Tx {
     pub(crate) conn: Pooled,
@@ -133,8 +152,8 @@ pub struct Tx {
     pub actor: Option<AccountId>,
     /// The instant of the change.
     pub now: DateTime<Utc>,
-    events: Vec<PendingEvent>,
-    as_is: Vec<(LoggedEvent, &'static str)>,
+    changes: Vec<PendingChange>,
+    logged: Vec<Committed>,
 }
 
 impl Tx {
@@ -144,9 +163,27 @@ impl Tx {
             gym,
             actor,
             now,
+            changes: Vec::new(),
+            logged: Vec::new(),
+        }
+    }
+
+    /// Begins another change in the same transaction, with an actor and a number in the log of its own: for commands that
+    /// were folded. What is emitted from here on belongs to it.
+    pub fn next_change(&mut self, actor: Option<AccountId>) {
+        self.changes.push(PendingChange {
+            actor,
             events: Vec::new(),
             as_is: Vec::new(),
+        });
+    }
+
+    fn change(&mut self) -> &mut PendingChange {
+        if self.changes.is_empty() {
+            self.next_change(self.actor);
         }
+        let last = self.changes.len() - 1;
+        &mut self.changes[last]
     }
 
     /// Adds an event to this change. Events of one change on one channel are joined into one: their patches are merged
@@ -155,12 +192,13 @@ impl Tx {
     /// An entry of a collection in a patch names all its fields (absent ones as null), so that joining patches and
     /// applying them one after the other come to the same.
     pub fn emit(&mut self, channel: Channel, kind: &'static str, patch: Value) {
-        match self.events.iter_mut().find(|e| e.channel == channel) {
+        let events = &mut self.change().events;
+        match events.iter_mut().find(|e| e.channel == channel) {
             Some(event) => {
                 event.kind = kind;
                 merge::join(&mut event.patch, patch);
             }
-            None => self.events.push(PendingEvent { channel, kind, patch }),
+            None => events.push(PendingEvent { channel, kind, patch }),
         }
     }
 
@@ -171,26 +209,58 @@ impl Tx {
 
     /// Adds an event whose payload is ready, compact JSON: for the conformance mode, which passes on what clients publish.
     pub(crate) fn emit_as_is(&mut self, event: LoggedEvent, kind: &'static str) {
-        self.as_is.push((event, kind));
+        self.change().as_is.push((event, kind));
     }
 
-    /// The events in their wire form.
-    pub(crate) fn take_events(&mut self) -> Vec<(LoggedEvent, &'static str)> {
-        let (actor, at) = (self.actor, self.now);
-        std::mem::take(&mut self.events)
-            .into_iter()
-            .map(|event| {
-                let payload = json!({
-                    "v": 1, "type": event.kind, "id": EventId::new(), "at": at, "actor": actor, "patch": event.patch,
-                });
-                let logged = LoggedEvent {
-                    channel: event.channel.to_string().into(),
-                    payload: payload.to_string().into(),
-                };
-                (logged, event.kind)
-            })
-            .chain(std::mem::take(&mut self.as_is))
-            .collect()
+    /// Writes the events into the gym's log as the last act before COMMIT, since that locks the gym's head, and sends
+    /// `writes` ahead of them in the same round trip.
+    ///
+    /// # Errors
+    /// Those of `writes` before those of the log.
+    pub async fn log_after(&mut self, writes: impl AsyncFnOnce(&AsyncPgConnection) -> Result<()>) -> Result<()> {
+        let drafts = self.drafts();
+        let conn: &AsyncPgConnection = &self.conn;
+        // Not `try_join`: an error of the writes makes the log's fail too, and the first is the one to tell.
+        let (written, logged) = tokio::join!(writes(conn), log::append(conn, self.gym, self.now, drafts));
+        written?;
+        self.logged.extend(logged?);
+        Ok(())
+    }
+
+    /// Writes the events that are not in the gym's log yet, and returns all of the transaction.
+    pub(crate) async fn close(&mut self) -> QueryResult<Vec<Committed>> {
+        let drafts = self.drafts();
+        let logged = log::append(&self.conn, self.gym, self.now, drafts).await?;
+        self.logged.extend(logged);
+        Ok(std::mem::take(&mut self.logged))
+    }
+
+    /// The changes that have events, in their wire form.
+    fn drafts(&mut self) -> Vec<Draft> {
+        let at = self.now;
+        let draft = |change: PendingChange| Draft {
+            actor: change.actor,
+            events: change
+                .events
+                .into_iter()
+                .map(|event| (event.log(change.actor, at), event.kind))
+                .chain(change.as_is)
+                .collect(),
+        };
+        let changes = std::mem::take(&mut self.changes).into_iter();
+        changes.map(draft).filter(|draft| !draft.events.is_empty()).collect()
+    }
+}
+
+impl PendingEvent {
+    fn log(&self, actor: Option<AccountId>, at: DateTime<Utc>) -> LoggedEvent {
+        let payload = json!({
+            "v": 1, "type": self.kind, "id": EventId::new(), "at": at, "actor": actor, "patch": self.patch,
+        });
+        LoggedEvent {
+            channel: self.channel.to_string().into(),
+            payload: payload.to_string().into(),
+        }
     }
 }
 

@@ -11,6 +11,8 @@ pub mod routes;
 pub mod rules;
 pub mod store;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 
@@ -199,6 +201,44 @@ pub async fn require_act_for(
         Some(_) => Err(Error::forbidden()),
         None => Err(Error::not_found("member")),
     }
+}
+
+/// What [`require_act_for`] answers to many callers of one gym, each about a member.
+pub async fn rights_to_act(
+    conn: &AsyncPgConnection,
+    gym: GymId,
+    asked: &[(Caller, AccountId)],
+    now: DateTime<Utc>,
+) -> Result<Vec<Result<()>>> {
+    let for_others = asked.iter().filter(|(caller, member)| caller.account != *member);
+    let (trainers, members): (Vec<_>, Vec<_>) = for_others
+        .filter(|(caller, _)| caller.roles.has(Role::Trainer))
+        .map(|(caller, member)| (caller.account, *member))
+        .unzip();
+    let pairs = if trainers.is_empty() {
+        HashSet::new()
+    } else {
+        store::assigned_pairs(conn, gym, &trainers, &members, now).await?
+    };
+    let may = |caller: &Caller, member: AccountId| {
+        if caller.account == member {
+            caller.roles.has(Role::Member)
+        } else {
+            pairs.contains(&(caller.account, member))
+        }
+    };
+    let refused: Vec<_> = asked.iter().filter(|(c, m)| !may(c, *m)).map(|(_, m)| *m).collect();
+    let known = if refused.is_empty() {
+        HashSet::new()
+    } else {
+        store::known_members(conn, gym, &refused).await?
+    };
+    let right = |(caller, member): &(Caller, AccountId)| match may(caller, *member) {
+        true => Ok(()),
+        false if known.contains(member) => Err(Error::forbidden()),
+        false => Err(Error::not_found("member")),
+    };
+    Ok(asked.iter().map(right).collect())
 }
 
 async fn is_assigned_trainer(

@@ -2,14 +2,19 @@
 //! returns the first answer and has no effect of its own. Errors are not stored. The same table serves the client keys of
 //! commands on the socket.
 
+use std::collections::HashMap;
 use std::future::{Ready, ready};
 
 use actix_web::body::BoxBody;
 use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev::Payload};
-use diesel::sql_types::{Text, Uuid as SqlUuid};
-use diesel::{ExpressionMethods as _, QueryDsl as _};
-use diesel_async::RunQueryDsl as _;
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{Array, Binary, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, QueryResult, Queryable, Selectable,
+    SelectableHelper as _,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +22,7 @@ use crate::db::schema::idempotency_keys as keys;
 use crate::db::statement::{Bind as _, statement};
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, GymId};
 
 /// The `Idempotency-Key` header of a POST, where it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,11 +94,7 @@ pub async fn once<T: Serialize>(
             replayed: false,
         });
     };
-    let mut hash = Sha256::new();
-    hash.update(operation);
-    hash.update([0]);
-    hash.update(to_json(request)?);
-    let hash = hash.finalize().to_vec();
+    let hash = fingerprint(operation, request)?;
     if let Some(answer) = claim(tx, account, key, &hash, status).await? {
         return Ok(answer);
     }
@@ -132,21 +133,114 @@ async fn claim(tx: &mut Tx, account: AccountId, key: &str, hash: &[u8], status: 
     if taken == 1 {
         return Ok(None);
     }
-    let (stored_hash, status, body): (Vec<u8>, i32, String) = keys::table
+    let stored: Stored = keys::table
         .find((gym, account, key))
-        .select((keys::request_hash, keys::status, keys::response))
+        .select(Stored::as_select())
         .first(&mut **tx)
         .await?;
-    if stored_hash != hash {
-        return Err(Error::new(Code::KeyReused));
-    }
-    Ok(Some(Answer {
-        status: u16::try_from(status).unwrap_or(200),
-        body,
-        replayed: true,
-    }))
+    stored.again(hash).map(Some)
 }
 
-fn to_json(value: &impl Serialize) -> Result<String> {
+/// What a key was used for, and its answer.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = keys)]
+pub struct Stored {
+    account_id: AccountId,
+    key: String,
+    request_hash: Vec<u8>,
+    status: i32,
+    response: String,
+}
+
+impl Stored {
+    /// The first answer, for a request of this [`fingerprint`].
+    ///
+    /// # Errors
+    /// [`Code::KeyReused`] where the key was used for another request.
+    pub fn again(&self, fingerprint: &[u8]) -> Result<Answer> {
+        if self.request_hash != fingerprint {
+            return Err(Error::new(Code::KeyReused));
+        }
+        Ok(Answer {
+            status: u16::try_from(self.status).unwrap_or(200),
+            body: self.response.clone(),
+            replayed: true,
+        })
+    }
+}
+
+/// What was answered under these keys, by account and key.
+pub async fn stored(
+    mut conn: &AsyncPgConnection,
+    gym: GymId,
+    used: &[(AccountId, &str)],
+) -> QueryResult<HashMap<(AccountId, String), Stored>> {
+    if used.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (accounts, names): (Vec<_>, Vec<_>) = used.iter().copied().unzip();
+    let rows: Vec<Stored> = keys::table
+        .filter(keys::gym_id.eq(gym).and(keys::account_id.eq_any(accounts)))
+        .filter(keys::key.eq_any(names))
+        .select(Stored::as_select())
+        .load(&mut conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ((row.account_id, row.key.clone()), row))
+        .collect())
+}
+
+/// An answer to be stored under its key.
+pub struct NewAnswer<'a> {
+    /// Whose key it is.
+    pub account: AccountId,
+    /// The key.
+    pub key: &'a str,
+    /// The request's [`fingerprint`].
+    pub fingerprint: &'a [u8],
+    /// The answer, a JSON text of status 200.
+    pub body: &'a str,
+}
+
+/// Stores answers. A key that another transaction has taken meanwhile fails the statement as a whole; [`App::change`] then
+/// begins anew and finds it.
+///
+/// [`App::change`]: crate::app::App::change
+pub async fn store(
+    mut conn: &AsyncPgConnection,
+    gym: GymId,
+    now: DateTime<Utc>,
+    answers: &[NewAnswer<'_>],
+) -> QueryResult<()> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    statement(
+        "INSERT INTO idempotency_keys (gym_id, account_id, key, request_hash, status, response, created_at)
+         SELECT a.* FROM (SELECT $, unnest($), unnest($), unnest($), 200, unnest($), $) AS a",
+    )
+    .bind::<SqlUuid, _>(gym)
+    .bind::<Array<SqlUuid>, _>(answers.iter().map(|a| a.account).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(answers.iter().map(|a| a.key).collect::<Vec<_>>())
+    .bind::<Array<Binary>, _>(answers.iter().map(|a| a.fingerprint).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(answers.iter().map(|a| a.body).collect::<Vec<_>>())
+    .bind::<Timestamptz, _>(now)
+    .execute(&mut conn)
+    .await
+    .map(drop)
+}
+
+/// What a key is used for: an operation and its request.
+pub fn fingerprint(operation: &str, request: &impl Serialize) -> Result<Vec<u8>> {
+    let mut hash = Sha256::new();
+    hash.update(operation);
+    hash.update([0]);
+    hash.update(to_json(request)?);
+    Ok(hash.finalize().to_vec())
+}
+
+/// The text of an answer.
+pub fn to_json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::new(Code::Internal).caused_by(e))
 }

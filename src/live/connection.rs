@@ -47,6 +47,8 @@ struct State {
     commands: VecDeque<Waiting>,
     /// Of those, together.
     command_bytes: usize,
+    /// Commands that came.
+    taken: u64,
     /// Whether a task works through `commands`, and the id of what it works on.
     working: bool,
     working_on: u32,
@@ -62,6 +64,21 @@ struct Waiting {
     bytes: usize,
 }
 
+/// What went over a socket so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// Commands that came.
+    pub commands: u64,
+    /// Publications handed to it.
+    pub deliveries: u64,
+    /// Bytes that it took.
+    pub bytes: u64,
+    /// Bytes that wait for it to take them.
+    pub waiting_bytes: usize,
+    /// Since its upgrade.
+    pub open_for: Duration,
+}
+
 /// A socket, from its upgrade on.
 pub struct Connection {
     /// The id that the client is told.
@@ -74,6 +91,7 @@ pub struct Connection {
     pub outbox: Arc<Outbox>,
     hub: Hub,
     place: Weak<Place>,
+    opened: Instant,
     state: Mutex<State>,
     next_number: AtomicU32,
     authorise: AtomicBool,
@@ -92,6 +110,7 @@ impl Connection {
             outbox,
             hub,
             place: Arc::downgrade(place),
+            opened: Instant::now(),
             state: Mutex::default(),
             next_number: AtomicU32::new(1),
             authorise: AtomicBool::new(false),
@@ -127,6 +146,19 @@ impl Connection {
     #[must_use]
     pub fn log(&self) -> Option<Arc<GymLog>> {
         self.lock().log.clone()
+    }
+
+    /// What went over it so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let (deliveries, bytes) = self.outbox.traffic();
+        Traffic {
+            commands: self.lock().taken,
+            deliveries,
+            bytes,
+            waiting_bytes: self.outbox.waiting_bytes(),
+            open_for: self.opened.elapsed(),
+        }
     }
 
     /// A number for a new subscription.
@@ -311,6 +343,7 @@ impl Connection {
         let last = commands.len().saturating_sub(1);
         for (n, command) in commands.into_iter().enumerate() {
             let bytes = if n == last { bytes } else { 0 };
+            state.taken += 1;
             state.command_bytes += bytes;
             state.commands.push_back(Waiting { command, bytes });
         }

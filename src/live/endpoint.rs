@@ -31,7 +31,7 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
     let place = app.hub.door().enter(peer::address(&request, &app.config))?;
     let agreed = agree_on_codec(&request);
     let codec = agreed.unwrap_or_else(|| codec_of_query(&request));
-    let outbox = Outbox::new(limits.outbox_bytes);
+    let outbox = Outbox::counted(limits.outbox_bytes, app.hub.counters.clone());
     let response = upgrade(
         &request,
         agreed.map(Codec::subprotocol).as_slice(),
@@ -39,7 +39,7 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
         Some(place.clone()),
     )?;
     let connection = Connection::new(app.hub.clone(), codec, lang::of(&request), outbox, &place);
-    app.hub.opened();
+    app.hub.opened(&connection);
     let pace = Pace::new(limits.bytes_per_second, limits.bytes_at_once);
     let reader = Reader::new(payload, limits.frame_bytes).paced(pace);
     actix_web::rt::spawn(socket::read(app.get_ref().clone(), connection, reader));

@@ -16,6 +16,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::counters::Counters;
 use super::door::Place;
 use super::frame;
 use super::protocol::close::Close;
@@ -34,6 +35,11 @@ struct Queue {
     ended: bool,
     /// The body or its socket has gone.
     gone: bool,
+    /// Channels' frames that were accepted.
+    deliveries: u64,
+    /// Bytes that the socket took, and those of them that the node's counter knows of.
+    sent: u64,
+    reported: u64,
 }
 
 impl Queue {
@@ -62,6 +68,7 @@ pub struct Outbox {
     /// Much began to wait.
     grown: Notify,
     bound: usize,
+    counters: Option<Arc<Counters>>,
 }
 
 /// What became of a channel's frame.
@@ -79,6 +86,16 @@ impl Outbox {
     /// An empty queue that holds up to `bound` bytes of channels' frames.
     #[must_use]
     pub fn new(bound: usize) -> Arc<Self> {
+        Self::make(bound, None)
+    }
+
+    /// One whose bytes are counted.
+    #[must_use]
+    pub fn counted(bound: usize, counters: Arc<Counters>) -> Arc<Self> {
+        Self::make(bound, Some(counters))
+    }
+
+    fn make(bound: usize, counters: Option<Arc<Counters>>) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue {
                 frames: VecDeque::new(),
@@ -87,13 +104,31 @@ impl Outbox {
                 closed: None,
                 ended: false,
                 gone: false,
+                deliveries: 0,
+                sent: 0,
+                reported: 0,
             }),
             waker: AtomicWaker::new(),
             gone: Notify::new(),
             emptied: Notify::new(),
             grown: Notify::new(),
             bound,
+            counters,
         })
+    }
+
+    /// Channels' frames that were accepted, and bytes that the socket took.
+    pub fn traffic(&self) -> (u64, u64) {
+        let queue = self.lock();
+        (queue.deliveries, queue.sent)
+    }
+
+    /// Tells the node's counter what the socket took: once a burst and not once a frame, since all sockets share it.
+    fn report(&self, queue: &mut Queue) {
+        let new = queue.sent - std::mem::replace(&mut queue.reported, queue.sent);
+        if let Some(counters) = self.counters.as_ref().filter(|_| new > 0) {
+            counters.sent_bytes.add(new);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -144,6 +179,7 @@ impl Outbox {
             queue.bytes -= freed;
             return Pushed::Overflow;
         }
+        queue.deliveries += 1;
         self.put(queue, Some(subscription), frame.clone());
         Pushed::Queued
     }
@@ -226,8 +262,10 @@ impl Outbox {
             if let Some((_, frame)) = queue.frames.pop_front() {
                 queue.bytes = queue.bytes.saturating_sub(frame.len());
                 queue.moved_at = Instant::now();
+                queue.sent += frame.len() as u64;
                 return Poll::Ready(Some(frame));
             }
+            self.report(queue);
             self.emptied.notify_one();
             if queue.ended { Poll::Ready(None) } else { Poll::Pending }
         };
@@ -272,6 +310,7 @@ impl Drop for Body {
         let mut queue = self.outbox.lock();
         queue.clear();
         queue.gone = true;
+        self.outbox.report(&mut queue);
         drop(queue);
         self.outbox.gone.notify_one();
         self.outbox.emptied.notify_one();

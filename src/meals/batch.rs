@@ -4,19 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
-use super::day::{self, DayMeal};
+use super::day;
+use super::planned::{PlanDay, PlannedDays};
 use super::progress::Progress;
 use super::rules::{Day, NotOnDay, Tick};
 use super::store::{self, HistoryRow, Key};
 use super::write::{self, Changes};
 use super::{Command, Completion, Kind, Outcome};
 use crate::error::{Code, Error, Result};
-use crate::events::Tx;
-use crate::follows::rules::{Days, Schedule, Status as FollowStatus, zone};
-use crate::follows::store::{self as follow_store, RunningFollow};
+use crate::follows::rules::{Days, Status as FollowStatus, zone};
+use crate::follows::store::{self as follow_store, ScheduledFollow};
 use crate::ids::{AccountId, FollowId, GymId, MealId};
 
 /// A day of a follow that commands name.
@@ -35,19 +36,28 @@ pub(super) struct TouchedDay {
     pub meals: BTreeSet<MealId>,
 }
 
+/// What to do about a follow that another transaction has locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// Wait for it.
+    Wait,
+    /// Go on without it.
+    IfFree,
+}
+
 /// A batch's members and days.
 pub(super) struct Batch {
     gym: GymId,
     now: DateTime<Utc>,
     day_start: i32,
-    follows: HashMap<AccountId, (RunningFollow, Schedule)>,
+    follows: HashMap<AccountId, ScheduledFollow>,
     /// By follow and date, in the order of both.
     pub days: BTreeMap<(FollowId, NaiveDate), TouchedDay>,
     history: Vec<HistoryRow>,
     /// The trainers on whose rosters the members are.
     pub trainers: HashMap<AccountId, Vec<AccountId>>,
-    /// The event of each member's last change.
-    pub events: BTreeMap<AccountId, &'static str>,
+    /// The event of each member's last change, and who made it.
+    pub events: BTreeMap<AccountId, (&'static str, AccountId)>,
 }
 
 /// What a command came to, before its day is summed.
@@ -57,71 +67,73 @@ pub(super) struct Applied {
 }
 
 impl Batch {
-    /// Locks the follows of the commands' members, in the order of their ids, and reads the days that can be written to.
-    pub(super) async fn load(tx: &mut Tx, commands: &[Command]) -> Result<Self> {
-        let (gym, now) = (tx.gym, tx.now);
-        let members: BTreeSet<_> = commands.iter().map(|c| c.member).collect();
+    /// Locks the follows of members, in the order of their ids; with [`Lock::IfFree`] only those that no other transaction
+    /// has locked.
+    pub(super) async fn lock(
+        conn: &AsyncPgConnection,
+        gym: GymId,
+        now: DateTime<Utc>,
+        members: BTreeSet<AccountId>,
+        lock: Lock,
+    ) -> QueryResult<Self> {
         let members: Vec<_> = members.into_iter().collect();
-        let follows = follow_store::lock_scheduled(tx, gym, &members).await?;
-        let mut batch = Self {
+        let follows = match lock {
+            Lock::Wait => follow_store::lock_scheduled(conn, gym, &members).await?,
+            Lock::IfFree => follow_store::lock_scheduled_if_free(conn, gym, &members).await?,
+        };
+        Ok(Self {
             gym,
             now,
             day_start: follows.first().map_or(0, |f| f.day_start),
-            follows: follows
-                .into_iter()
-                .map(|f| (f.follow.member_id, (f.follow.clone(), f.schedule())))
-                .collect(),
+            follows: follows.into_iter().map(|f| (f.follow.member_id, f)).collect(),
             days: BTreeMap::new(),
             history: Vec::new(),
             trainers: HashMap::new(),
             events: BTreeMap::new(),
-        };
-        batch.read_days(tx, commands).await?;
-        Ok(batch)
+        })
     }
 
-    async fn read_days(&mut self, tx: &mut Tx, commands: &[Command]) -> Result<()> {
+    /// Whether the member's follow is locked.
+    pub(super) fn has(&self, member: AccountId) -> bool {
+        self.follows.contains_key(&member)
+    }
+
+    /// Reads the days that the commands name and that can be written to.
+    pub(super) async fn read_days(
+        &mut self,
+        conn: &AsyncPgConnection,
+        planned: &PlannedDays,
+        commands: &[&Command],
+    ) -> Result<()> {
         let named: BTreeMap<_, _> = commands
             .iter()
-            .filter_map(|c| {
-                self.admit(c)
-                    .ok()
-                    .map(|(f, schedule)| ((f.id, c.date), (f.clone(), schedule)))
-            })
+            .filter_map(|c| self.admit(c).ok().map(|f| ((f.follow.id, c.date), f.clone())))
             .collect();
         if named.is_empty() {
             return Ok(());
         }
-        let number = |(follow, schedule): &(RunningFollow, Schedule), date| schedule.day(follow.start_date, date);
-        let plans: Vec<_> = named
-            .values()
-            .map(|(f, _)| f.plan_id)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        let numbers: BTreeSet<_> = named
-            .iter()
-            .filter_map(|((_, date), named)| number(named, *date))
-            .collect();
-        let numbers: Vec<_> = numbers.into_iter().collect();
+        let number = |f: &ScheduledFollow, date| f.schedule().day(f.follow.start_date, date);
+        let plan_days = named.iter().filter_map(|((_, date), f)| {
+            Some(PlanDay {
+                plan: f.follow.plan_id,
+                version: f.plan_version,
+                number: number(f, *date)?,
+            })
+        });
+        let plan_days: BTreeSet<_> = plan_days.collect();
         let follows: Vec<_> = named.keys().map(|(follow, _)| *follow).collect();
         let dates: Vec<_> = named.keys().map(|(_, date)| *date).collect();
-        let members: BTreeSet<_> = named.values().map(|(f, _)| f.member_id).collect();
+        let members: BTreeSet<_> = named.values().map(|f| f.follow.member_id).collect();
         let members: Vec<_> = members.into_iter().collect();
 
         // Sent together: one round trip.
-        let conn: &AsyncPgConnection = tx;
-        let (meals, ticked, mut rows, trainers) = tokio::try_join!(
-            day::current(conn, self.gym, &plans, &numbers),
+        let (planned, ticked, mut rows, trainers) = tokio::try_join!(
+            planned.read(conn, self.gym, &plan_days),
             store::completed(conn, self.gym, &follows, &dates),
             store::progress(conn, self.gym, &follows, &dates),
             follow_store::trainers_of(conn, self.gym, &members, self.now),
         )?;
         self.trainers = trainers;
-        let mut planned: HashMap<_, Vec<DayMeal>> = HashMap::new();
-        for meal in meals {
-            planned.entry((meal.plan, meal.number)).or_default().push(meal);
-        }
         let mut completed: HashMap<_, BTreeMap<_, _>> = HashMap::new();
         for (key, meal) in ticked {
             completed
@@ -130,12 +142,12 @@ impl Batch {
                 .insert(key.meal, meal);
         }
         for ((follow, date), named) in named {
-            let meals = number(&named, date).and_then(|n| planned.get(&(named.0.plan_id, n)));
-            let meals = meals.map(Vec::as_slice).unwrap_or_default();
+            let meals = number(&named, date).and_then(|n| planned.get(&(named.follow.plan_id, n)));
+            let meals = meals.map(AsRef::as_ref).unwrap_or_default();
             let before = Day::new(0, meals, completed.remove(&(follow, date)).unwrap_or_default());
             let row_before = rows.remove(&(follow, date));
             let row = row_before.clone().unwrap_or_else(|| before.progress(date));
-            let member = named.0.member_id;
+            let member = named.follow.member_id;
             let touched = TouchedDay {
                 member,
                 after: before.clone(),
@@ -150,11 +162,12 @@ impl Batch {
     }
 
     /// The follow that a command goes to, where the command's day can be written to.
-    fn admit(&self, command: &Command) -> Result<(&RunningFollow, Schedule)> {
-        let (follow, schedule) = self
+    fn admit(&self, command: &Command) -> Result<&ScheduledFollow> {
+        let scheduled = self
             .follows
             .get(&command.member)
             .ok_or_else(|| Error::new(Code::NotFollowing))?;
+        let follow = &scheduled.follow;
         if follow.status == FollowStatus::Paused {
             return Err(Error::new(Code::FollowPaused));
         }
@@ -170,7 +183,7 @@ impl Batch {
             );
             return Err(Error::invalid("date", reason));
         }
-        Ok((follow, *schedule))
+        Ok(scheduled)
     }
 
     /// Applies a command to its day.
@@ -184,7 +197,7 @@ impl Batch {
                 .map_err(|reason| Error::invalid("portion_permille", reason))?,
             Kind::Undo => 0,
         };
-        let follow = self.admit(command)?.0.id;
+        let follow = self.admit(command)?.follow.id;
         let key = Key {
             follow,
             date: command.date,
@@ -214,7 +227,8 @@ impl Batch {
         if changed {
             day.meals.insert(command.meal_id);
             day.row = day.after.progress(command.date);
-            self.events.insert(command.member, command.kind.event());
+            self.events
+                .insert(command.member, (command.kind.event(), command.actor));
             self.history.push(HistoryRow {
                 id: Uuid::now_v7(),
                 gym_id: self.gym,
@@ -238,7 +252,10 @@ impl Batch {
     }
 
     /// Writes what the commands changed.
-    pub(super) async fn write(&self, tx: &mut Tx) -> Result<()> {
+    pub(super) async fn write(&self, conn: &AsyncPgConnection) -> Result<()> {
+        if self.history.is_empty() {
+            return Ok(());
+        }
         let mut changes = Changes {
             history: &self.history,
             ..Changes::default()
@@ -257,7 +274,7 @@ impl Batch {
             }
             changes.days.push((*follow, day.member, &day.row));
         }
-        write::write(tx, self.gym, &changes, self.now).await?;
+        write::write(conn, self.gym, &changes, self.now).await?;
         Ok(())
     }
 
@@ -277,24 +294,27 @@ impl Batch {
     /// the member's.
     pub(super) async fn name_strangers<T>(
         &self,
-        tx: &mut Tx,
-        commands: &[Command],
+        conn: &AsyncPgConnection,
+        commands: &[&Command],
         results: &mut [Result<T>],
     ) -> Result<()> {
         let off_day = |result: &Result<T>| matches!(result, Err(e) if e.code == Code::MealNotOnDay);
-        let plan_of = |c: &Command| self.follows.get(&c.member).map(|(f, _)| f.plan_id);
+        let plan_of = |c: &Command| self.follows.get(&c.member).map(|f| f.follow.plan_id);
         let asked: Vec<_> = commands
             .iter()
             .zip(&*results)
             .filter(|(_, r)| off_day(r))
-            .map(|(c, _)| c)
+            .map(|(c, _)| *c)
             .collect();
         if asked.is_empty() {
             return Ok(());
         }
         let plans: Vec<_> = asked.iter().filter_map(|c| plan_of(c)).collect();
         let meals: Vec<_> = asked.iter().map(|c| c.meal_id).collect();
-        let known: BTreeSet<_> = day::of_plans(tx, self.gym, &plans, &meals).await?.into_iter().collect();
+        let known: BTreeSet<_> = day::of_plans(conn, self.gym, &plans, &meals)
+            .await?
+            .into_iter()
+            .collect();
         for (command, result) in commands.iter().zip(results) {
             if off_day(result) && plan_of(command).is_none_or(|plan| !known.contains(&(plan, command.meal_id))) {
                 *result = Err(Error::not_found("meal"));

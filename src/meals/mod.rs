@@ -1,12 +1,15 @@
 //! Meals as members live them: ticks of a plan's meals, their history, and the daily rows they add up to.
 //!
-//! [`complete`] is the only way in. It takes a batch, so that commands that wait can be folded into one transaction; REST
-//! (`routes`) and the socket ([`rpc_complete`], [`rpc_undo`]) both go through it. [`day`] reads what a plan says for a
-//! day, [`progress`] what a day came to.
+//! REST (`routes`) and the socket ([`rpc_complete`], [`rpc_undo`]) put commands into [`Queues`]; those of a gym that wait
+//! while others are being written are folded into one transaction (`fold`). [`complete`] is the way in for the product
+//! itself. Both work on a `batch`. [`day`] reads what a plan says for a day, [`progress`] what a day came to.
 
 mod batch;
 pub mod day;
+mod fold;
+mod planned;
 pub mod progress;
+mod queue;
 mod routes;
 pub mod rules;
 pub mod store;
@@ -15,18 +18,21 @@ mod write;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use diesel_async::AsyncPgConnection;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+pub use queue::Queues;
 pub use routes::{Undo, rpc_complete, rpc_undo};
 
 use crate::error::Result;
 use crate::events::{Channel, Tx, merge};
 use crate::follows::live;
 use crate::ids::{AccountId, MealId};
-use batch::{Batch, TouchedDay};
+use batch::{Batch, Lock, TouchedDay};
+use planned::PlannedDays;
 use progress::Progress;
 use rules::{Completed, Status};
 use store::Key;
@@ -188,23 +194,32 @@ pub fn routes(config: &mut ServiceConfig) {
 /// # Errors
 /// As the whole, only those of the database; nothing is kept then.
 pub async fn complete(tx: &mut Tx, commands: &[Command]) -> Result<Vec<Result<Outcome>>> {
-    let mut batch = Batch::load(tx, commands).await?;
+    let commands: Vec<_> = commands.iter().collect();
+    let members = commands.iter().map(|command| command.member).collect();
+    let mut batch = Batch::lock(tx, tx.gym, tx.now, members, Lock::Wait).await?;
+    batch.read_days(tx, &PlannedDays::default(), &commands).await?;
+    let outcomes = apply(tx, &mut batch, &commands).await?;
+    tell(tx, &batch);
+    tx.log_after(async |conn| batch.write(conn).await).await?;
+    Ok(outcomes)
+}
+
+/// Applies commands to the batch's days, in order.
+async fn apply(conn: &AsyncPgConnection, batch: &mut Batch, commands: &[&Command]) -> Result<Vec<Result<Outcome>>> {
     let mut applied: Vec<_> = commands.iter().map(|command| batch.apply(command)).collect();
-    batch.name_strangers(tx, commands, &mut applied).await?;
-    if !batch.events.is_empty() {
-        batch.write(tx).await?;
-        tell(tx, &batch);
-    }
+    batch.name_strangers(conn, commands, &mut applied).await?;
     Ok(applied
         .into_iter()
         .map(|applied| applied.and_then(|applied| batch.outcome(applied)))
         .collect())
 }
 
-/// Emits one event for each member whose days have changed, on the member's channel and on the rosters of the trainers.
+/// Emits the events of each member whose days have changed, on the member's channel and on the rosters of the trainers,
+/// as a change of its own: with its own actor, and its own number in the gym's log.
 fn tell(tx: &mut Tx, batch: &Batch) {
     let now = tx.now;
-    for (member, kind) in &batch.events {
+    for (member, (kind, actor)) in &batch.events {
+        tx.next_change(Some(*actor));
         let days = |from| {
             batch
                 .days

@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::fold::Asked;
 use super::rules::Status;
-use super::{Command, Kind, Outcome, Source, complete};
+use super::{Command, Kind, Outcome, Source, queue};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
-use crate::gyms;
-use crate::http::{Answer, Body, IdempotencyKey, once};
+use crate::http::{Answer, Body, IdempotencyKey};
 use crate::ids::{AccountId, MealId};
 
 /// What became of a meal.
@@ -231,20 +231,5 @@ async fn carry_out(app: &App, caller: &Caller, said: Said, source: Source) -> Re
         on_behalf: member != caller.account,
         source,
     };
-    let operation = if said.kind == Kind::Undo {
-        "meal.undo"
-    } else {
-        "meal.complete"
-    };
-    app.change(&caller, async move |tx| {
-        let now = tx.now;
-        gyms::require_act_for(tx, &caller, member, now).await?;
-        let key = IdempotencyKey(command.key.clone());
-        once::<Outcome>(tx, &key, operation, &command, 200, async |tx| {
-            let done = complete(tx, std::slice::from_ref(&command)).await?.pop();
-            done.unwrap_or_else(|| Err(Error::new(Code::Internal)))
-        })
-        .await
-    })
-    .await
+    queue::carry_out(app, Asked { caller, command }).await
 }

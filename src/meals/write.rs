@@ -57,7 +57,7 @@ const WRITE: Statement = statement(
 
 /// Writes a batch's changes.
 pub(super) async fn write(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     gym: GymId,
     changes: &Changes<'_>,
     now: DateTime<Utc>,
@@ -78,7 +78,7 @@ pub(super) async fn write(
         .bind::<Jsonb, _>(Value::from(gone))
         .bind::<Jsonb, _>(json!(changes.history))
         .bind::<Jsonb, _>(Value::from(days))
-        .execute(conn)
+        .execute(&mut conn)
         .await
         .map(drop)
 }

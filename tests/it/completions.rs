@@ -552,7 +552,7 @@ async fn days_too_long_ago_for_screens_are_read_by_rest() {
 }
 
 #[tokio::test]
-async fn a_tick_over_the_socket_asks_the_database_nine_times() {
+async fn a_tick_over_the_socket_asks_the_database_five_times() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let proxy = Cuttable::before_postgres(&kit.app.database).await;
@@ -578,7 +578,7 @@ async fn a_tick_over_the_socket_asks_the_database_nine_times() {
         phone.publication(&channel).await;
     }
     // The first ones prepare their statements, and presence may be told beside one.
-    assert_eq!(trips[8..].iter().min(), Some(&9), "{trips:?}");
+    assert_eq!(trips[8..].iter().min(), Some(&5), "{trips:?}");
     counted.stop().await;
     kit.app.stop().await;
 }

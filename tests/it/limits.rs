@@ -11,9 +11,9 @@ mod rolling;
 mod slow;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use liveplan::live::connection::Connection;
+use liveplan::live::protocol::Codec;
 
 use crate::harness::{Client, Gym, TestApp};
 use crate::nodes::until;
@@ -24,7 +24,7 @@ async fn nothing_is_left(app: &TestApp) {
     until("the sockets are gone", || hub.door().counts() == (0, 0, 0)).await;
     until("the registry is empty", || hub.registry().counts() == (0, 0)).await;
     until("every reader has ended", || {
-        hub.counters.open.load(Ordering::SeqCst) == 0
+        Codec::ALL.iter().all(|codec| hub.counters.sockets(*codec).1 == 0)
     })
     .await;
 }

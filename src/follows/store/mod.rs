@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use diesel::deserialize::{self, FromSql};
 use diesel::dsl::sql;
 use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::{Array, Bool, Date, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Date, Integer, Text, Uuid as SqlUuid};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, Insertable, JoinOnDsl as _, OptionalExtension as _,
     QueryDsl as _, QueryResult, Queryable, QueryableByName, Selectable, SelectableHelper as _,
@@ -18,7 +18,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use super::Follow;
 use super::rules::{Schedule, Status};
 use crate::db::schema::{follows, gyms, plan_revisions, plans as plan_rows};
-use crate::db::statement::{Bind as _, statement};
+use crate::db::statement::{Bind as _, Statement, statement};
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
 use crate::plans;
 
@@ -217,6 +217,9 @@ pub struct ScheduledFollow {
     /// The follow.
     #[diesel(embed)]
     pub follow: RunningFollow,
+    /// The plan's version.
+    #[diesel(sql_type = BigInt)]
+    pub plan_version: i64,
     #[diesel(sql_type = Integer)]
     duration_days: i32,
     #[diesel(sql_type = Text)]
@@ -236,20 +239,48 @@ impl ScheduledFollow {
 
 /// Locks the running follows of members, in the order of their ids, and reads how their plans lie on the calendar.
 pub async fn lock_scheduled(
-    conn: &mut AsyncPgConnection,
+    conn: &AsyncPgConnection,
     gym: GymId,
     members: &[AccountId],
 ) -> QueryResult<Vec<ScheduledFollow>> {
-    statement(
-        "SELECT f.id, f.member_id, f.plan_id, f.status, f.start_date, f.time_zone, p.duration_days, p.cycle, g.day_start
-         FROM follows f JOIN plans p ON p.id = f.plan_id JOIN gyms g ON g.id = f.gym_id
-         WHERE f.gym_id = $ AND f.member_id = ANY($) AND f.status IN ('active', 'paused')
-         ORDER BY f.id FOR NO KEY UPDATE OF f",
-    )
-    .bind::<SqlUuid, _>(gym)
-    .bind::<Array<SqlUuid>, _>(members)
-    .load(conn)
-    .await
+    load_scheduled(conn, LOCK_SCHEDULED, gym, members).await
+}
+
+/// As [`lock_scheduled`], without those that another transaction has locked.
+pub async fn lock_scheduled_if_free(
+    conn: &AsyncPgConnection,
+    gym: GymId,
+    members: &[AccountId],
+) -> QueryResult<Vec<ScheduledFollow>> {
+    load_scheduled(conn, LOCK_SCHEDULED_IF_FREE, gym, members).await
+}
+
+macro_rules! lock_scheduled {
+    ($otherwise:literal) => {
+        statement(concat!(
+            "SELECT f.id, f.member_id, f.plan_id, f.status, f.start_date, f.time_zone, p.version AS plan_version,
+                    p.duration_days, p.cycle, g.day_start
+             FROM follows f JOIN plans p ON p.id = f.plan_id JOIN gyms g ON g.id = f.gym_id
+             WHERE f.gym_id = $ AND f.member_id = ANY($) AND f.status IN ('active', 'paused')
+             ORDER BY f.id FOR NO KEY UPDATE OF f",
+            $otherwise
+        ))
+    };
+}
+
+const LOCK_SCHEDULED: Statement = lock_scheduled!("");
+const LOCK_SCHEDULED_IF_FREE: Statement = lock_scheduled!(" SKIP LOCKED");
+
+async fn load_scheduled(
+    mut conn: &AsyncPgConnection,
+    sql: Statement,
+    gym: GymId,
+    members: &[AccountId],
+) -> QueryResult<Vec<ScheduledFollow>> {
+    sql.bind::<SqlUuid, _>(gym)
+        .bind::<Array<SqlUuid>, _>(members)
+        .load(&mut conn)
+        .await
 }
 
 /// Locks those of the follows that are running, in the order of their ids.

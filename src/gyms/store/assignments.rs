@@ -1,5 +1,7 @@
 //! Rows of assignments.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use diesel::dsl::{auto_type, exists};
 use diesel::{
@@ -61,6 +63,24 @@ pub async fn is_assigned(
                 .and(assignments::member_id.eq(member)),
         );
     select(exists(assigned)).get_result(conn).await
+}
+
+/// Which of these trainers are assigned to which of these members: pairs of trainer and member.
+pub async fn assigned_pairs(
+    mut conn: &AsyncPgConnection,
+    gym: GymId,
+    trainers: &[AccountId],
+    members: &[AccountId],
+    now: DateTime<Utc>,
+) -> QueryResult<HashSet<(AccountId, AccountId)>> {
+    let pairs: Vec<(AccountId, AccountId)> = assignments::table
+        .filter(assignments::gym_id.eq(gym).and(counts(now)))
+        .filter(assignments::trainer_id.eq_any(trainers))
+        .filter(assignments::member_id.eq_any(members))
+        .select((assignments::trainer_id, assignments::member_id))
+        .load(&mut conn)
+        .await?;
+    Ok(pairs.into_iter().collect())
 }
 
 /// Whether a trainer has an assignment to a member that has not ended, however late it began.

@@ -1,5 +1,7 @@
 //! Rows of memberships.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use diesel::dsl::auto_type;
 use diesel::{
@@ -110,6 +112,24 @@ pub async fn find_membership(
         .await
         .optional()?;
     Ok(found.map(Membership::known_to_the_gym))
+}
+
+/// Which of these accounts are, or were, in the gym.
+pub async fn known_members(
+    mut conn: &AsyncPgConnection,
+    gym: GymId,
+    accounts: &[AccountId],
+) -> QueryResult<HashSet<AccountId>> {
+    let found: Vec<AccountId> = memberships::table
+        .filter(
+            memberships::gym_id
+                .eq(gym)
+                .and(memberships::account_id.eq_any(accounts)),
+        )
+        .select(memberships::account_id)
+        .load(&mut conn)
+        .await?;
+    Ok(found.into_iter().collect())
 }
 
 #[auto_type]

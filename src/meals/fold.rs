@@ -1,0 +1,158 @@
+//! Many callers' commands in one transaction: each is checked by itself and gets its own answer, and what they changed is
+//! written together. Three round trips lie between BEGIN and COMMIT, however many commands there are.
+
+use std::collections::HashMap;
+
+use super::batch::{Batch, Lock};
+use super::planned::PlannedDays;
+use super::{Command, Kind, apply, tell};
+use crate::auth::Caller;
+use crate::auth::access::{self, Standing};
+use crate::error::{Code, Error, Result};
+use crate::events::Tx;
+use crate::gyms;
+use crate::http::Answer;
+use crate::http::idempotency::{self, NewAnswer, Stored};
+use crate::ids::AccountId;
+
+/// A command and who gave it.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// Who.
+    pub caller: Caller,
+    /// What.
+    pub command: Command,
+}
+
+impl Asked {
+    /// Whose key it has, and which.
+    pub(super) fn key(&self) -> Option<(AccountId, &str)> {
+        self.command.key.as_deref().map(|key| (self.caller.account, key))
+    }
+
+    /// What its key is used for.
+    fn fingerprint(&self) -> Result<Vec<u8>> {
+        let operation = match self.command.kind {
+            Kind::Complete { .. } => "meal.complete",
+            Kind::Undo => "meal.undo",
+        };
+        idempotency::fingerprint(operation, &self.command)
+    }
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// It was carried out, or refused.
+    Done(Result<Answer>),
+    /// Nothing: the member has no running follow that was free to lock.
+    Aside,
+}
+
+/// Carries out commands of one gym, none of which shares its member or its key with another.
+///
+/// # Errors
+/// As the whole, only those of the database; nothing is kept then.
+pub(super) async fn carry_out(tx: &mut Tx, planned: &PlannedDays, asked: &[Asked], lock: Lock) -> Result<Vec<Turn>> {
+    let (gym, now) = (tx.gym, tx.now);
+    let claims: Vec<_> = asked.iter().map(|a| a.caller.claim()).collect();
+    let members = asked.iter().map(|a| a.command.member).collect();
+    let (standings, batch) = tokio::join!(
+        access::standings(tx, &claims, now),
+        Batch::lock(tx, gym, now, members, lock)
+    );
+    let (standings, mut batch) = (standings?, batch?);
+
+    // After the locks: whoever takes a right away, or used a key for the same, holds them to the end.
+    let keys: Vec<_> = asked.iter().filter_map(Asked::key).collect();
+    let pairs: Vec<_> = asked.iter().map(|a| (a.caller, a.command.member)).collect();
+    let commands: Vec<_> = asked.iter().map(|a| &a.command).collect();
+    let (stored, rights, days) = tokio::join!(
+        idempotency::stored(tx, gym, &keys),
+        gyms::rights_to_act(tx, gym, &pairs, now),
+        batch.read_days(tx, planned, &commands),
+    );
+    let (stored, rights) = (stored?, rights?);
+    days?;
+
+    let mut turns: Vec<Option<Turn>> = Vec::with_capacity(asked.len());
+    for ((asked, standing), right) in asked.iter().zip(standings).zip(rights) {
+        let aside = lock == Lock::IfFree && !batch.has(asked.command.member);
+        turns.push(match admit(asked, standing, right, &stored) {
+            Err(error) => Some(Turn::Done(Err(error))),
+            Ok(Some(answer)) => Some(Turn::Done(Ok(answer))),
+            Ok(None) if aside => Some(Turn::Aside),
+            Ok(None) => None,
+        });
+    }
+    let open: Vec<_> = asked
+        .iter()
+        .zip(&turns)
+        .filter(|(_, t)| t.is_none())
+        .map(|(a, _)| a)
+        .collect();
+    let answers = write(tx, &mut batch, &open).await?;
+    let mut answers = answers.into_iter();
+    let turn = |turn: Option<Turn>| {
+        turn.or_else(|| answers.next().map(Turn::Done))
+            .unwrap_or_else(|| Turn::Done(Err(Error::new(Code::Internal))))
+    };
+    Ok(turns.into_iter().map(turn).collect())
+}
+
+/// Whether a command is to be carried out; the first answer where it was before.
+fn admit(
+    asked: &Asked,
+    standing: Standing,
+    right: Result<()>,
+    stored: &HashMap<(AccountId, String), Stored>,
+) -> Result<Option<Answer>> {
+    if standing != Standing::Good {
+        return Err(Error::new(Code::SessionEnded));
+    }
+    right?;
+    let first = asked
+        .key()
+        .and_then(|(account, key)| stored.get(&(account, key.to_owned())));
+    first.map(|first| first.again(&asked.fingerprint()?)).transpose()
+}
+
+/// Applies the commands and writes what they changed, their answers and their events.
+async fn write(tx: &mut Tx, batch: &mut Batch, asked: &[&Asked]) -> Result<Vec<Result<Answer>>> {
+    let commands: Vec<_> = asked.iter().map(|a| &a.command).collect();
+    let outcomes = apply(tx, batch, &commands).await?;
+    let answers: Vec<Result<Answer>> = outcomes
+        .into_iter()
+        .map(|outcome| {
+            Ok(Answer {
+                status: 200,
+                body: idempotency::to_json(&outcome?)?,
+                replayed: false,
+            })
+        })
+        .collect();
+    let mut kept = Vec::new();
+    for (asked, answer) in asked.iter().zip(&answers) {
+        if let (Some((account, key)), Ok(answer)) = (asked.key(), answer) {
+            kept.push((account, key, asked.fingerprint()?, answer.body.as_str()));
+        }
+    }
+    let kept: Vec<_> = kept
+        .iter()
+        .map(|(account, key, fingerprint, body)| NewAnswer {
+            account: *account,
+            key,
+            fingerprint,
+            body,
+        })
+        .collect();
+    tell(tx, batch);
+    let (gym, now) = (tx.gym, tx.now);
+    tx.log_after(async |conn| {
+        let (written, stored) = tokio::join!(batch.write(conn), idempotency::store(conn, gym, now, &kept));
+        written?;
+        Ok(stored?)
+    })
+    .await?;
+    Ok(answers)
+}

@@ -1,0 +1,169 @@
+//! Completions that wait. A gym's first command begins a batch at once; those that come while a batch is being written wait
+//! for its end and are folded into the next one, so that a gym at rest waits for nothing and a busy one shares its COMMITs.
+
+use std::collections::{HashSet, VecDeque};
+
+use actix_web::rt;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::oneshot;
+
+use super::batch::Lock;
+use super::fold::{self, Asked, Turn};
+use super::planned::PlannedDays;
+use crate::app::{App, For};
+use crate::error::{Code, Error, Result};
+use crate::http::Answer;
+use crate::ids::GymId;
+
+/// Commands in one transaction at most.
+const BATCH: usize = 64;
+/// Commands of one gym that wait at most; more are refused, to be tried again.
+const WAITING: usize = 4_096;
+
+/// A command that waits for its answer.
+struct Waiting {
+    asked: Asked,
+    answer: oneshot::Sender<Result<Answer>>,
+}
+
+/// The commands that wait, by gym, and what they need of plans.
+#[derive(Default)]
+pub struct Queues {
+    /// A gym has an entry exactly while a batch of it is being written.
+    waiting: DashMap<GymId, VecDeque<Waiting>>,
+    planned: PlannedDays,
+}
+
+impl Queues {
+    /// How many commands of a gym wait for the batch that is being written.
+    #[must_use]
+    pub fn waiting(&self, gym: GymId) -> usize {
+        self.waiting.get(&gym).map_or(0, |queue| queue.len())
+    }
+}
+
+/// Has a command carried out. It is finished even when whoever waits for it has gone.
+///
+/// # Errors
+/// What speaks against the command; [`Code::OutcomeUnknown`] where the connection broke during COMMIT.
+pub(super) async fn carry_out(app: &App, asked: Asked) -> Result<Answer> {
+    let gym = asked.caller.gym;
+    let (answer, answered) = oneshot::channel();
+    let waiting = Waiting { asked, answer };
+    match app.completions.waiting.entry(gym) {
+        Entry::Occupied(mut queue) if queue.get().len() < WAITING => queue.get_mut().push_back(waiting),
+        Entry::Occupied(_) => return Err(Error::new(Code::Unavailable)),
+        Entry::Vacant(queue) => {
+            queue.insert(VecDeque::new());
+            let running = Running { app: app.clone(), gym };
+            rt::spawn(running.work(waiting));
+        }
+    }
+    answered
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Code::Internal).caused_by(anyhow::anyhow!("a batch came to nothing"))))
+}
+
+/// The task that writes a gym's batches, one after the other.
+struct Running {
+    app: App,
+    gym: GymId,
+}
+
+impl Running {
+    async fn work(self, first: Waiting) {
+        let mut batch = vec![first];
+        while !batch.is_empty() {
+            run(&self.app, self.gym, batch).await;
+            batch = self.next();
+        }
+    }
+
+    /// The commands of the next batch; where none waits, the gym is at rest again.
+    fn next(&self) -> Vec<Waiting> {
+        let Entry::Occupied(mut queue) = self.app.completions.waiting.entry(self.gym) else {
+            return Vec::new();
+        };
+        let batch = take(queue.get_mut());
+        if batch.is_empty() {
+            queue.remove();
+        }
+        batch
+    }
+}
+
+impl Drop for Running {
+    /// After a panic too the gym must not stay busy for ever; those who wait are told by their channels.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.app.completions.waiting.remove(&self.gym);
+        }
+    }
+}
+
+/// Takes commands for a batch, in order: one of each member, so that each is a change of its own on the screens, and one of
+/// each key, whose answer the others then get.
+fn take(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let (mut members, mut keys) = (HashSet::new(), HashSet::new());
+    let (mut batch, mut later) = (Vec::new(), VecDeque::new());
+    while let Some(waiting) = queue.pop_front() {
+        let first = members.insert(waiting.asked.command.member);
+        let key = waiting.asked.key().map(|(account, key)| (account, key.to_owned()));
+        if batch.len() < BATCH && first && key.is_none_or(|key| keys.insert(key)) {
+            batch.push(waiting);
+        } else {
+            later.push_back(waiting);
+        }
+    }
+    *queue = later;
+    batch
+}
+
+/// Carries out a batch and answers everyone in it.
+async fn run(app: &App, gym: GymId, batch: Vec<Waiting>) {
+    let (asked, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.asked, w.answer)).unzip();
+    let turns = match turns(app, gym, asked.clone(), Lock::IfFree).await {
+        Ok(turns) => turns,
+        // Nothing can be said of any of them, or the next try would fail in the same way.
+        Err(error) if asked.len() == 1 || matches!(error.code, Code::OutcomeUnknown | Code::Unavailable) => {
+            let code = error.code;
+            error.log();
+            asked.iter().map(|_| Turn::Done(Err(Error::new(code)))).collect()
+        }
+        Err(error) => {
+            error.log();
+            asked.iter().map(|_| Turn::Aside).collect()
+        }
+    };
+    for ((asked, answer), turn) in asked.into_iter().zip(answers).zip(turns) {
+        match turn {
+            // Whoever waited for it may have gone.
+            Turn::Done(result) => drop(answer.send(result)),
+            Turn::Aside => {
+                rt::spawn(alone(app.clone(), gym, asked, answer));
+            }
+        }
+    }
+}
+
+/// Carries out a command in a transaction of its own, in which it may wait for another without holding up its gym.
+async fn alone(app: App, gym: GymId, asked: Asked, answer: oneshot::Sender<Result<Answer>>) {
+    let turn = turns(&app, gym, vec![asked], Lock::Wait)
+        .await
+        .map(|mut turns| turns.pop());
+    let result = match turn {
+        Ok(Some(Turn::Done(result))) => result,
+        Ok(_) => Err(Error::new(Code::Internal)),
+        Err(error) => Err(error),
+    };
+    drop(answer.send(result));
+}
+
+async fn turns(app: &App, gym: GymId, asked: Vec<Asked>, lock: Lock) -> Result<Vec<Turn>> {
+    let shared = app.clone();
+    app.change(For::gym(gym), async move |tx| {
+        fold::carry_out(tx, &shared.completions.planned, &asked, lock).await
+    })
+    .await
+}
