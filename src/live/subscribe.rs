@@ -96,9 +96,6 @@ async fn try_subscribe(
         Some(own) if own.gym() == gym => own,
         _ => connection.hub().gym(gym).await.map_err(failed)?,
     };
-    let Some(turn) = connection.hub().turn().await else {
-        return Err(ProtocolError::TooManyRequests.into());
-    };
     let Some(subscription) = register(connection, gym, request.channel.as_str().into(), false, log.clone()) else {
         return Err(if connection.subscription(&request.channel).is_some() {
             ProtocolError::AlreadySubscribed.into()
@@ -111,9 +108,7 @@ async fn try_subscribe(
         channel: &subscription.channel,
         log: &log,
     };
-    let read = read(app, connection, caller, place, request).await;
-    drop(turn);
-    let refused = match read {
+    let refused = match read(app, connection, caller, place, request).await {
         Ok(Outcome::State { mut result, position }) => match subscription.ready() {
             Ready::Open => {
                 (result.expires, result.ttl) = expiry(app, connection, &subscription, token_ends);
@@ -141,6 +136,10 @@ async fn read(
 ) -> Result<Outcome> {
     let hub = connection.hub();
     let tickets = Tickets::take(hub, place, request);
+    // Waited for with the tickets in hand, so that a crowd shares its reads.
+    let Some(turn) = hub.turn().await else {
+        return Ok(Outcome::Refused(ProtocolError::TooManyRequests.into()));
+    };
     let refused = app
         .read(For::gym(place.gym), async |conn| {
             if (hub.table().standing)(conn, caller, app.clock.now()).await? != Standing::Good {
@@ -148,8 +147,9 @@ async fn read(
             }
             state::authorise(app, connection, conn, caller, place.channel).await
         })
-        .await?;
-    match refused {
+        .await;
+    drop(turn);
+    match refused? {
         Some(refused) => Ok(Outcome::Refused(refused)),
         None => state::read(app, hub, place, Source::Shared(tickets), request).await,
     }
