@@ -3,7 +3,7 @@
 //! `METRICS_BIND` names an address.
 //!
 //! Nothing here is of one gym or one account: that would be one time series each, and nobody's business. Values are read
-//! when they are asked for; what is measured pays for relaxed atomics at most. [`text`]: how they are written.
+//! when they are asked for; what is measured pays for relaxed atomics at most. `text`: how they are written.
 
 mod text;
 
