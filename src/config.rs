@@ -229,6 +229,43 @@ impl Default for LiveLimits {
     }
 }
 
+/// Bounds of recovery. A subscription that was away gets what it missed from this node's memory, then from Postgres; with
+/// more than these it gets a new snapshot.
+#[derive(Args, Clone, Debug)]
+pub struct Recovery {
+    /// Missed publications that a subscription is given one by one.
+    #[arg(
+        id = "recover-events",
+        long = "live-recover-events",
+        env = "LIVE_RECOVER_EVENTS",
+        default_value_t = 1000
+    )]
+    pub events: usize,
+
+    /// Bytes of them.
+    #[arg(id = "recover-bytes", long = "live-recover-bytes", env = "LIVE_RECOVER_BYTES", default_value_t = 256 * 1024)]
+    pub bytes: usize,
+
+    /// Changes of each gym with sockets here that this node remembers.
+    #[arg(long = "live-memory-events", env = "LIVE_MEMORY_EVENTS", default_value_t = 1000)]
+    pub memory_events: usize,
+
+    /// Bytes of them.
+    #[arg(long = "live-memory-bytes", env = "LIVE_MEMORY_BYTES", default_value_t = 256 * 1024)]
+    pub memory_bytes: usize,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            events: 1000,
+            bytes: 256 * 1024,
+            memory_events: 1000,
+            memory_bytes: 256 * 1024,
+        }
+    }
+}
+
 /// A network, or an address alone.
 fn network(text: &str) -> Result<IpNet, String> {
     text.parse()
@@ -284,42 +321,5 @@ mod tests {
         assert!(network("gateway").is_err());
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("soon").is_err());
-    }
-}
-
-/// Bounds of recovery. A subscription that was away gets what it missed from this node's memory, then from Postgres; with
-/// more than these it gets a new snapshot.
-#[derive(Args, Clone, Debug)]
-pub struct Recovery {
-    /// Missed publications that a subscription is given one by one.
-    #[arg(
-        id = "recover-events",
-        long = "live-recover-events",
-        env = "LIVE_RECOVER_EVENTS",
-        default_value_t = 1000
-    )]
-    pub events: usize,
-
-    /// Bytes of them.
-    #[arg(id = "recover-bytes", long = "live-recover-bytes", env = "LIVE_RECOVER_BYTES", default_value_t = 256 * 1024)]
-    pub bytes: usize,
-
-    /// Changes of each gym with sockets here that this node remembers.
-    #[arg(long = "live-memory-events", env = "LIVE_MEMORY_EVENTS", default_value_t = 1000)]
-    pub memory_events: usize,
-
-    /// Bytes of them.
-    #[arg(long = "live-memory-bytes", env = "LIVE_MEMORY_BYTES", default_value_t = 256 * 1024)]
-    pub memory_bytes: usize,
-}
-
-impl Default for Recovery {
-    fn default() -> Self {
-        Self {
-            events: 1000,
-            bytes: 256 * 1024,
-            memory_events: 1000,
-            memory_bytes: 256 * 1024,
-        }
     }
 }

@@ -13,7 +13,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects; the reply carries the person's own channel with its snapshot.
+    /// Connects; a member's reply carries their own channel with its snapshot.
     pub async fn connect(address: &str, person: &Person) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         Self::over(stream, address, person).await
@@ -36,7 +36,7 @@ impl Socket {
         let mut socket = Self { stream };
         socket.send(&json!({"id": 1, "connect": {"token": person.token}})).await;
         let reply = socket.next().await.remove(0);
-        assert!(reply["connect"]["subs"].is_object(), "{reply}");
+        assert!(reply["connect"].is_object(), "{reply}");
         socket
     }
 

@@ -96,9 +96,6 @@ async fn try_subscribe(
         Some(own) if own.gym() == gym => own,
         _ => connection.hub().gym(gym).await.map_err(failed)?,
     };
-    let Some(turn) = connection.hub().turn().await else {
-        return Err(ProtocolError::TooManyRequests.into());
-    };
     let Some(subscription) = register(connection, gym, request.channel.as_str().into(), false, log.clone()) else {
         return Err(if connection.subscription(&request.channel).is_some() {
             ProtocolError::AlreadySubscribed.into()
@@ -111,9 +108,7 @@ async fn try_subscribe(
         channel: &subscription.channel,
         log: &log,
     };
-    let read = read(app, connection, caller, place, request).await;
-    drop(turn);
-    let refused = match read {
+    let refused = match read(app, connection, caller, place, request).await {
         Ok(Ok(Outcome::State { mut result, position })) => match subscription.ready() {
             Ready::Open => {
                 (result.expires, result.ttl) = expiry(app, connection, &subscription, token_ends);
@@ -149,6 +144,10 @@ async fn read(
 ) -> Result<Result<Outcome, Close>> {
     let hub = connection.hub();
     let tickets = Tickets::take(hub, place, request);
+    // Waited for with the tickets in hand, so that a crowd shares its reads.
+    let Some(turn) = hub.turn().await else {
+        return Ok(Ok(Outcome::Refused(ProtocolError::TooManyRequests.into())));
+    };
     let right = app
         .read(For::gym(place.gym), async |conn| {
             if let Some(close) = rights::ended_by((hub.table().standing)(conn, caller, app.clock.now()).await?) {
@@ -158,8 +157,9 @@ async fn read(
                 .await
                 .map(Ok)
         })
-        .await?;
-    match right {
+        .await;
+    drop(turn);
+    match right? {
         Err(close) => Ok(Err(close)),
         Ok(Some(refused)) => Ok(Ok(Outcome::Refused(refused))),
         Ok(None) => {

@@ -24,7 +24,7 @@ async fn nothing_is_left(app: &TestApp) {
     until("the sockets are gone", || hub.door().counts() == (0, 0, 0)).await;
     until("the registry is empty", || hub.registry().counts() == (0, 0)).await;
     until("every reader has ended", || {
-        Codec::ALL.into_iter().all(|codec| hub.counters.sockets(codec).1 == 0)
+        Codec::ALL.iter().all(|codec| hub.counters.sockets(*codec).1 == 0)
     })
     .await;
 }
