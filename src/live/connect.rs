@@ -98,8 +98,9 @@ pub(super) async fn connect(
             Outcome::Refused(_) => connection.forget(&subscription.channel),
         }
     }
-    connection.reply(id, Answer::Connect(result));
+    // Before the answer, which may be with the client at once.
     connection.connected();
+    connection.reply(id, Answer::Connect(result));
     for (subscription, position) in live {
         go_live(connection, session.caller.gym, &subscription, position);
     }

@@ -200,7 +200,7 @@ impl Connection {
         self.lock().closing.is_none() && self.outbox.closed().is_none()
     }
 
-    /// `connect` is answered: the reader begins to ping.
+    /// `connect` is being answered: the reader begins to ping.
     pub(super) fn connected(&self) {
         self.woken.notify_one();
         if let Some(place) = self.place.upgrade() {

@@ -176,6 +176,11 @@ impl Outbox {
         (queue.deliveries, queue.sent)
     }
 
+    /// Brings the node's counter up to date with what the socket took.
+    pub fn settle(&self) {
+        self.report(&mut self.lock());
+    }
+
     /// Tells the node's counter what the socket took: once a burst and not once a frame, since all sockets share it.
     fn report(&self, queue: &mut Queue) {
         let new = queue.sent - std::mem::replace(&mut queue.reported, queue.sent);

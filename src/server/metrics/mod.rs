@@ -140,7 +140,11 @@ fn sockets(text: &mut Text, app: &App) -> fmt::Result {
         "Gyms whose changes are put in order here.",
         app.hub.gyms_served(),
     )?;
-    let waiting: usize = registry.connections().iter().map(|c| c.outbox.waiting_bytes()).sum();
+    let mut waiting = 0;
+    for connection in registry.connections() {
+        waiting += connection.outbox.waiting_bytes();
+        connection.outbox.settle();
+    }
     text.gauge("live_queue_bytes", "Bytes that wait for sockets to take them.", waiting)
 }
 

@@ -43,7 +43,13 @@ async fn come_and_go(who: Client, channel: String, position: Value, last: String
 }
 
 async fn nothing_is_lost_or_doubled(memory_events: usize) {
-    let mut watched = Watched::start(|config| config.recovery.memory_events = memory_events).await;
+    let mut watched = Watched::start(|config| {
+        config.recovery.memory_events = memory_events;
+        // Nobody comes and goes as fast as these.
+        (config.live.commands_per_second, config.live.commands_at_once) = (100_000, 100_000);
+        config.live.bytes_at_once = 1 << 30;
+    })
+    .await;
     let position = watched.position().await;
     let titles: Vec<String> = (0..CHANGES).map(|n| format!("Plato {n}")).collect();
     let last = titles.last().expect("a title").clone();
