@@ -51,10 +51,18 @@ struct Queue {
     gone: bool,
     /// The short way.
     direct: Option<Arc<Direct>>,
+    long: Long,
+}
+
+/// What the long way is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Long {
     /// Nothing waits here, and nothing in the server's own buffer: the body was asked for more and had none.
-    idle: bool,
-    /// The first frame is what is left of one that was sent in part.
-    rest: bool,
+    Idle,
+    /// It may be writing.
+    Busy,
+    /// It has the rest of a frame that was sent in part: the first that waits.
+    Rest,
 }
 
 /// What became of a frame on the short way.
@@ -70,7 +78,7 @@ enum Sent {
 impl Queue {
     /// Sends at once what the kernel takes.
     fn send(&mut self, frame: Bytes) -> Sent {
-        let Some(direct) = self.direct.as_ref().filter(|_| self.idle) else {
+        let Some(direct) = self.direct.as_ref().filter(|_| self.long == Long::Idle) else {
             return Sent::Nothing(frame);
         };
         let sent = direct.send(&frame);
@@ -78,11 +86,11 @@ impl Queue {
         if sent == frame.len() {
             return Sent::Whole;
         }
-        self.idle = false;
+        self.long = Long::Busy;
         if sent == 0 {
             return Sent::Nothing(frame);
         }
-        self.rest = true;
+        self.long = Long::Rest;
         Sent::Part(frame.slice(sent..))
     }
 
@@ -96,7 +104,7 @@ impl Queue {
 
     /// Drops what waits, but for the rest of a frame: what comes after would be read as its continuation.
     fn clear(&mut self) {
-        let rest = self.frames.pop_front().filter(|_| self.rest);
+        let rest = self.frames.pop_front().filter(|_| self.long == Long::Rest);
         self.frames = rest.into_iter().collect();
         self.bytes = self.frames.iter().map(|(_, frame)| frame.len()).sum();
     }
@@ -153,8 +161,7 @@ impl Outbox {
                 reported: 0,
                 gone: false,
                 direct: None,
-                idle: false,
-                rest: false,
+                long: Long::Busy,
             }),
             waker: AtomicWaker::new(),
             gone: Notify::new(),
@@ -331,11 +338,10 @@ impl Outbox {
                 queue.bytes = queue.bytes.saturating_sub(frame.len());
                 queue.sent += frame.len() as u64;
                 queue.moved_at = Instant::now();
-                queue.rest = false;
-                queue.idle = false;
+                queue.long = Long::Busy;
                 return Poll::Ready(Some(frame));
             }
-            queue.idle = !queue.ended;
+            queue.long = if queue.ended { Long::Busy } else { Long::Idle };
             self.report(queue);
             self.emptied.notify_one();
             if queue.ended { Poll::Ready(None) } else { Poll::Pending }
@@ -381,7 +387,7 @@ impl Drop for Body {
         let mut queue = self.outbox.lock();
         // The socket is closed when its last handle is gone.
         queue.direct = None;
-        queue.rest = false;
+        queue.long = Long::Busy;
         queue.clear();
         queue.gone = true;
         self.outbox.report(&mut queue);

@@ -101,7 +101,7 @@ impl Watcher {
         match self.codec {
             Codec::Json => payload
                 .split(|b| *b == b'\n')
-                .map(|line| Message::of_json(serde_json::from_slice(line).expect("a whole message")))
+                .map(|line| Message::of_json(&serde_json::from_slice(line).expect("a whole message")))
                 .collect(),
             Codec::Protobuf => {
                 use prost::Message as _;
@@ -198,8 +198,8 @@ enum Message {
 }
 
 impl Message {
-    fn of_json(message: Value) -> Self {
-        if message == json!({}) {
+    fn of_json(message: &Value) -> Self {
+        if *message == json!({}) {
             return Self::Ping;
         }
         if let Some(id) = message["id"].as_u64() {
