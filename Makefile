@@ -20,7 +20,8 @@ test:
 	cargo test --locked
 	tools/conformance
 	python3 -m unittest discover -s tools/foods
-	cd static && npm run check && npm test && npm run build
+	cd static && npm run check && npm test
+	$(MAKE) --no-print-directory web
 	$(MAKE) --no-print-directory test-web
 
 # Real browsers against the real server.
@@ -54,6 +55,9 @@ lint:
 fmt:
 	cargo fmt
 
-web:
+# Built anew only when its sources have changed, since the binary that embeds it is built anew with it.
+web: static/dist/index.html
+
+static/dist/index.html: $(shell find static -path static/node_modules -prune -o -path "static/dist*" -prune -o -type f ! -name schema.ts -print) docs/openapi.json
 	@if command -v npm >/dev/null; then cd static && npm ci --no-audit --no-fund && npm run build; else \
 	  echo "Node is not installed: the server will run without its pages. Install Node 20 and run make web."; fi
