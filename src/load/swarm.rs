@@ -83,6 +83,30 @@ pub struct Verdict {
     pub ends: Vec<String>,
 }
 
+/// How far a swarm is, for whoever only looks.
+#[derive(Clone)]
+pub struct Meter(Arc<Shared>);
+
+impl Meter {
+    /// Sockets that were taken in.
+    #[must_use]
+    pub fn sockets(&self) -> u64 {
+        self.0.keys.load(Ordering::Relaxed) as u64
+    }
+
+    /// Publications with an offset that have arrived.
+    #[must_use]
+    pub fn deliveries(&self) -> u64 {
+        self.0.deliveries.load(Ordering::SeqCst)
+    }
+
+    /// Sockets that have ended.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+}
+
 struct Shared {
     deliveries: AtomicU64,
     bytes: AtomicU64,
@@ -246,6 +270,12 @@ impl Swarm {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// For whoever only looks.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter(self.shared.clone())
     }
 
     /// Waits until so many publications have arrived; whether they have, in this time.
