@@ -210,7 +210,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             } else {
                 println!("{report}");
             }
-            anyhow::ensure!(report.is_right(), "a subscriber did not get every publication once and in order");
+            anyhow::ensure!(
+                report.is_right(),
+                "a subscriber did not get every publication once and in order"
+            );
             Ok(())
         }
         Command::Openapi => {

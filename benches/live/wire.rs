@@ -15,14 +15,26 @@ pub struct Socket {
 impl Socket {
     /// Connects; the reply carries the person's own channel with its snapshot.
     pub async fn connect(address: &str, person: &Person) -> Self {
+        let (socket, reply) = Self::connected(address, person).await;
+        assert!(reply["connect"]["subs"].is_object(), "{reply}");
+        socket
+    }
+
+    /// Connects somebody who has no channel of their own.
+    pub async fn open(address: &str, person: &Person) -> Self {
+        let (socket, reply) = Self::connected(address, person).await;
+        assert!(reply["connect"].is_object(), "{reply}");
+        socket
+    }
+
+    async fn connected(address: &str, person: &Person) -> (Self, Value) {
         let (stream, _) = tokio_tungstenite::connect_async(format!("ws://{address}/connection/websocket"))
             .await
             .expect("an upgrade");
         let mut socket = Self { stream };
         socket.send(&json!({"id": 1, "connect": {"token": person.token}})).await;
         let reply = socket.next().await.remove(0);
-        assert!(reply["connect"]["subs"].is_object(), "{reply}");
-        socket
+        (socket, reply)
     }
 
     pub async fn send(&mut self, message: &Value) {

@@ -11,7 +11,10 @@ pub(super) enum Answer {
     /// Connected, with the subscriptions that the server made by itself.
     Connect(Vec<(String, Subscribed)>),
     Subscribe(Subscribed),
-    Refused { code: u64, message: String },
+    Refused {
+        code: u64,
+        message: String,
+    },
 }
 
 /// A subscription's result.

@@ -54,7 +54,12 @@ impl Cast {
             Mode::Fanout | Mode::Idle => format!("plan:{}", plan.as_deref().context("name a plan with --plan")?),
             Mode::Ticks => {
                 let trainer = people.iter().find(|p| p.is("trainer"));
-                format!("roster:{}", trainer.context("nobody is a trainer, whose roster could be watched")?.account)
+                format!(
+                    "roster:{}",
+                    trainer
+                        .context("nobody is a trainer, whose roster could be watched")?
+                        .account
+                )
             }
         };
         if options.mode == Mode::Ticks && members.is_empty() {
@@ -101,7 +106,9 @@ impl Cast {
 
 /// A trainer, who wrote plan A, others who may watch it, and the trainer's members, who follow it.
 fn demo(mode: Mode) -> Vec<String> {
-    let members = (1..=crate::demo::people::MEMBERS.len()).step_by(2).map(|n| format!("member{n:02}"));
+    let members = (1..=crate::demo::people::MEMBERS.len())
+        .step_by(2)
+        .map(|n| format!("member{n:02}"));
     let staff = match mode {
         Mode::Fanout | Mode::Idle => &["trainer1", "nutritionist", "manager"][..],
         Mode::Ticks => &["trainer1", "manager"],

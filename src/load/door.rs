@@ -45,7 +45,7 @@ pub struct Position {
 /// What the server said to a subscription.
 #[derive(Clone, Debug, Default)]
 pub struct Joined {
-    /// Where it begins.
+    /// Where it begins: what is replayed comes after it.
     pub position: Position,
     /// Whether what was asked for was replayed.
     pub recovered: bool,
@@ -90,7 +90,9 @@ impl Door {
             match attempt.context("the server does not answer a socket in time")? {
                 Ok(opened) => return Ok(opened),
                 Err(Refusal::Failed(error)) => return Err(error),
-                Err(Refusal::Busy) if Instant::now() >= until => bail!("the server is busy and lets no more sockets in"),
+                Err(Refusal::Busy) if Instant::now() >= until => {
+                    bail!("the server is busy and lets no more sockets in")
+                }
                 Err(Refusal::Busy) => {
                     tokio::time::sleep(Duration::from_millis(rand::random_range(200..1000))).await;
                 }
@@ -123,7 +125,9 @@ impl Door {
                     }
                 }
                 Frame::Close(code) => {
-                    return Err(anyhow::anyhow!("the server closed the socket with {}", code.unwrap_or_default()).into());
+                    return Err(
+                        anyhow::anyhow!("the server closed the socket with {}", code.unwrap_or_default()).into(),
+                    );
                 }
                 Frame::Other => {}
             }
@@ -216,7 +220,10 @@ fn binary_commands(token: &str, channels: &[Position]) -> Vec<u8> {
 /// Whether a frame holds what is not an answer.
 fn holds_more(codec: Codec, payload: &[u8]) -> Result<bool, Refusal> {
     let mut more = false;
-    stream::messages(codec, payload, |message| more |= !matches!(message, Message::Reply { .. })).map_err(garbled)?;
+    stream::messages(codec, payload, |message| {
+        more |= !matches!(message, Message::Reply { .. })
+    })
+    .map_err(garbled)?;
     Ok(more)
 }
 
@@ -226,7 +233,9 @@ fn garbled(_: Garbled) -> Refusal {
 
 /// Asks for a WebSocket and returns what came after the answer's head.
 async fn handshake(stream: &mut TcpStream, host: &str, path: &str, codec: Option<Codec>) -> Result<Vec<u8>, Refusal> {
-    let protocol = codec.map_or_else(String::new, |c| format!("Sec-WebSocket-Protocol: {}\r\n", c.subprotocol()));
+    let protocol = codec.map_or_else(String::new, |c| {
+        format!("Sec-WebSocket-Protocol: {}\r\n", c.subprotocol())
+    });
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: bG9hZCBpcyBub3QgYSBrZQ==\r\n{protocol}\r\n"

@@ -79,7 +79,9 @@ impl<'a> Meal<'a> {
     async fn find(editor: &'a Device, plan: &'a str) -> anyhow::Result<Self> {
         let tree = editor.get(&format!("/plans/{plan}")).await?;
         let days = tree["days"].as_array().context("the plan has no days")?;
-        let found = days.iter().find_map(|day| Some((&day["number"], day["meals"].as_array()?.first()?)));
+        let found = days
+            .iter()
+            .find_map(|day| Some((&day["number"], day["meals"].as_array()?.first()?)));
         let (day, meal) = found.context("the plan has no meals")?;
         let id = meal["id"].as_str().context("no meal")?;
         Ok(Self {
@@ -93,7 +95,10 @@ impl<'a> Meal<'a> {
 
     /// Whether it was accepted; it is not where somebody else has edited the plan meanwhile.
     async fn rename(&mut self, title: &str) -> anyhow::Result<bool> {
-        let (status, body) = self.editor.patch(&self.path, &json!({"title": title}), &self.version).await?;
+        let (status, body) = self
+            .editor
+            .patch(&self.path, &json!({"title": title}), &self.version)
+            .await?;
         match status {
             status if status.is_success() => {
                 self.version = body["version"].clone();
@@ -103,7 +108,10 @@ impl<'a> Meal<'a> {
                 self.version = self.editor.get(&format!("/plans/{}", self.plan)).await?["version"].clone();
                 Ok(false)
             }
-            status => bail!("an edit was refused: {status} {}", body["detail"].as_str().unwrap_or_default()),
+            status => bail!(
+                "an edit was refused: {status} {}",
+                body["detail"].as_str().unwrap_or_default()
+            ),
         }
     }
 }

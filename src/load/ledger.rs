@@ -105,6 +105,12 @@ impl Ledger {
         (self.entries.len() - self.index_after(offset)) as u64
     }
 
+    /// The last offset that is known; 0 where none is.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.offset)
+    }
+
     /// How many publications a subscriber should have got and has not.
     #[must_use]
     pub fn owed(&self, cursor: &Cursor) -> u64 {
@@ -150,7 +156,14 @@ impl Ledger {
             Ok(at) => at,
             Err(at) => {
                 let (begun, sent) = new();
-                self.entries.insert(at, Entry { offset, at: begun, sent });
+                self.entries.insert(
+                    at,
+                    Entry {
+                        offset,
+                        at: begun,
+                        sent,
+                    },
+                );
                 at
             }
         }

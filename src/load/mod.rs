@@ -2,7 +2,7 @@
 //! everything once and in order. It knows the server only through its public interface.
 //!
 //! [`run`] does what [`Options`] say. [`door`] opens sockets, [`swarm`] reads them, [`ledger`] checks them, [`stream`] is the
-//! wire; `cast` signs people in, `edits` and `ticks` make changes, `audit` asks the server for its log, [`report`] says what
+//! wire; `cast` signs people in, `edits` and [`ticks`] make changes, `audit` asks the server for its log, [`report`] says what
 //! came of it. [`process`] reads what a process costs. The benchmarks are built from the same parts.
 
 mod answers;
@@ -16,7 +16,7 @@ mod progress;
 pub mod report;
 pub mod stream;
 pub mod swarm;
-mod ticks;
+pub mod ticks;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -175,7 +175,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         Mode::Fanout => edits::run(options, &cast, &swarm, &audit, until).await?,
         Mode::Ticks => ticks::run(options, &cast, &mut swarm, &sockets, &audit, until).await?,
         Mode::Idle => {
-            tokio::time::sleep_until(until).await;
+            rest(&swarm, until).await;
             Changes::default()
         }
     };
@@ -200,6 +200,13 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
             server,
         },
     ))
+}
+
+/// Waits until then, or until a socket is lost.
+async fn rest(swarm: &Swarm, until: Instant) {
+    while Instant::now() < until && swarm.lost() == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// A socket of the swarm.
@@ -280,7 +287,9 @@ fn address(url: &str, allowed: &[String]) -> anyhow::Result<String> {
         _ => (authority, format!("{authority}:80")),
     };
     let here = |ip: IpAddr| ip.is_loopback();
-    let found = address.to_socket_addrs().with_context(|| format!("there is no {address}"))?;
+    let found = address
+        .to_socket_addrs()
+        .with_context(|| format!("there is no {address}"))?;
     if found.into_iter().all(|found| here(found.ip())) || allowed.iter().any(|a| a == host) {
         Ok(address)
     } else {

@@ -13,7 +13,12 @@ pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
     let stat = read(pid, "stat")?;
     let (_, fields) = stat.rsplit_once(')').context("stat")?;
     let mut fields = fields.split_whitespace().skip(11);
-    let mut ticks = || fields.next().and_then(|field| field.parse::<u64>().ok()).context("stat");
+    let mut ticks = || {
+        fields
+            .next()
+            .and_then(|field| field.parse::<u64>().ok())
+            .context("stat")
+    };
     Ok(Duration::from_millis((ticks()? + ticks()?) * 10))
 }
 
@@ -23,7 +28,10 @@ pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
 /// There is no such process, or this is not Linux.
 pub fn resident(pid: u32) -> anyhow::Result<u64> {
     let status = read(pid, "status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1024)
 }
 

@@ -28,7 +28,11 @@ impl Progress {
             tokio::spawn(async move {
                 loop {
                     let now = run.lock().ok().and_then(|run| *run);
-                    let line = line(now.map(|(began, whole): (Instant, _)| (began.elapsed(), whole)), &meter, sockets);
+                    let line = line(
+                        now.map(|(began, whole): (Instant, _)| (began.elapsed(), whole)),
+                        &meter,
+                        sockets,
+                    );
                     // A terminal that is gone shows nothing.
                     let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
                     tokio::time::sleep(EVERY).await;
@@ -76,6 +80,8 @@ fn line(run: Option<(Duration, Duration)>, meter: &Meter, sockets: u32) -> Strin
             ),
         ),
     };
-    let filled = usize::try_from(part * WIDTH as u64 / whole.max(1)).unwrap_or(WIDTH).min(WIDTH);
+    let filled = usize::try_from(part * WIDTH as u64 / whole.max(1))
+        .unwrap_or(WIDTH)
+        .min(WIDTH);
     format!("[{}{}] {what}", "#".repeat(filled), ".".repeat(WIDTH - filled))
 }

@@ -79,7 +79,10 @@ impl Quantiles {
 impl fmt::Display for Quantiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { p50, p99, p999, max } = self;
-        write!(f, "p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, at most {max:.2} ms")
+        write!(
+            f,
+            "p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, at most {max:.2} ms"
+        )
     }
 }
 
@@ -145,7 +148,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per_second = |count: u64| per(count, self.seconds);
-        writeln!(f, "{} sockets, {:?}, {:.1} s", self.connections, self.mode, self.seconds)?;
+        writeln!(
+            f,
+            "{} sockets, {:?}, {:.1} s",
+            self.connections, self.mode, self.seconds
+        )?;
         if self.sent > 0 {
             writeln!(
                 f,

@@ -349,7 +349,10 @@ mod tests {
                 }
             }
         }
-        assert_eq!(frame(&product::close_answer(Some(3008))), Ok(Some((Frame::Close(Some(3008)), 4))));
+        assert_eq!(
+            frame(&product::close_answer(Some(3008))),
+            Ok(Some((Frame::Close(Some(3008)), 4)))
+        );
         assert_eq!(frame(&[0x81, 0x85, 0, 0, 0, 0]), Err(Garbled), "a server masks nothing");
         assert_eq!(frame(&[0x01, 0x01, b'x']), Err(Garbled), "in pieces");
     }

@@ -15,7 +15,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::door::Opened;
+use super::door::{Joined, Opened};
 use super::ledger::{Cursor, Faults, Ledger};
 use super::stream::{self, Frame, Garbled, Message};
 use crate::live::protocol::Codec;
@@ -79,6 +79,8 @@ pub struct Verdict {
     pub faults: Faults,
     /// Publications known of each channel.
     pub publications: HashMap<String, u64>,
+    /// The last offset that is known of each channel.
+    pub last: HashMap<String, u64>,
     /// Why sockets ended, the first few.
     pub ends: Vec<String>,
 }
@@ -117,7 +119,7 @@ struct Shared {
 }
 
 enum Order {
-    Join(usize, Box<Socket>, Vec<(String, u64)>),
+    Join(usize, Box<Socket>, Vec<Joined>),
     Write(usize, Vec<u8>),
     Sent(String, u64),
     Unsent(String),
@@ -184,7 +186,10 @@ impl Swarm {
     }
 
     fn order(&self, order: Order) -> anyhow::Result<()> {
-        self.orders.send(order).ok().context("the sockets are not read any more")?;
+        self.orders
+            .send(order)
+            .ok()
+            .context("the sockets are not read any more")?;
         Ok(self.waker.wake()?)
     }
 
@@ -193,9 +198,8 @@ impl Swarm {
     /// # Errors
     /// The thread has ended.
     pub fn join(&self, opened: Opened) -> anyhow::Result<usize> {
-        let starts = opened.joined.into_iter().map(|j| (j.position.channel, j.position.offset));
         let speech = Speech::Protocol(opened.codec);
-        self.join_bare(opened.stream, speech, opened.rest, starts.collect())
+        self.join_bare(opened.stream, speech, opened.rest, opened.joined)
     }
 
     /// Takes in a socket that has shaken hands; its key.
@@ -207,7 +211,7 @@ impl Swarm {
         stream: std::net::TcpStream,
         speech: Speech,
         rest: Vec<u8>,
-        starts: Vec<(String, u64)>,
+        joined: Vec<Joined>,
     ) -> anyhow::Result<usize> {
         stream.set_nonblocking(true)?;
         let key = self.shared.keys.fetch_add(1, Ordering::Relaxed);
@@ -218,7 +222,7 @@ impl Swarm {
             subscriptions: Vec::new(),
             end: None,
         };
-        self.order(Order::Join(key, Box::new(socket), starts))?;
+        self.order(Order::Join(key, Box::new(socket), joined))?;
         Ok(key)
     }
 
@@ -383,10 +387,15 @@ impl Reader {
 
     fn obey(&mut self, order: Order, buffer: &mut [u8]) -> anyhow::Result<()> {
         match order {
-            Order::Join(key, mut socket, starts) => {
-                for (channel, offset) in starts {
-                    let channel = self.books.channel(&channel);
-                    socket.subscriptions.push((channel, Cursor::at(offset)));
+            Order::Join(key, mut socket, joined) => {
+                for joined in joined {
+                    let at = self.books.channel(&joined.position.channel);
+                    let mut cursor = Cursor::at(joined.position.offset);
+                    let ledger = &mut self.books.channels[at].ledger;
+                    for offset in joined.replayed {
+                        ledger.take(&mut cursor, offset, || (0, 0));
+                    }
+                    socket.subscriptions.push((at, cursor));
                 }
                 self.poll
                     .registry()
@@ -433,8 +442,10 @@ impl Reader {
                 verdict.ends.push(format!("socket {key}: {end}"));
             }
         }
-        let channels = self.books.channels.iter();
-        verdict.publications = channels.map(|c| (c.name.clone(), c.ledger.after(0))).collect();
+        for Channel { name, ledger, .. } in &self.books.channels {
+            verdict.publications.insert(name.clone(), ledger.after(0));
+            verdict.last.insert(name.clone(), ledger.last());
+        }
         verdict
     }
 }
@@ -578,7 +589,12 @@ impl Books {
             return;
         };
         let Channel { ledger, sent, .. } = &mut channels[*at];
-        let new = || (stream::begun(data).unwrap_or_default(), sent.pop_front().unwrap_or_default());
+        let new = || {
+            (
+                stream::begun(data).unwrap_or_default(),
+                sent.pop_front().unwrap_or_default(),
+            )
+        };
         if let Some(entry) = ledger.take(cursor, offset, new) {
             let Times { from_commit, from_send } = &mut self.times;
             for (since, histogram) in [(entry.at, from_commit), (entry.sent, from_send)] {

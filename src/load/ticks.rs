@@ -18,7 +18,7 @@ use crate::live::protocol::{Codec, Command, RpcRequest};
 /// How long an answer, or everybody's getting a tick, may take.
 const WITHIN: Duration = Duration::from_secs(5);
 /// Ids of commands begin here: below are those that opened the socket.
-const FIRST_ID: u32 = 1000;
+pub const FIRST_ID: u32 = 1000;
 
 /// A member at their socket.
 pub struct Ticker {
@@ -111,7 +111,10 @@ pub(super) async fn run(
     until: Instant,
 ) -> anyhow::Result<Changes> {
     let mut all = Vec::new();
-    for seat in seats.iter().filter(|s| s.watches.iter().any(|w| w.channel.starts_with("member:"))) {
+    for seat in seats
+        .iter()
+        .filter(|s| s.watches.iter().any(|w| w.channel.starts_with("member:")))
+    {
         let person = &cast.people[seat.person];
         let today = person.device.get("/follows/today").await?;
         all.push(Ticker::new(seat.key, seat.codec, &person.account, &today)?);
@@ -119,7 +122,9 @@ pub(super) async fn run(
     anyhow::ensure!(!all.is_empty(), "no socket is a member's");
     let idle = (0..all.len()).collect();
     let mut tickers = Tickers { all, idle };
-    let watching = seats.iter().filter(|s| s.watches.iter().any(|w| w.channel == cast.watched));
+    let watching = seats
+        .iter()
+        .filter(|s| s.watches.iter().any(|w| w.channel == cast.watched));
     let watching = watching.count() as u64;
     let mut changes = Changes::default();
     let began = Instant::now();
@@ -129,7 +134,9 @@ pub(super) async fn run(
             let due = began.elapsed().as_millis() * u128::from(rate) / 1000;
             let count = u64::try_from(due)?.saturating_sub(changes.sent);
             tickers.send(count, &cast.watched, swarm, &mut changes)?;
-            tickers.hear(&cast.watched, swarm, &mut changes, Duration::from_millis(1)).await?;
+            tickers
+                .hear(&cast.watched, swarm, &mut changes, Duration::from_millis(1))
+                .await?;
         } else {
             let before = swarm.deliveries();
             tickers.send(options.burst.into(), &cast.watched, swarm, &mut changes)?;

@@ -16,6 +16,7 @@ mod foods;
 mod gyms;
 mod harness;
 mod live;
+mod load;
 mod members;
 mod migrations;
 mod nodes;

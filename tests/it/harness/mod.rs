@@ -70,6 +70,7 @@ pub fn config(database_url: &str) -> Config {
         live_retention_days: 7,
         live_ping_seconds: 25,
         drain_seconds: 0,
+        fold_batch: 64,
         log_format: "text".into(),
         demo: false,
         throwaway: false,
