@@ -79,7 +79,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
         &mut many,
         &mut one,
         &mut peers,
-        (edits / 4, bursts / 4),
+        (edits.div_ceil(4), bursts.div_ceil(4)),
     )
     .await;
     let mut costs: Vec<[Vec<f64>; 2]> = Vec::new();

@@ -30,7 +30,7 @@ use results::Results;
 use stage::Stage;
 
 /// Files that this process and its servers may open: the sockets of the largest part, and what else they need.
-const FILES: u64 = 32_768;
+const FILES: u64 = 16_384;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

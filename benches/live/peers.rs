@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use liveplan::live::protocol::Codec;
 use liveplan::load::door;
 use liveplan::load::process::cpu;
+use liveplan::load::stream::{self, Frame};
 use liveplan::load::swarm::{Speech, Swarm};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -91,19 +93,27 @@ impl Peer {
             } else {
                 "/"
             };
-            let (mut stream, mut rest) = door::bare(&address, path).await.expect("a socket");
+            let (mut socket, mut rest) = door::bare(&address, path).await.expect("a socket");
             if self.kind == Kind::SocketIo {
                 // It greets, is asked for the default namespace, and grants it.
-                let connect = liveplan::load::stream::masked(liveplan::live::protocol::Codec::Json, b"40");
-                stream.write_all(&connect).await.expect("sent");
-                while !rest.windows(3).any(|three| three == b"40{") {
-                    assert!(stream.read_buf(&mut rest).await.expect("read") > 0, "it ended");
+                let connect = stream::masked(Codec::Json, b"40");
+                socket.write_all(&connect).await.expect("sent");
+                loop {
+                    match stream::frame(&rest).expect("a frame") {
+                        Some((frame, length)) => {
+                            let granted = matches!(frame, Frame::Data(text) if text.starts_with(b"40"));
+                            rest.drain(..length);
+                            if granted {
+                                break;
+                            }
+                        }
+                        None => assert!(socket.read_buf(&mut rest).await.expect("read") > 0, "it ended"),
+                    }
                 }
-                rest.clear();
             }
             let speech = Speech::Frames { ping: b"2", pong: b"3" };
-            let stream = stream.into_std().expect("a socket");
-            swarm.join_bare(stream, speech, rest, Vec::new()).expect("joined");
+            let socket = socket.into_std().expect("a socket");
+            swarm.join_bare(socket, speech, rest, Vec::new()).expect("joined");
         }
     }
 
@@ -112,8 +122,17 @@ impl Peer {
         let before = cpu(self.child.id()).expect("it runs");
         for _ in 0..bursts {
             let wanted = swarm.deliveries() + (sockets * burst) as u64;
-            writeln!(self.input, "{burst} {text}").expect("it listens");
-            assert!(swarm.reached(wanted, WITHIN).await, "{} sends to all", self.kind.name());
+            // In one piece: the floor takes what it reads for whole lines.
+            let line = format!("{burst} {text}\n");
+            self.input.write_all(line.as_bytes()).expect("it listens");
+            let all = swarm.reached(wanted, WITHIN).await;
+            assert!(
+                all,
+                "{} sends to all: {} messages are missing; {:?}",
+                self.kind.name(),
+                wanted - swarm.deliveries(),
+                swarm.judge().await.expect("a verdict").ends
+            );
         }
         let used = cpu(self.child.id()).expect("it runs") - before;
         super::stats::micros(used, sockets * bursts * burst)

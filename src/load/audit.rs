@@ -57,7 +57,15 @@ impl Audit {
         let Some(from) = at.as_mut().filter(|at| at.offset > 0) else {
             return Ok(());
         };
-        let opened = self.door.open(&self.token, std::slice::from_ref(from)).await?;
+        let opened = match self.door.open(&self.token, std::slice::from_ref(from)).await {
+            Ok(opened) => opened,
+            // The subscribers are still held against each other, and what they got is to be told.
+            Err(error) => {
+                tracing::warn!("the server's log cannot be read: {error:#}");
+                self.whole.store(false, Ordering::Relaxed);
+                return Ok(());
+            }
+        };
         let Some(joined) = opened.joined.iter().find(|j| j.position.channel == from.channel) else {
             return Ok(());
         };

@@ -191,7 +191,7 @@ impl fmt::Display for Report {
         let compared = if self.compared_with_log {
             "each subscriber held against the server's log"
         } else {
-            "subscribers held against each other: the log was too long to be replayed"
+            "subscribers held against each other: the server did not replay its log"
         };
         writeln!(f, "order and holes: {}; {compared}", self.faults)?;
         if self.silent > 0 {
