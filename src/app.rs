@@ -2,14 +2,17 @@
 //! way to write.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use chrono::NaiveDate;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 
 use crate::auth::access::{self, AccessClaim};
 use crate::auth::{Caller, Tokens};
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{self, Mode, Pool, Scope};
@@ -41,10 +44,14 @@ pub struct Inner {
     pub hub: Hub,
     /// Attempts a key may make, such as logins of an account.
     pub limits: Limits,
+    /// Answers that are ready to be sent.
+    pub cache: Cache,
     /// Completions that wait, by gym.
     pub completions: meals::Queues,
     /// Changes that have begun and not ended; shutdown waits for them.
     pub changes_in_flight: AtomicUsize,
+    /// The last day up to which live events have partitions, as was last seen.
+    pub partitions_until: Mutex<Option<NaiveDate>>,
 }
 
 /// For whom a transaction is opened: the gym that it sees, the actor of its events, and the access to check in it.
@@ -178,7 +185,9 @@ impl App {
         match done.await {
             Ok((value, committed)) => match db::commit(&mut tx).await {
                 Ok(()) => {
-                    for committed in committed {
+                    let committed_at = Some(Instant::now());
+                    for mut committed in committed {
+                        committed.committed_at = committed_at;
                         self.hub.committed(committed);
                     }
                     Ok(value)

@@ -35,6 +35,10 @@ pub struct Config {
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
 
+    /// Bytes of answers that are kept ready in memory.
+    #[arg(long, env = "CACHE_BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub cache_bytes: u64,
+
     /// 32 bytes in base64 that seal the signing keys. Unset: `DATA_DIR/master.key`, made on the first start in embedded mode.
     #[arg(long, env = "MASTER_KEY", hide_env_values = true)]
     pub master_key: Option<String>,
@@ -63,6 +67,10 @@ pub struct Config {
     #[arg(long, env = "LIVE_RETENTION_DAYS", default_value_t = 7)]
     pub live_retention_days: u32,
 
+    /// What a recovery may cost, and what this node remembers for it.
+    #[command(flatten)]
+    pub recovery: Recovery,
+
     /// Seconds between pings on a socket.
     #[arg(long, env = "LIVE_PING_SECONDS", default_value_t = 25)]
     pub live_ping_seconds: u32,
@@ -74,6 +82,10 @@ pub struct Config {
     /// Seconds over which sockets are closed at shutdown.
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20)]
     pub drain_seconds: u64,
+
+    /// Address and port where Prometheus reads `/metrics`, such as `127.0.0.1:9464`. Unset: nowhere. Whoever reaches it may read.
+    #[arg(long, env = "METRICS_BIND")]
+    pub metrics_bind: Option<String>,
 
     /// Log as `text` or `json`.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
@@ -105,8 +117,6 @@ pub struct LiveLimits {
     pub channels: usize,
     /// Bytes of a snapshot in a subscribe reply; over it the client fetches by REST.
     pub snapshot_bytes: usize,
-    /// Publications of one recovery; beyond, a snapshot.
-    pub recover_events: i64,
     /// How long a socket may take to send `connect`.
     pub connect_within: Duration,
     /// How long a client may take to answer a ping.
@@ -129,13 +139,49 @@ impl Default for LiveLimits {
             pending_commands: 64,
             channels: 128,
             snapshot_bytes: 128 * 1024,
-            recover_events: 1000,
             connect_within: Duration::from_secs(10),
             pong_within: Duration::from_secs(8),
             hole_wait: Duration::from_millis(20),
             sweep_every: Duration::from_secs(1),
             insufficient_after: Duration::from_secs(10),
             offline_after: Duration::from_secs(4),
+        }
+    }
+}
+
+/// Bounds of recovery. A subscription that was away gets what it missed from this node's memory, then from Postgres; with
+/// more than these it gets a new snapshot.
+#[derive(Args, Clone, Debug)]
+pub struct Recovery {
+    /// Missed publications that a subscription is given one by one.
+    #[arg(
+        id = "recover-events",
+        long = "live-recover-events",
+        env = "LIVE_RECOVER_EVENTS",
+        default_value_t = 1000
+    )]
+    pub events: usize,
+
+    /// Bytes of them.
+    #[arg(id = "recover-bytes", long = "live-recover-bytes", env = "LIVE_RECOVER_BYTES", default_value_t = 256 * 1024)]
+    pub bytes: usize,
+
+    /// Changes of each gym with sockets here that this node remembers.
+    #[arg(long = "live-memory-events", env = "LIVE_MEMORY_EVENTS", default_value_t = 1000)]
+    pub memory_events: usize,
+
+    /// Bytes of them.
+    #[arg(long = "live-memory-bytes", env = "LIVE_MEMORY_BYTES", default_value_t = 256 * 1024)]
+    pub memory_bytes: usize,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            events: 1000,
+            bytes: 256 * 1024,
+            memory_events: 1000,
+            memory_bytes: 256 * 1024,
         }
     }
 }

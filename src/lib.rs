@@ -8,10 +8,11 @@
 //! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients; [`load`]: many sockets, checked and
 //!   measured; [`device`]: what both act with.
 //! - [`auth`]: tokens, roles, sessions. [`live`]: the hub. [`events`]: the seam between changes and screens.
-//! - Machinery: [`db`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
+//! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
 
 pub mod app;
 pub mod auth;
+pub mod cache;
 pub mod channels;
 pub mod clock;
 pub mod config;

@@ -1,11 +1,11 @@
-//! The gym's log in Postgres: append, heads, events since a position, epochs and partitions.
+//! The gym's log in Postgres: append, heads, events since a position, epochs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, NaiveDate, Utc};
-use diesel::sql_types::{Array, BigInt, Date, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult,
     QueryableByName,
@@ -93,6 +93,7 @@ pub(crate) async fn append(
         epoch: epoch.clone(),
         seq: seq - as_seq(last - index),
         events: change.events.into_iter().map(|(event, _)| event).collect(),
+        committed_at: None,
     };
     Ok(changes.into_iter().enumerate().map(committed).collect())
 }
@@ -159,6 +160,7 @@ pub async fn since(
                 epoch: epoch.clone(),
                 seq,
                 events: Vec::new(),
+                committed_at: None,
             });
         }
         if let Some(change) = changes.last_mut() {
@@ -171,18 +173,65 @@ pub async fn since(
     Ok(changes)
 }
 
-/// The events of one channel after `after` up to `until`, in order; none where there are more than `limit` or where
-/// retention no longer reaches back to `after`.
+/// What a recovery may cost, in publications and in bytes of their payloads.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Publications.
+    pub events: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// What a channel got since a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// All of it, in order.
+    All(Vec<(u64, Bytes)>),
+    /// More publications than the bound.
+    TooMany,
+    /// More bytes than the bound.
+    TooLarge,
+    /// Retention no longer reaches back to the position.
+    OutOfReach,
+}
+
+impl Missed {
+    /// Takes events up to the bounds.
+    pub fn within(events: impl Iterator<Item = (u64, Bytes)>, bounds: Bounds) -> Self {
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        for (seq, payload) in events {
+            bytes += payload.len();
+            if all.len() >= bounds.events {
+                return Self::TooMany;
+            }
+            if bytes > bounds.bytes {
+                return Self::TooLarge;
+            }
+            all.push((seq, payload));
+        }
+        Self::All(all)
+    }
+}
+
+/// The events of one channel after `after` up to `until`, in order, within bounds. Of payloads over the bounds only one
+/// is read.
 pub async fn channel_since(
     conn: &mut AsyncPgConnection,
     gym: GymId,
     channel: &str,
     after: u64,
     until: u64,
-    limit: i64,
-) -> QueryResult<Option<Vec<(u64, Bytes)>>> {
+    bounds: Bounds,
+) -> QueryResult<Missed> {
+    #[derive(QueryableByName)]
+    struct Event {
+        #[diesel(sql_type = BigInt)]
+        seq: i64,
+        #[diesel(sql_type = Text)]
+        payload: String,
+    }
     if after == until {
-        return Ok(Some(Vec::new()));
+        return Ok(Missed::All(Vec::new()));
     }
     // The log has no gaps: it reaches back to `after` exactly if the number after it is still there.
     let reached: i64 = live_events::table
@@ -191,28 +240,26 @@ pub async fn channel_since(
         .get_result(conn)
         .await?;
     if reached == 0 {
-        return Ok(None);
+        return Ok(Missed::OutOfReach);
     }
-    let rows: Vec<(i64, String)> = live_events::table
-        .filter(live_events::gym_id.eq(gym).and(live_events::channel.eq(channel)))
-        .filter(
-            live_events::seq
-                .gt(signed(after))
-                .and(live_events::seq.le(signed(until))),
-        )
-        .order(live_events::seq)
-        .limit(limit + 1)
-        .select((live_events::seq, live_events::payload))
-        .load(conn)
-        .await?;
-    if i64::try_from(rows.len()).is_ok_and(|n| n > limit) {
-        return Ok(None);
-    }
-    Ok(Some(
-        rows.into_iter()
-            .map(|(seq, payload)| (seq.unsigned_abs(), payload.into()))
-            .collect(),
-    ))
+    let limit = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let events: Vec<Event> = diesel::sql_query(
+        "SELECT seq, payload FROM (
+             SELECT seq, payload, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS bytes
+             FROM live_events WHERE gym_id = $1 AND channel = $2 AND seq > $3 AND seq <= $4
+             ORDER BY seq LIMIT $5) AS missed
+         WHERE bytes - octet_length(payload) <= $6 ORDER BY seq",
+    )
+    .bind::<SqlUuid, _>(gym)
+    .bind::<Text, _>(channel)
+    .bind::<BigInt, _>(signed(after))
+    .bind::<BigInt, _>(signed(until))
+    .bind::<BigInt, _>(limit(bounds.events).saturating_add(1))
+    .bind::<BigInt, _>(limit(bounds.bytes))
+    .load(conn)
+    .await?;
+    let events = events.into_iter().map(|e| (e.seq.unsigned_abs(), e.payload.into()));
+    Ok(Missed::within(events, bounds))
 }
 
 /// The last `limit` events of one channel, in order.
@@ -285,41 +332,6 @@ pub async fn rotate_epochs(conn: &mut AsyncPgConnection, gym: Option<GymId>) -> 
     .bind::<Nullable<SqlUuid>, _>(gym)
     .execute(conn)
     .await
-}
-
-/// Days that partitions are made ahead.
-pub const DAYS_AHEAD: i32 = 14;
-
-/// Makes the partitions for today and the days ahead, and drops those older than the retention.
-pub async fn tend_partitions(conn: &mut AsyncPgConnection, now: DateTime<Utc>, retention_days: u32) -> QueryResult<()> {
-    let today = now.date_naive();
-    let oldest = today - chrono::Days::new(u64::from(retention_days) + 1);
-    // From yesterday, for a change that began before midnight.
-    let yesterday = today.pred_opt().unwrap_or(today);
-    diesel::sql_query("SELECT make_live_event_partitions($1, $2), drop_live_event_partitions($3)")
-        .bind::<Date, _>(yesterday)
-        .bind::<Integer, _>(DAYS_AHEAD + 2)
-        .bind::<Date, _>(oldest)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// How many days ahead of `today` have a partition.
-pub async fn days_ahead(conn: &mut AsyncPgConnection, today: NaiveDate) -> QueryResult<i64> {
-    #[derive(QueryableByName)]
-    struct Count {
-        #[diesel(sql_type = BigInt)]
-        n: i64,
-    }
-    let count: Count = diesel::sql_query(
-        "SELECT count(*) AS n FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent = 'live_events'::regclass AND c.relname > 'live_events_' || to_char($1, 'YYYYMMDD')",
-    )
-    .bind::<Date, _>(today)
-    .get_result(conn)
-    .await?;
-    Ok(count.n)
 }
 
 fn new_epoch() -> String {

@@ -2,16 +2,18 @@
 //! the next number of the gym's log as the transaction's last act, and are handed to the hub right after COMMIT.
 //!
 //! - [`Tx`]: the transaction of a change; [`Tx::emit`] collects events.
-//! - [`log`]: heads, events since a position, epoch, partitions.
+//! - [`log`]: heads, events since a position, epoch. [`partitions`]: its days, made ahead and dropped.
 //! - [`merge`]: RFC 7396, the algebra of snapshots and patches.
 
 pub mod log;
 pub mod merge;
+pub mod partitions;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -114,6 +116,8 @@ pub struct Committed {
     pub seq: u64,
     /// At most one event a channel.
     pub events: Vec<LoggedEvent>,
+    /// When its COMMIT was answered, where this node made it. Clocks of other nodes say nothing here.
+    pub committed_at: Option<Instant>,
 }
 
 /// An event that waits for the end of its transaction.

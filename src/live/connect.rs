@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use diesel_async::AsyncPgConnection;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Session};
 use super::protocol::close::Close;
 use super::protocol::{Answer, ConnectRequest, ConnectResult, ErrorReply, RefreshRequest, SubscribeRequest};
-use super::state::{self, Outcome};
+use super::sequencer::GymLog;
+use super::state::{self, Outcome, Place, Source};
 use super::subscribe::{go_live, register};
 use super::subscription::{Ready, Subscription};
 use crate::app::{App, For};
+use crate::auth::Caller;
 use crate::auth::access::Standing;
 use crate::error::{Code, Error, Result};
 
@@ -46,9 +49,9 @@ pub(super) async fn connect(
         }
     };
     // Entered before access is checked: a revocation that commits in between finds the connection.
-    connection.enter(session.clone(), log);
+    connection.enter(session.clone(), log.clone());
     let opened = open(connection, &session, request.subs);
-    let (standing, results) = match read(app, connection, &session, &opened).await {
+    let (standing, results) = match read(app, connection, &session, &log, &opened).await {
         Ok(read) => read,
         Err(error) => {
             error.log();
@@ -113,6 +116,7 @@ async fn read(
     app: &App,
     connection: &Connection,
     session: &Session,
+    log: &GymLog,
     opened: &[(Arc<Subscription>, SubscribeRequest)],
 ) -> Result<(Standing, Vec<Outcome>)> {
     let caller = &session.caller;
@@ -121,8 +125,12 @@ async fn read(
         let mut results = Vec::new();
         if standing == Standing::Good {
             for (subscription, from) in opened {
-                let place = (caller.gym, &*subscription.channel);
-                results.push(state::read(app, connection, conn, caller, place, from).await?);
+                let place = Place {
+                    gym: caller.gym,
+                    channel: &subscription.channel,
+                    log,
+                };
+                results.push(read_own(app, connection, conn, caller, place, from).await?);
             }
         }
         Ok((standing, results))
@@ -136,6 +144,21 @@ pub(super) fn ttl(expires_at: Option<Instant>) -> u32 {
         let left = at.saturating_duration_since(Instant::now()).as_secs();
         u32::try_from(left.max(1)).unwrap_or(u32::MAX)
     })
+}
+
+/// The state of a channel that is the caller's own, so that few others could share it: in the snapshot that is there.
+async fn read_own(
+    app: &App,
+    connection: &Connection,
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    place: Place<'_>,
+    from: &SubscribeRequest,
+) -> Result<Outcome> {
+    match state::authorise(app, connection, conn, caller, place.channel).await? {
+        Some(refused) => Ok(Outcome::Refused(refused)),
+        None => state::read(app, connection.hub(), place, Source::Conn(conn), from).await,
+    }
 }
 
 fn connected(app: &App, connection: &Connection, session: &Session) -> ConnectResult {

@@ -44,8 +44,25 @@ struct State {
     /// When a right to watch runs out by itself.
     authorise_at: Option<Instant>,
     commands: VecDeque<Command>,
+    /// Commands that came.
+    taken: u64,
     /// Whether a task works through `commands`.
     working: bool,
+}
+
+/// What went over a socket so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// Commands that came.
+    pub commands: u64,
+    /// Publications handed to it.
+    pub deliveries: u64,
+    /// Bytes that it took.
+    pub bytes: u64,
+    /// Bytes that wait for it to take them.
+    pub waiting_bytes: usize,
+    /// Since its upgrade.
+    pub open_for: Duration,
 }
 
 /// A socket, from its upgrade on.
@@ -59,6 +76,7 @@ pub struct Connection {
     /// What waits to be written.
     pub outbox: Arc<Outbox>,
     hub: Hub,
+    opened: Instant,
     state: Mutex<State>,
     next_number: AtomicU32,
     authorise: AtomicBool,
@@ -76,6 +94,7 @@ impl Connection {
             lang,
             outbox,
             hub,
+            opened: Instant::now(),
             state: Mutex::default(),
             next_number: AtomicU32::new(1),
             authorise: AtomicBool::new(false),
@@ -109,6 +128,19 @@ impl Connection {
     #[must_use]
     pub fn log(&self) -> Option<Arc<GymLog>> {
         self.lock().log.clone()
+    }
+
+    /// What went over it so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let (deliveries, bytes) = self.outbox.traffic();
+        Traffic {
+            commands: self.lock().taken,
+            deliveries,
+            bytes,
+            waiting_bytes: self.outbox.waiting_bytes(),
+            open_for: self.opened.elapsed(),
+        }
     }
 
     /// A number for a new subscription.
@@ -225,6 +257,7 @@ impl Connection {
             if state.commands.len() >= self.hub.limits().pending_commands {
                 return Err(Close::TooManyRequests);
             }
+            state.taken += 1;
             state.commands.push_back(command);
         }
         Ok(!state.commands.is_empty() && !std::mem::replace(&mut state.working, true))

@@ -28,10 +28,10 @@ async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::D
     let limits = app.hub.limits();
     let agreed = agree_on_codec(&request);
     let codec = agreed.unwrap_or_else(|| codec_of_query(&request));
-    let outbox = Outbox::new(limits.outbox_bytes);
+    let outbox = Outbox::counted(limits.outbox_bytes, app.hub.counters.clone());
     let response = upgrade(&request, agreed.map(Codec::subprotocol).as_slice(), &outbox)?;
     let connection = Connection::new(app.hub.clone(), codec, lang::of(&request), outbox);
-    app.hub.opened();
+    app.hub.opened(&connection);
     let reader = Reader::new(payload, limits.frame_bytes);
     actix_web::rt::spawn(socket::read(app.get_ref().clone(), connection, reader));
     Ok(response)

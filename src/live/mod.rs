@@ -4,8 +4,11 @@
 //!   [`frame`], [`outbox`]: frames to it, and the queue to be written.
 //! - [`endpoint`], [`connection`], `socket`: the upgrade, the connection, and its reading. [`commands`]: what its client asks for; `connect`,
 //!   `subscribe`, `queries` and `state` answer. `rights`: what it may still do.
-//! - [`registry`], [`subscription`]: who watches what on this node.
-//! - [`sequencer`]: a gym's changes in order. [`broker`]: other nodes. [`sweep`]: what the fast path lost.
+//! - [`registry`], [`subscription`]: who watches what on this node; [`encoded`]: what goes to all of them.
+//! - [`sequencer`]: a gym's changes in order; `memory`: the last of them. [`broker`]: other nodes. [`sweep`]: what the fast
+//!   path lost. `shared`: reads that are made once for many.
+//! - [`counters`], [`histogram`]: what happened, for those who watch over it. [`overview`]: a gym's connections, for those who
+//!   run it.
 //! - [`presence`]: who is online.
 //!
 //! It knows no noun: what a channel shows and who may watch it comes in as a [`table::Table`].
@@ -14,9 +17,14 @@ pub mod broker;
 pub mod commands;
 mod connect;
 pub mod connection;
+pub mod counters;
+pub mod encoded;
 pub mod endpoint;
 pub mod frame;
+pub mod histogram;
+mod memory;
 pub mod outbox;
+pub mod overview;
 pub mod presence;
 pub mod protocol;
 mod queries;
@@ -24,6 +32,7 @@ pub mod reader;
 pub mod registry;
 mod rights;
 pub mod sequencer;
+mod shared;
 mod socket;
 mod state;
 mod subscribe;
@@ -33,14 +42,14 @@ pub mod table;
 pub mod wire;
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::config::LiveLimits;
+use crate::config::{LiveLimits, Recovery};
 use crate::db::Pool;
 use crate::error::Result;
 use crate::events::Committed;
@@ -48,25 +57,13 @@ use crate::ids::GymId;
 
 use broker::Broker;
 use connection::Connection;
+use counters::{Counters, NO_CLOSE};
 use protocol::close::Close;
 use registry::Registry;
 use sequencer::GymLog;
+use shared::Shared;
+use state::{Missing, Since, State, Watched};
 use table::Table;
-
-/// How often each path was taken.
-#[derive(Default)]
-pub struct Counters {
-    /// Sockets that were upgraded and have not ended.
-    pub open: AtomicUsize,
-    /// Reads of what a sequencer missed.
-    pub refills: AtomicU64,
-    /// Snapshots read.
-    pub snapshots: AtomicU64,
-    /// Recoveries from the log.
-    pub recoveries: AtomicU64,
-    /// On the way to other nodes and from them.
-    pub broker: Arc<broker::Counters>,
-}
 
 /// A shared handle on the hub.
 #[derive(Clone)]
@@ -77,16 +74,20 @@ pub struct HubInner {
     /// This node.
     pub node: String,
     limits: LiveLimits,
+    recovery: Recovery,
     pool: Pool,
     clock: Clock,
     runtime: tokio::runtime::Handle,
     table: Table,
     registry: Arc<Registry>,
     gyms: DashMap<GymId, Weak<GymLog>>,
+    /// What channels show, and what they got since a position.
+    states: Arc<Shared<Watched, State>>,
+    missing: Arc<Shared<Since, Missing>>,
     broker: Broker,
     presence: presence::Presence,
-    /// How often each path was taken.
-    pub counters: Counters,
+    /// What happened.
+    pub counters: Arc<Counters>,
     sweep_now: Notify,
     draining: AtomicBool,
 }
@@ -105,23 +106,27 @@ impl Hub {
     /// A `REDIS_URL` that is none. A Redis that cannot be reached is waited for without holding anything up.
     pub fn start(
         limits: LiveLimits,
+        recovery: Recovery,
         pool: Pool,
         clock: Clock,
         table: Table,
         redis_url: Option<&str>,
     ) -> anyhow::Result<Self> {
         let node = uuid::Uuid::new_v4();
-        let counters = Counters::default();
+        let counters = Arc::<Counters>::default();
         let broker = Broker::new(redis_url, node, counters.broker.clone())?;
         let hub = Self(Arc::new(HubInner {
             node: node.to_string(),
             limits,
+            recovery,
             pool,
             clock,
             runtime: tokio::runtime::Handle::current(),
             table,
-            registry: Arc::default(),
+            registry: Arc::new(Registry::new(counters.clone())),
             gyms: DashMap::new(),
+            states: Arc::default(),
+            missing: Arc::default(),
             broker,
             presence: presence::Presence::default(),
             counters,
@@ -150,7 +155,7 @@ impl Hub {
             match entry.upgrade() {
                 Some(log) => log,
                 None => {
-                    let log = GymLog::new(gym);
+                    let log = GymLog::new(gym, &self.recovery);
                     *entry = Arc::downgrade(&log);
                     log
                 }
@@ -162,14 +167,36 @@ impl Hub {
     }
 
     /// A socket was upgraded.
-    pub fn opened(&self) {
-        self.counters.open.fetch_add(1, Ordering::AcqRel);
+    pub fn opened(&self, connection: &Connection) {
+        self.counters.socket_opened(connection.codec);
+        tracing::info!(
+            connection.id,
+            connection.codec = connection.codec.name(),
+            "socket opened"
+        );
     }
 
     /// A socket has ended.
     pub fn closed(&self, connection: &Connection) {
-        self.counters.open.fetch_sub(1, Ordering::AcqRel);
-        tracing::debug!(connection.id = connection.id, close = ?connection.outbox.closed(), "socket closed");
+        let closed = connection.outbox.closed();
+        self.counters.socket_ended(connection.codec, closed);
+        let traffic = connection.traffic();
+        let (gym, account) = connection
+            .session()
+            .map(|s| (s.caller.gym.to_string(), s.caller.account.to_string()))
+            .unzip();
+        tracing::info!(
+            connection.id,
+            gym.id = gym,
+            account.id = account,
+            close.code = closed.map_or(NO_CLOSE, Close::code),
+            close.reason = closed.map_or("the connection was lost", Close::reason),
+            commands = traffic.commands,
+            deliveries = traffic.deliveries,
+            bytes = traffic.bytes,
+            duration_ms = u64::try_from(traffic.open_for.as_millis()).unwrap_or(u64::MAX),
+            "socket closed"
+        );
     }
 
     /// Closes every socket over `over`, in batches at random moments, so that they do not all come back at once.
@@ -214,6 +241,18 @@ impl HubInner {
     /// Compares positions with the database at once.
     pub fn sweep_soon(&self) {
         self.sweep_now.notify_one();
+    }
+
+    /// Whether there are other nodes to be reached.
+    #[must_use]
+    pub fn has_other_nodes(&self) -> bool {
+        self.broker.is_shared()
+    }
+
+    /// Gyms whose changes are put in order here.
+    #[must_use]
+    pub fn gyms_served(&self) -> usize {
+        self.logs().len()
     }
 
     /// Whether this node can reach its broker; a local one always.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
+use super::counters::Counters;
 use super::frame;
 use super::protocol::close::Close;
 
@@ -25,6 +26,11 @@ struct Queue {
     closed: Option<Close>,
     /// The reader has ended: when what waits is written, the socket ends too.
     ended: bool,
+    /// Channels' frames that were accepted.
+    deliveries: u64,
+    /// Bytes that the socket took, and those of them that the node's counter knows of.
+    sent: u64,
+    reported: u64,
 }
 
 /// The queue of one connection.
@@ -36,6 +42,7 @@ pub struct Outbox {
     /// Everything that waited was taken.
     emptied: Notify,
     bound: usize,
+    counters: Option<Arc<Counters>>,
 }
 
 /// What became of a channel's frame.
@@ -53,13 +60,38 @@ impl Outbox {
     /// An empty queue that holds up to `bound` bytes of channels' frames.
     #[must_use]
     pub fn new(bound: usize) -> Arc<Self> {
+        Self::make(bound, None)
+    }
+
+    /// One whose bytes are counted.
+    #[must_use]
+    pub fn counted(bound: usize, counters: Arc<Counters>) -> Arc<Self> {
+        Self::make(bound, Some(counters))
+    }
+
+    fn make(bound: usize, counters: Option<Arc<Counters>>) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::default(),
             waker: AtomicWaker::new(),
             gone: Notify::new(),
             emptied: Notify::new(),
             bound,
+            counters,
         })
+    }
+
+    /// Channels' frames that were accepted, and bytes that the socket took.
+    pub fn traffic(&self) -> (u64, u64) {
+        let queue = self.lock();
+        (queue.deliveries, queue.sent)
+    }
+
+    /// Tells the node's counter what the socket took: once a burst and not once a frame, since all sockets share it.
+    fn report(&self, queue: &mut Queue) {
+        let new = queue.sent - std::mem::replace(&mut queue.reported, queue.sent);
+        if let Some(counters) = self.counters.as_ref().filter(|_| new > 0) {
+            counters.sent_bytes.add(new);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -103,6 +135,7 @@ impl Outbox {
             return Pushed::Overflow;
         }
         queue.bytes += frame.len();
+        queue.deliveries += 1;
         queue.frames.push_back((Some(subscription), frame.clone()));
         drop(queue);
         self.waker.wake();
@@ -162,8 +195,10 @@ impl Outbox {
         let take = |queue: &mut Queue| {
             if let Some((_, frame)) = queue.frames.pop_front() {
                 queue.bytes = queue.bytes.saturating_sub(frame.len());
+                queue.sent += frame.len() as u64;
                 return Poll::Ready(Some(frame));
             }
+            self.report(queue);
             self.emptied.notify_one();
             if queue.ended { Poll::Ready(None) } else { Poll::Pending }
         };
@@ -205,6 +240,7 @@ impl Drop for Body {
         let mut queue = self.0.lock();
         queue.frames = VecDeque::new();
         queue.bytes = 0;
+        self.0.report(&mut queue);
         drop(queue);
         self.0.gone.notify_one();
         self.0.emptied.notify_one();

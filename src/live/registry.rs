@@ -7,14 +7,16 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 use super::connection::Connection;
+use super::counters::Counters;
+use super::encoded::Encoded;
 use super::protocol::ClientInfo;
 use super::sequencer::GymLog;
-use super::subscription::{Encoded, Subscription};
+use super::subscription::{Handed, Subscription};
 use crate::ids::{AccountId, GymId};
 
 /// The maps. A channel's key has its gym, which comes from the token: another gym's channel cannot be named.
-#[derive(Default)]
 pub struct Registry {
+    counters: Arc<Counters>,
     channels: DashMap<(GymId, Arc<str>), Vec<Arc<Subscription>>>,
     accounts: DashMap<(GymId, AccountId), Vec<Arc<Connection>>>,
 }
@@ -38,6 +40,16 @@ pub struct ConnectionGuard {
 }
 
 impl Registry {
+    /// An empty one, which counts what it hands on.
+    #[must_use]
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            counters,
+            channels: DashMap::new(),
+            accounts: DashMap::new(),
+        }
+    }
+
     /// Enters a subscription.
     #[must_use]
     pub fn subscribe(
@@ -73,12 +85,27 @@ impl Registry {
         }
     }
 
-    /// Hands a message to all who watch its channel.
-    pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: &Encoded) {
+    /// Hands a message to all who watch its channel, and returns to how many connections. Counted once for all, so that
+    /// a delivery costs no more for it.
+    pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: &Encoded) -> u64 {
+        let mut handed = Handed::default();
         if let Some(subscriptions) = self.channels.get(&(gym, channel.clone())) {
             for subscription in subscriptions.iter() {
-                subscription.deliver(message);
+                handed.add(subscription.deliver(message));
             }
+        }
+        self.count(handed);
+        handed.frames
+    }
+
+    /// Counts what was handed to connections.
+    pub fn count(&self, handed: Handed) {
+        if handed.frames > 0 {
+            self.counters.deliveries.add(handed.frames);
+            self.counters.delivered_bytes.add(handed.bytes);
+        }
+        if handed.lost > 0 {
+            self.counters.lost_channels.add(handed.lost);
         }
     }
 
@@ -102,6 +129,16 @@ impl Registry {
             .collect()
     }
 
+    /// The channels of a gym that somebody here watches, and how many do.
+    #[must_use]
+    pub fn channels_of(&self, gym: GymId) -> Vec<(Arc<str>, usize)> {
+        self.channels
+            .iter()
+            .filter(|e| e.key().0 == gym)
+            .map(|e| (e.key().1.clone(), e.len()))
+            .collect()
+    }
+
     /// The connections of an account.
     #[must_use]
     pub fn connections_of(&self, gym: GymId, account: AccountId) -> Vec<Arc<Connection>> {
@@ -109,6 +146,16 @@ impl Registry {
             .get(&(gym, account))
             .map(|c| c.clone())
             .unwrap_or_default()
+    }
+
+    /// The connections of a gym.
+    #[must_use]
+    pub fn connections_in(&self, gym: GymId) -> Vec<Arc<Connection>> {
+        self.accounts
+            .iter()
+            .filter(|e| e.key().0 == gym)
+            .flat_map(|e| e.value().clone())
+            .collect()
     }
 
     /// Every connection whose account is known.
@@ -160,5 +207,45 @@ impl Drop for ConnectionGuard {
             there.retain(|c| !Arc::ptr_eq(c, &self.connection));
         }
         self.registry.accounts.remove_if(&key, |_, there| there.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outbox::Outbox;
+    use super::super::protocol::Codec;
+    use super::super::subscription::Recipient;
+    use super::*;
+    use crate::config::Recovery;
+
+    #[test]
+    fn what_is_handed_on_and_who_is_too_slow_is_counted_once_for_all() {
+        let counters = Arc::<Counters>::default();
+        let registry = Arc::new(Registry::new(counters.clone()));
+        let gym = GymId::new();
+        let log = GymLog::new(gym, &Recovery::default());
+        let channel: Arc<str> = "plan:x".into();
+        let message = |offset| Encoded::publication(&channel, &bytes::Bytes::from_static(b"{}"), offset);
+        let size = message(1).frame(Codec::Json).len();
+        let watching = |bound| {
+            let to = Recipient {
+                number: 1,
+                codec: Codec::Json,
+                outbox: Outbox::new(bound),
+                info: Arc::default(),
+            };
+            let subscription = Subscription::new(channel.clone(), false, to);
+            let guard = registry.subscribe(gym, subscription.clone(), log.clone());
+            assert!(subscription.go_live(0).is_some());
+            guard
+        };
+        // The first has room for one frame, which nobody takes; the second for all of them.
+        let _guards = [watching(size), watching(100 * size)];
+        assert_eq!(registry.deliver(gym, &channel, &message(1)), 2);
+        assert_eq!(registry.deliver(gym, &channel, &message(2)), 1);
+        assert_eq!(registry.deliver(gym, &channel, &message(3)), 1);
+        assert_eq!(registry.deliver(GymId::new(), &channel, &message(4)), 0);
+        assert_eq!((counters.deliveries.get(), counters.lost_channels.get()), (4, 1));
+        assert_eq!(counters.delivered_bytes.get(), 4 * size as u64);
     }
 }

@@ -6,17 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::HubInner;
-use super::subscription::Encoded;
+use super::encoded::Encoded;
+use super::memory::{Memory, Recalled};
+use crate::config::Recovery;
 use crate::db::{self, Mode, Scope};
 use crate::error::{Error, Result};
-use crate::events::log::{self, Head};
+use crate::events::log::{self, Bounds, Head};
 use crate::events::{Committed, LoggedEvent};
 use crate::ids::{AccountId, GymId};
 
@@ -39,19 +41,21 @@ pub struct GymLog {
     gym: GymId,
     inbox: mpsc::Sender<Input>,
     position: Mutex<Option<Head>>,
+    memory: Mutex<Memory>,
     start: tokio::sync::Mutex<Option<mpsc::Receiver<Input>>>,
     /// Changes that found the inbox full.
     pub dropped: AtomicU64,
 }
 
 impl GymLog {
-    pub(super) fn new(gym: GymId) -> Arc<Self> {
+    pub(super) fn new(gym: GymId, bounds: &Recovery) -> Arc<Self> {
         let (inbox, receiver) = mpsc::channel(INBOX);
         let start = tokio::sync::Mutex::new(Some(receiver));
         Arc::new(Self {
             gym,
             inbox,
             position: Mutex::default(),
+            memory: Mutex::new(Memory::new(bounds)),
             start,
             dropped: AtomicU64::new(0),
         })
@@ -70,7 +74,7 @@ impl GymLog {
             return Ok(());
         }
         let head = read_head(hub, self.gym).await?;
-        self.set_position(head.clone());
+        self.restart(&head);
         if let Some(receiver) = start.take() {
             let task = Sequencer {
                 hub: Arc::downgrade(hub),
@@ -106,6 +110,27 @@ impl GymLog {
     /// Up to where changes were handed on.
     pub fn position(&self) -> Option<Head> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a channel got after a position, where this node remembers it. A subscription has to be registered before: what
+    /// comes later is handed to it.
+    pub(super) fn recall(&self, channel: &str, epoch: &str, after: u64, bounds: Bounds) -> Option<Recalled> {
+        self.memory().since(channel, epoch, after, bounds)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a change, before it is handed on: what a subscription does not find here comes to it.
+    fn remember(&self, change: &Committed) {
+        self.memory().push(change);
+    }
+
+    /// Goes on at a position, with nothing remembered of before.
+    fn restart(&self, head: &Head) {
+        self.memory().restart(head);
+        self.set_position(head.clone());
     }
 
     fn set_position(&self, head: Head) {
@@ -186,6 +211,7 @@ impl Sequencer {
 
     /// Everything that is next goes on.
     fn hand_on(&mut self, hub: &Arc<HubInner>) {
+        let log = self.log.upgrade();
         while let Some(entry) = self.waiting.first_entry() {
             match entry.key().cmp(&(self.head.seq + 1)) {
                 std::cmp::Ordering::Greater => break,
@@ -195,11 +221,14 @@ impl Sequencer {
                 std::cmp::Ordering::Equal => {
                     let change = entry.remove();
                     self.head.seq = change.seq;
+                    if let Some(log) = &log {
+                        log.remember(&change);
+                    }
                     deliver(hub, &change);
                 }
             }
         }
-        if let Some(log) = self.log.upgrade() {
+        if let Some(log) = log {
             log.set_position(self.head.clone());
         }
     }
@@ -210,13 +239,14 @@ impl Sequencer {
         } else if self.waiting.len() > WAITING {
             self.fill_at = Some(Instant::now());
         } else if self.fill_at.is_none() {
+            hub.counters.hole_waits.up();
             self.fill_at = Some(Instant::now() + hub.limits.hole_wait);
         }
     }
 
     /// Reads what is missing and goes on.
     async fn fill(&mut self, hub: &Arc<HubInner>) {
-        hub.counters.refills.fetch_add(1, Ordering::Relaxed);
+        hub.counters.refills.up();
         self.fill_at = None;
         match self.read_missing(hub).await {
             Ok((changes, head)) => {
@@ -243,6 +273,7 @@ impl Sequencer {
                 }
             }
             Err(error) => {
+                hub.counters.refill_failures.up();
                 let since = *self.failing_since.get_or_insert_with(Instant::now);
                 tracing::warn!(gym.id = %self.gym, error.cause = ?error, "cannot read what is missing");
                 if since.elapsed() > hub.limits.insufficient_after {
@@ -271,7 +302,7 @@ impl Sequencer {
         self.fill_at = None;
         self.waiting = self.waiting.split_off(&(self.head.seq + 1));
         if let Some(log) = self.log.upgrade() {
-            log.set_position(self.head.clone());
+            log.restart(&self.head);
         }
         lose_all(hub, self.gym);
     }
@@ -288,13 +319,17 @@ fn deliver(hub: &Arc<HubInner>, change: &Committed) {
             }
             continue;
         }
-        hub.registry
-            .deliver(change.gym, channel, &Encoded::publication(channel, payload, change.seq));
+        let publication = Encoded::publication(channel, payload, change.seq);
+        let delivered = hub.registry.deliver(change.gym, channel, &publication);
+        if let Some(committed) = change.committed_at.filter(|_| delivered > 0) {
+            hub.counters.delivery_seconds.observe(committed.elapsed(), delivered);
+        }
     }
 }
 
 /// Lets a gym's subscriptions go, a few at a time, so that they do not all come back at once.
 fn lose_all(hub: &Arc<HubInner>, gym: GymId) {
+    hub.counters.let_go.up();
     let subscriptions = hub.registry.subscriptions_of(gym);
     hub.runtime.spawn(async move {
         for batch in subscriptions.chunks(50) {

@@ -1,6 +1,7 @@
-//! What a subscriber is told at the start: what it missed, or all there is, read in one snapshot with the check of its right.
+//! What a subscriber is told at the start: what it missed, or all there is. Its right is its own and is checked for it
+//! alone; what is read after that is the same for all who may watch, and is read once for those who ask at once.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,11 +11,15 @@ use tokio::time::Instant;
 
 use super::Hub;
 use super::connection::Connection;
+use super::counters::Reason;
 use super::protocol::{ErrorReply, ProtocolError, Publication, SubscribeRequest, SubscribeResult};
-use crate::app::App;
+use super::sequencer::GymLog;
+use super::shared::Ticket;
+use crate::app::{App, For};
 use crate::auth::Caller;
 use crate::error::{Error, Result};
-use crate::events::{Access, Channel, log};
+use crate::events::log::{self, Bounds, Head, Missed};
+use crate::events::{Access, Channel};
 use crate::ids::{AccountId, GymId};
 
 /// What came of reading a channel's state.
@@ -23,75 +28,239 @@ pub(super) enum Outcome {
     Refused(ErrorReply),
 }
 
-/// Authorises and reads a channel's state in the snapshot of `conn`: what was missed, or all there is.
-pub(super) async fn read(
+/// What a channel shows, encoded, and the position that it was read at. The same for all who may watch.
+pub(super) struct State {
+    head: Head,
+    data: Bytes,
+}
+
+/// What a channel got since a position; none where the position is above the head. The same for all who may watch.
+pub(super) struct Missing {
+    head: Head,
+    missed: Option<Missed>,
+}
+
+/// A channel of a gym.
+pub(super) type Watched = (GymId, Arc<str>);
+/// A channel of a gym, and a position.
+pub(super) type Since = (GymId, Arc<str>, u64);
+
+/// What a subscriber may be given of reads that others make. Taken once it is registered: see [`shared`](super::shared).
+pub(super) struct Tickets {
+    state: Ticket<Watched, State>,
+    missing: Option<Ticket<Since, Missing>>,
+}
+
+/// Where a channel's state is read.
+pub(super) enum Source<'a> {
+    /// In a snapshot that is there already.
+    Conn(&'a mut AsyncPgConnection),
+    /// In one of its own, with others who ask for the same. No connection may be held meanwhile.
+    Shared(Tickets),
+}
+
+/// A channel, and the sequencer that feeds its subscribers.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub gym: GymId,
+    pub channel: &'a Arc<str>,
+    pub log: &'a GymLog,
+}
+
+impl Tickets {
+    /// For a subscription that is registered.
+    pub fn take(hub: &Hub, place: Place, request: &SubscribeRequest) -> Self {
+        let Place { gym, channel, .. } = place;
+        let since = |offset| hub.missing.ticket((gym, channel.clone(), offset));
+        Self {
+            state: hub.states.ticket((gym, channel.clone())),
+            missing: request.recover.then(|| since(request.offset)),
+        }
+    }
+}
+
+/// Checks in the snapshot of `conn` that the caller may watch; returns what to answer where not.
+pub(super) async fn authorise(
     app: &App,
     connection: &Connection,
     conn: &mut AsyncPgConnection,
     caller: &Caller,
-    (gym, channel): (GymId, &str),
-    request: &SubscribeRequest,
-) -> Result<Outcome> {
-    let hub = connection.hub();
+    channel: &str,
+) -> Result<Option<ErrorReply>> {
     let now = app.clock.now();
-    let until = match (hub.table().authorise)(conn, caller, channel, now).await? {
+    let until = match (connection.hub().table().authorise)(conn, caller, channel, now).await? {
         Access::Granted { until } => until,
-        Access::Refused => return Ok(Outcome::Refused(ErrorReply::denied(connection.lang))),
+        Access::Refused => return Ok(Some(ErrorReply::denied(connection.lang))),
     };
     if let Some(left) = until.map(|until| (until - now).to_std().unwrap_or_default()) {
         connection.authorise_at(Instant::now() + left + Duration::from_millis(1));
     }
-    let head = log::head(conn, gym).await?.ok_or_else(|| Error::not_found("gym"))?;
-    let mut result = SubscribeResult {
+    Ok(None)
+}
+
+/// The state of a channel for a subscription that is registered and was authorised: what it missed, from memory or from the
+/// database, or all there is.
+pub(super) async fn read(
+    app: &App,
+    hub: &Hub,
+    place: Place<'_>,
+    mut source: Source<'_>,
+    request: &SubscribeRequest,
+) -> Result<Outcome> {
+    let mut why = Reason::Fresh;
+    if request.recover {
+        match recover(app, hub, place, &mut source, request).await? {
+            Ok((missed, head)) => return Ok(recovered(missed, &head, request)),
+            Err(reason) => why = reason,
+        }
+        if request.rejects_unrecovered() {
+            return Ok(Outcome::Refused(ProtocolError::Unrecoverable.into()));
+        }
+    }
+    let state = match source {
+        Source::Conn(conn) => Arc::new(read_state(app, hub, conn, place).await?),
+        Source::Shared(tickets) => {
+            let read = app.read(For::gym(place.gym), async |conn| {
+                read_state(app, hub, conn, place).await
+            });
+            let found = tickets.state.get(read).await?;
+            hub.counters.recovery.snapshots_shared.add(found.shared.into());
+            found.value
+        }
+    };
+    hub.counters.recovery.snapshot(why);
+    Ok(Outcome::State {
+        position: state.head.seq,
+        result: SubscribeResult {
+            offset: state.head.seq,
+            data: state.data.clone(),
+            ..positioned(&state.head, request)
+        },
+    })
+}
+
+/// What was missed, or why a snapshot is needed.
+async fn recover(
+    app: &App,
+    hub: &Hub,
+    place: Place<'_>,
+    source: &mut Source<'_>,
+    request: &SubscribeRequest,
+) -> Result<Result<(Vec<(u64, Bytes)>, Head), Reason>> {
+    let counters = &hub.counters.recovery;
+    let bounds = bounds(hub, place.channel);
+    let (epoch, after) = (request.epoch.as_str(), request.offset);
+    if let Some(recalled) = place.log.recall(place.channel, epoch, after, bounds) {
+        let recalled = complete(recalled.missed).map(|missed| (missed, recalled.head));
+        counters.memory.add(recalled.is_ok().into());
+        return Ok(recalled);
+    }
+    let (missing, shared) = match source {
+        Source::Conn(conn) => (Arc::new(read_missing(hub, conn, place, after).await?), false),
+        Source::Shared(Tickets { missing: None, .. }) => return Ok(Err(Reason::Fresh)),
+        Source::Shared(Tickets {
+            missing: Some(ticket), ..
+        }) => {
+            let read = app.read(For::gym(place.gym), async |conn| {
+                read_missing(hub, conn, place, after).await
+            });
+            let found = ticket.get(read).await?;
+            (found.value, found.shared)
+        }
+    };
+    if !epoch.is_empty() && *epoch != *missing.head.epoch {
+        return Ok(Err(Reason::Epoch));
+    }
+    let Some(missed) = missing.missed.clone() else {
+        return Ok(Err(Reason::Ahead));
+    };
+    let recovered = complete(missed).map(|missed| (missed, missing.head.clone()));
+    if recovered.is_ok() {
+        counters.database.up();
+        counters.database_shared.add(shared.into());
+    }
+    Ok(recovered)
+}
+
+fn complete(missed: Missed) -> Result<Vec<(u64, Bytes)>, Reason> {
+    match missed {
+        Missed::All(events) => Ok(events),
+        Missed::TooMany => Err(Reason::Events),
+        Missed::TooLarge => Err(Reason::Bytes),
+        Missed::OutOfReach => Err(Reason::Retention),
+    }
+}
+
+/// What a channel's recovery may cost: the node's bounds, and the channel's own where it has one.
+fn bounds(hub: &Hub, channel: &str) -> Bounds {
+    let own = match (hub.table().offers)(channel).history {
+        0 => usize::MAX,
+        bound => usize::try_from(bound).unwrap_or(0),
+    };
+    Bounds {
+        events: hub.recovery.events.min(own),
+        bytes: hub.recovery.bytes,
+    }
+}
+
+fn recovered(missed: Vec<(u64, Bytes)>, head: &Head, request: &SubscribeRequest) -> Outcome {
+    let publications = missed.into_iter();
+    Outcome::State {
+        position: head.seq,
+        result: SubscribeResult {
+            recovered: true,
+            offset: request.offset,
+            publications: publications
+                .map(|(offset, data)| Publication { data, offset })
+                .collect(),
+            ..positioned(head, request)
+        },
+    }
+}
+
+fn positioned(head: &Head, request: &SubscribeRequest) -> SubscribeResult {
+    SubscribeResult {
         recoverable: true,
         positioned: true,
         epoch: head.epoch.to_string(),
         was_recovering: request.recover,
         ..SubscribeResult::default()
+    }
+}
+
+async fn read_head(conn: &mut AsyncPgConnection, gym: GymId) -> Result<Head> {
+    log::head(conn, gym).await?.ok_or_else(|| Error::not_found("gym"))
+}
+
+async fn read_missing(hub: &Hub, conn: &mut AsyncPgConnection, place: Place<'_>, after: u64) -> Result<Missing> {
+    hub.counters.recovery.database_reads.up();
+    let head = read_head(conn, place.gym).await?;
+    let missed = if after > head.seq {
+        None
+    } else {
+        let bounds = bounds(hub, place.channel);
+        Some(log::channel_since(conn, place.gym, place.channel, after, head.seq, bounds).await?)
     };
-    let same_epoch = request.epoch.is_empty() || *request.epoch == *head.epoch;
-    if request.recover && same_epoch && request.offset <= head.seq {
-        let limit = match (hub.table().offers)(channel).history {
-            0 => hub.limits().recover_events,
-            bound => bound.min(hub.limits().recover_events),
-        };
-        if let Some(missed) = log::channel_since(conn, gym, channel, request.offset, head.seq, limit).await? {
-            hub.counters.recoveries.fetch_add(1, Ordering::Relaxed);
-            result.recovered = true;
-            result.offset = request.offset;
-            result.publications = missed
-                .into_iter()
-                .map(|(offset, data)| Publication { data, offset })
-                .collect();
-            return Ok(Outcome::State {
-                result,
-                position: head.seq,
-            });
-        }
-    }
-    if request.recover && request.rejects_unrecovered() {
-        return Ok(Outcome::Refused(ProtocolError::Unrecoverable.into()));
-    }
-    result.offset = head.seq;
-    result.data = snapshot(connection, conn, (gym, channel), now).await?;
-    Ok(Outcome::State {
-        result,
-        position: head.seq,
-    })
+    Ok(Missing { head, missed })
+}
+
+async fn read_state(app: &App, hub: &Hub, conn: &mut AsyncPgConnection, place: Place<'_>) -> Result<State> {
+    let head = read_head(conn, place.gym).await?;
+    let data = snapshot(hub, conn, (place.gym, place.channel), app.clock.now()).await?;
+    Ok(State { head, data })
 }
 
 /// What the channel shows, with who is online where it shows people; empty where it shows nothing but its events.
 async fn snapshot(
-    connection: &Connection,
+    hub: &Hub,
     conn: &mut AsyncPgConnection,
     (gym, channel): (GymId, &str),
     now: chrono::DateTime<chrono::Utc>,
 ) -> Result<Bytes> {
-    let hub = connection.hub();
     let Some(mut snapshot) = (hub.table().snapshot)(conn, gym, channel, now).await? else {
         return Ok(Bytes::new());
     };
-    hub.counters.snapshots.fetch_add(1, Ordering::Relaxed);
+    hub.counters.recovery.snapshot_reads.up();
     add_presence(hub, conn, (gym, channel), &mut snapshot).await?;
     let text = snapshot.to_string();
     if text.len() <= hub.limits().snapshot_bytes {

@@ -9,12 +9,14 @@ use tokio::time::Instant;
 
 use super::connect::ttl;
 use super::connection::{Connection, REFRESH_GRACE, Session};
+use super::encoded::Encoded;
 use super::protocol::close::Close;
 use super::protocol::{Answer, ErrorReply, ProtocolError, SubRefreshRequest, SubRefreshResult, SubscribeRequest};
 use super::sequencer::GymLog;
-use super::state::{self, Outcome};
-use super::subscription::{Encoded, Ready, Recipient, Subscription};
+use super::state::{self, Outcome, Place, Source, Tickets};
+use super::subscription::{Ready, Recipient, Subscription};
 use crate::app::{App, For};
+use crate::auth::Caller;
 use crate::auth::access::Standing;
 use crate::error::{Code, Error, Result};
 use crate::ids::GymId;
@@ -42,10 +44,13 @@ pub(super) fn register(
 /// was not told to the client, which believes that it is subscribed: only a new connection mends that.
 pub(super) fn go_live(connection: &Connection, gym: GymId, subscription: &Subscription, position: u64) {
     let channel = &subscription.channel;
-    if !subscription.go_live(position) {
+    let Some(handed) = subscription.go_live(position) else {
         connection.forget(channel);
         connection.close(Close::StateInvalidated);
-    } else if (connection.hub().table().offers)(channel).presence {
+        return;
+    };
+    connection.hub().registry().count(handed);
+    if (connection.hub().table().offers)(channel).presence {
         let join = Encoded::join(channel, subscription.join());
         connection.hub().registry().deliver(gym, channel, &join);
     }
@@ -91,22 +96,19 @@ async fn try_subscribe(
         Some(own) if own.gym() == gym => own,
         _ => connection.hub().gym(gym).await.map_err(failed)?,
     };
-    let Some(subscription) = register(connection, gym, request.channel.as_str().into(), false, log) else {
+    let Some(subscription) = register(connection, gym, request.channel.as_str().into(), false, log.clone()) else {
         return Err(if connection.subscription(&request.channel).is_some() {
             ProtocolError::AlreadySubscribed.into()
         } else {
             ProtocolError::LimitExceeded.into()
         });
     };
-    let read = app
-        .read(For::gym(gym), async |conn| {
-            if (table.standing)(conn, caller, app.clock.now()).await? != Standing::Good {
-                return Err(Error::new(Code::SessionEnded));
-            }
-            state::read(app, connection, conn, caller, (gym, &subscription.channel), request).await
-        })
-        .await;
-    let refused = match read {
+    let place = Place {
+        gym,
+        channel: &subscription.channel,
+        log: &log,
+    };
+    let refused = match read(app, connection, caller, place, request).await {
         Ok(Outcome::State { mut result, position }) => match subscription.ready() {
             Ready::Open => {
                 (result.expires, result.ttl) = expiry(app, connection, &subscription, token_ends);
@@ -122,6 +124,30 @@ async fn try_subscribe(
     };
     connection.forget(&request.channel);
     Err(refused)
+}
+
+/// Checks the right of this caller, in a snapshot of its own, and only then reads what all who may watch share.
+async fn read(
+    app: &App,
+    connection: &Connection,
+    caller: &Caller,
+    place: Place<'_>,
+    request: &SubscribeRequest,
+) -> Result<Outcome> {
+    let hub = connection.hub();
+    let tickets = Tickets::take(hub, place, request);
+    let refused = app
+        .read(For::gym(place.gym), async |conn| {
+            if (hub.table().standing)(conn, caller, app.clock.now()).await? != Standing::Good {
+                return Err(Error::new(Code::SessionEnded));
+            }
+            state::authorise(app, connection, conn, caller, place.channel).await
+        })
+        .await?;
+    match refused {
+        Some(refused) => Ok(Outcome::Refused(refused)),
+        None => state::read(app, hub, place, Source::Shared(tickets), request).await,
+    }
 }
 
 /// Sets when a subscription's token runs out, and says it to the client: whether it does, and in how many seconds.

@@ -1,94 +1,18 @@
 //! One connection's subscription to one channel: held back until its snapshot is read, then live, and ended for good.
 
-use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::frame;
+use super::encoded::{Encoded, framed};
 use super::outbox::{Outbox, Pushed, SubscriptionNumber};
 use super::protocol::close::{Close, Unsubscribe};
-use super::protocol::{ClientInfo, Codec, Event, Member, Publication, Push, Reply, Unsubscribed};
+use super::protocol::{ClientInfo, Codec, Event, Push, Reply, Unsubscribed};
 
 /// Publications held back while a snapshot is read. Over it the subscription starts anew, as for a slow client.
 const HELD_PUBLICATIONS: usize = 1024;
-
-/// A message of a channel, encoded and framed at most once a codec, however many watch.
-pub struct Encoded {
-    push: Reply,
-    offset: u64,
-    json: OnceCell<Bytes>,
-    protobuf: OnceCell<Bytes>,
-}
-
-impl Encoded {
-    /// A publication; offset 0 for one that is not stored.
-    #[must_use]
-    pub fn publication(channel: &str, payload: &Bytes, offset: u64) -> Self {
-        let data = payload.clone();
-        Self::new(channel, Event::Publication(Publication { data, offset }), offset)
-    }
-
-    /// Somebody began to watch.
-    #[must_use]
-    pub fn join(channel: &str, who: &ClientInfo) -> Self {
-        Self::new(
-            channel,
-            Event::Join(Member {
-                info: Some(who.clone()),
-            }),
-            0,
-        )
-    }
-
-    /// Somebody watches no more.
-    #[must_use]
-    pub fn leave(channel: &str, who: &ClientInfo) -> Self {
-        Self::new(
-            channel,
-            Event::Leave(Member {
-                info: Some(who.clone()),
-            }),
-            0,
-        )
-    }
-
-    fn new(channel: &str, event: Event, offset: u64) -> Self {
-        let push = Push {
-            channel: channel.to_owned(),
-            event: Some(event),
-        };
-        Self {
-            push: Reply::push(push),
-            offset,
-            json: OnceCell::new(),
-            protobuf: OnceCell::new(),
-        }
-    }
-
-    /// The frame for a codec.
-    pub fn frame(&self, codec: Codec) -> &Bytes {
-        let cell = match codec {
-            Codec::Json => &self.json,
-            Codec::Protobuf => &self.protobuf,
-        };
-        cell.get_or_init(|| framed(codec, &self.push))
-    }
-}
-
-/// Encodes and frames a push. One that cannot be encoded would be a defect of ours; a ping, which clients answer, stands
-/// in for it.
-fn framed(codec: Codec, push: &Reply) -> Bytes {
-    match codec.encode(push) {
-        Ok(message) => frame::message(codec, &message),
-        Err(error) => {
-            tracing::error!(error.cause = ?error, "cannot encode a push");
-            frame::message(codec, codec.ping())
-        }
-    }
-}
 
 /// The connection that a subscription belongs to, as far as it needs it.
 #[derive(Clone)]
@@ -110,6 +34,34 @@ enum State {
     Live { last: u64 },
     /// Nothing more is sent.
     Ended { lost: bool },
+}
+
+/// What was handed to connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handed {
+    /// Frames of channels.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Subscriptions that ended since their client reads too slowly.
+    pub lost: u64,
+}
+
+impl Handed {
+    /// Adds what became of a frame.
+    fn note(&mut self, pushed: Pushed, frame: &Bytes) {
+        if pushed == Pushed::Queued {
+            self.frames += 1;
+            self.bytes += frame.len() as u64;
+        }
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.lost += other.lost;
+    }
 }
 
 /// How a subscription whose state was read can go on.
@@ -160,8 +112,9 @@ impl Subscription {
     }
 
     /// Takes a publication, in the order of the gym's log. Offset 0 is one that is not stored.
-    pub fn deliver(&self, message: &Encoded) {
-        let offset = message.offset;
+    pub fn deliver(&self, message: &Encoded) -> Handed {
+        let offset = message.offset();
+        let mut handed = Handed::default();
         let mut state = self.lock();
         let pushed = match &mut *state {
             State::Pending { held, overflowed } => {
@@ -170,27 +123,33 @@ impl Subscription {
                 } else {
                     *overflowed = true;
                 }
-                return;
+                return handed;
             }
             State::Live { last } if offset == 0 || offset > *last => {
                 *last = (*last).max(offset);
-                self.to.outbox.push(self.to.number, message.frame(self.to.codec))
+                let frame = message.frame(self.to.codec);
+                let pushed = self.to.outbox.push(self.to.number, frame);
+                handed.note(pushed, frame);
+                pushed
             }
-            State::Live { .. } | State::Ended { .. } => return,
+            State::Live { .. } | State::Ended { .. } => return handed,
         };
         if pushed == Pushed::Overflow {
             *state = State::Ended { lost: true };
             drop(state);
+            handed.lost = 1;
             self.tell(Unsubscribe::InsufficientState, Close::Slow);
         }
+        handed
     }
 
     /// Goes live at the position of its snapshot, with what was held back after it. To be called after the reply was
-    /// queued. False where it was ended meanwhile.
-    pub fn go_live(&self, position: u64) -> bool {
+    /// queued. None where it was ended meanwhile.
+    pub fn go_live(&self, position: u64) -> Option<Handed> {
+        let mut handed = Handed::default();
         let mut state = self.lock();
         let State::Pending { held, overflowed } = &mut *state else {
-            return false;
+            return None;
         };
         let (held, overflowed) = (std::mem::take(held), *overflowed);
         let mut last = position;
@@ -200,7 +159,9 @@ impl Subscription {
                 continue;
             }
             last = last.max(offset);
-            full = self.to.outbox.push(self.to.number, &frame) == Pushed::Overflow;
+            let pushed = self.to.outbox.push(self.to.number, &frame);
+            handed.note(pushed, &frame);
+            full = pushed == Pushed::Overflow;
         }
         *state = if full {
             State::Ended { lost: true }
@@ -209,9 +170,10 @@ impl Subscription {
         };
         drop(state);
         if full {
+            handed.lost = 1;
             self.tell(Unsubscribe::InsufficientState, Close::Slow);
         }
-        true
+        Some(handed)
     }
 
     /// Ends it silently; returns whether the client had been told that it was subscribed.
@@ -349,7 +311,10 @@ mod tests {
         }
         assert_eq!(outbox.waiting_bytes(), 0);
         let one = publication(5).frame(Codec::Json).len();
-        assert!(subscription.go_live(5));
+        assert_eq!(
+            subscription.go_live(5).map(|h| (h.frames, h.bytes)),
+            Some((1, one as u64))
+        );
         assert_eq!(outbox.waiting_bytes(), one);
         deliver(&subscription, 6);
         assert_eq!(outbox.waiting_bytes(), one);
@@ -361,7 +326,7 @@ mod tests {
     fn one_that_ended_while_pending_never_goes_live() {
         let (outbox, subscription) = subscription(10_000);
         subscription.revoke();
-        assert!(!subscription.go_live(1));
+        assert_eq!(subscription.go_live(1), None);
         deliver(&subscription, 2);
         assert_eq!(outbox.waiting_bytes(), 0);
     }
@@ -379,10 +344,13 @@ mod tests {
     #[test]
     fn a_slow_clients_channel_ends_with_a_word() {
         let (outbox, subscription) = subscription(100);
-        assert!(subscription.go_live(0));
+        assert!(subscription.go_live(0).is_some());
+        let mut handed = Handed::default();
         for offset in 1..10 {
-            deliver(&subscription, offset);
+            handed.add(subscription.deliver(&publication(offset)));
         }
+        assert_eq!(handed.lost, 1);
+        assert!(handed.frames > 0 && handed.bytes <= 100, "{handed:?}");
         assert!(subscription.ended());
         assert!(outbox.closed().is_none());
         assert!(outbox.waiting_bytes() > 0);

@@ -25,6 +25,7 @@ pub(super) async fn run(hub: Weak<HubInner>) {
             continue;
         }
         let gyms: Vec<GymId> = logs.iter().map(|(gym, _)| *gym).collect();
+        strong.counters.sweeps.up();
         match heads(&strong, &gyms).await {
             Ok(heads) => {
                 for (gym, log) in logs {
@@ -33,7 +34,10 @@ pub(super) async fn run(hub: Weak<HubInner>) {
                     }
                 }
             }
-            Err(error) => tracing::warn!(error.cause = ?error, "cannot compare positions with the database"),
+            Err(error) => {
+                strong.counters.sweep_failures.up();
+                tracing::warn!(error.cause = ?error, "cannot compare positions with the database");
+            }
         }
     }
 }

@@ -83,6 +83,7 @@ fn change(rest: &mut &[u8]) -> Option<Committed> {
         epoch,
         seq,
         events,
+        committed_at: None,
     })
 }
 
@@ -131,7 +132,7 @@ mod tests {
                 .into_iter()
                 .map(|(channel, payload)| LoggedEvent { channel: channel.into(), payload: payload.into() })
                 .collect();
-            let change = Committed { gym: GymId::new(), epoch: epoch.into(), seq, events };
+            let change = Committed { gym: GymId::new(), epoch: epoch.into(), seq, events, committed_at: None };
             let node = Uuid::new_v4();
             for (sent, said) in [
                 (encode(node, &change), Message::Change(change)),

@@ -8,15 +8,16 @@ use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
-use super::day::{self, DayMeal};
+use super::day;
+use super::planned::{PlanDay, PlannedDays};
 use super::progress::Progress;
 use super::rules::{Day, NotOnDay, Tick};
 use super::store::{self, HistoryRow, Key};
 use super::write::{self, Changes};
 use super::{Command, Completion, Kind, Outcome};
 use crate::error::{Code, Error, Result};
-use crate::follows::rules::{Days, Schedule, Status as FollowStatus, zone};
-use crate::follows::store::{self as follow_store, RunningFollow};
+use crate::follows::rules::{Days, Status as FollowStatus, zone};
+use crate::follows::store::{self as follow_store, ScheduledFollow};
 use crate::ids::{AccountId, FollowId, GymId, MealId};
 
 /// A day of a follow that commands name.
@@ -49,7 +50,7 @@ pub(super) struct Batch {
     gym: GymId,
     now: DateTime<Utc>,
     day_start: i32,
-    follows: HashMap<AccountId, (RunningFollow, Schedule)>,
+    follows: HashMap<AccountId, ScheduledFollow>,
     /// By follow and date, in the order of both.
     pub days: BTreeMap<(FollowId, NaiveDate), TouchedDay>,
     history: Vec<HistoryRow>,
@@ -84,10 +85,7 @@ impl Batch {
             gym,
             now,
             day_start: follows.first().map_or(0, |f| f.day_start),
-            follows: follows
-                .into_iter()
-                .map(|f| (f.follow.member_id, (f.follow.clone(), f.schedule())))
-                .collect(),
+            follows: follows.into_iter().map(|f| (f.follow.member_id, f)).collect(),
             days: BTreeMap::new(),
             history: Vec::new(),
             trainers: HashMap::new(),
@@ -101,47 +99,41 @@ impl Batch {
     }
 
     /// Reads the days that the commands name and that can be written to.
-    pub(super) async fn read_days(&mut self, conn: &AsyncPgConnection, commands: &[&Command]) -> Result<()> {
+    pub(super) async fn read_days(
+        &mut self,
+        conn: &AsyncPgConnection,
+        planned: &PlannedDays,
+        commands: &[&Command],
+    ) -> Result<()> {
         let named: BTreeMap<_, _> = commands
             .iter()
-            .filter_map(|c| {
-                self.admit(c)
-                    .ok()
-                    .map(|(f, schedule)| ((f.id, c.date), (f.clone(), schedule)))
-            })
+            .filter_map(|c| self.admit(c).ok().map(|f| ((f.follow.id, c.date), f.clone())))
             .collect();
         if named.is_empty() {
             return Ok(());
         }
-        let number = |(follow, schedule): &(RunningFollow, Schedule), date| schedule.day(follow.start_date, date);
-        let plans: Vec<_> = named
-            .values()
-            .map(|(f, _)| f.plan_id)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        let numbers: BTreeSet<_> = named
-            .iter()
-            .filter_map(|((_, date), named)| number(named, *date))
-            .collect();
-        let numbers: Vec<_> = numbers.into_iter().collect();
+        let number = |f: &ScheduledFollow, date| f.schedule().day(f.follow.start_date, date);
+        let plan_days = named.iter().filter_map(|((_, date), f)| {
+            Some(PlanDay {
+                plan: f.follow.plan_id,
+                version: f.plan_version,
+                number: number(f, *date)?,
+            })
+        });
+        let plan_days: BTreeSet<_> = plan_days.collect();
         let follows: Vec<_> = named.keys().map(|(follow, _)| *follow).collect();
         let dates: Vec<_> = named.keys().map(|(_, date)| *date).collect();
-        let members: BTreeSet<_> = named.values().map(|(f, _)| f.member_id).collect();
+        let members: BTreeSet<_> = named.values().map(|f| f.follow.member_id).collect();
         let members: Vec<_> = members.into_iter().collect();
 
         // Sent together: one round trip.
-        let (meals, ticked, mut rows, trainers) = tokio::try_join!(
-            day::current(conn, self.gym, &plans, &numbers),
+        let (planned, ticked, mut rows, trainers) = tokio::try_join!(
+            planned.read(conn, self.gym, &plan_days),
             store::completed(conn, self.gym, &follows, &dates),
             store::progress(conn, self.gym, &follows, &dates),
             follow_store::trainers_of(conn, self.gym, &members, self.now),
         )?;
         self.trainers = trainers;
-        let mut planned: HashMap<_, Vec<DayMeal>> = HashMap::new();
-        for meal in meals {
-            planned.entry((meal.plan, meal.number)).or_default().push(meal);
-        }
         let mut completed: HashMap<_, BTreeMap<_, _>> = HashMap::new();
         for (key, meal) in ticked {
             completed
@@ -150,12 +142,12 @@ impl Batch {
                 .insert(key.meal, meal);
         }
         for ((follow, date), named) in named {
-            let meals = number(&named, date).and_then(|n| planned.get(&(named.0.plan_id, n)));
-            let meals = meals.map(Vec::as_slice).unwrap_or_default();
+            let meals = number(&named, date).and_then(|n| planned.get(&(named.follow.plan_id, n)));
+            let meals = meals.map(AsRef::as_ref).unwrap_or_default();
             let before = Day::new(0, meals, completed.remove(&(follow, date)).unwrap_or_default());
             let row_before = rows.remove(&(follow, date));
             let row = row_before.clone().unwrap_or_else(|| before.progress(date));
-            let member = named.0.member_id;
+            let member = named.follow.member_id;
             let touched = TouchedDay {
                 member,
                 after: before.clone(),
@@ -170,11 +162,12 @@ impl Batch {
     }
 
     /// The follow that a command goes to, where the command's day can be written to.
-    fn admit(&self, command: &Command) -> Result<(&RunningFollow, Schedule)> {
-        let (follow, schedule) = self
+    fn admit(&self, command: &Command) -> Result<&ScheduledFollow> {
+        let scheduled = self
             .follows
             .get(&command.member)
             .ok_or_else(|| Error::new(Code::NotFollowing))?;
+        let follow = &scheduled.follow;
         if follow.status == FollowStatus::Paused {
             return Err(Error::new(Code::FollowPaused));
         }
@@ -190,7 +183,7 @@ impl Batch {
             );
             return Err(Error::invalid("date", reason));
         }
-        Ok((follow, *schedule))
+        Ok(scheduled)
     }
 
     /// Applies a command to its day.
@@ -204,7 +197,7 @@ impl Batch {
                 .map_err(|reason| Error::invalid("portion_permille", reason))?,
             Kind::Undo => 0,
         };
-        let follow = self.admit(command)?.0.id;
+        let follow = self.admit(command)?.follow.id;
         let key = Key {
             follow,
             date: command.date,
@@ -306,7 +299,7 @@ impl Batch {
         results: &mut [Result<T>],
     ) -> Result<()> {
         let off_day = |result: &Result<T>| matches!(result, Err(e) if e.code == Code::MealNotOnDay);
-        let plan_of = |c: &Command| self.follows.get(&c.member).map(|(f, _)| f.plan_id);
+        let plan_of = |c: &Command| self.follows.get(&c.member).map(|f| f.follow.plan_id);
         let asked: Vec<_> = commands
             .iter()
             .zip(&*results)

@@ -22,14 +22,16 @@ pub struct DayMeal {
     pub plan: PlanId,
     /// The revision that it was read from.
     pub revision: i32,
+    /// The plan's version then; 0 where the meal was read as it was before.
+    pub version: i64,
     /// The day's number; 0 where the meal was read without its day.
     pub number: i32,
     /// The meal with its items.
     pub meal: Meal,
 }
 
-/// Plan, revision and number of a day, a meal on it, and one of its items.
-type Row = (PlanId, i32, i32, MealRow, Option<ItemRow>);
+/// Plan, revision, version and number of a day, a meal on it, and one of its items.
+type Row = (PlanId, i32, i64, i32, MealRow, Option<ItemRow>);
 
 /// The condition that a row is of a revision.
 macro_rules! of_revision {
@@ -65,6 +67,7 @@ pub async fn current(
         .select((
             plan_days::plan_id,
             plans::revision,
+            plans::version,
             plan_days::number,
             MealRow::as_select(),
             Option::<ItemRow>::as_select(),
@@ -98,6 +101,7 @@ pub async fn as_ticked(
         .select((
             plan_meals::plan_id,
             completions::plan_revision,
+            diesel::dsl::sql::<diesel::sql_types::BigInt>("0::bigint"),
             diesel::dsl::sql::<diesel::sql_types::Integer>("0"),
             MealRow::as_select(),
             Option::<ItemRow>::as_select(),
@@ -127,11 +131,12 @@ pub async fn of_plans(
 fn gather(rows: Vec<Row>) -> QueryResult<Vec<DayMeal>> {
     let mut gathered: Vec<DayMeal> = Vec::new();
     let mut index: HashMap<MealId, usize> = HashMap::new();
-    for (plan, revision, number, meal, row) in rows {
+    for (plan, revision, version, number, meal, row) in rows {
         let at = *index.entry(meal.id).or_insert_with(|| {
             gathered.push(DayMeal {
                 plan,
                 revision,
+                version,
                 number,
                 meal: tree::meal(meal, Vec::new()),
             });

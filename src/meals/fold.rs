@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::batch::{Batch, Lock};
+use super::planned::PlannedDays;
 use super::{Command, Kind, apply, tell};
 use crate::auth::Caller;
 use crate::auth::access::{self, Standing};
@@ -52,7 +53,7 @@ pub(super) enum Turn {
 ///
 /// # Errors
 /// As the whole, only those of the database; nothing is kept then.
-pub(super) async fn carry_out(tx: &mut Tx, asked: &[Asked], lock: Lock) -> Result<Vec<Turn>> {
+pub(super) async fn carry_out(tx: &mut Tx, planned: &PlannedDays, asked: &[Asked], lock: Lock) -> Result<Vec<Turn>> {
     let (gym, now) = (tx.gym, tx.now);
     let claims: Vec<_> = asked.iter().map(|a| a.caller.claim()).collect();
     let members = asked.iter().map(|a| a.command.member).collect();
@@ -69,7 +70,7 @@ pub(super) async fn carry_out(tx: &mut Tx, asked: &[Asked], lock: Lock) -> Resul
     let (stored, rights, days) = tokio::join!(
         idempotency::stored(tx, gym, &keys),
         gyms::rights_to_act(tx, gym, &pairs, now),
-        batch.read_days(tx, &commands),
+        batch.read_days(tx, planned, &commands),
     );
     let (stored, rights) = (stored?, rights?);
     days?;

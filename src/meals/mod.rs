@@ -7,6 +7,7 @@
 mod batch;
 pub mod day;
 mod fold;
+mod planned;
 pub mod progress;
 mod queue;
 mod routes;
@@ -31,6 +32,7 @@ use crate::events::{Channel, Tx, merge};
 use crate::follows::live;
 use crate::ids::{AccountId, MealId};
 use batch::{Batch, Lock, TouchedDay};
+use planned::PlannedDays;
 use progress::Progress;
 use rules::{Completed, Status};
 use store::Key;
@@ -195,7 +197,7 @@ pub async fn complete(tx: &mut Tx, commands: &[Command]) -> Result<Vec<Result<Ou
     let commands: Vec<_> = commands.iter().collect();
     let members = commands.iter().map(|command| command.member).collect();
     let mut batch = Batch::lock(tx, tx.gym, tx.now, members, Lock::Wait).await?;
-    batch.read_days(tx, &commands).await?;
+    batch.read_days(tx, &PlannedDays::default(), &commands).await?;
     let outcomes = apply(tx, &mut batch, &commands).await?;
     tell(tx, &batch);
     tx.log_after(async |conn| batch.write(conn).await).await?;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::batch::Lock;
 use super::fold::{self, Asked, Turn};
+use super::planned::PlannedDays;
 use crate::app::{App, For};
 use crate::error::{Code, Error, Result};
 use crate::http::Answer;
@@ -24,15 +25,19 @@ struct Waiting {
     answer: oneshot::Sender<Result<Answer>>,
 }
 
-/// The commands that wait, by gym. A gym has an entry exactly while a batch of it is being written.
+/// The commands that wait, by gym, and what they need of plans.
 #[derive(Default)]
-pub struct Queues(DashMap<GymId, VecDeque<Waiting>>);
+pub struct Queues {
+    /// A gym has an entry exactly while a batch of it is being written.
+    waiting: DashMap<GymId, VecDeque<Waiting>>,
+    planned: PlannedDays,
+}
 
 impl Queues {
     /// How many commands of a gym wait for the batch that is being written.
     #[must_use]
     pub fn waiting(&self, gym: GymId) -> usize {
-        self.0.get(&gym).map_or(0, |queue| queue.len())
+        self.waiting.get(&gym).map_or(0, |queue| queue.len())
     }
 }
 
@@ -48,7 +53,7 @@ pub(super) async fn carry_out(app: &App, asked: Asked) -> Result<Answer> {
         return told(answered).await;
     }
     let waiting = Waiting { asked, answer };
-    match app.completions.0.entry(gym) {
+    match app.completions.waiting.entry(gym) {
         Entry::Occupied(mut queue) if queue.get().len() < WAITING => queue.get_mut().push_back(waiting),
         Entry::Occupied(_) => return Err(Error::new(Code::Unavailable)),
         Entry::Vacant(queue) => {
@@ -83,7 +88,7 @@ impl Running {
 
     /// The commands of the next batch; where none waits, the gym is at rest again.
     fn next(&self) -> Vec<Waiting> {
-        let Entry::Occupied(mut queue) = self.app.completions.0.entry(self.gym) else {
+        let Entry::Occupied(mut queue) = self.app.completions.waiting.entry(self.gym) else {
             return Vec::new();
         };
         let batch = take(queue.get_mut(), self.app.config.fold_batch);
@@ -98,7 +103,7 @@ impl Drop for Running {
     /// After a panic too the gym must not stay busy for ever; those who wait are told by their channels.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.app.completions.0.remove(&self.gym);
+            self.app.completions.waiting.remove(&self.gym);
         }
     }
 }
@@ -162,6 +167,9 @@ async fn alone(app: App, gym: GymId, asked: Asked, answer: oneshot::Sender<Resul
 }
 
 async fn turns(app: &App, gym: GymId, asked: Vec<Asked>, lock: Lock) -> Result<Vec<Turn>> {
-    app.change(For::gym(gym), async move |tx| fold::carry_out(tx, &asked, lock).await)
-        .await
+    let shared = app.clone();
+    app.change(For::gym(gym), async move |tx| {
+        fold::carry_out(tx, &shared.completions.planned, &asked, lock).await
+    })
+    .await
 }

@@ -117,6 +117,23 @@ pub async fn find_readable(
     }
 }
 
+/// The version of a plan, for a caller who may read it.
+///
+/// # Errors
+/// As [`find_readable`].
+pub(super) async fn find_version(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    plan: PlanId,
+    now: DateTime<Utc>,
+) -> Result<i64> {
+    match store::version_if(conn, caller.gym, plan, readable(caller, now)).await? {
+        Some((version, true)) => Ok(version),
+        Some((_, false)) => Err(Error::forbidden()),
+        None => Err(Error::not_found("plan")),
+    }
+}
+
 /// Whether a caller may read a plan.
 ///
 /// # Errors

@@ -88,6 +88,21 @@ pub async fn find_if(
         .optional()
 }
 
+/// The version of a plan, and whether it meets the condition.
+pub async fn version_if(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    plan: PlanId,
+    condition: Condition,
+) -> QueryResult<Option<(i64, bool)>> {
+    plans::table
+        .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
+        .select((plans::version, condition))
+        .first(conn)
+        .await
+        .optional()
+}
+
 /// A plan, locked until the transaction ends.
 pub async fn lock(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<PlanSummary>> {
     plans::table

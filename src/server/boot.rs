@@ -1,6 +1,7 @@
 //! From configuration to [`App`]: database, migrations, keys, hub, and the tasks that tend them.
 
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,13 +11,14 @@ use diesel_async::RunQueryDsl as _;
 use crate::app::{App, Inner};
 use crate::auth::seal::MasterKey;
 use crate::auth::{Tokens, sessions};
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::embedded::{EmbeddedPostgres, Options};
 use crate::db::migrations::{self, Direction};
 use crate::db::{self, Mode, Scope};
 use crate::error::Error;
-use crate::events::log;
+use crate::events::{log, partitions};
 use crate::foods;
 use crate::http::limits::Limits;
 use crate::live::Hub;
@@ -92,22 +94,23 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
     let clock = Clock::default();
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
-    let tokens = {
+    let (tokens, partitions_until) = {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
             let tokens = Tokens::load(conn, &master, life, now).await?;
             if log::rotate_epochs_after_restore(conn).await? {
                 tracing::warn!("another database cluster or timeline: live positions start anew");
             }
-            log::tend_partitions(conn, now, config.live_retention_days).await?;
+            let until = partitions::make_ahead(conn, now).await?;
             foods::starter::load(conn, now).await?;
-            Ok::<_, Error>(tokens)
+            Ok::<_, Error>((tokens, until))
         })
         .await
         .map_err(|e| anyhow::anyhow!("{e:?}"))?
     };
     let hub = Hub::start(
         config.live.clone(),
+        config.recovery.clone(),
         pool.clone(),
         clock.clone(),
         table,
@@ -120,28 +123,33 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
         tokens,
         hub,
         limits: Limits::default(),
+        cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,
         completions: meals::Queues::default(),
         changes_in_flight: AtomicUsize::new(0),
+        partitions_until: Mutex::new(partitions_until),
     });
-    tokio::spawn(tend(app.clone()));
+    tokio::spawn(tend(app.clone(), url));
     Ok(Booted { app, postgres })
 }
 
 /// Makes partitions ahead, drops old ones, and forgets idempotency keys of the day before, quotas long refilled and sessions
 /// long over.
-async fn tend(app: App) {
+async fn tend(app: App, url: String) {
     loop {
-        tokio::time::sleep(TEND_EVERY).await;
         if let Err(error) = tend_once(&app).await {
             tracing::warn!(error.cause = ?error, "cannot tend the database; trying again in an hour");
         }
+        if let Err(error) = retire_partitions(&app, &url).await {
+            tracing::warn!(error.cause = ?error, "cannot drop old live events; trying again in an hour");
+        }
+        tokio::time::sleep(TEND_EVERY).await;
     }
 }
 
 async fn tend_once(app: &App) -> anyhow::Result<()> {
     let now = app.clock.now();
     let mut conn = db::open(&app.pool, Scope::System, Mode::Write).await?;
-    log::tend_partitions(&mut conn, now, app.config.live_retention_days).await?;
+    let until = partitions::make_ahead(&mut conn, now).await?;
     diesel::sql_query("DELETE FROM idempotency_keys WHERE created_at < $1")
         .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(1))
         .execute(&mut conn)
@@ -152,5 +160,20 @@ async fn tend_once(app: &App) -> anyhow::Result<()> {
         .await?;
     sessions::trim(&mut conn, now).await?;
     db::commit(&mut conn).await?;
+    *app.partitions_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    Ok(())
+}
+
+/// On a connection of its own, outside transactions and with its owner's rights: partitions cannot be detached
+/// concurrently otherwise, and its settings must not stay on one of the pool.
+async fn retire_partitions(app: &App, url: &str) -> anyhow::Result<()> {
+    let oldest = partitions::oldest_kept(app.clock.now(), app.config.live_retention_days);
+    let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
+    let any = partitions::any_to_retire(&mut conn, oldest).await?;
+    db::commit(&mut conn).await?;
+    drop(conn);
+    if any {
+        partitions::retire(&mut db::establish(url).await?, oldest).await?;
+    }
     Ok(())
 }

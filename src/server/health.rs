@@ -5,10 +5,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use crate::app::{App, For};
-use crate::events::log;
-
-/// Days ahead below which readiness warns.
-const WARN_BELOW_DAYS: i64 = 3;
+use crate::events::partitions::{self, WARN_BELOW_DAYS};
 
 /// Mounts both.
 pub fn routes(config: &mut web::ServiceConfig) {
@@ -24,17 +21,16 @@ async fn show_health() -> HttpResponse {
 async fn show_readiness(app: web::Data<App>) -> HttpResponse {
     let today = app.clock.now().date_naive();
     let ahead = app
-        .read(For::SYSTEM, async |conn| Ok(log::days_ahead(conn, today).await?))
+        .read(For::SYSTEM, async |conn| Ok(partitions::last_day(conn, today).await?))
         .await;
-    let (database, days) = match ahead {
-        Ok(days) => (true, days),
-        Err(_) => (false, 0),
-    };
+    let database = ahead.is_ok();
+    // None where today itself lacks its partition: then nothing can be written.
+    let days = ahead.ok().flatten().map(|last| (last - today).num_days());
     let draining = app.hub.is_draining();
     let (sockets, subscriptions) = app.hub.registry().counts();
-    let ready = database && days > 0 && !draining;
+    let ready = days.is_some() && !draining;
     let mut warnings = Vec::new();
-    if database && days < WARN_BELOW_DAYS {
+    if database && days.is_none_or(|days| days < WARN_BELOW_DAYS) {
         warnings.push("live_events has partitions for less than 3 days ahead");
     }
     if !app.hub.broker_is_up() {

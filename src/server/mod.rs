@@ -4,6 +4,7 @@ pub mod boot;
 pub mod docs;
 pub mod epoch;
 pub mod health;
+pub mod metrics;
 pub mod trace;
 pub mod web;
 
@@ -40,6 +41,8 @@ const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(30);
 pub struct Started {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it shows its metrics, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// The shared handle.
     pub app: App,
     /// Stops it, draining first.
@@ -87,6 +90,7 @@ pub fn routes(config: &mut ServiceConfig) {
     follows::routes(config);
     meals::routes(config);
     channels::routes(config);
+    live::overview::routes(config);
     demo::routes(config);
 }
 
@@ -137,6 +141,7 @@ pub(crate) fn run_as(mode: Mode, config: Config, started: impl FnOnce(Started)) 
             tracing::info!("the demo gym was made; every password is `{}`", demo::PASSWORD);
         }
         let (server, address) = bind(mode, &config, app.clone())?;
+        let metrics = metrics::serve(config.metrics_bind.as_deref(), &app)?;
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
         actix_web::rt::spawn(gyms::assignments::tend(app.clone()));
@@ -145,12 +150,17 @@ pub(crate) fn run_as(mode: Mode, config: Config, started: impl FnOnce(Started)) 
         tracing::info!(address = %address, "listening");
         started(Started {
             address,
+            metrics: metrics.as_ref().map(|m| m.address),
             app: app.clone(),
             stop: Stop(stop),
         });
         let signal = wait_for_signal(stopped).await;
         tracing::info!(signal, "shutting down");
         shut_down(&app, &handle, Duration::from_secs(config.drain_seconds)).await;
+        // To the end, so that the drain can be watched.
+        if let Some(metrics) = metrics {
+            metrics.stop().await;
+        }
         running.await?.context("the server failed")
     });
     runtime.block_on(booted.stop());

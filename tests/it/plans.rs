@@ -2,6 +2,7 @@
 //! what, and what is refused.
 
 mod access;
+mod cached;
 mod kit;
 mod live;
 mod quota;

@@ -216,7 +216,7 @@ async fn screens_that_merge_events_show_what_a_fresh_snapshot_shows() {
 async fn screens_that_fetch_large_snapshots_show_what_a_fresh_one_shows() {
     let tally = snapshot_and_events_make_a_new_snapshot(|config| {
         config.live.snapshot_bytes = 1_500;
-        config.live.recover_events = 2;
+        config.recovery.events = 2;
     })
     .await;
     assert!(tally.fetches > 0, "{tally:?}");

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use diesel::deserialize::{self, FromSql};
 use diesel::dsl::sql;
 use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::{Array, Bool, Date, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Date, Integer, Text, Uuid as SqlUuid};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, Insertable, JoinOnDsl as _, OptionalExtension as _,
     QueryDsl as _, QueryResult, Queryable, QueryableByName, Selectable, SelectableHelper as _,
@@ -217,6 +217,9 @@ pub struct ScheduledFollow {
     /// The follow.
     #[diesel(embed)]
     pub follow: RunningFollow,
+    /// The plan's version.
+    #[diesel(sql_type = BigInt)]
+    pub plan_version: i64,
     #[diesel(sql_type = Integer)]
     duration_days: i32,
     #[diesel(sql_type = Text)]
@@ -255,7 +258,8 @@ pub async fn lock_scheduled_if_free(
 macro_rules! lock_scheduled {
     ($otherwise:literal) => {
         statement(concat!(
-            "SELECT f.id, f.member_id, f.plan_id, f.status, f.start_date, f.time_zone, p.duration_days, p.cycle, g.day_start
+            "SELECT f.id, f.member_id, f.plan_id, f.status, f.start_date, f.time_zone, p.version AS plan_version,
+                    p.duration_days, p.cycle, g.day_start
              FROM follows f JOIN plans p ON p.id = f.plan_id JOIN gyms g ON g.id = f.gym_id
              WHERE f.gym_id = $ AND f.member_id = ANY($) AND f.status IN ('active', 'paused')
              ORDER BY f.id FOR NO KEY UPDATE OF f",

@@ -12,7 +12,7 @@ use redis::{ConnectionAddr, ConnectionInfo};
 use super::line::Line;
 use super::link::{self, Link};
 use super::servers::{self, Range, Servers, slot_of};
-use super::{PLAIN, SHARDED, Shared};
+use super::{Counters, PLAIN, SHARDED, Shared};
 use crate::ids::GymId;
 use crate::live::HubInner;
 
@@ -127,7 +127,7 @@ impl Keeper {
                 continue;
             }
             self.shared.counters.topologies.fetch_add(1, Ordering::Relaxed);
-            let Some(ranges) = describe(&server).await else {
+            let Some(ranges) = describe(&server, &self.shared.counters).await else {
                 continue;
             };
             if ranges != self.known {
@@ -165,10 +165,10 @@ impl Keeper {
 }
 
 /// What a server says of its cluster; none where it says nothing useful.
-async fn describe(server: &ConnectionInfo) -> Option<Vec<Range>> {
+async fn describe(server: &ConnectionInfo, counters: &Arc<Counters>) -> Option<Vec<Range>> {
     let mut question = redis::pipe();
     question.cmd("CLUSTER").arg("SLOTS");
-    let answer: Vec<redis::Value> = match Link::new(server.clone()).query(&question).await {
+    let answer: Vec<redis::Value> = match Link::new(server.clone(), counters).query(&question).await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::debug!(redis.server = link::name(server), error.cause = %error, "cannot ask for the cluster's servers");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use redis::ConnectionInfo;
 use tokio::sync::{mpsc, watch};
@@ -19,6 +20,13 @@ const OUTBOX: usize = 4096;
 /// Messages of one round trip.
 const BATCH: usize = 256;
 
+/// What is to be published.
+pub(super) struct Message {
+    pub gym: GymId,
+    pub bytes: Vec<u8>,
+    pub committed_at: Option<Instant>,
+}
+
 /// Whether a line works, as its tasks last saw it.
 #[derive(Default)]
 pub(super) struct Health {
@@ -32,7 +40,7 @@ pub(super) struct Line {
     pub name: String,
     /// For commands besides publishing.
     pub commands: Link,
-    outbox: mpsc::Sender<(GymId, Vec<u8>)>,
+    outbox: mpsc::Sender<Message>,
     wanted: watch::Sender<BTreeSet<GymId>>,
     health: Arc<Health>,
     tasks: [AbortHandle; 2],
@@ -52,14 +60,14 @@ impl Line {
             health: health.clone(),
         };
         let publisher = Publisher {
-            link: Link::new(info.clone()),
+            link: Link::new(info.clone(), &shared.counters),
             verbs,
             shared: shared.clone(),
             health: health.clone(),
         };
         Self {
             name: link::name(info),
-            commands: Link::new(info.clone()),
+            commands: Link::new(info.clone(), &shared.counters),
             outbox,
             wanted,
             health,
@@ -71,8 +79,8 @@ impl Line {
     }
 
     /// Takes a message to be published, without waiting.
-    pub fn publish(&self, gym: GymId, message: Vec<u8>, counters: &Counters) {
-        if self.outbox.try_send((gym, message)).is_err() {
+    pub fn publish(&self, message: Message, counters: &Counters) {
+        if self.outbox.try_send(message).is_err() {
             counters.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -109,14 +117,15 @@ struct Publisher {
 }
 
 impl Publisher {
-    async fn run(self, mut queue: mpsc::Receiver<(GymId, Vec<u8>)>) {
-        let mut batch = Vec::new();
+    async fn run(self, mut queue: mpsc::Receiver<Message>) {
+        let (mut batch, mut committed) = (Vec::new(), Vec::new());
         while queue.recv_many(&mut batch, BATCH).await > 0 {
             let mut commands = redis::pipe();
             let count = batch.len() as u64;
-            for (gym, message) in batch.drain(..) {
+            for message in batch.drain(..) {
+                committed.extend(message.committed_at);
                 let command = commands.cmd(self.verbs.publish);
-                command.arg(channel_of(gym)).arg(message).ignore();
+                command.arg(channel_of(message.gym)).arg(message.bytes).ignore();
             }
             let result: redis::RedisResult<()> = self.link.query(&commands).await;
             let counters = &self.shared.counters;
@@ -125,6 +134,9 @@ impl Publisher {
                 Err(_) => counters.unpublished.fetch_add(count, Ordering::Relaxed),
             };
             let failed = result.is_err();
+            for at in committed.drain(..).filter(|_| !failed) {
+                counters.publish_seconds.observe(at.elapsed(), 1);
+            }
             if let Err(error) = result {
                 self.shared.trouble.notify_one();
                 if !self.health.not_publishing.load(Ordering::Relaxed) {

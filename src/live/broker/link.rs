@@ -21,13 +21,15 @@ const INBOX: usize = 4096;
 pub(super) struct Link {
     info: ConnectionInfo,
     current: Arc<Mutex<Option<MultiplexedConnection>>>,
+    counters: Arc<Counters>,
 }
 
 impl Link {
     /// One that has not connected yet.
-    pub fn new(info: ConnectionInfo) -> Self {
+    pub fn new(info: ConnectionInfo, counters: &Arc<Counters>) -> Self {
         Self {
             info,
+            counters: counters.clone(),
             current: Arc::default(),
         }
     }
@@ -35,6 +37,7 @@ impl Link {
     /// Sends commands together and reads their answers.
     pub async fn query<T: FromRedisValue>(&self, commands: &Pipeline) -> redis::RedisResult<T> {
         let mut connection = self.connection().await?;
+        self.counters.trips.fetch_add(1, Ordering::Relaxed);
         let result = commands.query_async(&mut connection).await;
         if result.is_err() {
             *self.current.lock().await = None;

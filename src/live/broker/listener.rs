@@ -143,10 +143,11 @@ impl Listener {
         }
         // Before the answer, so that a confirmation which comes as a push is known for what it is.
         ears.channels.clone_from(wanted);
+        let counters = &self.shared.counters;
         if !new.is_empty() || !old.is_empty() {
+            counters.trips.fetch_add(1, Ordering::Relaxed);
             commands.exec_async(redis).await?;
         }
-        let counters = &self.shared.counters;
         counters.subscribed.fetch_add(new.len() as u64, Ordering::Relaxed);
         counters.unsubscribed.fetch_add(old.len() as u64, Ordering::Relaxed);
         self.health.listening.store(true, Ordering::Relaxed);
@@ -207,6 +208,7 @@ impl Listener {
 
     async fn send_probe(&self, redis: &mut MultiplexedConnection, ears: &mut Ears) -> redis::RedisResult<()> {
         self.shared.counters.probes.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.trips.fetch_add(1, Ordering::Relaxed);
         let Some(gym) = ears.next() else {
             return redis::cmd("PING").exec_async(redis).await;
         };

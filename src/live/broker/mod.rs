@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::histogram::Histogram;
 use super::{HubInner, wire};
 use crate::events::Committed;
 use crate::ids::GymId;
@@ -59,6 +60,10 @@ pub struct Counters {
     pub topologies: AtomicU64,
     /// Exchanges of who is online that failed.
     pub lease_failures: AtomicU64,
+    /// Round trips.
+    pub trips: AtomicU64,
+    /// From COMMIT on this node until Redis had taken the change.
+    pub publish_seconds: Histogram,
 }
 
 /// The way to other nodes.
@@ -136,7 +141,14 @@ impl Broker {
         let Self::Redis(redis) = self else { return };
         let shared = &redis.shared;
         match shared.routes().of(change.gym) {
-            Some(line) => line.publish(change.gym, wire::encode(shared.node, change), &shared.counters),
+            Some(line) => {
+                let message = line::Message {
+                    gym: change.gym,
+                    bytes: wire::encode(shared.node, change),
+                    committed_at: change.committed_at,
+                };
+                line.publish(message, &shared.counters);
+            }
             None => {
                 shared.counters.dropped.fetch_add(1, Ordering::Relaxed);
             }
@@ -163,6 +175,11 @@ impl Broker {
             drop(wanted);
             redis.shared.wanted_changed.notify_one();
         }
+    }
+
+    /// Whether there are other nodes.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
     }
 
     /// Whether every server hears and is heard, as far as is known.

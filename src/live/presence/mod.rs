@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::HubInner;
 use super::broker::Leases;
-use super::subscription::Encoded;
+use super::encoded::Encoded;
 use crate::db::{self, Mode, Scope};
 use crate::error::Result;
 use crate::ids::{AccountId, GymId};

@@ -52,6 +52,15 @@ impl Codec {
     /// Every codec.
     pub const ALL: [Self; 2] = [Self::Json, Self::Protobuf];
 
+    /// Its name, for logs and labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Protobuf => "protobuf",
+        }
+    }
+
     /// The subprotocol that chooses it.
     #[must_use]
     pub const fn subprotocol(self) -> &'static str {

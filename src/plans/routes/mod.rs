@@ -9,6 +9,7 @@ mod revisions;
 
 use actix_web::body::BoxBody;
 use actix_web::http::{StatusCode, header};
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,15 @@ fn tagged(version: i64, body: &impl Serialize) -> HttpResponse {
         .insert_header((header::ETAG, etag::tag(version)))
         .insert_header((header::CACHE_CONTROL, "private, no-cache"))
         .json(body)
+}
+
+/// As [`tagged`], of JSON that is ready.
+fn tagged_bytes(version: i64, json: Bytes) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::ETAG, etag::tag(version)))
+        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+        .content_type(header::ContentType::json())
+        .body(json)
 }
 
 /// The answer of a POST, with the `ETag` of the version in it.

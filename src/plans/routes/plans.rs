@@ -1,14 +1,16 @@
 //! Plans: list, create, read with the whole tree, change, delete.
 
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{CREATIONS, Counted, Tagged, not_modified, tagged};
+use super::{CREATIONS, Counted, Tagged, not_modified, tagged, tagged_bytes};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
+use crate::http::idempotency::to_json;
 use crate::http::{Body, IdempotencyKey, IfMatch, Page, PageQuery, etag, once};
 use crate::ids::PlanId;
 use crate::plans::edit::{self, Edit};
@@ -134,15 +136,27 @@ async fn find_plan(
     request: HttpRequest,
 ) -> Result<HttpResponse> {
     let now = app.clock.now();
-    app.read(&caller, async |conn| {
-        let summary = find_readable(conn, &caller, *plan, now).await?;
-        if etag::none_match(&request, &etag::tag(summary.version)) {
-            return Ok(not_modified(summary.version));
-        }
-        let plan = tree::current(conn, caller.gym, summary).await?;
-        Ok(tagged(plan.version, &plan))
-    })
-    .await
+    let version = app
+        .read(&caller, async |conn| {
+            access::find_version(conn, &caller, *plan, now).await
+        })
+        .await?;
+    if etag::none_match(&request, &etag::tag(version)) {
+        return Ok(not_modified(version));
+    }
+    if let Some(body) = app.cache.plan(caller.gym, *plan, version).await {
+        return Ok(tagged_bytes(version, body));
+    }
+    // The right is asked for again, since this is another snapshot.
+    let plan = app
+        .read(&caller, async |conn| {
+            let summary = find_readable(conn, &caller, *plan, now).await?;
+            Ok(tree::current(conn, caller.gym, summary).await?)
+        })
+        .await?;
+    let body = Bytes::from(to_json(&plan)?);
+    app.cache.put_plan(caller.gym, plan.id, plan.version, body.clone());
+    Ok(tagged_bytes(plan.version, body))
 }
 
 /// Change what a plan says. Of a published plan this makes a new revision

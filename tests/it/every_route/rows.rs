@@ -180,6 +180,7 @@ pub const ROWS: &[Row] = &[
     row("GET", "/trainer/roster", &[Owner, Nutritionist, Trainer, Member, Auditor], Right::Manager, Elsewhere::NotFound)
         .query("?trainer={trainer}"),
     row("GET", "/live/snapshots/{channel}", NOT_WRITERS, Right::Trainer, Elsewhere::NotFound),
+    row("GET", "/system/live", NOT_RUNNING, Right::Manager, Elsewhere::OwnOnly),
     row("PUT", "/meals/{meal}/completions/{date}", EVERYBODY, Right::Trainer, Elsewhere::NotFound)
         .body(r#"{"status": "eaten", "member_id": "<member>"}"#),
     row("POST", "/meals/complete", EVERYBODY, Right::Trainer, Elsewhere::NotFound)

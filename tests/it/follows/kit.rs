@@ -33,7 +33,11 @@ pub struct PublishedPlan {
 
 impl Kit {
     pub async fn start() -> Self {
-        let app = TestApp::start().await;
+        Self::start_with(|_| ()).await
+    }
+
+    pub async fn start_with(adjust: impl FnOnce(&mut liveplan::config::Config)) -> Self {
+        let app = TestApp::start_with(adjust).await;
         let gym = app.gym().await;
         let author = app.person(gym, &[Role::Nutritionist]).await;
         let member = app.person(gym, &[Role::Member]).await;

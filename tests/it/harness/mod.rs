@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod client;
 pub mod cluster;
+pub mod metrics;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
@@ -19,7 +20,7 @@ use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
 use liveplan::auth::{Caller, Role, Roles};
-use liveplan::config::{Config, LiveLimits};
+use liveplan::config::{Config, LiveLimits, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use tokio::sync::OnceCell;
@@ -32,6 +33,8 @@ pub use socket::Socket;
 /// A server with a database of its own.
 pub struct TestApp {
     pub address: SocketAddr,
+    /// Where it shows its metrics.
+    pub metrics: SocketAddr,
     pub app: App,
     pub database: String,
     stop: Option<Stop>,
@@ -61,6 +64,7 @@ pub fn config(database_url: &str) -> Config {
         database_pool: 8,
         pg_bindir: None,
         redis_url: None,
+        cache_bytes: 1 << 24,
         master_key: Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()),
         allowed_origins: Vec::new(),
         trusted_proxies: Vec::new(),
@@ -68,9 +72,11 @@ pub fn config(database_url: &str) -> Config {
         access_token_seconds: 900,
         session_days: 30,
         live_retention_days: 7,
+        recovery: Recovery::default(),
         live_ping_seconds: 25,
         drain_seconds: 0,
         fold_batch: 64,
+        metrics_bind: Some("127.0.0.1:0".into()),
         log_format: "text".into(),
         demo: false,
         throwaway: false,
@@ -102,9 +108,15 @@ impl TestApp {
             }
         });
         let started = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_mins(1))).await;
-        let Started { address, app, stop } = started.expect("joined").expect("the server starts");
+        let Started {
+            address,
+            metrics,
+            app,
+            stop,
+        } = started.expect("joined").expect("the server starts");
         Self {
             address,
+            metrics: metrics.expect("it shows metrics"),
             app,
             database: database.to_owned(),
             stop: Some(stop),

@@ -1,0 +1,90 @@
+//! Plans served from memory and from Redis: always the version that is, only to those who may, with or without Redis.
+
+use std::sync::atomic::Ordering;
+
+use liveplan::app::App;
+use liveplan::auth::Role;
+use serde_json::json;
+
+use crate::follows::kit::Kit;
+use crate::harness::redis::Redis;
+use crate::harness::{Client, TestApp};
+
+/// How often L1, L2 and neither had a plan.
+fn counts(app: &App) -> (u64, u64, u64) {
+    let counts = app.cache.counts();
+    let read = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+    (read(&counts.local), read(&counts.shared), read(&counts.missed))
+}
+
+async fn until_shared(redis: &Redis, kit: &Kit) {
+    let key = format!("gym:{}:plan:{}", kit.gym.id, kit.plan.id);
+    for _ in 0..200 {
+        if redis.ask(&["EXISTS", &key]).await == redis::Value::Int(1) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("nothing was kept in Redis");
+}
+
+async fn title(who: &Client, plan: &str) -> serde_json::Value {
+    who.get(&format!("/plans/{plan}")).await.ok()["days"][0]["meals"][0]["title"].clone()
+}
+
+#[tokio::test]
+async fn nodes_share_a_plan_and_none_serves_one_that_is_out_of_date() {
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let mut kit = Kit::start_with(|config| config.redis_url = Some(url.clone())).await;
+    let other = TestApp::node(&kit.app.database, |config| config.redis_url = Some(url.clone())).await;
+    let (plan, there) = (kit.plan.id.clone(), kit.author.at(other.address));
+
+    let first = kit.author.get(&format!("/plans/{plan}")).await.ok();
+    until_shared(&redis, &kit).await;
+    let ttl = redis.ask(&["TTL", &format!("gym:{}:plan:{plan}", kit.gym.id)]).await;
+    assert!(matches!(ttl, redis::Value::Int(1..=300)), "{ttl:?}");
+    assert_eq!(there.get(&format!("/plans/{plan}")).await.ok(), first);
+    assert_eq!((counts(&kit.app.app), counts(&other.app)), ((0, 0, 1), (0, 1, 0)));
+    there.get(&format!("/plans/{plan}")).await.ok();
+    assert_eq!(counts(&other.app), (1, 1, 0));
+
+    let breakfast = kit.plan.breakfast.clone();
+    kit.edit(1, &breakfast, &json!({"title": "Later"})).await;
+    assert_eq!(title(&there, &plan).await, "Later");
+    assert_eq!(title(&kit.author, &plan).await, "Later");
+    other.stop().await;
+    kit.app.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_kept_is_shown_only_to_those_who_may_read_it() {
+    let kit = Kit::start().await;
+    let path = format!("/plans/{}", kit.plan.id);
+    kit.author.get(&path).await.ok();
+    kit.author.get(&path).await.ok();
+    assert_eq!(counts(&kit.app.app), (1, 0, 1));
+    // A plan that is not shown to the gym is its followers' and their trainers'.
+    kit.sql("UPDATE plans SET visibility = 'trainer'").await;
+    kit.member.get(&path).await.refused(403, "forbidden");
+    kit.app.nobody().get(&path).await.refused(401, "unauthenticated");
+    let elsewhere = kit.app.gym().await;
+    let stranger = kit.app.person(elsewhere, &[Role::Owner]).await;
+    stranger.get(&path).await.refused(404, "not_found");
+    assert_eq!(counts(&kit.app.app), (1, 0, 1));
+    kit.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_or_hangs_costs_no_answer() {
+    let mut redis = Redis::start().await;
+    let url = redis.url();
+    let kit = Kit::start_with(|config| config.redis_url = Some(url.clone())).await;
+    let path = format!("/plans/{}", kit.plan.id);
+    redis.pause();
+    let first = kit.author.get(&path).await.ok();
+    redis.resume();
+    redis.kill();
+    assert_eq!(kit.author.get(&path).await.ok(), first);
+    kit.app.stop().await;
+}

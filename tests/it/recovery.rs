@@ -1,0 +1,237 @@
+//! Coming back: what was missed is given from memory, then from Postgres, up to bounds in publications and in bytes; beyond
+//! them there is a snapshot. The node's counters say which way was taken.
+
+mod storm;
+
+use liveplan::live::counters::{Reason, Recovery};
+use serde_json::{Value, json};
+
+use crate::faults::Floor;
+use crate::harness::{Socket, TestApp};
+
+/// A plan with somebody who watches it all the time, so that the node remembers its gym, and somebody who comes and goes.
+struct Watched {
+    app: TestApp,
+    floor: Floor,
+    channel: String,
+    stays: Socket,
+}
+
+impl Watched {
+    async fn start(adjust: impl FnOnce(&mut liveplan::config::Config)) -> Self {
+        let app = TestApp::start_with(adjust).await;
+        let floor = Floor::make(&app, 1).await;
+        let channel = format!("plan:{}", floor.plan.id);
+        let mut stays = floor.author.socket().await;
+        stays.subscribe(&channel).await;
+        Self {
+            app,
+            floor,
+            channel,
+            stays,
+        }
+    }
+
+    fn counters(&self) -> &Recovery {
+        &self.app.app.hub.counters.recovery
+    }
+
+    /// Makes changes, each of which has reached the one who stays.
+    async fn change(&mut self, titles: &[&str]) {
+        for title in titles {
+            self.floor.rename(title).await;
+            self.stays.publication(&self.channel).await;
+        }
+    }
+
+    /// The position that a new subscriber is given.
+    async fn position(&self) -> Value {
+        let mut socket = self.floor.author.socket().await;
+        socket.subscribe(&self.channel).await["subscribe"].clone()
+    }
+
+    /// Subscribes from a position; the reply's body.
+    async fn back(&self, position: &Value) -> Value {
+        let mut socket = self.floor.author.socket().await;
+        let from =
+            json!({"channel": self.channel, "recover": true, "epoch": position["epoch"], "offset": position["offset"]});
+        let reply = socket.call("subscribe", from).await["subscribe"].clone();
+        assert_eq!(reply["was_recovering"], true, "{reply}");
+        reply
+    }
+}
+
+/// The titles that a recovery has, or none where it is a snapshot.
+fn titles(reply: &Value) -> Option<Vec<String>> {
+    if reply["recovered"] != true {
+        assert!(reply["data"]["days"].is_object(), "a snapshot: {reply}");
+        assert!(reply.get("publications").is_none(), "never part of it: {reply}");
+        return None;
+    }
+    assert!(reply.get("data").is_none(), "no snapshot: {reply}");
+    let publications = reply["publications"].as_array().cloned().unwrap_or_default();
+    let title = |publication: &Value| {
+        let days = publication["data"]["patch"]["days"].as_object()?;
+        let meal = days.values().next()?["meals"].as_object()?.values().next()?;
+        meal["title"].as_str().map(str::to_owned)
+    };
+    Some(publications.iter().filter_map(title).collect())
+}
+
+/// From memory, from the database and with each kind of snapshot, so far.
+fn paths(counters: &Recovery) -> (u64, u64, [u64; 6]) {
+    let snapshots = Reason::ALL.map(|why| counters.snapshots(why));
+    (counters.memory.get(), counters.database.get(), snapshots)
+}
+
+#[tokio::test]
+async fn a_short_absence_is_made_good_from_memory_without_a_read() {
+    let mut watched = Watched::start(|_| {}).await;
+    let position = watched.position().await;
+    watched.change(&["Uno", "Dos", "Tres"]).await;
+    let (before, reads) = (paths(watched.counters()), watched.counters().snapshot_reads.get());
+    assert_eq!(
+        titles(&watched.back(&position).await),
+        Some(vec!["Uno".into(), "Dos".into(), "Tres".into()])
+    );
+    let now = watched.position().await;
+    assert_eq!(titles(&watched.back(&now).await), Some(vec![]), "nothing was missed");
+    let after = paths(watched.counters());
+    assert_eq!((after.0, after.1), (before.0 + 2, before.1), "both from memory");
+    assert_eq!(watched.counters().database_reads.get(), 0);
+    assert_eq!(
+        watched.counters().snapshot_reads.get(),
+        reads + 1,
+        "that of the new position"
+    );
+    watched.app.stop().await;
+}
+
+#[tokio::test]
+async fn what_memory_does_not_hold_comes_from_postgres() {
+    let mut watched = Watched::start(|config| config.recovery.memory_events = 2).await;
+    let position = watched.position().await;
+    watched.change(&["Uno", "Dos", "Tres"]).await;
+    let before = paths(watched.counters());
+    let all: Vec<String> = ["Uno", "Dos", "Tres"].map(str::to_owned).into();
+    assert_eq!(titles(&watched.back(&position).await), Some(all));
+    let from_two = json!({"epoch": position["epoch"], "offset": position["offset"].as_u64().map(|n| n + 1)});
+    assert_eq!(
+        titles(&watched.back(&from_two).await),
+        Some(vec!["Dos".into(), "Tres".into()])
+    );
+    let after = paths(watched.counters());
+    assert_eq!((after.0, after.1), (before.0 + 1, before.1 + 1));
+    assert_eq!(after.2, before.2, "no snapshot");
+    watched.app.stop().await;
+}
+
+/// One change more than fits is a snapshot, from memory and from the database alike.
+async fn bounded_in_events(memory_events: usize) {
+    let mut watched = Watched::start(|config| {
+        config.recovery.events = 3;
+        config.recovery.memory_events = memory_events;
+    })
+    .await;
+    let position = watched.position().await;
+    watched.change(&["Uno", "Dos", "Tres"]).await;
+    assert_eq!(titles(&watched.back(&position).await).map(|t| t.len()), Some(3));
+    watched.change(&["Cuatro"]).await;
+    let reply = watched.back(&position).await;
+    assert_eq!(titles(&reply), None);
+    assert!(
+        reply.to_string().contains("Cuatro"),
+        "the snapshot is the newest: {reply}"
+    );
+    assert_eq!(watched.counters().snapshots(Reason::Events), 1);
+    let (memory, database, _) = paths(watched.counters());
+    let expected = if memory_events > 0 { (1, 0) } else { (0, 1) };
+    assert_eq!((memory, database), expected);
+    watched.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_recovery_from_memory_is_bounded_in_events() {
+    bounded_in_events(1000).await;
+}
+
+#[tokio::test]
+async fn a_recovery_from_the_database_is_bounded_in_events() {
+    bounded_in_events(0).await;
+}
+
+/// The bytes that the missed publications have.
+fn bytes_of(reply: &Value) -> usize {
+    let publications = reply["publications"].as_array().expect("publications");
+    publications.iter().map(|p| p["data"].to_string().len()).sum()
+}
+
+async fn bounded_in_bytes(memory_events: usize) {
+    // Learns how many bytes two changes have, where they fit.
+    let mut wide = Watched::start(|_| {}).await;
+    let position = wide.position().await;
+    wide.change(&["Uno", "Dos"]).await;
+    let two = bytes_of(&wide.back(&position).await);
+    wide.app.stop().await;
+    let mut watched = Watched::start(|config| {
+        config.recovery.bytes = two;
+        config.recovery.memory_events = memory_events;
+    })
+    .await;
+    let position = watched.position().await;
+    watched.change(&["Uno", "Dos"]).await;
+    assert_eq!(titles(&watched.back(&position).await).map(|t| t.len()), Some(2));
+    watched.change(&["Tres"]).await;
+    assert_eq!(titles(&watched.back(&position).await), None);
+    assert_eq!(watched.counters().snapshots(Reason::Bytes), 1);
+    let (memory, database, _) = paths(watched.counters());
+    let expected = if memory_events > 0 { (1, 0) } else { (0, 1) };
+    assert_eq!((memory, database), expected);
+    watched.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_recovery_from_memory_is_bounded_in_bytes() {
+    bounded_in_bytes(1000).await;
+}
+
+#[tokio::test]
+async fn a_recovery_from_the_database_is_bounded_in_bytes() {
+    bounded_in_bytes(0).await;
+}
+
+#[tokio::test]
+async fn why_a_subscription_begins_with_a_snapshot_is_counted() {
+    use diesel_async::RunQueryDsl as _;
+    let mut watched = Watched::start(|_| {}).await;
+    let position = watched.position().await;
+    watched.change(&["Uno", "Dos"]).await;
+    let fresh = watched.counters().snapshots(Reason::Fresh);
+    let of = |epoch: &str, offset: u64| json!({"epoch": epoch, "offset": offset});
+    let (epoch, offset) = (
+        position["epoch"].as_str().expect("an epoch"),
+        position["offset"].as_u64(),
+    );
+    let offset = offset.expect("an offset");
+    assert_eq!(titles(&watched.back(&of("other", offset)).await), None);
+    assert_eq!(titles(&watched.back(&of(epoch, offset + 1000)).await), None);
+    // Retention has taken what was before the node came to know the gym.
+    diesel::sql_query("DELETE FROM live_events WHERE seq = 1")
+        .execute(&mut watched.app.owner().await)
+        .await
+        .expect("deleted");
+    assert_eq!(titles(&watched.back(&of(epoch, 0)).await), None);
+    let counted = Reason::ALL.map(|why| (why.name(), watched.counters().snapshots(why)));
+    assert_eq!(
+        counted,
+        [
+            ("fresh", fresh),
+            ("epoch", 1),
+            ("ahead", 1),
+            ("retention", 1),
+            ("events", 0),
+            ("bytes", 0)
+        ]
+    );
+    watched.app.stop().await;
+}

@@ -1,0 +1,117 @@
+//! Many who come at once: rights are checked one by one, what all of them may see is read a few times.
+
+use futures_util::future::join_all;
+use liveplan::auth::Role;
+use serde_json::{Value, json};
+
+use crate::faults::Floor;
+use crate::harness::{Client, Socket, TestApp};
+
+const PEOPLE: usize = 125;
+const EACH: usize = 8;
+
+/// Connected sockets of people with a role, the same number each.
+async fn sockets(app: &TestApp, floor: &Floor, role: Role) -> Vec<Socket> {
+    let mut people: Vec<Client> = Vec::new();
+    for _ in 0..PEOPLE {
+        people.push(app.person(floor.gym, &[role]).await);
+    }
+    let mut sockets = Vec::new();
+    for person in &people {
+        sockets.extend(join_all((0..EACH).map(|_| person.socket())).await);
+    }
+    sockets
+}
+
+/// Sends a command on all of them before any reply is awaited, and returns the replies.
+async fn all(sockets: &mut [Socket], command: &Value) -> Vec<Value> {
+    let ids = join_all(sockets.iter_mut().map(|s| s.send("subscribe", command.clone()))).await;
+    let replies = sockets.iter_mut().zip(ids).map(async |(socket, id)| {
+        loop {
+            let message = socket.next().await.expect("a reply");
+            if message["id"] == id {
+                return message;
+            }
+        }
+    });
+    join_all(replies).await
+}
+
+#[tokio::test]
+async fn a_thousand_subscribes_to_a_plan_cost_few_reads_and_who_has_no_right_is_refused_among_them() {
+    let app = TestApp::start().await;
+    let mut floor = Floor::make(&app, 1).await;
+    let channel = format!("plan:{}", floor.plan.id);
+    let mut crowd = sockets(&app, &floor, Role::Nutritionist).await;
+    let owner = app.person(floor.gym, &[Role::Auditor]).await;
+    let mut outsiders = join_all((0..EACH).map(|_| owner.socket())).await;
+    let counters = &app.app.hub.counters.recovery;
+    let (reads, shared) = (counters.snapshot_reads.get(), counters.snapshots_shared.get());
+
+    let command = json!({"channel": channel});
+    let half = crowd.split_off(crowd.len() / 2);
+    let mut second = half;
+    // In the middle of it the plan changes, and some ask who may not watch.
+    let (first, refused, (), later) = tokio::join!(
+        all(&mut crowd, &command),
+        all(&mut outsiders, &command),
+        floor.rename("En plena tormenta"),
+        all(&mut second, &command),
+    );
+    for reply in &refused {
+        assert_eq!(reply["error"]["code"], 103, "{reply}");
+    }
+    let replies: Vec<Value> = first.into_iter().chain(later).collect();
+    assert_eq!(replies.len(), PEOPLE * EACH);
+    let mut waiting = crowd.into_iter().chain(second);
+    for reply in &replies {
+        let mut socket = waiting.next().expect("a socket");
+        assert!(reply["subscribe"]["data"]["days"].is_object(), "{reply}");
+        // Everybody ends with the new title, be it in the snapshot or in what came after it.
+        if !reply.to_string().contains("En plena tormenta") {
+            let (offset, event) = socket.publication(&channel).await;
+            assert!(offset > reply["subscribe"]["offset"].as_u64().expect("an offset"));
+            assert!(event.to_string().contains("En plena tormenta"), "{event}");
+        }
+    }
+    let reads = counters.snapshot_reads.get() - reads;
+    let shared = counters.snapshots_shared.get() - shared;
+    println!("{} subscribes, {reads} reads", replies.len());
+    assert_eq!(
+        reads + shared,
+        replies.len() as u64,
+        "each read its own or shared another's"
+    );
+    assert!(reads <= 50, "{reads} reads for {} subscribes", replies.len());
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_thousand_who_come_back_to_a_node_that_remembers_nothing_share_its_reads() {
+    let app = TestApp::start_with(|config| config.recovery.memory_events = 0).await;
+    let mut floor = Floor::make(&app, 1).await;
+    let channel = format!("plan:{}", floor.plan.id);
+    let mut before = floor.author.socket().await;
+    let position = before.subscribe(&channel).await["subscribe"].clone();
+    for title in ["Uno", "Dos"] {
+        floor.rename(title).await;
+        before.publication(&channel).await;
+    }
+    let mut crowd = sockets(&app, &floor, Role::Nutritionist).await;
+    let counters = &app.app.hub.counters.recovery;
+    let from = json!({"channel": channel, "recover": true, "epoch": position["epoch"], "offset": position["offset"]});
+    for reply in all(&mut crowd, &from).await {
+        let reply = &reply["subscribe"];
+        assert_eq!(reply["recovered"], true, "{reply}");
+        assert_eq!(super::titles(reply), Some(vec!["Uno".into(), "Dos".into()]));
+    }
+    let (served, shared, reads) = (
+        counters.database.get(),
+        counters.database_shared.get(),
+        counters.database_reads.get(),
+    );
+    println!("{served} recoveries, {reads} reads");
+    assert_eq!((served, reads + shared), ((PEOPLE * EACH) as u64, served));
+    assert!(reads <= 50, "{reads} reads for {served} recoveries");
+    app.stop().await;
+}

@@ -1,0 +1,97 @@
+//! One line of the log for a socket's open and one for its close.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::faults::Floor;
+use crate::harness::process::liveplan;
+use crate::harness::{TestApp, free_port};
+
+#[tokio::test]
+async fn a_socket_has_a_line_at_its_open_and_one_at_its_close_and_its_token_is_in_none() {
+    let maker = TestApp::start().await;
+    let mut floor = Floor::make(&maker, 1).await;
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut node = liveplan(&maker.database)
+        .arg("serve")
+        .env("BIND", address.to_string())
+        .env("RUST_LOG", "debug,tokio_postgres=warn")
+        .env("LOG_FORMAT", "json")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    let lines = BufReader::new(node.stderr.take().expect("a log"));
+    let log = Arc::<Mutex<Vec<String>>>::default();
+    let reader = std::thread::spawn({
+        let log = log.clone();
+        move || {
+            for line in lines.lines().map_while(Result::ok) {
+                log.lock().expect("the log").push(line);
+            }
+        }
+    });
+    let began = Instant::now();
+    while !reqwest::get(format!("http://{address}/readyz"))
+        .await
+        .is_ok_and(|a| a.status().is_success())
+    {
+        assert!(began.elapsed() < Duration::from_secs(30), "the node does not get ready");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    floor.author = floor.author.at(address);
+    let channel = format!("plan:{}", floor.plan.id);
+    let mut socket = floor.author.socket().await;
+    socket.subscribe(&channel).await;
+    floor.rename("Uno").await;
+    socket.publication(&channel).await;
+    socket.stream.close(None).await.expect("closed");
+    let id = socket.connected["connect"]["client"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    drop(socket);
+    let mut stranger = maker.nobody().at(address).raw_socket().await;
+    stranger.send("connect", serde_json::json!({"token": "none"})).await;
+    assert_eq!(stranger.closed().await, 3500);
+    drop(stranger);
+    let closed = || {
+        let log = log.lock().expect("the log");
+        log.iter().filter(|line| line.contains("socket closed")).count()
+    };
+    let began = Instant::now();
+    while closed() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(10), "two sockets have ended");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    node.kill().expect("killed");
+    node.wait().expect("ended");
+    reader.join().expect("all of the log");
+
+    let log = log.lock().expect("the log").clone();
+    let token = floor.author.token.as_deref().expect("signed in");
+    assert!(log.iter().all(|line| !line.contains(token)), "the token is in the log");
+    let of_socket = |line: &&Value| line["fields"]["connection.id"] == *id && line["level"] == "INFO";
+    let events: Vec<Value> = log.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let said: Vec<&Value> = events.iter().filter(of_socket).collect();
+    let words: Vec<_> = said.iter().map(|line| line["fields"]["message"].as_str()).collect();
+    assert_eq!(words, [Some("socket opened"), Some("socket closed")], "{said:?}");
+    assert_eq!(said[0]["fields"]["connection.codec"], "json");
+    let end = &said[1]["fields"];
+    assert_eq!(
+        (&end["close.code"], &end["close.reason"]),
+        (&1000.into(), &"bye".into())
+    );
+    assert_eq!(end["account.id"], floor.author.account.to_string());
+    // `connect` and `subscribe`; one change.
+    assert_eq!((&end["commands"], &end["deliveries"]), (&2.into(), &1.into()));
+    assert!(end["bytes"].as_u64().is_some_and(|n| n > 500), "{end}");
+    assert!(end["duration_ms"].as_u64().is_some_and(|n| n > 0), "{end}");
+    let refused = |line: &&Value| line["fields"]["close.code"] == 3500;
+    assert_eq!(events.iter().filter(refused).count(), 1);
+    maker.stop().await;
+}
