@@ -3,6 +3,8 @@
 //! the log in Postgres and the order of the gym. The cost of making the change is taken off: it is what the same changes
 //! cost at a gym where one socket watches. Rounds alternate between all servers; one process reads all sockets.
 
+use std::time::Duration;
+
 use liveplan::auth::Role;
 use liveplan::load::process::cpu;
 use liveplan::load::swarm::{Answered, Swarm};
@@ -122,7 +124,7 @@ async fn round(
     many.edit(stage, swarm, edits).await;
     let after = cpu(stage.pid()).expect("it runs");
     let deliveries = edits * (many.watchers - one.watchers);
-    costs[0][0] = micros((after - middle).saturating_sub(middle - before), deliveries);
+    costs[0][0] = micros(more([before, middle, after]), deliveries);
     for peer in &mut *peers {
         let single = peer.window(swarm, many.watchers, edits, 1, 0).await;
         costs.push([single, 0.0]);
@@ -133,11 +135,18 @@ async fn round(
     many.tick(swarm, bursts).await;
     let after = cpu(stage.pid()).expect("it runs");
     let deliveries = bursts * BURST * (many.watchers - one.watchers);
-    costs[0][1] = micros((after - middle).saturating_sub(middle - before), deliveries);
+    costs[0][1] = micros(more([before, middle, after]), deliveries);
     for (peer, cost) in peers.iter_mut().zip(&mut costs[1..]) {
         cost[1] = peer.window(swarm, many.watchers, bursts, BURST, 1).await;
     }
     costs
+}
+
+/// By how much the second of two times that follow each other is longer.
+fn more([before, middle, after]: [Duration; 3]) -> Duration {
+    after
+        .saturating_sub(middle)
+        .saturating_sub(middle.saturating_sub(before))
 }
 
 impl Hub {

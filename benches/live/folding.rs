@@ -42,14 +42,14 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     for gyms in [1, MANY] {
         let mut crowd = Crowd::gather(stage, gyms, &swarms, addresses).await;
         // Caches warm.
-        for way in 0..2 {
-            crowd.work(way, &mut swarms[way], time / 4).await;
+        for (way, swarm) in swarms.iter_mut().enumerate() {
+            crowd.work(way, swarm, time / 4).await;
         }
         let (mut speeds, mut tails) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         for round in 1..=rounds {
             let mut said = Vec::new();
-            for way in 0..2 {
-                let (speed, times) = crowd.work(way, &mut swarms[way], time).await;
+            for (way, swarm) in swarms.iter_mut().enumerate() {
+                let (speed, times) = crowd.work(way, swarm, time).await;
                 said.push(format!("{} {speed:.0}/s ({times})", WAYS[way]));
                 speeds[way].push(speed);
                 tails[way].push(times.p99);

@@ -134,7 +134,7 @@ impl Peer {
                 swarm.judge().await.expect("a verdict").ends
             );
         }
-        let used = cpu(self.child.id()).expect("it runs") - before;
+        let used = cpu(self.child.id()).expect("it runs").saturating_sub(before);
         super::stats::micros(used, sockets * bursts * burst)
     }
 }

@@ -54,7 +54,7 @@ impl From<&Value> for Subscribed {
 impl From<SubscribeResult> for Subscribed {
     fn from(result: SubscribeResult) -> Self {
         Self {
-            epoch: result.epoch.to_string(),
+            epoch: result.epoch.clone(),
             offset: result.offset,
             recovered: result.recovered,
             replayed: result.publications.iter().map(|p| p.offset).collect(),

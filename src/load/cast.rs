@@ -83,7 +83,9 @@ impl Cast {
         match mode {
             Mode::Fanout | Mode::Idle => (number % self.people.len(), watch),
             // The server subscribes a member to their own channel by itself.
-            Mode::Ticks if number < self.members.len() => (self.members[number], Vec::new()),
+            Mode::Ticks if number < self.members.len() || self.staff.is_empty() => {
+                (self.members[number % self.members.len()], Vec::new())
+            }
             Mode::Ticks => (self.staff[number % self.staff.len()], watch),
         }
     }

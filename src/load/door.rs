@@ -221,7 +221,7 @@ fn binary_commands(token: &str, channels: &[Position]) -> Vec<u8> {
 fn holds_more(codec: Codec, payload: &[u8]) -> Result<bool, Refusal> {
     let mut more = false;
     stream::messages(codec, payload, |message| {
-        more |= !matches!(message, Message::Reply { .. })
+        more |= !matches!(message, Message::Reply { .. });
     })
     .map_err(garbled)?;
     Ok(more)

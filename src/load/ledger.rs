@@ -221,7 +221,9 @@ mod tests {
                 }
             }
         }
-        log.iter().for_each(|offset| ledger.know(*offset));
+        for offset in log {
+            ledger.know(*offset);
+        }
         let mut faults = Faults::default();
         for (number, cursor) in cursors.iter().enumerate() {
             ledger.judge(&format!("subscriber {number}"), cursor, &mut faults);

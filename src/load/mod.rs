@@ -75,9 +75,8 @@ impl Codecs {
     const fn of(self, socket: usize) -> Codec {
         match self {
             Self::Json => Codec::Json,
-            Self::Protobuf => Codec::Protobuf,
             Self::Both if socket.is_multiple_of(2) => Codec::Json,
-            Self::Both => Codec::Protobuf,
+            Self::Both | Self::Protobuf => Codec::Protobuf,
         }
     }
 }

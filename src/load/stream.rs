@@ -33,17 +33,17 @@ pub fn frame(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Garbled> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
     };
-    let (length, header) = match (*second, rest) {
+    let (length, header): (usize, usize) = match (*second, rest) {
         (126, [a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 4),
-        (127, [a, b, c, d, e, f, g, h, ..]) => {
-            let length = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+        (127, [..]) if rest.len() >= 8 => {
+            let length = rest.first_chunk().map_or(0, |length| u64::from_be_bytes(*length));
             (usize::try_from(length).map_err(|_| Garbled)?, 10)
         }
         (126 | 127, _) => return Ok(None),
         (length @ 0..126, _) => (usize::from(length), 2),
         _ => return Err(Garbled),
     };
-    let end = header + length;
+    let end = header.checked_add(length).ok_or(Garbled)?;
     let Some(payload) = bytes.get(header..end) else {
         return Ok(None);
     };
@@ -65,11 +65,11 @@ pub fn masked(codec: Codec, payload: &[u8]) -> Vec<u8> {
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ 0..126), _) => out.push(0x80 | length),
         (_, Ok(length)) => {
-            out.push(0x80 | 126);
+            out.push(0x80 | 0x7E);
             out.extend_from_slice(&length.to_be_bytes());
         }
         _ => {
-            out.push(0x80 | 127);
+            out.push(0x80 | 0x7F);
             out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
         }
     }
