@@ -39,7 +39,7 @@ pub(super) async fn run(
     let own = meal.title.clone();
     let began = Instant::now();
     let mut is_own = true;
-    while Instant::now() < until {
+    while Instant::now() < until && swarm.lost() == 0 {
         let (mut done, before) = (0, swarm.deliveries());
         for _ in 0..options.burst {
             let title = if is_own { &other } else { &own };

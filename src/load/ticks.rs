@@ -128,7 +128,7 @@ pub(super) async fn run(
     let watching = watching.count() as u64;
     let mut changes = Changes::default();
     let began = Instant::now();
-    while Instant::now() < until {
+    while Instant::now() < until && swarm.lost() == 0 {
         let accepted = changes.accepted;
         if let Some(rate) = options.rate {
             let due = began.elapsed().as_millis() * u128::from(rate) / 1000;

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
 use liveplan::live::frame;
@@ -78,28 +78,39 @@ async fn members_who_tick_at_once_or_at_a_rate_are_seen_by_all_who_watch() {
 #[tokio::test]
 async fn sockets_that_the_server_ends_fail_the_run() {
     let app = demo().await;
+    let mut trainer = app.nobody();
+    trainer.email = "trainer1@demo.test".into();
+    let session = trainer.login("demo", None).await.ok();
+    let trainer = trainer.with(&session);
+    let me = trainer.get("/auth/me").await.ok();
+    let roster = format!("roster:{}", me["account"]["id"].as_str().expect("an id"));
+    let mut wall = trainer.socket().await;
+    wall.subscribe(&roster).await;
     let url = format!("http://{}", app.address);
+    let line = [
+        "load",
+        "ticks",
+        "--connections",
+        "14",
+        "--rate",
+        "20",
+        "--seconds",
+        "60",
+        "--json",
+    ];
     let child = Command::new(env!("CARGO_BIN_EXE_liveplan"))
-        .args([
-            "load",
-            "idle",
-            "--connections",
-            "20",
-            "--seconds",
-            "60",
-            "--json",
-            "--url",
-            &url,
-        ])
+        .args(line)
+        .args(["--url", &url])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary");
-    let began = Instant::now();
-    while app.app.hub.registry().counts().0 < 20 {
-        assert!(began.elapsed() < Duration::from_secs(30), "the sockets do not open");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    // A tick says that all sockets are open; who comes online is told there too.
+    while !wall.publication(&roster).await.1["type"]
+        .as_str()
+        .expect("a type")
+        .starts_with("meal.")
+    {}
     app.stop().await;
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output())
         .await
