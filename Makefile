@@ -38,7 +38,10 @@ openapi:
 	cargo build --locked --quiet
 	mkdir -p docs && target/debug/liveplan openapi >docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
 
+# With the servers that the hub is compared with, where Node is there.
 bench: setup
+	@if command -v npm >/dev/null; then cd benches/peers && npm ci --no-audit --no-fund --silent; else \
+	  echo "Node is not installed: ws and Socket.IO are left out of the comparison."; fi
 	cargo bench --locked --bench live
 
 # 50,000 sockets that come and go: what they leave behind.

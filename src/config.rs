@@ -80,6 +80,10 @@ pub struct Config {
     #[arg(long, env = "LIVE_PING_SECONDS", default_value_t = 25)]
     pub live_ping_seconds: u32,
 
+    /// Completions of a gym that are written in one transaction at most; 1 gives each a transaction of its own.
+    #[arg(long, env = "FOLD_BATCH", default_value_t = 64)]
+    pub fold_batch: usize,
+
     /// Seconds over which sockets are closed at shutdown.
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20)]
     pub drain_seconds: u64,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use liveplan::config::Config;
 use liveplan::db::migrations::{self, Direction};
+use liveplan::load;
 use liveplan::server::{self, boot};
 use liveplan::simulate;
 use liveplan::telemetry;
@@ -37,6 +38,22 @@ enum Command {
     ///
     /// Example: `liveplan simulate --members 12 --minutes 10` beside `liveplan demo`.
     Simulate(simulate::Options),
+    /// Load a running server with real sockets, and check that each got every publication once and in order.
+    ///
+    /// Sockets are authenticated and subscribed; a publication is held against what all others got and against the server's
+    /// own log. It prints how long deliveries took and, with `--pid`, what they cost the server. It ends with an error when
+    /// one was missing, came twice or out of order. The changes are real: meals of the demo gym are renamed (and named back)
+    /// or ticked, so it is for a demo, or for a gym of your own made for it. Only this machine is loaded unless
+    /// `--allow-remote` names another.
+    ///
+    /// Beside `liveplan demo`:
+    ///
+    ///   liveplan load --connections 300 --seconds 10 --pid $(pgrep -x liveplan)
+    ///   liveplan load ticks --connections 200 --burst 10 --codec both
+    ///   liveplan load ticks --rate 500 --json
+    ///   liveplan load idle --connections 500 --pid $(pgrep -x liveplan)
+    #[command(verbatim_doc_comment)]
+    Load(load::Options),
     /// Bring the database up to date and end.
     Migrate {
         /// Revert all migrations instead; everything in the database is lost.
@@ -183,6 +200,20 @@ fn run(command: Command) -> anyhow::Result<()> {
             telemetry::start("text");
             let tally = runtime()?.block_on(simulate::run(&options))?;
             println!("{tally}");
+            Ok(())
+        }
+        Command::Load(options) => {
+            telemetry::start("text");
+            let report = runtime()?.block_on(load::run(&options))?;
+            if options.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                println!("{report}");
+            }
+            anyhow::ensure!(
+                report.is_right(),
+                "a subscriber did not get every publication once and in order"
+            );
             Ok(())
         }
         Command::Openapi => {

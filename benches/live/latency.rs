@@ -8,6 +8,7 @@ use liveplan::auth::Role;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::results::Results;
 use super::stage::{Person, Stage};
 use super::stats::{ms, quantile, spread};
 use super::wire::Socket;
@@ -35,22 +36,23 @@ struct Times {
     change: Vec<Duration>,
 }
 
-pub async fn run(stage: &Stage) {
-    println!(
-        "\ncommit to socket: {MEMBERS} commits/s, {MEMBERS} sockets, {GYMS} gyms, {ROUNDS} rounds of {SECONDS} s each"
-    );
+pub async fn run(stage: &Stage, results: &mut Results) {
+    let rounds = results.rounds(ROUNDS);
+    results.say(format!(
+        "\ncommit to socket: {MEMBERS} commits/s, {MEMBERS} sockets, {GYMS} gyms, {rounds} rounds of {SECONDS} s each"
+    ));
     let mut members = members(stage).await;
     prepare_bare(stage).await;
     // Caches warm, connections open.
     members = hub(members, 2).await.1;
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
-    for round in 1..=ROUNDS {
-        let mut bare = bare(stage).await;
+    for round in 1..=rounds {
+        let mut bare = bare(stage, 200, SECONDS, 16).await;
         let (mut times, back) = hub(members, SECONDS).await;
         members = back;
         let (bare50, bare99) = (quantile(&mut bare, 0.5), quantile(&mut bare, 0.99));
         let (change50, change99) = (quantile(&mut times.change, 0.5), quantile(&mut times.change, 0.99));
-        println!(
+        results.say(format!(
             "  round {round}: bare commit p50 {} p99 {}; change begun to socket p50 {} p99 {}; command sent to socket p50 {} p99 {} ({} commits)",
             ms(bare50),
             ms(bare99),
@@ -59,15 +61,16 @@ pub async fn run(stage: &Stage) {
             ms(quantile(&mut times.whole, 0.5)),
             ms(quantile(&mut times.whole, 0.99)),
             times.whole.len()
-        );
+        ));
         p50.push(change50.as_secs_f64() / bare50.as_secs_f64());
         p99.push(change99.as_secs_f64() / bare99.as_secs_f64());
     }
-    println!(
+    results.say(format!(
         "  socket / bare commit: p50 {}, p99 {}; aim p99 <= 3",
-        spread(p50),
-        spread(p99)
-    );
+        spread(p50.clone()),
+        spread(p99.clone())
+    ));
+    results.number("socket over bare commit", json!({"p50": p50, "p99": p99}));
 }
 
 async fn members(stage: &Stage) -> Vec<Member> {
@@ -162,33 +165,32 @@ impl Member {
     }
 }
 
-async fn prepare_bare(stage: &Stage) {
+/// Makes the tables of the bare commits, once.
+pub async fn prepare_bare(stage: &Stage) {
     let mut conn = stage.owner().await;
     for sql in [
-        "CREATE TABLE bench_rows (id int PRIMARY KEY, n bigint NOT NULL)",
-        "CREATE TABLE bench_events (id bigserial PRIMARY KEY, payload text NOT NULL)",
-        "INSERT INTO bench_rows SELECT g, 0 FROM generate_series(1, 200) g",
+        "CREATE TABLE IF NOT EXISTS bench_rows (id int PRIMARY KEY, n bigint NOT NULL)",
+        "CREATE TABLE IF NOT EXISTS bench_events (id bigserial PRIMARY KEY, payload text NOT NULL)",
+        "INSERT INTO bench_rows SELECT g, 0 FROM generate_series(1, 200) g ON CONFLICT DO NOTHING",
     ] {
         diesel::sql_query(sql).execute(&mut conn).await.expect(sql);
     }
 }
 
-/// One row updated and one event written in one transaction, as often as members tick.
-async fn bare(stage: &Stage) -> Vec<Duration> {
-    const CONNECTIONS: u32 = 16;
+/// One row updated and one event written in one transaction, so many times a second, over some connections.
+pub async fn bare(stage: &Stage, rate: u32, seconds: u32, connections: u32) -> Vec<Duration> {
     let payload = "x".repeat(400);
     let mut tasks = JoinSet::new();
     let began = Instant::now() + Duration::from_millis(200);
-    for lane in 0..CONNECTIONS {
+    for lane in 0..connections {
         let mut conn = stage.owner().await;
         let payload = payload.clone();
         tasks.spawn(async move {
             let mut times = Vec::new();
-            let every = EVERY * CONNECTIONS / u32::try_from(MEMBERS).expect("few");
-            let turns = SECONDS * u32::try_from(MEMBERS).expect("few") / CONNECTIONS;
-            for turn in 0..turns {
-                tokio::time::sleep_until((began + every * lane / CONNECTIONS + every * turn).into()).await;
-                let id = i32::try_from((lane + turn * CONNECTIONS) % 200 + 1).expect("small");
+            let every = EVERY * connections / rate;
+            for turn in 0..seconds * rate / connections {
+                tokio::time::sleep_until((began + every * lane / connections + every * turn).into()).await;
+                let id = i32::try_from((lane + turn * connections) % 200 + 1).expect("small");
                 let begun = Instant::now();
                 conn.transaction::<_, diesel::result::Error, _>(async |conn| {
                     diesel::sql_query("UPDATE bench_rows SET n = n + 1 WHERE id = $1")

@@ -7,7 +7,9 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::stage::{Person, Stage};
-use super::stats::{files, resident};
+use liveplan::load::process::resident;
+
+use super::stats::files;
 use super::wire::Socket;
 
 const HALF: usize = 25_000;
@@ -28,7 +30,7 @@ pub async fn run(stage: &Stage) {
         // Nothing is left of them when nobody is connected, and what was freed a moment later is freed.
         stage.idle().await;
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-        let (memory, open) = (resident(stage.pid()), files(stage.pid()));
+        let (memory, open) = (resident(stage.pid()).expect("the server runs"), files(stage.pid()));
         println!(
             "  half {half}: {} KiB resident, {open} files open, {:.0} s",
             memory / 1024,

@@ -1,45 +1,46 @@
-//! What an idle socket weighs: 5,000 of them, authenticated, each with its own channel.
+//! What an idle socket weighs: 10,000 of them, authenticated, each subscribed to its own channel.
 
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
 use liveplan::auth::Role;
+use liveplan::load::process::resident;
+use liveplan::load::swarm::Swarm;
 
-use super::stage::Stage;
-use super::stats::resident;
-use super::wire::Socket;
+use super::cast;
+use super::results::Results;
+use super::stage::{Person, Stage};
 
-const SOCKETS: u32 = 5_000;
-const AT_ONCE: usize = 32;
+const SOCKETS: usize = 10_000;
+/// What the first connections allocate once is not a connection's weight.
+const FIRST: usize = 100;
 
-pub async fn run(stage: &Stage) {
+pub async fn run(stage: &Stage, results: &mut Results) {
+    let count = results.many(SOCKETS);
     let gym = stage.gym().await;
-    let people = stage.people(gym.id, Role::Member, SOCKETS.into()).await;
-    // What the first connections allocate once is not a connection's weight.
-    let (first, rest) = people.split_at(100);
-    let warm = connect(stage, first).await;
-    settle().await;
-    let before = resident(stage.pid());
-    let idle = connect(stage, rest).await;
-    settle().await;
-    let after = resident(stage.pid());
-    let each = f64::from(u32::try_from((after.saturating_sub(before)) / 1024).expect("fits"))
-        / f64::from(u32::try_from(idle.len()).expect("fits"));
-    println!(
-        "\nidle sockets: {} open, {:.1} MiB resident, {each:.1} KiB each; aim <= 24",
-        warm.len() + idle.len(),
-        f64::from(u32::try_from(after / 1024).expect("fits")) / 1024.0
-    );
+    let people = stage
+        .people(gym.id, Role::Member, i64::try_from(count).expect("fits"))
+        .await;
+    let swarm = Swarm::start().expect("a swarm");
+    let (first, rest) = people.split_at(FIRST);
+    connect(stage, first, &swarm).await;
+    let before = resident(stage.pid()).expect("it runs");
+    connect(stage, rest, &swarm).await;
+    let after = resident(stage.pid()).expect("it runs");
+    assert_eq!(swarm.lost(), 0, "all stay open");
+    let kib = |bytes: u64| f64::from(u32::try_from(bytes / 1024).expect("fits"));
+    let each = kib(after.saturating_sub(before)) / f64::from(u32::try_from(rest.len()).expect("fits"));
+    results.say(format!(
+        "\nidle sockets: {count} open, {:.1} MiB resident, {each:.1} KiB each; aim <= 16",
+        kib(after) / 1024.0
+    ));
+    results.number("KiB a socket", each);
 }
 
-async fn connect(stage: &Stage, people: &[super::stage::Person]) -> Vec<Socket> {
-    stream::iter(people)
-        .map(|person| Socket::connect(&stage.address, person))
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await
-}
-
-async fn settle() {
+/// Opens their sockets, and lets the server come to rest.
+async fn connect(stage: &Stage, people: &[Person], swarm: &Swarm) {
+    for opened in cast::open(&stage.address, cast::watching(people.to_vec(), &[])).await {
+        assert_eq!(opened.joined.len(), 1, "its own channel");
+        swarm.join(opened).expect("joined");
+    }
     tokio::time::sleep(Duration::from_secs(3)).await;
 }

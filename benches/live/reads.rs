@@ -6,13 +6,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use liveplan::load::process::cpu;
+
+use super::results::Results;
 use super::stage::Stage;
-use super::stats::{cpu, ms, quantile};
+use super::stats::{ms, quantile};
 
 const CONNECTIONS: usize = 16;
 const SECONDS: u64 = 6;
 
-pub async fn run(stage: &Stage) {
+pub async fn run(stage: &Stage, results: &mut Results) {
     let gym = stage.gym().await;
     let get = |more: &str| {
         format!(
@@ -21,23 +24,29 @@ pub async fn run(stage: &Stage) {
         )
     };
     let (_, etag, bytes) = once(stage, &get("")).await;
-    println!("\nGET /plans/{{id}}: {CONNECTIONS} connections, {SECONDS} s each, {bytes} bytes of JSON");
+    results.say(format!(
+        "\nGET /plans/{{id}}: {CONNECTIONS} connections, {SECONDS} s each, {bytes} bytes of JSON"
+    ));
     for (name, request) in [
         ("whole", get("")),
         ("If-None-Match", get(&format!("If-None-Match: {etag}\r\n"))),
     ] {
-        let before = cpu(stage.pid());
+        let before = cpu(stage.pid()).expect("it runs");
         let began = Instant::now();
         let mut times = load(stage, &request).await;
-        let (wall, used) = (began.elapsed(), cpu(stage.pid()).saturating_sub(before));
+        let (wall, used) = (
+            began.elapsed(),
+            cpu(stage.pid()).expect("it runs").saturating_sub(before),
+        );
         let count = u32::try_from(times.len()).expect("fits");
-        println!(
+        results.say(format!(
             "  {name}: {:.0} per second, p50 {} p99 {}, server CPU {:.0} µs a request",
             f64::from(count) / wall.as_secs_f64(),
             ms(quantile(&mut times, 0.5)),
             ms(quantile(&mut times, 0.99)),
             used.as_secs_f64() * 1e6 / f64::from(count)
-        );
+        ));
+        results.number(name, f64::from(count) / wall.as_secs_f64());
     }
 }
 

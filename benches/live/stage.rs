@@ -1,6 +1,5 @@
 //! A Postgres, the server under test, and gyms with people in them.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
@@ -13,14 +12,15 @@ use liveplan::ids::{AccountId, GymId, SessionId};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+use super::node::{KEY, Node};
+
 /// Long enough for the longest run.
 const TOKEN_LIFE: chrono::TimeDelta = chrono::TimeDelta::hours(2);
 
 pub struct Stage {
     pub address: String,
     pub database: String,
-    server: Child,
+    server: Node,
     postgres: EmbeddedPostgres,
     _directory: tempfile::TempDir,
     tokens: Tokens,
@@ -58,39 +58,9 @@ impl Stage {
             .await
             .expect("a database");
         let database = postgres.url("liveplan");
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .expect("a port")
-            .port();
-        let address = format!("127.0.0.1:{port}");
-        let server = Command::new(env!("CARGO_BIN_EXE_liveplan"))
-            .arg("serve")
-            .env("BIND", &address)
-            .env("DATABASE_URL", &database)
-            .env("MASTER_KEY", KEY)
-            .env("DRAIN_SECONDS", "0")
-            .env("RUST_LOG", "warn")
-            // Everybody here has one address, and often one gym and account.
-            .env("LIVE_SOCKETS_PER_ADDRESS", "1000000")
-            .env("LIVE_SOCKETS_PER_GYM", "1000000")
-            .env("LIVE_SOCKETS_PER_ACCOUNT", "1000000")
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the server");
+        let server = Node::start(&database, &[]).await;
+        let address = server.address.clone();
         let http = reqwest::Client::new();
-        let ready = format!("http://{address}/readyz");
-        for attempt in 0.. {
-            if http
-                .get(&ready)
-                .send()
-                .await
-                .is_ok_and(|answer| answer.status().is_success())
-            {
-                break;
-            }
-            assert!(attempt < 300, "the server is not ready after 30 s");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
         let master = MasterKey::load(Some(KEY), directory.path(), false).expect("a key");
         let mut conn = liveplan::db::establish(&database).await.expect("a connection");
         let tokens = Tokens::load(&mut conn, &master, TOKEN_LIFE, Clock::default().now())
@@ -123,7 +93,7 @@ impl Stage {
 
     /// The server's process.
     pub fn pid(&self) -> u32 {
-        self.server.id()
+        self.server.pid()
     }
 
     pub async fn owner(&self) -> AsyncPgConnection {
@@ -219,6 +189,25 @@ impl Stage {
         id
     }
 
+    /// Reads and expects a success.
+    pub async fn get(&self, person: &Person, path: &str) -> Value {
+        let request = self.http.get(format!("http://{}/api/v1{path}", self.address));
+        let answer = request.bearer_auth(&person.token).send().await.expect("an answer");
+        let answer = answer.error_for_status().expect("a success");
+        answer.json().await.expect("JSON")
+    }
+
+    /// Changes what has that version, and expects a success.
+    pub async fn patch(&self, person: &Person, path: &str, body: &Value, version: &Value) -> Value {
+        let request = self.http.patch(format!("http://{}/api/v1{path}", self.address));
+        let request = request
+            .bearer_auth(&person.token)
+            .header("If-Match", format!("\"{version}\""));
+        let answer = request.json(body).send().await.expect("an answer");
+        let answer = answer.error_for_status().expect("a success");
+        answer.json().await.expect("JSON")
+    }
+
     /// Posts and expects a success.
     pub async fn post(&self, person: &Person, path: &str, body: &Value, version: Option<&Value>) -> Value {
         let request = self
@@ -236,9 +225,8 @@ impl Stage {
         serde_json::from_str(&body).expect("JSON")
     }
 
-    pub async fn clear(mut self) {
-        let _ = Command::new("kill").arg(self.server.id().to_string()).status();
-        let _ = self.server.wait();
+    pub async fn clear(self) {
+        self.server.stop();
         self.postgres.stop().await.expect("stopped");
     }
 }

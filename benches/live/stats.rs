@@ -44,14 +44,9 @@ pub fn machine() -> String {
     format!("{cores} cores, {model}, Linux {}", kernel.trim())
 }
 
-/// Resident memory of a process in bytes.
-pub fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the server runs");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("VmRSS");
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("kB") * 1024
+/// Processor time of each of so many, in microseconds.
+pub fn micros(used: Duration, count: usize) -> f64 {
+    used.as_secs_f64() * 1e6 / f64::from(u32::try_from(count).expect("fits"))
 }
 
 /// Files and sockets that a process has open.
@@ -59,13 +54,4 @@ pub fn files(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd"))
         .expect("the server runs")
         .count()
-}
-
-/// Processor time that a process has used.
-pub fn cpu(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");
-    let fields: Vec<&str> = stat.rsplit_once(')').expect("stat").1.split_whitespace().collect();
-    // utime and stime, in ticks of 1/100 s.
-    let ticks = |at: usize| fields[at].parse::<u64>().expect("ticks");
-    Duration::from_millis((ticks(11) + ticks(12)) * 10)
 }

@@ -15,8 +15,16 @@ pub struct Socket {
 impl Socket {
     /// Connects; a member's reply carries their own channel with its snapshot.
     pub async fn connect(address: &str, person: &Person) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        Self::over(stream, address, person).await
+        let (socket, reply) = Self::connected(address, person).await;
+        assert!(reply["connect"]["subs"].is_object(), "{reply}");
+        socket
+    }
+
+    /// Connects somebody who has no channel of their own.
+    pub async fn open(address: &str, person: &Person) -> Self {
+        let (socket, reply) = Self::connected(address, person).await;
+        assert!(reply["connect"].is_object(), "{reply}");
+        socket
     }
 
     /// Connects with a kernel that takes little that is not read.
@@ -24,10 +32,15 @@ impl Socket {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
         let stream = socket.connect(address.parse().expect("an address")).await;
-        Self::over(stream.expect("a connection"), address, person).await
+        Self::over(stream.expect("a connection"), address, person).await.0
     }
 
-    async fn over(stream: TcpStream, address: &str, person: &Person) -> Self {
+    async fn connected(address: &str, person: &Person) -> (Self, Value) {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        Self::over(stream, address, person).await
+    }
+
+    async fn over(stream: TcpStream, address: &str, person: &Person) -> (Self, Value) {
         stream.set_nodelay(true).expect("no delay");
         let url = format!("ws://{address}/connection/websocket");
         let (stream, _) = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream))
@@ -36,8 +49,7 @@ impl Socket {
         let mut socket = Self { stream };
         socket.send(&json!({"id": 1, "connect": {"token": person.token}})).await;
         let reply = socket.next().await.remove(0);
-        assert!(reply["connect"].is_object(), "{reply}");
-        socket
+        (socket, reply)
     }
 
     pub async fn send(&mut self, message: &Value) {

@@ -16,8 +16,6 @@ use crate::error::{Code, Error, Result};
 use crate::http::Answer;
 use crate::ids::GymId;
 
-/// Commands in one transaction at most.
-const BATCH: usize = 64;
 /// Commands of one gym that wait at most; more are refused, to be tried again.
 const WAITING: usize = 4_096;
 
@@ -56,6 +54,10 @@ impl Queues {
 pub(super) async fn carry_out(app: &App, asked: Asked) -> Result<Answer> {
     let gym = asked.caller.gym;
     let (answer, answered) = oneshot::channel();
+    if app.config.fold_batch <= 1 {
+        rt::spawn(alone(app.clone(), gym, asked, answer));
+        return told(answered).await;
+    }
     let waiting = Waiting { asked, answer };
     match app.completions.waiting.entry(gym) {
         Entry::Occupied(mut queue) if queue.get().len() < WAITING => queue.get_mut().push_back(waiting),
@@ -66,6 +68,10 @@ pub(super) async fn carry_out(app: &App, asked: Asked) -> Result<Answer> {
             rt::spawn(running.work(waiting));
         }
     }
+    told(answered).await
+}
+
+async fn told(answered: oneshot::Receiver<Result<Answer>>) -> Result<Answer> {
     answered
         .await
         .unwrap_or_else(|_| Err(Error::new(Code::Internal).caused_by(anyhow::anyhow!("a batch came to nothing"))))
@@ -91,7 +97,7 @@ impl Running {
         let Entry::Occupied(mut queue) = self.app.completions.waiting.entry(self.gym) else {
             return Vec::new();
         };
-        let batch = take(queue.get_mut());
+        let batch = take(queue.get_mut(), self.app.config.fold_batch);
         if batch.is_empty() {
             queue.remove();
         }
@@ -110,13 +116,13 @@ impl Drop for Running {
 
 /// Takes commands for a batch, in order: one of each member, so that each is a change of its own on the screens, and one of
 /// each key, whose answer the others then get.
-fn take(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+fn take(queue: &mut VecDeque<Waiting>, most: usize) -> Vec<Waiting> {
     let (mut members, mut keys) = (HashSet::new(), HashSet::new());
     let (mut batch, mut later) = (Vec::new(), VecDeque::new());
     while let Some(waiting) = queue.pop_front() {
         let first = members.insert(waiting.asked.command.member);
         let key = waiting.asked.key().map(|(account, key)| (account, key.to_owned()));
-        if batch.len() < BATCH && first && key.is_none_or(|key| keys.insert(key)) {
+        if batch.len() < most && first && key.is_none_or(|key| keys.insert(key)) {
             batch.push(waiting);
         } else {
             later.push_back(waiting);

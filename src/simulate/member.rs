@@ -55,7 +55,7 @@ async fn day(mut session: Session, options: &Options, until: Instant, tally: &mu
 
 /// Ticks a meal that is open, or takes back one that was ticked; by socket as often as by request.
 async fn act(session: &mut Session, tally: &mut Tally) -> anyhow::Result<()> {
-    let today = session.get("/follows/today").await?;
+    let today = session.device.get("/follows/today").await?;
     let meals = today["meals"].as_array().context("no meals today")?;
     if meals.is_empty() {
         return Ok(());
@@ -77,10 +77,11 @@ async fn act(session: &mut Session, tally: &mut Tally) -> anyhow::Result<()> {
             .await?
     } else if undo {
         session
+            .device
             .delete(&format!("/meals/{}/completions/{}", text(id), text(date)))
             .await?
     } else {
-        session.post("/meals/complete", &body).await?
+        session.device.post("/meals/complete", &body).await?
     };
     match (done, by_socket) {
         (false, _) => tally.refused += 1,

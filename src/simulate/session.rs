@@ -1,10 +1,7 @@
 //! A signed-in device: REST with its token, and one socket that speaks the client protocol in JSON.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -12,19 +9,12 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::Options;
+use crate::device::{Device, WITHIN};
 
-/// How long an answer may take.
-const WITHIN: Duration = Duration::from_secs(15);
-/// A token is replaced this long before it runs out.
-const FRESH_FOR: u64 = 120;
-
-/// A device.
+/// A device with its socket.
 pub struct Session {
-    http: reqwest::Client,
-    base: String,
-    access: String,
-    refresh: String,
-    renew_at: Instant,
+    /// For requests.
+    pub device: Device,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     next_id: u32,
     /// Publications that came while an answer was waited for.
@@ -34,33 +24,17 @@ pub struct Session {
 impl Session {
     /// Signs in and connects.
     pub async fn open(options: &Options, email: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(WITHIN).build()?;
-        let base = options.url.trim_end_matches('/').to_owned();
-        let body = json!({"email": email, "password": options.password});
-        let answer = http.post(format!("{base}/api/v1/auth/login")).json(&body).send().await;
-        let answer = answer.with_context(|| format!("nothing answers at {base}; does `liveplan demo` run there?"))?;
-        let status = answer.status();
-        let tokens: Value = answer.json().await?;
-        if !status.is_success() {
-            bail!(
-                "signing in was refused: {}",
-                tokens["detail"].as_str().unwrap_or(status.as_str())
-            );
-        }
+        let base = options.url.trim_end_matches('/');
+        let device = Device::sign_in(base, email, &options.password).await?;
         let socket = format!("{}/connection/websocket", base.replacen("http", "ws", 1));
         let (socket, _) = tokio_tungstenite::connect_async(socket).await?;
         let mut session = Self {
-            http,
-            base,
-            access: String::new(),
-            refresh: String::new(),
-            renew_at: Instant::now(),
+            device,
             socket,
             next_id: 1,
             seen: 0,
         };
-        session.keep(&tokens)?;
-        let token = session.access.clone();
+        let token = session.device.token().to_owned();
         let reply = session
             .call("connect", &json!({"token": token, "name": "simulate"}))
             .await?;
@@ -70,62 +44,13 @@ impl Session {
         Ok(session)
     }
 
-    fn keep(&mut self, tokens: &Value) -> anyhow::Result<()> {
-        let field = |name: &str| tokens[name].as_str().map(str::to_owned).context("no tokens");
-        self.access = field("access_token")?;
-        self.refresh = field("refresh_token")?;
-        let life = tokens["expires_in"].as_u64().context("no expires_in")?;
-        self.renew_at = Instant::now() + Duration::from_secs(life.saturating_sub(FRESH_FOR.min(life / 2)));
-        Ok(())
-    }
-
     /// Replaces a token that is about to run out, for requests and for the socket.
     pub async fn keep_fresh(&mut self) -> anyhow::Result<()> {
-        if Instant::now() < self.renew_at {
-            return Ok(());
+        if self.device.keep_fresh().await? {
+            let token = self.device.token().to_owned();
+            self.call("refresh", &json!({"token": token})).await?;
         }
-        let body = json!({"refresh_token": self.refresh});
-        let answer = self
-            .http
-            .post(format!("{}/api/v1/auth/refresh", self.base))
-            .json(&body)
-            .send()
-            .await?;
-        self.keep(&answer.error_for_status()?.json().await?)?;
-        let token = self.access.clone();
-        self.call("refresh", &json!({"token": token})).await?;
         Ok(())
-    }
-
-    /// Reads a resource.
-    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        Ok(self
-            .send(Method::GET, path, None)
-            .await?
-            .error_for_status()?
-            .json()
-            .await?)
-    }
-
-    /// Posts; whether it was accepted.
-    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<bool> {
-        Ok(self.send(Method::POST, path, Some(body)).await?.status().is_success())
-    }
-
-    /// Deletes; whether it was accepted.
-    pub async fn delete(&self, path: &str) -> anyhow::Result<bool> {
-        Ok(self.send(Method::DELETE, path, None).await?.status().is_success())
-    }
-
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<reqwest::Response> {
-        let mut request = self
-            .http
-            .request(method, format!("{}/api/v1{path}", self.base))
-            .bearer_auth(&self.access);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        Ok(request.send().await?)
     }
 
     /// Calls a command over the socket; whether it was accepted.

@@ -18,6 +18,7 @@ mod gyms;
 mod harness;
 mod limits;
 mod live;
+mod load;
 mod members;
 mod migrations;
 mod nodes;

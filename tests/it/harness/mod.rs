@@ -79,6 +79,7 @@ pub fn config(database_url: &str) -> Config {
         recovery: Recovery::default(),
         live_ping_seconds: 25,
         drain_seconds: 0,
+        fold_batch: 64,
         metrics_bind: Some("127.0.0.1:0".into()),
         log_format: "text".into(),
         demo: false,

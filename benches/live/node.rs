@@ -1,0 +1,123 @@
+//! Processes that a benchmark starts: a server of ours, and a Redis.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The master key of every server here.
+pub const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// `liveplan serve`; it is killed when this is dropped.
+pub struct Node {
+    pub address: String,
+    child: Child,
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port()
+}
+
+impl Node {
+    /// Starts one on a database and waits until it is ready.
+    pub async fn start(database: &str, environment: &[(&str, &str)]) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let child = Command::new(env!("CARGO_BIN_EXE_liveplan"))
+            .arg("serve")
+            .env("BIND", &address)
+            .env("DATABASE_URL", database)
+            .env("MASTER_KEY", KEY)
+            .env("DRAIN_SECONDS", "0")
+            .env("RUST_LOG", "warn")
+            // Everybody here has one address, and often one gym.
+            .env("LIVE_SOCKETS", "1000000")
+            .env("LIVE_SOCKETS_PER_ADDRESS", "1000000")
+            .env("LIVE_SOCKETS_PER_GYM", "1000000")
+            .env("LIVE_SOCKETS_PER_ACCOUNT", "1000000")
+            .envs(environment.iter().copied())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the server");
+        let node = Self { address, child };
+        let ready = format!("http://{}/readyz", node.address);
+        for attempt in 0.. {
+            let answer = reqwest::get(&ready).await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                break;
+            }
+            assert!(attempt < 300, "the server is not ready after 30 s");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        node
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it in order.
+    pub fn stop(mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A `redis-server` of its own, where the machine has one; it is killed when this is dropped.
+pub struct Redis {
+    pub url: String,
+    child: Child,
+}
+
+impl Redis {
+    pub async fn start() -> Option<Self> {
+        let port = free_port();
+        let child = Command::new("redis-server")
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let redis = Self {
+            url: format!("redis://127.0.0.1:{port}"),
+            child,
+        };
+        for _ in 0..100 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Some(redis);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        None
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,199 @@
+//! `liveplan load` against a demo, and what it makes of a server that is at fault.
+
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use clap::Parser;
+use liveplan::live::frame;
+use liveplan::live::protocol::{Codec, Event, Publication, Push, Reply};
+use liveplan::load::door::{Joined, Position};
+use liveplan::load::ledger::Faults;
+use liveplan::load::swarm::{Speech, Swarm};
+use liveplan::load::{self, Options};
+
+use crate::harness::TestApp;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What a command line says, for a server.
+fn options(app: &TestApp, line: &str) -> Options {
+    let url = format!("http://{}", app.address);
+    let words = ["load", "--url", &url].into_iter().chain(line.split_whitespace());
+    Cli::try_parse_from(words).expect("options").options
+}
+
+async fn demo() -> TestApp {
+    TestApp::start_with(|config| config.demo = true).await
+}
+
+#[tokio::test]
+async fn every_socket_gets_every_edit_once_and_in_order_in_both_codecs() {
+    let app = demo().await;
+    let pid = std::process::id();
+    let line = format!("fanout --connections 30 --seconds 2 --burst 3 --codec both --pid {pid}");
+    let report = load::run(&options(&app, &line)).await.expect("a run");
+    assert!(report.is_right() && report.compared_with_log, "{report}");
+    assert!(report.accepted > 0, "{report}");
+    assert_eq!(
+        (report.refused, report.deliveries),
+        (0, report.accepted * 30),
+        "{report}"
+    );
+    let (commit, sent) = (report.from_commit.expect("times"), report.from_send.expect("times"));
+    assert!(
+        commit.p50 > 0.0 && sent.p50 >= commit.p50 && commit.max >= commit.p999,
+        "{report}"
+    );
+    let server = report.server.expect("the process was named");
+    assert!(server.cpu_us_per_delivery.expect("deliveries") > 0.0 && server.resident_after > 0);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn members_who_tick_at_once_or_at_a_rate_are_seen_by_all_who_watch() {
+    let app = demo().await;
+    for line in [
+        "ticks --connections 22 --seconds 2 --burst 10 --codec both",
+        "ticks --connections 22 --seconds 2 --rate 50 --codec protobuf",
+    ] {
+        let report = load::run(&options(&app, line)).await.expect("a run");
+        assert!(report.is_right() && report.compared_with_log, "{report}");
+        assert!(report.accepted > 0, "{report}");
+        // Ten watch the roster, and each member their own channel.
+        assert_eq!(
+            (report.refused, report.deliveries),
+            (0, report.accepted * 11),
+            "{report}"
+        );
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn sockets_that_the_server_ends_fail_the_run() {
+    let app = demo().await;
+    let mut trainer = app.nobody();
+    trainer.email = "trainer1@demo.test".into();
+    let session = trainer.login("demo", None).await.ok();
+    let trainer = trainer.with(&session);
+    let me = trainer.get("/auth/me").await.ok();
+    let roster = format!("roster:{}", me["account"]["id"].as_str().expect("an id"));
+    let mut wall = trainer.socket().await;
+    wall.subscribe(&roster).await;
+    let url = format!("http://{}", app.address);
+    let line = [
+        "load",
+        "ticks",
+        "--connections",
+        "14",
+        "--rate",
+        "20",
+        "--seconds",
+        "60",
+        "--json",
+    ];
+    let child = Command::new(env!("CARGO_BIN_EXE_liveplan"))
+        .args(line)
+        .args(["--url", &url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    // A tick says that all sockets are open; who comes online is told there too.
+    while !wall.publication(&roster).await.1["type"]
+        .as_str()
+        .expect("a type")
+        .starts_with("meal.")
+    {}
+    app.stop().await;
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output())
+        .await
+        .expect("joined")
+        .expect("ended");
+    assert_eq!(
+        ended.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    let report: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert!(report["lost"].as_u64() > Some(0), "{report}");
+}
+
+#[tokio::test]
+async fn a_server_elsewhere_is_left_alone() {
+    let app = TestApp::start().await;
+    let mut options = options(&app, "");
+    options.url = vec!["http://192.0.2.1:8080".into()];
+    let refused = load::run(&options).await.expect_err("it was not allowed");
+    assert!(refused.to_string().contains("--allow-remote 192.0.2.1"), "{refused}");
+    app.stop().await;
+}
+
+/// What is found wrong with two subscribers of a channel, whose log holds 1 to 4, when a server sends the second of them these
+/// offsets, in pieces.
+async fn found(codec: Codec, sends: &[u64]) -> Faults {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let swarm = Swarm::start().expect("a swarm");
+    let mut count = 0;
+    for offsets in [&[1, 2, 3, 4][..], sends] {
+        let socket = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let (mut server, _) = listener.accept().expect("accepted");
+        let position = Position {
+            channel: "plan:x".into(),
+            ..Position::default()
+        };
+        let joined = vec![Joined {
+            position,
+            ..Joined::default()
+        }];
+        swarm
+            .join_bare(socket, Speech::Protocol(codec), Vec::new(), joined)
+            .expect("joined");
+        let mut bytes = Vec::new();
+        for offset in offsets {
+            let reply = Reply::push(Push {
+                channel: "plan:x".into(),
+                event: Some(Event::Publication(Publication {
+                    data: "{}".into(),
+                    offset: *offset,
+                })),
+            });
+            bytes.extend_from_slice(&frame::message(codec, &codec.encode(&reply).expect("encoded")));
+        }
+        for piece in bytes.chunks(7) {
+            server.write_all(piece).expect("sent");
+        }
+        count += offsets.len() as u64;
+        assert!(swarm.reached(count, Duration::from_secs(10)).await, "they arrive");
+    }
+    swarm.judge().await.expect("a verdict").faults
+}
+
+#[tokio::test]
+async fn a_hole_a_repetition_and_disorder_in_what_a_socket_gets_are_found() {
+    for codec in Codec::ALL {
+        for (sends, expected) in [
+            (&[1, 2, 3, 4][..], (0, 0, 0)),
+            (&[1, 2, 4], (1, 0, 0)),
+            (&[1, 2], (2, 0, 0)),
+            (&[1, 2, 2, 3, 4], (0, 1, 0)),
+            (&[1, 3, 2, 4], (0, 0, 1)),
+            (&[2, 1, 1, 4], (1, 1, 1)),
+        ] {
+            let faults = found(codec, sends).await;
+            assert_eq!(
+                (faults.missing, faults.repeated, faults.disordered),
+                expected,
+                "{sends:?}: {faults}"
+            );
+            assert_eq!(faults.none(), faults.words.is_empty());
+        }
+    }
+}
