@@ -1,5 +1,5 @@
 # `make run` and `make test` set up what a fresh machine lacks.
-.PHONY: run test test-web bench lint fmt web openapi setup
+.PHONY: run test test-web chaos bench leaks fuzz lint fmt web openapi setup
 SHELL := /bin/bash
 # Where tools/setup puts a Postgres that it had to fetch.
 export LIVEPLAN_PG_FETCHED ?= $(CURDIR)/target/postgres
@@ -28,6 +28,10 @@ test-web:
 	cargo build --locked
 	cd tests/web && npm ci --no-audit --no-fund --silent && npm test
 
+# Ten minutes of faults; `cargo test` runs its short form. CHAOS_SEED=… replays one.
+chaos: setup
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked --test chaos
+
 # The API's description, from which the web app takes its types; a test compares it.
 openapi:
 	cargo build --locked --quiet
@@ -38,6 +42,14 @@ bench: setup
 	@if command -v npm >/dev/null; then cd benches/peers && npm ci --no-audit --no-fund --silent; else \
 	  echo "Node is not installed: ws and Socket.IO are left out of the comparison."; fi
 	cargo bench --locked --bench live
+
+# 50,000 sockets that come and go: what they leave behind.
+leaks: setup
+	cargo bench --locked --bench live -- leaks
+
+# A client's bytes: the fuzz target over mutations of its corpus, for a minute.
+fuzz: setup
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --test it limits::fuzz
 
 lint:
 	cargo clippy --locked --all-targets -- -D warnings

@@ -185,9 +185,9 @@ impl App {
         match done.await {
             Ok((value, committed)) => match db::commit(&mut tx).await {
                 Ok(()) => {
-                    let committed_at = Some(Instant::now());
+                    let now = Instant::now();
                     for mut committed in committed {
-                        committed.committed_at = committed_at;
+                        committed.committed_at = Some(now);
                         self.hub.committed(committed);
                     }
                     Ok(value)

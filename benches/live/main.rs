@@ -1,5 +1,5 @@
 //! What a change costs until a screen has it, what a delivery costs beside others, what a plan costs to read, what folding
-//! brings, how two nodes stay together, how clients come back from a dead one, and what an idle socket weighs: the release binary
+//! brings, what slow readers cost the others, how two nodes stay together, how clients come back from a dead one, and what an idle socket weighs: the release binary
 //! in a process of its own, a durable Postgres of its own, real sockets over loopback. `make bench` runs it; with names of
 //! parts, `cargo bench --bench live -- fanout` runs those alone. With `BENCH_SMALL=1` it only shows that everything runs.
 //!
@@ -13,6 +13,7 @@ mod fanout;
 mod floor;
 mod folding;
 mod latency;
+mod leaks;
 mod memory;
 mod node;
 mod nodes;
@@ -21,6 +22,7 @@ mod plot;
 mod reads;
 mod recovery;
 mod results;
+mod slow;
 mod stage;
 mod stats;
 mod wire;
@@ -63,6 +65,10 @@ async fn run(only: &[String], results: &mut Results) {
         reads::run(&stage, results).await;
         results.close("reads");
     }
+    if wanted("slow") {
+        slow::run(&stage, results).await;
+        results.close("slow");
+    }
     if wanted("fanout") {
         fanout::run(&stage, results).await;
         results.close("fanout");
@@ -82,6 +88,11 @@ async fn run(only: &[String], results: &mut Results) {
     if wanted("memory") {
         memory::run(&stage, results).await;
         results.close("memory");
+    }
+    // Takes minutes, so only when asked for: `make leaks`.
+    if only.iter().any(|arg| arg == "leaks") {
+        leaks::run(&stage, results).await;
+        results.close("leaks");
     }
     stage.clear().await;
 }

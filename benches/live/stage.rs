@@ -1,5 +1,7 @@
 //! A Postgres, the server under test, and gyms with people in them.
 
+use std::time::Duration;
+
 use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::auth::seal::MasterKey;
@@ -72,6 +74,20 @@ impl Stage {
             _directory: directory,
             tokens,
             http,
+        }
+    }
+
+    /// Waits until nobody is connected.
+    pub async fn idle(&self) {
+        let ready = format!("http://{}/readyz", self.address);
+        for attempt in 0.. {
+            let answer = self.http.get(&ready).send().await.expect("an answer");
+            let state: Value = answer.json().await.expect("JSON");
+            if state["sockets"] == 0 {
+                return;
+            }
+            assert!(attempt < 600, "somebody stays connected: {state}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 

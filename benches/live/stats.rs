@@ -48,3 +48,10 @@ pub fn machine() -> String {
 pub fn micros(used: Duration, count: usize) -> f64 {
     used.as_secs_f64() * 1e6 / f64::from(u32::try_from(count).expect("fits"))
 }
+
+/// Files and sockets that a process has open.
+pub fn files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the server runs")
+        .count()
+}

@@ -13,28 +13,31 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects; the reply carries the person's own channel with its snapshot.
+    /// Connects; a member's reply carries their own channel with its snapshot.
     pub async fn connect(address: &str, person: &Person) -> Self {
-        let (socket, reply) = Self::connected(address, person).await;
-        assert!(reply["connect"]["subs"].is_object(), "{reply}");
-        socket
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        Self::over(stream, address, person).await
     }
 
-    /// Connects somebody who has no channel of their own.
-    pub async fn open(address: &str, person: &Person) -> Self {
-        let (socket, reply) = Self::connected(address, person).await;
-        assert!(reply["connect"].is_object(), "{reply}");
-        socket
+    /// Connects with a kernel that takes little that is not read.
+    pub async fn narrow(address: &str, person: &Person) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let stream = socket.connect(address.parse().expect("an address")).await;
+        Self::over(stream.expect("a connection"), address, person).await
     }
 
-    async fn connected(address: &str, person: &Person) -> (Self, Value) {
-        let (stream, _) = tokio_tungstenite::connect_async(format!("ws://{address}/connection/websocket"))
+    async fn over(stream: TcpStream, address: &str, person: &Person) -> Self {
+        stream.set_nodelay(true).expect("no delay");
+        let url = format!("ws://{address}/connection/websocket");
+        let (stream, _) = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream))
             .await
             .expect("an upgrade");
         let mut socket = Self { stream };
         socket.send(&json!({"id": 1, "connect": {"token": person.token}})).await;
         let reply = socket.next().await.remove(0);
-        (socket, reply)
+        assert!(reply["connect"].is_object(), "{reply}");
+        socket
     }
 
     pub async fn send(&mut self, message: &Value) {

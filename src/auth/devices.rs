@@ -8,12 +8,12 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::sessions::{self, OpenSession, Owned, Reason};
 use super::{Caller, password, store};
-use crate::app::{App, For};
+use crate::app::App;
 use crate::db;
 use crate::error::{Code, Error, Result};
 use crate::http::limits::Limit;
 use crate::http::{Body, Page};
-use crate::ids::{GymId, SessionId};
+use crate::ids::SessionId;
 
 /// Wrong current passwords of one account, on one node.
 const PASSWORD_CHANGES: Limit = Limit {
@@ -70,38 +70,24 @@ async fn change_password(app: web::Data<App>, caller: Caller, body: Body<Passwor
     }
     app.limits.forget(&counter);
     let new = password::hash(new_password).await?;
-    let gyms = app
-        .change(&caller, async move |tx| {
-            let now = tx.now;
-            if !store::set_password(tx, caller.account, &old, &new).await? {
-                return Err(Error::new(Code::BadCredentials));
-            }
-            let gyms = db::as_system(tx, async |conn| {
-                let ended =
-                    sessions::end_all(conn, caller.account, Some(caller.session), Reason::Password, now).await?;
-                Ok(ended)
-            })
-            .await?;
-            tx.access_changed(caller.account);
-            Ok(gyms)
+    app.change(&caller, async move |tx| {
+        let now = tx.now;
+        if !store::set_password(tx, caller.account, &old, &new).await? {
+            return Err(Error::new(Code::BadCredentials));
+        }
+        let gyms = db::as_system(tx, async |conn| {
+            let ended = sessions::end_all(conn, caller.account, Some(caller.session), Reason::Password, now).await?;
+            Ok(ended)
         })
         .await?;
-    tell_other_gyms(&app, &caller, &gyms).await?;
+        tx.access_changed(caller.account);
+        for gym in gyms.into_iter().filter(|gym| *gym != caller.gym) {
+            tx.access_changed_in(gym, caller.account);
+        }
+        Ok(())
+    })
+    .await?;
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// A change writes to one gym's log, so the sockets in the account's other gyms are told by changes of their own. Their
-/// sessions have ended already.
-async fn tell_other_gyms(app: &App, caller: &Caller, gyms: &[GymId]) -> Result<()> {
-    let account = caller.account;
-    for gym in gyms.iter().filter(|gym| **gym != caller.gym) {
-        app.change(For::account(*gym, account), async move |tx| {
-            tx.access_changed(account);
-            Ok(())
-        })
-        .await?;
-    }
-    Ok(())
 }
 
 /// A signed-in device.

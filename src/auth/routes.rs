@@ -53,7 +53,7 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login>) -> 
     let Login { email, password, gym } = body.0;
     let now = app.clock.now();
     let refused = || Error::new(Code::BadCredentials);
-    if let Some(address) = peer::address(&request, &app.config.trusted_proxies) {
+    if let Some(address) = peer::address(&request, &app.config) {
         app.limits
             .take(&format!("login:address:{address}"), signin::PER_ADDRESS, now)?;
     }

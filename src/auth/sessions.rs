@@ -38,7 +38,7 @@ impl Device {
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|v| v.to_str().ok());
         Self {
             user_agent: user_agent.map(|text| text.chars().take(USER_AGENT_CHARS).collect()),
-            ip_address: peer::address(request, &app.config.trusted_proxies).map(|ip| ip.to_string()),
+            ip_address: peer::address(request, &app.config).map(|ip| ip.to_string()),
         }
     }
 }

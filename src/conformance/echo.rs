@@ -26,7 +26,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 
 async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse> {
     let outbox = Outbox::new(WAITING_BYTES);
-    let response = endpoint::upgrade(&request, &[], &outbox)?;
+    let response = endpoint::upgrade(&request, &[], &outbox, None)?;
     actix_web::rt::spawn(async move {
         echo(Reader::new(payload, MESSAGE_BYTES), &outbox).await;
         outbox.end();

@@ -75,6 +75,7 @@ codes! {
     Internal "internal" 500 100 "Something went wrong on our side. Try again; if it persists, tell us the request id." "Algo ha fallado por nuestra parte. Inténtalo de nuevo; si persiste, indícanos el id de la petición.";
     Unavailable "unavailable" 503 1503 "The service cannot reach its database at the moment. Nothing was changed; try again in a few seconds." "El servicio no puede acceder a su base de datos en este momento. No se ha cambiado nada; inténtalo de nuevo en unos segundos.";
     OutcomeUnknown "outcome_unknown" 503 1504 "The connection broke while the change was being saved. Read it again, or repeat it with the same key, to see whether it was saved." "La conexión se cortó mientras se guardaba el cambio. Vuelve a leerlo, o repítelo con la misma clave, para saber si se guardó.";
+    Busy "busy" 503 1513 "The service has too much to do at the moment. Try again in {seconds} seconds." "El servicio está saturado en este momento. Inténtalo de nuevo dentro de {seconds} segundos.";
     Unauthenticated "unauthenticated" 401 101 "Sign in first." "Inicia sesión primero.";
     TokenExpired "token_expired" 401 109 "Your access token has expired. Refresh it." "Tu token de acceso ha caducado. Renuévalo.";
     SessionEnded "session_ended" 401 1401 "This session has ended or your access has changed. Sign in again." "Esta sesión ha terminado o tu acceso ha cambiado. Vuelve a iniciar sesión.";
@@ -219,7 +220,7 @@ impl Error {
     pub fn temporary(&self) -> bool {
         matches!(
             self.code,
-            Code::Internal | Code::Unavailable | Code::OutcomeUnknown | Code::TooMany
+            Code::Internal | Code::Unavailable | Code::OutcomeUnknown | Code::Busy | Code::TooMany
         )
     }
 

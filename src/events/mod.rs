@@ -9,6 +9,7 @@ pub mod log;
 pub mod merge;
 pub mod partitions;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
@@ -17,11 +18,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use serde_json::{Value, json};
 
-use crate::db::Pooled;
+use crate::db::{self, Pooled};
 use crate::error::Result;
 use crate::ids::{AccountId, EventId, GymId, PlanId};
 
@@ -154,6 +154,7 @@ pub struct Tx {
     pub now: DateTime<Utc>,
     changes: Vec<PendingChange>,
     logged: Vec<Committed>,
+    elsewhere: BTreeMap<GymId, AccountId>,
 }
 
 impl Tx {
@@ -165,6 +166,7 @@ impl Tx {
             now,
             changes: Vec::new(),
             logged: Vec::new(),
+            elsewhere: BTreeMap::new(),
         }
     }
 
@@ -207,6 +209,11 @@ impl Tx {
         self.emit(Channel::Access(account), "access.changed", json!({}));
     }
 
+    /// Says the same in another gym, where it has changed with this change: sessions of all gyms end with a password.
+    pub(crate) fn access_changed_in(&mut self, gym: GymId, account: AccountId) {
+        self.elsewhere.insert(gym, account);
+    }
+
     /// Adds an event whose payload is ready, compact JSON: for the conformance mode, which passes on what clients publish.
     pub(crate) fn emit_as_is(&mut self, event: LoggedEvent, kind: &'static str) {
         self.change().as_is.push((event, kind));
@@ -227,10 +234,28 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes the events that are not in the gym's log yet, and returns all of the transaction.
-    pub(crate) async fn close(&mut self) -> QueryResult<Vec<Committed>> {
+    /// Writes the events that are not in the gym's log yet, and returns all of the transaction. What is said in other gyms'
+    /// logs goes in the order of the gyms, so that two such changes do not wait for each other.
+    pub(crate) async fn close(&mut self) -> Result<Vec<Committed>> {
         let drafts = self.drafts();
-        let logged = log::append(&self.conn, self.gym, self.now, drafts).await?;
+        let logged = if self.elsewhere.is_empty() {
+            log::append(&self.conn, self.gym, self.now, drafts).await?
+        } else {
+            let mut logs = BTreeMap::from([(self.gym, drafts)]);
+            for (gym, account) in std::mem::take(&mut self.elsewhere) {
+                self.access_changed(account);
+                logs.entry(gym).or_default().extend(self.drafts());
+            }
+            let now = self.now;
+            db::as_system(self, async move |conn| {
+                let mut logged = Vec::new();
+                for (gym, drafts) in logs {
+                    logged.extend(log::append(conn, gym, now, drafts).await?);
+                }
+                Ok(logged)
+            })
+            .await?
+        };
         self.logged.extend(logged);
         Ok(std::mem::take(&mut self.logged))
     }

@@ -16,9 +16,13 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::Error;
 
-/// Works through a connection's commands until none waits.
+/// Works through a connection's commands until none waits. A client that does not read its answers is not given more.
 pub(super) async fn work(app: App, connection: Arc<Connection>) {
-    while let Some(command) = connection.next_command() {
+    loop {
+        connection.outbox.room().await;
+        let Some(command) = connection.next_command() else {
+            return;
+        };
         let id = command.id;
         match answer(&app, &connection, command).await {
             Ok(Some(answer)) => connection.reply(id, answer),

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::connection::{Connection, Session};
 use super::protocol::close::Close;
-use super::protocol::{Answer, ConnectRequest, ConnectResult, ErrorReply, RefreshRequest, SubscribeRequest};
+use super::protocol::{
+    Answer, ConnectRequest, ConnectResult, ErrorReply, ProtocolError, RefreshRequest, SubscribeRequest,
+};
 use super::sequencer::GymLog;
 use super::state::{self, Outcome, Place, Source};
 use super::subscribe::{go_live, register};
@@ -30,6 +32,9 @@ pub(super) async fn connect(
     if connection.session().is_some() {
         return Err(Close::BadRequest);
     }
+    if connection.hub().is_draining() {
+        return Err(Close::Shutdown);
+    }
     let failed = |error: Error| Ok(Some(Answer::Error(ErrorReply::of(&error, connection.lang))));
     let session = match (connection.hub().table().authenticate)(app, &request.token).await {
         Ok(Some(session)) => session,
@@ -48,10 +53,15 @@ pub(super) async fn connect(
             return failed(error);
         }
     };
+    let Some(turn) = connection.hub().turn().await else {
+        return Ok(Some(Answer::Error(ProtocolError::TooManyRequests.into())));
+    };
     // Entered before access is checked: a revocation that commits in between finds the connection.
-    connection.enter(session.clone(), log.clone());
+    connection.enter(session.clone(), log.clone())?;
     let opened = open(connection, &session, request.subs);
-    let (standing, results) = match read(app, connection, &session, &log, &opened).await {
+    let read = read(app, connection, &session, &log, &opened).await;
+    drop(turn);
+    let (standing, results) = match read {
         Ok(read) => read,
         Err(error) => {
             error.log();
@@ -69,6 +79,7 @@ pub(super) async fn connect(
         Standing::SessionEnded => return Err(Close::InvalidToken),
         Standing::NotActive => return Err(Close::ForceDisconnect),
     }
+    make_room(connection, &session);
     let mut result = connected(app, connection, &session);
     let mut live = Vec::new();
     for ((subscription, _), outcome) in opened.into_iter().zip(results) {
@@ -87,11 +98,24 @@ pub(super) async fn connect(
             Outcome::Refused(_) => connection.forget(&subscription.channel),
         }
     }
+    // Before the answer, which may be with the client at once.
+    connection.connected();
     connection.reply(id, Answer::Connect(result));
     for (subscription, position) in live {
         go_live(connection, session.caller.gym, &subscription, position);
     }
     Ok(None)
+}
+
+/// Closes an account's oldest sockets where it has too many now. Its newest is the one that somebody looks at, and the
+/// oldest may be dead ones that nobody has noticed: so a phone with a bad line is never locked out.
+fn make_room(connection: &Connection, session: &Session) {
+    let caller = &session.caller;
+    let all = connection.hub().registry().connections_of(caller.gym, caller.account);
+    let over = all.len().saturating_sub(connection.hub().limits().sockets_per_account);
+    for oldest in &all[..over] {
+        oldest.close(Close::ConnectionLimit);
+    }
 }
 
 /// Enters the server-side subscriptions, each with the position that the client has of it.

@@ -1,14 +1,15 @@
 //! One socket: whose it is, what it is subscribed to, what waits for it. It is read in `socket`, and its commands are
 //! worked through in [`super::commands`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::door::Place;
 use super::outbox::Outbox;
 use super::protocol::close::Close;
 use super::protocol::{Answer, ClientInfo, Codec, Command, Reply};
@@ -43,11 +44,24 @@ struct State {
     subscriptions: HashMap<String, SubscriptionGuard>,
     /// When a right to watch runs out by itself.
     authorise_at: Option<Instant>,
-    commands: VecDeque<Command>,
+    commands: VecDeque<Waiting>,
+    /// Of those, together.
+    command_bytes: usize,
     /// Commands that came.
     taken: u64,
-    /// Whether a task works through `commands`.
+    /// Whether a task works through `commands`, and the id of what it works on.
     working: bool,
+    working_on: u32,
+    /// How to close when no command waits any more; no further ones are taken.
+    closing: Option<Close>,
+    /// It has left the registry: a command that is still under way enters nothing any more.
+    left: bool,
+}
+
+/// A command that waits, and the bytes of its frame if it is the frame's last.
+struct Waiting {
+    command: Command,
+    bytes: usize,
 }
 
 /// What went over a socket so far.
@@ -77,6 +91,7 @@ pub struct Connection {
     pub outbox: Arc<Outbox>,
     hub: Hub,
     opened: Instant,
+    place: Weak<Place>,
     state: Mutex<State>,
     next_number: AtomicU32,
     authorise: AtomicBool,
@@ -87,19 +102,22 @@ pub struct Connection {
 impl Connection {
     /// A connection that has said nothing yet.
     #[must_use]
-    pub fn new(hub: Hub, codec: Codec, lang: Lang, outbox: Arc<Outbox>) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new(hub: Hub, codec: Codec, lang: Lang, outbox: Arc<Outbox>, place: &Arc<Place>) -> Arc<Self> {
+        let connection = Arc::new(Self {
             id: uuid::Uuid::new_v4().to_string(),
             codec,
             lang,
             outbox,
             hub,
             opened: Instant::now(),
+            place: Arc::downgrade(place),
             state: Mutex::default(),
             next_number: AtomicU32::new(1),
             authorise: AtomicBool::new(false),
             woken: Notify::new(),
-        })
+        });
+        place.taken_by(&connection);
+        connection
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -165,13 +183,46 @@ impl Connection {
         self.woken.notify_one();
     }
 
-    /// Enters the connection under its account. From here on a change of access finds it.
-    pub fn enter(self: &Arc<Self>, session: Session, log: Arc<GymLog>) {
-        let guard = self
-            .hub
-            .registry()
-            .connect(session.caller.gym, session.caller.account, self.clone());
+    /// Closes it when the commands that it has accepted are answered; takes no more.
+    pub fn close_when_done(&self, close: Close) {
         let mut state = self.lock();
+        state.closing = Some(close);
+        let working = state.working;
+        drop(state);
+        if !working {
+            self.close(close);
+        }
+    }
+
+    /// Whether it takes commands; not once it is to be closed.
+    #[must_use]
+    pub fn takes_commands(&self) -> bool {
+        self.lock().closing.is_none() && self.outbox.closed().is_none()
+    }
+
+    /// `connect` is being answered: the reader begins to ping.
+    pub(super) fn connected(&self) {
+        self.woken.notify_one();
+        if let Some(place) = self.place.upgrade() {
+            place.connected();
+        }
+    }
+
+    /// Enters the connection under its account. From here on a change of access finds it.
+    ///
+    /// # Errors
+    /// How to close where its gym has too many sockets here, or where it has ended meanwhile.
+    pub fn enter(self: &Arc<Self>, session: Session, log: Arc<GymLog>) -> Result<(), Close> {
+        let (gym, account) = (session.caller.gym, session.caller.account);
+        let bound = self.hub.limits().sockets_per_gym;
+        let Some(guard) = self.hub.registry().connect(gym, account, self.clone(), bound) else {
+            return Err(Close::TooManyRequests);
+        };
+        let mut state = self.lock();
+        if state.left {
+            drop(state);
+            return Err(Close::Normal);
+        }
         state.info = Arc::new(ClientInfo {
             user: session.user.to_string(),
             client: self.id.clone(),
@@ -182,6 +233,7 @@ impl Connection {
         drop(state);
         drop(old);
         self.hub.presence_soon();
+        Ok(())
     }
 
     /// Takes a new token of the same account.
@@ -190,12 +242,16 @@ impl Connection {
         self.woken.notify_one();
     }
 
-    /// Keeps a subscription. None where the channel is subscribed already or there are too many.
+    /// Keeps a subscription; gives it back where the channel is subscribed already, there are too many, or it has ended.
     pub fn keep(&self, guard: SubscriptionGuard) -> Option<SubscriptionGuard> {
         let mut state = self.lock();
         let name = guard.subscription.channel.to_string();
-        let taken = state.subscriptions.get(&name).is_some_and(|g| !g.subscription.ended());
-        if taken || state.subscriptions.len() >= self.hub.limits().channels {
+        let refused = match state.subscriptions.get(&name) {
+            // One that has ended makes way for its successor.
+            Some(there) => !there.subscription.ended(),
+            None => state.subscriptions.len() >= self.hub.limits().channels,
+        };
+        if refused || state.left {
             return Some(guard);
         }
         let old = state.subscriptions.insert(name, guard);
@@ -212,9 +268,22 @@ impl Connection {
         (!guard.subscription.ended()).then(|| guard.subscription.clone())
     }
 
-    /// Forgets a subscription.
+    /// Forgets the subscription to a channel.
     pub fn forget(&self, channel: &str) {
         let gone = self.lock().subscriptions.remove(channel);
+        drop(gone);
+    }
+
+    /// Forgets this subscription, and not another that has taken its place.
+    pub fn forget_this(&self, subscription: &Arc<Subscription>) {
+        let mut state = self.lock();
+        let there = state.subscriptions.get(&*subscription.channel);
+        let gone = if there.is_some_and(|guard| Arc::ptr_eq(&guard.subscription, subscription)) {
+            state.subscriptions.remove(&*subscription.channel)
+        } else {
+            None
+        };
+        drop(state);
         drop(gone);
     }
 
@@ -247,18 +316,49 @@ impl Connection {
         let mut state = self.lock();
         let next = state.commands.pop_front();
         state.working = next.is_some();
-        next
+        if let Some(Waiting { command, bytes }) = next {
+            state.command_bytes -= bytes;
+            state.working_on = command.id;
+            return Some(command);
+        }
+        state.working_on = 0;
+        let closing = state.closing;
+        drop(state);
+        if let Some(close) = closing {
+            self.close(close);
+        }
+        None
     }
 
-    /// Queues commands; returns whether a task has to be started. Errors where too many wait.
-    pub(super) fn queue(&self, commands: Vec<Command>) -> Result<bool, Close> {
+    /// Queues the commands of a frame of so many bytes, all or none; returns whether a task has to be started.
+    ///
+    /// # Errors
+    /// How to close where too much waits, where a command has no id to be answered under, or one whose answer is due.
+    pub(super) fn queue(&self, commands: Vec<Command>, bytes: usize) -> Result<bool, Close> {
+        let limits = self.hub.limits();
         let mut state = self.lock();
-        for command in commands {
-            if state.commands.len() >= self.hub.limits().pending_commands {
-                return Err(Close::TooManyRequests);
+        if state.closing.is_some() {
+            return Ok(false);
+        }
+        if state.commands.len() + commands.len() > limits.pending_commands
+            || state.command_bytes + bytes > limits.pending_bytes
+        {
+            return Err(Close::TooManyRequests);
+        }
+        let due = state.commands.iter().map(|waiting| waiting.command.id);
+        let mut due: HashSet<u32> = due.chain([state.working_on]).filter(|id| *id != 0).collect();
+        for command in &commands {
+            let answered = command.send.is_none();
+            if answered && (command.id == 0 || !due.insert(command.id)) {
+                return Err(Close::BadRequest);
             }
+        }
+        let last = commands.len().saturating_sub(1);
+        for (n, command) in commands.into_iter().enumerate() {
+            let bytes = if n == last { bytes } else { 0 };
             state.taken += 1;
-            state.commands.push_back(command);
+            state.command_bytes += bytes;
+            state.commands.push_back(Waiting { command, bytes });
         }
         Ok(!state.commands.is_empty() && !std::mem::replace(&mut state.working, true))
     }
@@ -266,6 +366,7 @@ impl Connection {
     /// Forgets everything; the guards leave the registry.
     pub(super) fn leave(&self) {
         let mut state = self.lock();
+        state.left = true;
         let gone = (
             std::mem::take(&mut state.subscriptions),
             state.guard.take(),

@@ -1,6 +1,6 @@
 //! A message of a channel, as it goes to all who watch.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -11,8 +11,75 @@ use super::protocol::{ClientInfo, Codec, Event, Member, Publication, Push, Reply
 pub struct Encoded {
     push: Reply,
     offset: u64,
-    json: OnceCell<Bytes>,
-    protobuf: OnceCell<Bytes>,
+    frames: PerCodec,
+}
+
+/// Bytes for each codec, made when they are first needed.
+#[derive(Default)]
+struct PerCodec {
+    json: OnceLock<Bytes>,
+    protobuf: OnceLock<Bytes>,
+}
+
+impl PerCodec {
+    fn get(&self, codec: Codec, make: impl FnOnce() -> Bytes) -> &Bytes {
+        let cell = match codec {
+            Codec::Json => &self.json,
+            Codec::Protobuf => &self.protobuf,
+        };
+        cell.get_or_init(make)
+    }
+}
+
+/// Messages of one channel that came together, in order. They go out in one write.
+pub struct Bundle {
+    messages: Vec<Encoded>,
+    joined: PerCodec,
+}
+
+impl From<Encoded> for Bundle {
+    fn from(message: Encoded) -> Self {
+        Self::new(vec![message])
+    }
+}
+
+impl Bundle {
+    /// Messages of one channel, in order.
+    #[must_use]
+    pub fn new(messages: Vec<Encoded>) -> Self {
+        Self {
+            messages,
+            joined: PerCodec::default(),
+        }
+    }
+
+    /// The messages.
+    #[must_use]
+    pub fn messages(&self) -> &[Encoded] {
+        &self.messages
+    }
+
+    /// The place of the last in the gym's log, where all of them are stored and after `last`: such a bundle need not be
+    /// taken apart.
+    #[must_use]
+    pub fn follows(&self, last: u64) -> Option<u64> {
+        match self.messages.as_slice() {
+            [one] if one.offset > last => Some(one.offset),
+            [first, .., end] if first.offset > last => Some(end.offset),
+            _ => None,
+        }
+    }
+
+    /// The frames of all of them for a codec.
+    pub fn frames(&self, codec: Codec) -> &Bytes {
+        if let [one] = self.messages.as_slice() {
+            return one.frame(codec);
+        }
+        self.joined.get(codec, || {
+            let frames: Vec<&[u8]> = self.messages.iter().map(|m| m.frame(codec).as_ref()).collect();
+            frames.concat().into()
+        })
+    }
 }
 
 impl Encoded {
@@ -55,8 +122,7 @@ impl Encoded {
         Self {
             push: Reply::push(push),
             offset,
-            json: OnceCell::new(),
-            protobuf: OnceCell::new(),
+            frames: PerCodec::default(),
         }
     }
 
@@ -68,11 +134,7 @@ impl Encoded {
 
     /// The frame for a codec.
     pub fn frame(&self, codec: Codec) -> &Bytes {
-        let cell = match codec {
-            Codec::Json => &self.json,
-            Codec::Protobuf => &self.protobuf,
-        };
-        cell.get_or_init(|| framed(codec, &self.push))
+        self.frames.get(codec, || framed(codec, &self.push))
     }
 }
 

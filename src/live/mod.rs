@@ -2,6 +2,7 @@
 //!
 //! - [`protocol`]: the Centrifuge client protocol. [`reader`]: a client's bytes into messages.
 //!   [`frame`], [`outbox`]: frames to it, and the queue to be written.
+//! - [`door`], [`pace`]: how many sockets are let in, and how fast they may send.
 //! - [`endpoint`], [`connection`], `socket`: the upgrade, the connection, and its reading. [`commands`]: what its client asks for; `connect`,
 //!   `subscribe`, `queries` and `state` answer. `rights`: what it may still do.
 //! - [`registry`], [`subscription`]: who watches what on this node; [`encoded`]: what goes to all of them.
@@ -18,6 +19,9 @@ pub mod commands;
 mod connect;
 pub mod connection;
 pub mod counters;
+pub mod direct;
+pub mod door;
+mod drain;
 pub mod encoded;
 pub mod endpoint;
 pub mod frame;
@@ -25,6 +29,7 @@ pub mod histogram;
 mod memory;
 pub mod outbox;
 pub mod overview;
+pub mod pace;
 pub mod presence;
 pub mod protocol;
 mod queries;
@@ -42,11 +47,12 @@ pub mod table;
 pub mod wire;
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::clock::Clock;
 use crate::config::{LiveLimits, Recovery};
@@ -58,12 +64,16 @@ use crate::ids::GymId;
 use broker::Broker;
 use connection::Connection;
 use counters::{Counters, NO_CLOSE};
+use door::Door;
 use protocol::close::Close;
 use registry::Registry;
 use sequencer::GymLog;
 use shared::Shared;
 use state::{Missing, Since, State, Watched};
 use table::Table;
+
+/// How long a connect or subscribe waits for its turn: SDKs give up after 5 s.
+const TURN_WITHIN: Duration = Duration::from_secs(3);
 
 /// A shared handle on the hub.
 #[derive(Clone)]
@@ -80,6 +90,8 @@ pub struct HubInner {
     runtime: tokio::runtime::Handle,
     table: Table,
     registry: Arc<Registry>,
+    door: Arc<Door>,
+    turns: Semaphore,
     gyms: DashMap<GymId, Weak<GymLog>>,
     /// What channels show, and what they got since a position.
     states: Arc<Shared<Watched, State>>,
@@ -113,6 +125,8 @@ impl Hub {
         redis_url: Option<&str>,
     ) -> anyhow::Result<Self> {
         let node = uuid::Uuid::new_v4();
+        let door = Door::new(&limits, open_files());
+        let turns = Semaphore::new(limits.reads_at_once.max(1));
         let counters = Arc::<Counters>::default();
         let broker = Broker::new(redis_url, node, counters.broker.clone())?;
         let hub = Self(Arc::new(HubInner {
@@ -124,6 +138,8 @@ impl Hub {
             runtime: tokio::runtime::Handle::current(),
             table,
             registry: Arc::new(Registry::new(counters.clone())),
+            door,
+            turns,
             gyms: DashMap::new(),
             states: Arc::default(),
             missing: Arc::default(),
@@ -198,25 +214,6 @@ impl Hub {
             "socket closed"
         );
     }
-
-    /// Closes every socket over `over`, in batches at random moments, so that they do not all come back at once.
-    pub async fn drain(&self, over: std::time::Duration) {
-        self.draining.store(true, Ordering::Release);
-        let connections = self.registry.connections();
-        let batch = connections.len().div_ceil(20).max(1);
-        for part in connections.chunks(batch) {
-            for connection in part {
-                connection.close(Close::Shutdown);
-            }
-            tokio::time::sleep(over.div_f64(20.0).mul_f64(rand::random_range(0.5..1.0))).await;
-        }
-    }
-
-    /// Whether sockets are being closed for shutdown; new ones are refused.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
-    }
 }
 
 impl HubInner {
@@ -230,6 +227,18 @@ impl HubInner {
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// Who is let in.
+    #[must_use]
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// Waits for a turn to read what a connect or subscribe needs; none where it does not come before clients lose patience.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(TURN_WITHIN, self.turns.acquire()).await;
+        turn.ok()?.ok()
     }
 
     /// What the nouns answer for.
@@ -277,4 +286,12 @@ impl HubInner {
             .filter_map(|e| e.value().upgrade().map(|log| (*e.key(), log)))
             .collect()
     }
+}
+
+/// How many files this process may open.
+fn open_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit
+        .current
+        .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
 }

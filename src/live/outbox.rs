@@ -1,5 +1,14 @@
-//! What waits to be written to one connection: ready frames, bounded in bytes. Producers on any thread push; the response
-//! body on the connection's worker takes. Nothing here waits, so one stuck client delays nobody.
+//! What waits to be written to one connection: ready frames, bounded in bytes. Producers on any thread push; where nothing
+//! waits, a frame goes to the socket at once ([`Direct`]), else the response body on the connection's worker takes it.
+//! Nothing here waits, so one stuck client delays nobody.
+//!
+//! Two ways to one socket are sound because the short one is taken only while the other is known to be empty: the server asks
+//! the body for more only when its own buffer is written (`h1_write_buffer_size(1)`), and a frame that the kernel took in
+//! part leaves its rest at the head of the queue, where nothing overtakes or drops it.
+//!
+//! Over the bound a channel is dropped as a whole. Replies are always accepted, but no command is begun while more than the
+//! bound waits ([`Outbox::room`]), so a client that asks and never reads costs the bound, one reply and the commands that may
+//! wait. Bytes that do not move for too long are given up by the connection's reader.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -10,18 +19,25 @@ use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::counters::Counters;
+use super::direct::Direct;
+use super::door::Place;
 use super::frame;
 use super::protocol::close::Close;
+
+/// Bytes of one connection that the node's counter need not know of at once.
+const REPORTED: u64 = 16 * 1024;
 
 /// The number of a subscription on its connection; frames carry it so that a channel can be dropped as a whole.
 pub type SubscriptionNumber = u32;
 
-#[derive(Default)]
 struct Queue {
     frames: VecDeque<(Option<SubscriptionNumber>, Bytes)>,
     bytes: usize,
+    /// When a frame was last taken, or began to wait behind none.
+    moved_at: Instant,
     /// Why it was closed; nothing is accepted after.
     closed: Option<Close>,
     /// The reader has ended: when what waits is written, the socket ends too.
@@ -31,6 +47,67 @@ struct Queue {
     /// Bytes that the socket took, and those of them that the node's counter knows of.
     sent: u64,
     reported: u64,
+    /// The body or its socket has gone.
+    gone: bool,
+    /// The short way.
+    direct: Option<Arc<Direct>>,
+    long: Long,
+}
+
+/// What the long way is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Long {
+    /// Nothing waits here, and nothing in the server's own buffer: the body was asked for more and had none.
+    Idle,
+    /// It may be writing.
+    Busy,
+    /// It has the rest of a frame that was sent in part: the first that waits.
+    Rest,
+}
+
+/// What became of a frame on the short way.
+enum Sent {
+    /// It is gone.
+    Whole,
+    /// This is left.
+    Part(Bytes),
+    /// Nothing: it takes the long way.
+    Nothing(Bytes),
+}
+
+impl Queue {
+    /// Sends at once what the kernel takes.
+    fn send(&mut self, frame: Bytes) -> Sent {
+        let Some(direct) = self.direct.as_ref().filter(|_| self.long == Long::Idle) else {
+            return Sent::Nothing(frame);
+        };
+        let sent = direct.send(&frame);
+        self.sent += sent as u64;
+        if sent == frame.len() {
+            return Sent::Whole;
+        }
+        self.long = Long::Busy;
+        if sent == 0 {
+            return Sent::Nothing(frame);
+        }
+        self.long = Long::Rest;
+        Sent::Part(frame.slice(sent..))
+    }
+
+    fn put(&mut self, owner: Option<SubscriptionNumber>, frame: Bytes) {
+        if self.frames.is_empty() {
+            self.moved_at = Instant::now();
+        }
+        self.bytes += frame.len();
+        self.frames.push_back((owner, frame));
+    }
+
+    /// Drops what waits, but for the rest of a frame: what comes after would be read as its continuation.
+    fn clear(&mut self) {
+        let rest = self.frames.pop_front().filter(|_| self.long == Long::Rest);
+        self.frames = rest.into_iter().collect();
+        self.bytes = self.frames.iter().map(|(_, frame)| frame.len()).sum();
+    }
 }
 
 /// The queue of one connection.
@@ -39,8 +116,10 @@ pub struct Outbox {
     waker: AtomicWaker,
     /// The body or its socket has gone.
     gone: Notify,
-    /// Everything that waited was taken.
+    /// Everything that waited was taken, or nothing more will be.
     emptied: Notify,
+    /// Much began to wait.
+    grown: Notify,
     bound: usize,
     counters: Option<Arc<Counters>>,
 }
@@ -71,19 +150,42 @@ impl Outbox {
 
     fn make(bound: usize, counters: Option<Arc<Counters>>) -> Arc<Self> {
         Arc::new(Self {
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue {
+                frames: VecDeque::new(),
+                bytes: 0,
+                moved_at: Instant::now(),
+                closed: None,
+                ended: false,
+                deliveries: 0,
+                sent: 0,
+                reported: 0,
+                gone: false,
+                direct: None,
+                long: Long::Busy,
+            }),
             waker: AtomicWaker::new(),
             gone: Notify::new(),
             emptied: Notify::new(),
+            grown: Notify::new(),
             bound,
             counters,
         })
+    }
+
+    /// Opens the short way.
+    pub fn open_direct(&self, direct: Arc<Direct>) {
+        self.lock().direct = Some(direct);
     }
 
     /// Channels' frames that were accepted, and bytes that the socket took.
     pub fn traffic(&self) -> (u64, u64) {
         let queue = self.lock();
         (queue.deliveries, queue.sent)
+    }
+
+    /// Brings the node's counter up to date with what the socket took.
+    pub fn settle(&self) {
+        self.report(&mut self.lock());
     }
 
     /// Tells the node's counter what the socket took: once a burst and not once a frame, since all sockets share it.
@@ -98,16 +200,34 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a reply, ping or other frame of no channel. It is always accepted: each answers one command, and commands
-    /// are bounded.
+    /// Queues a reply, ping or other frame of no channel. It is always accepted: each answers one command, and a command
+    /// is begun only while there is [room](Self::room).
     pub fn push_control(&self, frame: Bytes) {
-        let mut queue = self.lock();
-        if queue.closed.is_some() {
-            return;
+        let queue = self.lock();
+        if queue.closed.is_none() {
+            self.put(queue, None, frame);
         }
-        queue.bytes += frame.len();
-        queue.frames.push_back((None, frame));
+    }
+
+    fn put(&self, mut queue: MutexGuard<'_, Queue>, owner: Option<SubscriptionNumber>, frame: Bytes) {
+        let (owner, frame) = match queue.send(frame) {
+            Sent::Whole => {
+                if queue.sent - queue.reported > REPORTED {
+                    self.report(&mut queue);
+                }
+                return;
+            }
+            Sent::Part(rest) => (None, rest),
+            Sent::Nothing(frame) => (owner, frame),
+        };
+        // So much that its reader should look when it last moved.
+        let much = (self.bound / 4).max(1);
+        let grows = queue.bytes < much && queue.bytes + frame.len() >= much;
+        queue.put(owner, frame);
         drop(queue);
+        if grows {
+            self.grown.notify_one();
+        }
         self.waker.wake();
     }
 
@@ -134,11 +254,8 @@ impl Outbox {
             queue.bytes -= freed;
             return Pushed::Overflow;
         }
-        queue.bytes += frame.len();
         queue.deliveries += 1;
-        queue.frames.push_back((Some(subscription), frame.clone()));
-        drop(queue);
-        self.waker.wake();
+        self.put(queue, Some(subscription), frame.clone());
         Pushed::Queued
     }
 
@@ -156,10 +273,15 @@ impl Outbox {
         let mut queue = self.lock();
         if queue.closed.is_none() {
             queue.closed = Some(close);
-            queue.frames.push_back((None, frame));
-            drop(queue);
-            self.waker.wake();
+            self.put(queue, None, frame);
+            self.emptied.notify_one();
         }
+    }
+
+    /// Throws away what waits: nobody reads it. Where it was not closed yet, `close` is why, and all that is still sent.
+    pub fn give_up(&self, close: Close) {
+        self.lock().clear();
+        self.close(close);
     }
 
     /// Ends the socket once what waits is written. Until then it stays open after a close, so that the client reads the
@@ -171,14 +293,33 @@ impl Outbox {
 
     /// Waits until the body or its socket has gone.
     pub async fn gone(&self) {
-        self.gone.notified().await;
+        while !self.lock().gone {
+            self.gone.notified().await;
+        }
     }
 
-    /// Waits until no more than the bound waits to be written, or the socket has gone.
+    /// Waits until no more than the bound waits to be written, or it does not matter any more.
     pub async fn room(&self) {
-        while self.waiting_bytes() > self.bound {
+        loop {
+            {
+                let queue = self.lock();
+                if queue.bytes <= self.bound || queue.closed.is_some() || queue.gone {
+                    return;
+                }
+            }
             self.emptied.notified().await;
         }
+    }
+
+    /// Waits until much waits to be written.
+    pub async fn grown(&self) {
+        self.grown.notified().await;
+    }
+
+    /// Since when what waits has not moved; none where nothing waits.
+    pub fn stuck_since(&self) -> Option<Instant> {
+        let queue = self.lock();
+        (!queue.frames.is_empty()).then_some(queue.moved_at)
     }
 
     /// Why the connection was closed from our side.
@@ -196,8 +337,11 @@ impl Outbox {
             if let Some((_, frame)) = queue.frames.pop_front() {
                 queue.bytes = queue.bytes.saturating_sub(frame.len());
                 queue.sent += frame.len() as u64;
+                queue.moved_at = Instant::now();
+                queue.long = Long::Busy;
                 return Poll::Ready(Some(frame));
             }
+            queue.long = if queue.ended { Long::Busy } else { Long::Idle };
             self.report(queue);
             self.emptied.notify_one();
             if queue.ended { Poll::Ready(None) } else { Poll::Pending }
@@ -212,14 +356,17 @@ impl Outbox {
     }
 }
 
-/// The response body of a socket: the connection's queue.
-pub struct Body(Arc<Outbox>);
+/// The response body of a socket: the connection's queue. It lives as long as the socket.
+pub struct Body {
+    outbox: Arc<Outbox>,
+    _place: Option<Arc<Place>>,
+}
 
 impl Body {
-    /// The body that writes what waits.
+    /// The body that writes what waits, and keeps the socket's place.
     #[must_use]
-    pub fn new(outbox: Arc<Outbox>) -> Self {
-        Self(outbox)
+    pub fn new(outbox: Arc<Outbox>, place: Option<Arc<Place>>) -> Self {
+        Self { outbox, _place: place }
     }
 }
 
@@ -231,19 +378,22 @@ impl MessageBody for Body {
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.0.poll_frame(cx).map(|frame| frame.map(Ok))
+        self.outbox.poll_frame(cx).map(|frame| frame.map(Ok))
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let mut queue = self.0.lock();
-        queue.frames = VecDeque::new();
-        queue.bytes = 0;
-        self.0.report(&mut queue);
+        let mut queue = self.outbox.lock();
+        // The socket is closed when its last handle is gone.
+        queue.direct = None;
+        queue.long = Long::Busy;
+        queue.clear();
+        queue.gone = true;
+        self.outbox.report(&mut queue);
         drop(queue);
-        self.0.gone.notify_one();
-        self.0.emptied.notify_one();
+        self.outbox.gone.notify_one();
+        self.outbox.emptied.notify_one();
     }
 }
 
@@ -275,6 +425,96 @@ mod tests {
         outbox.close(Close::Slow);
         assert_eq!(outbox.closed(), Some(Close::Shutdown));
         assert_eq!(outbox.push(1, &frame_of(1)), Pushed::Closed);
+    }
+
+    #[tokio::test]
+    async fn there_is_room_again_when_all_was_taken_or_nobody_reads_any_more() {
+        let outbox = Outbox::new(10);
+        let mut body = Box::pin(Body::new(outbox.clone(), None));
+        outbox.push_control(frame_of(50));
+        assert!(outbox.stuck_since().is_some());
+        let room = tokio::spawn({
+            let outbox = outbox.clone();
+            async move { outbox.room().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!room.is_finished(), "no command is begun");
+        let waker = futures_util::task::noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        assert!(body.as_mut().poll_next(&mut cx).is_ready());
+        assert!(body.as_mut().poll_next(&mut cx).is_pending());
+        room.await.expect("room");
+        assert!(outbox.stuck_since().is_none());
+        outbox.push_control(frame_of(50));
+        outbox.give_up(Close::Slow);
+        outbox.room().await;
+        assert_eq!(outbox.closed(), Some(Close::Slow));
+        assert_eq!(outbox.waiting_bytes(), frame::close(Close::Slow).len());
+        drop(body);
+        outbox.gone().await;
+        assert_eq!(outbox.waiting_bytes(), 0);
+    }
+
+    /// A queue whose short way leads to a socket with little room, and the other end.
+    async fn with_socket() -> (Arc<Outbox>, Body, tokio::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("set");
+        let there = socket
+            .connect(listener.local_addr().expect("bound"))
+            .await
+            .expect("connected");
+        let (here, _) = listener.accept().await.expect("accepted");
+        socket2::SockRef::from(&here).set_send_buffer_size(4096).expect("set");
+        let mut data = actix_web::dev::Extensions::new();
+        Direct::note(&here, &mut data);
+        let outbox = Outbox::new(1 << 20);
+        outbox.open_direct(data.get::<Arc<Direct>>().expect("a handle").clone());
+        (outbox.clone(), Body::new(outbox, None), there)
+    }
+
+    fn poll(body: &mut Body) -> Poll<Option<Bytes>> {
+        body.outbox
+            .poll_frame(&mut Context::from_waker(&futures_util::task::noop_waker()))
+    }
+
+    #[tokio::test]
+    async fn the_short_way_is_taken_once_the_long_way_is_known_to_be_empty() {
+        use tokio::io::AsyncReadExt as _;
+        let (outbox, mut body, mut there) = with_socket().await;
+        // The server may still be writing the head of its answer.
+        outbox.push_control(Bytes::from_static(b"long"));
+        assert_eq!(outbox.waiting_bytes(), 4);
+        assert_eq!(poll(&mut body), Poll::Ready(Some(Bytes::from_static(b"long"))));
+        outbox.push_control(Bytes::from_static(b"behind"));
+        assert_eq!(
+            outbox.waiting_bytes(),
+            6,
+            "the server may still be writing what it took"
+        );
+        assert!(poll(&mut body).is_ready() && poll(&mut body).is_pending());
+        outbox.push_control(Bytes::from_static(b"short"));
+        assert_eq!(outbox.waiting_bytes(), 0);
+        let mut read = [0; 5];
+        there.read_exact(&mut read).await.expect("bytes");
+        assert_eq!(&read, b"short");
+        assert_eq!(outbox.traffic().1, 15);
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_between_the_parts_of_a_frame_even_when_all_else_is_given_up() {
+        let (outbox, mut body, _there) = with_socket().await;
+        assert!(poll(&mut body).is_pending());
+        // More than the kernel takes.
+        assert_eq!(outbox.push(1, &frame_of(1 << 19)), Pushed::Queued);
+        let left = outbox.waiting_bytes();
+        assert!(left > 0 && left < 1 << 19, "{left}");
+        outbox.push_control(Bytes::from_static(b"reply"));
+        assert_eq!(outbox.push(1, &frame_of(1 << 20)), Pushed::Overflow);
+        assert_eq!(outbox.waiting_bytes(), left + 5, "a part is dropped with no channel");
+        outbox.give_up(Close::Slow);
+        assert_eq!(poll(&mut body), Poll::Ready(Some(frame_of(left))));
+        assert_eq!(poll(&mut body), Poll::Ready(Some(frame::close(Close::Slow))));
     }
 
     #[test]

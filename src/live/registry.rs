@@ -8,7 +8,7 @@ use dashmap::DashMap;
 
 use super::connection::Connection;
 use super::counters::Counters;
-use super::encoded::Encoded;
+use super::encoded::{Bundle, Encoded};
 use super::protocol::ClientInfo;
 use super::sequencer::GymLog;
 use super::subscription::{Handed, Subscription};
@@ -17,9 +17,18 @@ use crate::ids::{AccountId, GymId};
 /// The maps. A channel's key has its gym, which comes from the token: another gym's channel cannot be named.
 pub struct Registry {
     counters: Arc<Counters>,
-    channels: DashMap<(GymId, Arc<str>), Vec<Arc<Subscription>>>,
+    channels: DashMap<(GymId, Arc<str>), Watching>,
     accounts: DashMap<(GymId, AccountId), Vec<Arc<Connection>>>,
+    /// How many sockets a gym has.
+    gyms: DashMap<GymId, usize>,
 }
+
+/// Who watches a channel. Whoever delivers takes the list as it is and holds no lock; it is copied only where it changes
+/// meanwhile.
+type Watching = Arc<Vec<Arc<Subscription>>>;
+
+/// Deliveries after which others on the same thread get a turn.
+const TURN: usize = 256;
 
 /// A subscription's place in the registry.
 pub struct SubscriptionGuard {
@@ -47,6 +56,7 @@ impl Registry {
             counters,
             channels: DashMap::new(),
             accounts: DashMap::new(),
+            gyms: DashMap::new(),
         }
     }
 
@@ -58,10 +68,9 @@ impl Registry {
         subscription: Arc<Subscription>,
         log: Arc<GymLog>,
     ) -> SubscriptionGuard {
-        self.channels
-            .entry((gym, subscription.channel.clone()))
-            .or_default()
-            .push(subscription.clone());
+        let mut there = self.channels.entry((gym, subscription.channel.clone())).or_default();
+        Arc::make_mut(&mut there).push(subscription.clone());
+        drop(there);
         SubscriptionGuard {
             registry: self.clone(),
             gym,
@@ -70,32 +79,66 @@ impl Registry {
         }
     }
 
-    /// Enters a connection once its account is known.
+    /// Enters a connection once its account is known; none where its gym has `bound` sockets.
     #[must_use]
-    pub fn connect(self: &Arc<Self>, gym: GymId, account: AccountId, connection: Arc<Connection>) -> ConnectionGuard {
+    pub fn connect(
+        self: &Arc<Self>,
+        gym: GymId,
+        account: AccountId,
+        connection: Arc<Connection>,
+        bound: usize,
+    ) -> Option<ConnectionGuard> {
+        {
+            let mut sockets = self.gyms.entry(gym).or_default();
+            if *sockets >= bound {
+                return None;
+            }
+            *sockets += 1;
+        }
         self.accounts
             .entry((gym, account))
             .or_default()
             .push(connection.clone());
-        ConnectionGuard {
+        Some(ConnectionGuard {
             registry: self.clone(),
             gym,
             account,
             connection,
-        }
+        })
     }
 
-    /// Hands a message to all who watch its channel, and returns to how many connections. Counted once for all, so that
-    /// a delivery costs no more for it.
-    pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: &Encoded) -> u64 {
+    fn watching(&self, gym: GymId, channel: &Arc<str>) -> Watching {
+        let there = self.channels.get(&(gym, channel.clone()));
+        there.map(|there| there.clone()).unwrap_or_default()
+    }
+
+    /// Hands a message to all who watch its channel, and returns to how many connections.
+    pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: Encoded) -> u64 {
+        let bundle = Bundle::from(message);
         let mut handed = Handed::default();
-        if let Some(subscriptions) = self.channels.get(&(gym, channel.clone())) {
-            for subscription in subscriptions.iter() {
-                handed.add(subscription.deliver(message));
-            }
+        for subscription in self.watching(gym, channel).iter() {
+            handed.add(subscription.deliver(&bundle));
         }
         self.count(handed);
         handed.frames
+    }
+
+    /// Hands messages to all who watch their channel, and returns how many frames they are. Others get a turn in between.
+    pub async fn deliver_all(&self, gym: GymId, channel: &Arc<str>, bundle: &Bundle) -> u64 {
+        let mut all = 0;
+        for part in self.watching(gym, channel).chunks(TURN) {
+            let mut handed = Handed::default();
+            for subscription in part {
+                handed.add(subscription.deliver(bundle));
+            }
+            // Counted once for many, so that a delivery costs no more for it.
+            self.count(handed);
+            all += handed.frames;
+            if part.len() == TURN {
+                tokio::task::yield_now().await;
+            }
+        }
+        all
     }
 
     /// Counts what was handed to connections.
@@ -125,7 +168,7 @@ impl Registry {
         self.channels
             .iter()
             .filter(|e| e.key().0 == gym)
-            .flat_map(|e| e.value().clone())
+            .flat_map(|e| e.value().to_vec())
             .collect()
     }
 
@@ -139,7 +182,7 @@ impl Registry {
             .collect()
     }
 
-    /// The connections of an account.
+    /// The connections of an account, the oldest first.
     #[must_use]
     pub fn connections_of(&self, gym: GymId, account: AccountId) -> Vec<Arc<Connection>> {
         self.accounts
@@ -190,12 +233,12 @@ impl Drop for SubscriptionGuard {
         self.subscription.end();
         let key = (self.gym, self.subscription.channel.clone());
         if let Some(mut there) = self.registry.channels.get_mut(&key) {
-            there.retain(|s| !Arc::ptr_eq(s, &self.subscription));
+            Arc::make_mut(&mut there).retain(|s| !Arc::ptr_eq(s, &self.subscription));
         }
         // In a statement of its own: the guard above is gone.
         self.registry.channels.remove_if(&key, |_, there| there.is_empty());
         if let Some(who) = self.subscription.left() {
-            self.registry.deliver(self.gym, &key.1, &Encoded::leave(&key.1, who));
+            self.registry.deliver(self.gym, &key.1, Encoded::leave(&key.1, who));
         }
     }
 }
@@ -207,6 +250,10 @@ impl Drop for ConnectionGuard {
             there.retain(|c| !Arc::ptr_eq(c, &self.connection));
         }
         self.registry.accounts.remove_if(&key, |_, there| there.is_empty());
+        if let Some(mut sockets) = self.registry.gyms.get_mut(&self.gym) {
+            *sockets -= 1;
+        }
+        self.registry.gyms.remove_if(&self.gym, |_, sockets| *sockets == 0);
     }
 }
 
@@ -241,10 +288,10 @@ mod tests {
         };
         // The first has room for one frame, which nobody takes; the second for all of them.
         let _guards = [watching(size), watching(100 * size)];
-        assert_eq!(registry.deliver(gym, &channel, &message(1)), 2);
-        assert_eq!(registry.deliver(gym, &channel, &message(2)), 1);
-        assert_eq!(registry.deliver(gym, &channel, &message(3)), 1);
-        assert_eq!(registry.deliver(GymId::new(), &channel, &message(4)), 0);
+        assert_eq!(registry.deliver(gym, &channel, message(1)), 2);
+        assert_eq!(registry.deliver(gym, &channel, message(2)), 1);
+        assert_eq!(registry.deliver(gym, &channel, message(3)), 1);
+        assert_eq!(registry.deliver(GymId::new(), &channel, message(4)), 0);
         assert_eq!((counters.deliveries.get(), counters.lost_channels.get()), (4, 1));
         assert_eq!(counters.delivered_bytes.get(), 4 * size as u64);
     }

@@ -55,18 +55,27 @@ async fn check_once(app: &App, connection: &Arc<Connection>) -> Result<()> {
             Ok((standing, refused))
         })
         .await?;
-    match standing {
-        Standing::Good => {
+    match ended_by(standing) {
+        None => {
             for subscription in refused {
                 subscription.revoke();
-                connection.forget(&subscription.channel);
+                connection.forget_this(&subscription);
             }
             expire(connection);
         }
-        Standing::RolesChanged => connection.close(Close::StateInvalidated),
-        Standing::SessionEnded | Standing::NotActive => connection.close(Close::ForceDisconnect),
+        Some(close) => connection.close(close),
     }
     Ok(())
+}
+
+/// How a connection ends whose session or roles do not hold; none where they do. With new roles the client comes back with
+/// a new token; the end of a session or membership is the end.
+pub(super) const fn ended_by(standing: Standing) -> Option<Close> {
+    match standing {
+        Standing::Good => None,
+        Standing::RolesChanged => Some(Close::StateInvalidated),
+        Standing::SessionEnded | Standing::NotActive => Some(Close::ForceDisconnect),
+    }
 }
 
 /// Ends the subscriptions whose token has run out, and comes back for those that will.
@@ -76,7 +85,7 @@ fn expire(connection: &Connection) {
         match subscription.expires_at().map(|at| at + REFRESH_GRACE) {
             Some(at) if at <= now => {
                 subscription.expire();
-                connection.forget(&subscription.channel);
+                connection.forget_this(&subscription);
             }
             Some(at) => connection.authorise_at(at + Duration::from_millis(1)),
             None => {}

@@ -4,7 +4,7 @@
 //! Changes come from this node's commits and from the broker, in any order and more than once. The next number goes on;
 //! a lower one is dropped; a higher one waits a moment for what is missing and is then read from the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::HubInner;
-use super::encoded::Encoded;
+use super::encoded::{Bundle, Encoded};
 use super::memory::{Memory, Recalled};
 use crate::config::Recovery;
 use crate::db::{self, Mode, Scope};
@@ -26,6 +26,8 @@ use crate::ids::{AccountId, GymId};
 const INBOX: usize = 4096;
 /// Changes that may wait behind a hole; over it the hole is filled at once.
 const WAITING: usize = 1024;
+/// Changes that are handed on together at most.
+const TOGETHER: usize = 64;
 /// Changes read from the log at a time.
 const REFILL: u64 = 500;
 
@@ -163,23 +165,28 @@ struct Sequencer {
 
 impl Sequencer {
     async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
+        let mut inputs = Vec::new();
         loop {
             let fill_at = self.fill_at;
-            let input = tokio::select! {
-                input = inbox.recv() => input,
+            let came = tokio::select! {
+                came = inbox.recv_many(&mut inputs, TOGETHER) => came,
                 () = async { tokio::time::sleep_until(fill_at.unwrap_or_else(Instant::now)).await }, if fill_at.is_some() => {
                     let Some(hub) = self.hub.upgrade() else { return };
                     self.fill(&hub).await;
                     continue;
                 }
             };
-            let (Some(input), Some(hub)) = (input, self.hub.upgrade()) else {
+            let Some(hub) = self.hub.upgrade().filter(|_| came > 0) else {
                 return;
             };
-            match input {
-                Input::Change(change) => self.take(&hub, change),
-                Input::Head(head) => self.notice(&hub, head),
+            for input in inputs.drain(..) {
+                match input {
+                    Input::Change(change) => self.take(&hub, change),
+                    Input::Head(head) => self.notice(&hub, head).await,
+                }
             }
+            self.hand_on(&hub).await;
+            self.mind_the_hole(&hub);
         }
     }
 
@@ -193,11 +200,9 @@ impl Sequencer {
         if change.seq > self.head.seq {
             self.waiting.insert(change.seq, change);
         }
-        self.hand_on(hub);
-        self.mind_the_hole(hub);
     }
 
-    fn notice(&mut self, hub: &Arc<HubInner>, head: Head) {
+    async fn notice(&mut self, hub: &Arc<HubInner>, head: Head) {
         if head.epoch != self.head.epoch {
             tracing::warn!(gym.id = %self.gym, "the log has a new epoch; all subscriptions start anew");
             self.waiting.clear();
@@ -205,13 +210,14 @@ impl Sequencer {
             return;
         }
         self.known = self.known.max(head.seq);
-        self.hand_on(hub);
+        self.hand_on(hub).await;
         self.mind_the_hole(hub);
     }
 
-    /// Everything that is next goes on.
-    fn hand_on(&mut self, hub: &Arc<HubInner>) {
+    /// Everything that is next goes on, together.
+    async fn hand_on(&mut self, hub: &Arc<HubInner>) {
         let log = self.log.upgrade();
+        let mut next = Vec::new();
         while let Some(entry) = self.waiting.first_entry() {
             match entry.key().cmp(&(self.head.seq + 1)) {
                 std::cmp::Ordering::Greater => break,
@@ -224,10 +230,11 @@ impl Sequencer {
                     if let Some(log) = &log {
                         log.remember(&change);
                     }
-                    deliver(hub, &change);
+                    next.push(change);
                 }
             }
         }
+        deliver(hub, self.gym, next).await;
         if let Some(log) = log {
             log.set_position(self.head.clone());
         }
@@ -252,7 +259,7 @@ impl Sequencer {
             Ok((changes, head)) => {
                 self.failing_since = None;
                 if head.epoch != self.head.epoch {
-                    self.notice(hub, head);
+                    self.notice(hub, head).await;
                     return;
                 }
                 self.known = self.known.max(head.seq);
@@ -267,7 +274,7 @@ impl Sequencer {
                 }
                 // A number that the log does not have yet was dropped with its transaction's node, or never was.
                 self.known = self.known.min(head.seq.max(self.head.seq));
-                self.hand_on(hub);
+                self.hand_on(hub).await;
                 if self.head.seq < self.known {
                     self.fill_at = Some(Instant::now());
                 }
@@ -308,33 +315,65 @@ impl Sequencer {
     }
 }
 
-/// Hands a change to this node's subscriptions, and acts on changes of access.
-fn deliver(hub: &Arc<HubInner>, change: &Committed) {
-    for LoggedEvent { channel, payload } in &change.events {
-        if let Some(account) = channel.strip_prefix("!access:") {
-            if let Ok(account) = account.parse::<AccountId>() {
-                for connection in hub.registry.connections_of(change.gym, account) {
-                    connection.authorise_again();
+/// A channel's messages, and when their changes were committed.
+#[derive(Default)]
+struct OfChannel {
+    messages: Vec<Encoded>,
+    committed: Vec<std::time::Instant>,
+}
+
+/// Hands changes to this node's subscriptions, those of a channel together, and acts on changes of access.
+async fn deliver(hub: &Arc<HubInner>, gym: GymId, changes: Vec<Committed>) {
+    let mut channels: HashMap<Arc<str>, OfChannel> = HashMap::new();
+    for change in changes {
+        for LoggedEvent { channel, payload } in change.events {
+            if let Some(account) = channel.strip_prefix("!access:") {
+                // What came before is theirs to see.
+                hand_out(hub, gym, std::mem::take(&mut channels)).await;
+                if let Ok(account) = account.parse::<AccountId>() {
+                    for connection in hub.registry.connections_of(gym, account) {
+                        connection.authorise_again();
+                    }
                 }
+                continue;
             }
-            continue;
+            let message = Encoded::publication(&channel, &payload, change.seq);
+            let there = channels.entry(channel).or_default();
+            there.messages.push(message);
+            there.committed.extend(change.committed_at);
         }
-        let publication = Encoded::publication(channel, payload, change.seq);
-        let delivered = hub.registry.deliver(change.gym, channel, &publication);
-        if let Some(committed) = change.committed_at.filter(|_| delivered > 0) {
-            hub.counters.delivery_seconds.observe(committed.elapsed(), delivered);
+    }
+    hand_out(hub, gym, channels).await;
+}
+
+async fn hand_out(hub: &Arc<HubInner>, gym: GymId, channels: HashMap<Arc<str>, OfChannel>) {
+    for (channel, OfChannel { messages, committed }) in channels {
+        let count = messages.len() as u64;
+        let frames = hub.registry.deliver_all(gym, &channel, &Bundle::new(messages)).await;
+        if frames > 0 {
+            for at in committed {
+                hub.counters.delivery_seconds.observe(at.elapsed(), frames / count);
+            }
         }
     }
 }
 
-/// Lets a gym's subscriptions go, a few at a time, so that they do not all come back at once.
+/// Lets a gym's subscriptions go, a few at a time, so that they do not all come back at once. Among what is missing may be
+/// words of changed access, so every connection is checked too.
 fn lose_all(hub: &Arc<HubInner>, gym: GymId) {
     hub.counters.let_go.up();
     let subscriptions = hub.registry.subscriptions_of(gym);
+    let connections = hub.registry.connections_in(gym);
     hub.runtime.spawn(async move {
         for batch in subscriptions.chunks(50) {
             for subscription in batch {
                 subscription.lose();
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;
+        }
+        for batch in connections.chunks(50) {
+            for connection in batch {
+                connection.authorise_again();
             }
             tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;
         }

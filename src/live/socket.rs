@@ -7,6 +7,7 @@ use actix_web::web;
 use tokio::time::Instant;
 
 use super::connection::{Connection, REFRESH_GRACE};
+use super::pace::Pace;
 use super::protocol::Codec;
 use super::protocol::close::Close;
 use super::reader::{Message, Next, Reader};
@@ -36,12 +37,14 @@ struct Timers {
     closed_by: Option<Instant>,
     /// Whether it was closed and has left the registry.
     left: bool,
+    /// How fast messages and commands may come.
+    pace: Pace,
 }
 
 /// Reads a socket until its end.
 pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web::Payload>) {
     let leave = Leave(connection.clone());
-    let limits = connection.hub().limits().clone();
+    let limits = connection.hub().limits();
     let ping_every = Duration::from_secs(app.config.live_ping_seconds.into());
     let now = Instant::now();
     let mut timers = Timers {
@@ -50,6 +53,7 @@ pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web:
         pong_by: None,
         closed_by: None,
         left: false,
+        pace: Pace::new(limits.commands_per_second, limits.commands_at_once),
     };
     loop {
         if connection.outbox.closed().is_some() && !std::mem::replace(&mut timers.left, true) {
@@ -57,10 +61,10 @@ pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web:
             connection.leave();
             timers.closed_by = timers.closed_by.or(Some(Instant::now() + CLOSE_WITHIN));
         }
-        let deadline = next_deadline(&connection, &timers);
+        let deadline = next_deadline(&connection, &timers, limits.write_within);
         tokio::select! {
             next = reader.next() => match next {
-                Next::Message(message) => match take(&app, &connection, message) {
+                Next::Message(message) => match take(&app, &connection, message, &mut timers.pace) {
                     Taken::More => {}
                     Taken::Pong => timers.pong_by = None,
                     Taken::End => break,
@@ -72,12 +76,18 @@ pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web:
                 Next::Ended => break,
             },
             () = connection.outbox.gone() => break,
+            // The deadlines are looked at again.
+            () = connection.outbox.grown() => {}
             () = connection.woken() => {
                 if connection.must_authorise() {
                     actix_web::rt::spawn(rights::check_again(app.clone(), connection.clone()));
                 }
             }
             () = tokio::time::sleep_until(deadline) => {
+                if stuck_until(&connection, limits.write_within).is_some_and(|at| at <= Instant::now()) {
+                    connection.outbox.give_up(Close::Slow);
+                    break;
+                }
                 if !tick(&app, &connection, &mut timers, ping_every, limits.pong_within) {
                     break;
                 }
@@ -88,19 +98,33 @@ pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web:
             timers.ping_at = Some(Instant::now() + ping_every.mul_f64(rand::random_range(0.5..1.0)));
         }
     }
-    drop(leave);
+    drop((leave, reader));
     connection.outbox.end();
+    // What it was to read at the end it may still read, for a while. The kernel ends a socket whose bytes do not move; one that
+    // is read a byte at a time keeps nothing here.
+    if tokio::time::timeout(limits.write_within, connection.outbox.gone())
+        .await
+        .is_err()
+    {
+        connection.outbox.give_up(Close::Slow);
+    }
 }
 
-fn next_deadline(connection: &Connection, timers: &Timers) -> Instant {
+/// When what waits to be written has not moved for too long.
+fn stuck_until(connection: &Connection, write_within: Duration) -> Option<Instant> {
+    connection.outbox.stuck_since().map(|since| since + write_within)
+}
+
+fn next_deadline(connection: &Connection, timers: &Timers, write_within: Duration) -> Instant {
+    let stuck = stuck_until(connection, write_within);
     if let Some(at) = timers.closed_by {
-        return at;
+        return stuck.map_or(at, |stuck| stuck.min(at));
     }
     let token = match connection.session() {
         None => Some(timers.connect_by),
         Some(session) => session.expires_at.map(|at| at + REFRESH_GRACE),
     };
-    [token, timers.ping_at, timers.pong_by, connection.rights_end_at()]
+    [token, timers.ping_at, timers.pong_by, connection.rights_end_at(), stuck]
         .into_iter()
         .flatten()
         .min()
@@ -148,7 +172,10 @@ enum Taken {
     End,
 }
 
-fn take(app: &App, connection: &Arc<Connection>, message: Message) -> Taken {
+fn take(app: &App, connection: &Arc<Connection>, message: Message, pace: &mut Pace) -> Taken {
+    if !pace.take(1) {
+        connection.close(Close::TooManyRequests);
+    }
     let frame = match (message, connection.codec) {
         (Message::Text(frame), Codec::Json) | (Message::Binary(frame), Codec::Protobuf) => frame,
         (Message::Ping(payload), _) => {
@@ -176,7 +203,11 @@ fn take(app: &App, connection: &Arc<Connection>, message: Message) -> Taken {
     commands.retain(|c| !c.is_pong());
     let ponged = commands.len() < before;
     if !commands.is_empty() {
-        match connection.queue(commands) {
+        if !pace.take(commands.len() - 1) {
+            connection.close(Close::TooManyRequests);
+            return Taken::More;
+        }
+        match connection.queue(commands, frame.len()) {
             Ok(true) => {
                 actix_web::rt::spawn(commands::work(app.clone(), connection.clone()));
             }

@@ -12,12 +12,12 @@ use super::connection::{Connection, REFRESH_GRACE, Session};
 use super::encoded::Encoded;
 use super::protocol::close::Close;
 use super::protocol::{Answer, ErrorReply, ProtocolError, SubRefreshRequest, SubRefreshResult, SubscribeRequest};
+use super::rights;
 use super::sequencer::GymLog;
 use super::state::{self, Outcome, Place, Source, Tickets};
 use super::subscription::{Ready, Recipient, Subscription};
 use crate::app::{App, For};
 use crate::auth::Caller;
-use crate::auth::access::Standing;
 use crate::error::{Code, Error, Result};
 use crate::ids::GymId;
 
@@ -52,7 +52,7 @@ pub(super) fn go_live(connection: &Connection, gym: GymId, subscription: &Subscr
     connection.hub().registry().count(handed);
     if (connection.hub().table().offers)(channel).presence {
         let join = Encoded::join(channel, subscription.join());
-        connection.hub().registry().deliver(gym, channel, &join);
+        connection.hub().registry().deliver(gym, channel, join);
     }
 }
 
@@ -109,7 +109,7 @@ async fn try_subscribe(
         log: &log,
     };
     let refused = match read(app, connection, caller, place, request).await {
-        Ok(Outcome::State { mut result, position }) => match subscription.ready() {
+        Ok(Ok(Outcome::State { mut result, position })) => match subscription.ready() {
             Ready::Open => {
                 (result.expires, result.ttl) = expiry(app, connection, &subscription, token_ends);
                 connection.reply(id, Answer::Subscribe(result));
@@ -119,34 +119,53 @@ async fn try_subscribe(
             Ready::Lost => ErrorReply::of(&Error::new(Code::Unavailable), connection.lang),
             Ready::Revoked => ErrorReply::denied(connection.lang),
         },
-        Ok(Outcome::Refused(error)) => error,
+        Ok(Ok(Outcome::Refused(error))) => error,
+        // Not an answer: the client would take a refusal for the last word on a channel that it may watch again with a
+        // new token.
+        Ok(Err(close)) => {
+            connection.forget(&request.channel);
+            connection.close(close);
+            return Ok(());
+        }
         Err(error) => failed(error),
     };
     connection.forget(&request.channel);
     Err(refused)
 }
 
-/// Checks the right of this caller, in a snapshot of its own, and only then reads what all who may watch share.
+/// Checks the right of this caller, in a snapshot of its own, and only then reads what all who may watch share. A close
+/// where the session or roles do not hold.
 async fn read(
     app: &App,
     connection: &Connection,
     caller: &Caller,
     place: Place<'_>,
     request: &SubscribeRequest,
-) -> Result<Outcome> {
+) -> Result<Result<Outcome, Close>> {
     let hub = connection.hub();
     let tickets = Tickets::take(hub, place, request);
-    let refused = app
+    // Waited for with the tickets in hand, so that a crowd shares its reads.
+    let Some(turn) = hub.turn().await else {
+        return Ok(Ok(Outcome::Refused(ProtocolError::TooManyRequests.into())));
+    };
+    let right = app
         .read(For::gym(place.gym), async |conn| {
-            if (hub.table().standing)(conn, caller, app.clock.now()).await? != Standing::Good {
-                return Err(Error::new(Code::SessionEnded));
+            if let Some(close) = rights::ended_by((hub.table().standing)(conn, caller, app.clock.now()).await?) {
+                return Ok(Err(close));
             }
-            state::authorise(app, connection, conn, caller, place.channel).await
+            state::authorise(app, connection, conn, caller, place.channel)
+                .await
+                .map(Ok)
         })
-        .await?;
-    match refused {
-        Some(refused) => Ok(Outcome::Refused(refused)),
-        None => state::read(app, hub, place, Source::Shared(tickets), request).await,
+        .await;
+    drop(turn);
+    match right? {
+        Err(close) => Ok(Err(close)),
+        Ok(Some(refused)) => Ok(Ok(Outcome::Refused(refused))),
+        Ok(None) => {
+            let outcome = state::read(app, hub, place, Source::Shared(tickets), request).await?;
+            Ok(Ok(outcome))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::encoded::{Encoded, framed};
+use super::encoded::{Bundle, framed};
 use super::outbox::{Outbox, Pushed, SubscriptionNumber};
 use super::protocol::close::{Close, Unsubscribe};
 use super::protocol::{ClientInfo, Codec, Event, Push, Reply, Unsubscribed};
@@ -49,9 +49,9 @@ pub struct Handed {
 
 impl Handed {
     /// Adds what became of a frame.
-    fn note(&mut self, pushed: Pushed, frame: &Bytes) {
+    fn note(&mut self, pushed: Pushed, messages: usize, frame: &Bytes) {
         if pushed == Pushed::Queued {
-            self.frames += 1;
+            self.frames += messages as u64;
             self.bytes += frame.len() as u64;
         }
     }
@@ -111,28 +111,23 @@ impl Subscription {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a publication, in the order of the gym's log. Offset 0 is one that is not stored.
-    pub fn deliver(&self, message: &Encoded) -> Handed {
-        let offset = message.offset();
+    /// Takes publications, in the order of the gym's log. Offset 0 is one that is not stored.
+    pub fn deliver(&self, bundle: &Bundle) -> Handed {
         let mut handed = Handed::default();
         let mut state = self.lock();
         let pushed = match &mut *state {
             State::Pending { held, overflowed } => {
-                if held.len() < HELD_PUBLICATIONS {
-                    held.push((offset, message.frame(self.to.codec).clone()));
-                } else {
-                    *overflowed = true;
+                for message in bundle.messages() {
+                    if held.len() < HELD_PUBLICATIONS {
+                        held.push((message.offset(), message.frame(self.to.codec).clone()));
+                    } else {
+                        *overflowed = true;
+                    }
                 }
                 return handed;
             }
-            State::Live { last } if offset == 0 || offset > *last => {
-                *last = (*last).max(offset);
-                let frame = message.frame(self.to.codec);
-                let pushed = self.to.outbox.push(self.to.number, frame);
-                handed.note(pushed, frame);
-                pushed
-            }
-            State::Live { .. } | State::Ended { .. } => return handed,
+            State::Live { last } => self.push(last, bundle, &mut handed),
+            State::Ended { .. } => return handed,
         };
         if pushed == Pushed::Overflow {
             *state = State::Ended { lost: true };
@@ -141,6 +136,31 @@ impl Subscription {
             self.tell(Unsubscribe::InsufficientState, Close::Slow);
         }
         handed
+    }
+
+    /// Pushes what is after `last`, in one piece where it can.
+    fn push(&self, last: &mut u64, bundle: &Bundle, handed: &mut Handed) -> Pushed {
+        if let Some(end) = bundle.follows(*last) {
+            *last = end;
+            let frames = bundle.frames(self.to.codec);
+            let pushed = self.to.outbox.push(self.to.number, frames);
+            handed.note(pushed, bundle.messages().len(), frames);
+            return pushed;
+        }
+        for message in bundle.messages() {
+            let offset = message.offset();
+            if offset > 0 && offset <= *last {
+                continue;
+            }
+            *last = (*last).max(offset);
+            let frame = message.frame(self.to.codec);
+            let pushed = self.to.outbox.push(self.to.number, frame);
+            handed.note(pushed, 1, frame);
+            if pushed != Pushed::Queued {
+                return pushed;
+            }
+        }
+        Pushed::Queued
     }
 
     /// Goes live at the position of its snapshot, with what was held back after it. To be called after the reply was
@@ -160,7 +180,7 @@ impl Subscription {
             }
             last = last.max(offset);
             let pushed = self.to.outbox.push(self.to.number, &frame);
-            handed.note(pushed, &frame);
+            handed.note(pushed, 1, &frame);
             full = pushed == Pushed::Overflow;
         }
         *state = if full {
@@ -281,6 +301,7 @@ impl Subscription {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encoded::Encoded;
     use super::*;
 
     fn subscription(bound: usize) -> (Arc<Outbox>, Arc<Subscription>) {
@@ -299,8 +320,21 @@ mod tests {
         Encoded::publication("plan:x", &Bytes::from_static(b"{}"), offset)
     }
 
+    #[test]
+    fn what_comes_together_goes_out_together_without_what_was_there() {
+        let (outbox, subscription) = subscription(10_000);
+        assert!(subscription.go_live(5).is_some());
+        let bundle = |offsets: std::ops::RangeInclusive<u64>| Bundle::new(offsets.map(publication).collect());
+        let one = publication(6).frame(Codec::Json).len();
+        assert_eq!(subscription.deliver(&bundle(4..=7)).frames, 2);
+        assert_eq!(outbox.waiting_bytes(), 2 * one);
+        assert_eq!(subscription.deliver(&bundle(8..=9)).frames, 2);
+        assert_eq!(subscription.deliver(&bundle(8..=9)).frames, 0);
+        assert_eq!(outbox.waiting_bytes(), 4 * one);
+    }
+
     fn deliver(subscription: &Subscription, offset: u64) {
-        subscription.deliver(&publication(offset));
+        subscription.deliver(&publication(offset).into());
     }
 
     #[test]
@@ -347,7 +381,7 @@ mod tests {
         assert!(subscription.go_live(0).is_some());
         let mut handed = Handed::default();
         for offset in 1..10 {
-            handed.add(subscription.deliver(&publication(offset)));
+            handed.add(subscription.deliver(&publication(offset).into()));
         }
         assert_eq!(handed.lost, 1);
         assert!(handed.frames > 0 && handed.bytes <= 100, "{handed:?}");

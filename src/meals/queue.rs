@@ -39,6 +39,12 @@ impl Queues {
     pub fn waiting(&self, gym: GymId) -> usize {
         self.waiting.get(&gym).map_or(0, |queue| queue.len())
     }
+
+    /// How many commands of all gyms wait.
+    #[must_use]
+    pub fn waiting_in_all(&self) -> usize {
+        self.waiting.iter().map(|queue| queue.len()).sum()
+    }
 }
 
 /// Has a command carried out. It is finished even when whoever waits for it has gone.

@@ -26,16 +26,17 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::config::Config;
 use crate::http::{body, lang};
+use crate::live::direct::Direct;
 use crate::live::table::Table;
 use crate::{auth, channels, demo, follows, foods, gyms, live, meals, plans};
 use docs::Bearer;
 
 /// How long shutdown waits for changes that have begun.
 const FINISH_CHANGES_WITHIN: Duration = Duration::from_secs(10);
-/// Bytes that the kernel may hold for a client that reads slowly; it would grow this to megabytes.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
-const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(30);
+/// How long shutdown waits for clients to take notice of it.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+/// Connections of a worker above the node's sockets: requests, and sockets that are on their way out.
+const OTHER_CONNECTIONS: usize = 5000;
 
 /// A server that has begun to listen.
 pub struct Started {
@@ -130,6 +131,7 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
 
 pub(crate) fn run_as(mode: Mode, config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
     // Pool, Redis and sequencers live on this runtime; actix's workers only serve sockets and requests.
+    allow_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("liveplan")
@@ -168,12 +170,23 @@ pub(crate) fn run_as(mode: Mode, config: Config, started: impl FnOnce(Started)) 
     result
 }
 
+/// Each socket is an open file: as many as the system lets this process have, instead of the usual 1,024.
+fn allow_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(error.cause = %error, "the limit of open files stays as it is");
+    }
+}
+
 fn bind(mode: Mode, config: &Config, app: App) -> anyhow::Result<(actix_web::dev::Server, SocketAddr)> {
     let workers = match config.workers {
         0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         n => n,
     };
     let origins = config.allowed_origins.clone();
+    let (send_buffer_bytes, write_within) = (config.live.send_buffer_bytes, config.live.write_within);
     let server = HttpServer::new(move || {
         let (actix, document) = ActixApp::new()
             .into_utoipa_app()
@@ -204,13 +217,19 @@ fn bind(mode: Mode, config: &Config, app: App) -> anyhow::Result<(actix_web::dev
     .shutdown_timeout(2)
     .h1_allow_half_closed(false)
     .tcp_nodelay(true)
-    .on_connect(|connection, _| {
+    // A full node says so before its worker stops to listen.
+    .max_connections(config.live.sockets.saturating_add(OTHER_CONNECTIONS))
+    // The body of a socket is asked for more only when all that it gave is written: see `live::outbox`.
+    .h1_write_buffer_size(1)
+    .on_connect(move |connection, data| {
+        Direct::note(connection, data);
         if let Some(stream) = connection.downcast_ref::<TcpStream>() {
             let socket = socket2::SockRef::from(stream);
             // Without them it works too, only with more memory for slow clients.
-            let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
+            let _ = socket.set_send_buffer_size(send_buffer_bytes);
+            // Also where the client's window stays shut: what does not move is given up with all its memory.
             #[cfg(target_os = "linux")]
-            let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR));
+            let _ = socket.set_tcp_user_timeout(Some(write_within));
         }
     })
     .bind(&config.bind)
@@ -254,14 +273,16 @@ async fn wait_for_signal(stopped: oneshot::Receiver<()>) -> &'static str {
     }
 }
 
-/// Readiness off and no new connections, sockets closed a few at a time, changes finished, end.
+/// Readiness off and no new sockets, sockets closed a few at a time, commands and changes finished, end. Requests are taken until
+/// then: a listener that only pauses leaves clients hanging in the kernel's queue, while a refusal sends them elsewhere.
 async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration) {
-    handle.pause().await;
     app.hub.drain(drain).await;
     let deadline = tokio::time::Instant::now() + FINISH_CHANGES_WITHIN;
     while app.changes_in_flight.load(Ordering::Acquire) > 0 && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // Bodies of sockets never end by themselves.
-    handle.stop(false).await;
+    app.hub.record_last_seen().await;
+    app.hub.sockets_gone(drain.min(LEAVE_WITHIN)).await;
+    // In tests nobody waits for requests.
+    handle.stop(!drain.is_zero()).await;
 }

@@ -242,12 +242,38 @@ async fn a_new_password_ends_all_other_sessions_in_every_gym() {
     here.get("/auth/me").await.ok();
     there.get("/auth/me").await.refused(401, "session_ended");
     assert_eq!(socket.closed().await, 3503);
+    assert_eq!(
+        commits_of_access(&app, &member).await,
+        1,
+        "both gyms' logs in one commit"
+    );
     member
         .login(PASSWORD, Some(&slug_here))
         .await
         .refused(401, "bad_credentials");
     member.login(OTHER_PASSWORD, Some(&slug_here)).await.ok();
     app.stop().await;
+}
+
+/// In how many transactions the last words of an account's access were said, one in each of its gyms.
+async fn commits_of_access(app: &TestApp, who: &Client) -> i64 {
+    #[derive(diesel::QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        n: i64,
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        gyms: i64,
+    }
+    let count: Count = diesel::sql_query(
+        "SELECT count(DISTINCT xmin::text) AS n, count(*) AS gyms FROM
+         (SELECT DISTINCT ON (gym_id) xmin FROM live_events WHERE channel = $1 ORDER BY gym_id, seq DESC) AS last",
+    )
+    .bind::<Text, _>(format!("!access:{}", who.account))
+    .get_result(&mut app.owner().await)
+    .await
+    .expect("counts");
+    assert_eq!(count.gyms, 2);
+    count.n
 }
 
 async fn slug_of(app: &TestApp, gym: Gym) -> String {

@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use crate::harness::raw::frame;
 use crate::harness::{BinarySocket, RawSocket, Socket, config};
 
-struct Conformance {
-    address: SocketAddr,
+pub struct Conformance {
+    pub address: SocketAddr,
     stop: Stop,
     thread: JoinHandle<()>,
 }
 
 impl Conformance {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let (sender, started) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut config = config("");
@@ -35,13 +35,13 @@ impl Conformance {
         Self { address, stop, thread }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.now();
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
         joined.expect("joined").expect("no panic");
     }
 
-    async fn socket(&self, user: &str) -> Socket {
+    pub async fn socket(&self, user: &str) -> Socket {
         let mut socket = Socket::open(self.address).await;
         socket.connect(&token(&json!({"sub": user}))).await;
         assert!(socket.connected["connect"].is_object(), "{}", socket.connected);
@@ -49,7 +49,7 @@ impl Conformance {
     }
 }
 
-fn token(claims: &Value) -> String {
+pub fn token(claims: &Value) -> String {
     let key = EncodingKey::from_secret(b"secret");
     jsonwebtoken::encode(&Header::default(), claims, &key).expect("a token")
 }

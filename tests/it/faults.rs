@@ -5,9 +5,11 @@
 mod access;
 mod commit;
 mod database;
+mod ends;
 mod epoch;
 mod killed;
 mod messages;
+mod races;
 pub mod screen;
 
 use liveplan::auth::Role;

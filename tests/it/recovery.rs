@@ -1,6 +1,7 @@
 //! Coming back: what was missed is given from memory, then from Postgres, up to bounds in publications and in bytes; beyond
 //! them there is a snapshot. The node's counters say which way was taken.
 
+mod restless;
 mod storm;
 
 use liveplan::live::counters::{Reason, Recovery};
@@ -70,12 +71,14 @@ fn titles(reply: &Value) -> Option<Vec<String>> {
     }
     assert!(reply.get("data").is_none(), "no snapshot: {reply}");
     let publications = reply["publications"].as_array().cloned().unwrap_or_default();
-    let title = |publication: &Value| {
-        let days = publication["data"]["patch"]["days"].as_object()?;
-        let meal = days.values().next()?["meals"].as_object()?.values().next()?;
-        meal["title"].as_str().map(str::to_owned)
-    };
     Some(publications.iter().filter_map(title).collect())
+}
+
+/// The title that a publication gives the plan's meal.
+fn title(publication: &Value) -> Option<String> {
+    let days = publication["data"]["patch"]["days"].as_object()?;
+    let meal = days.values().next()?["meals"].as_object()?.values().next()?;
+    meal["title"].as_str().map(str::to_owned)
 }
 
 /// From memory, from the database and with each kind of snapshot, so far.

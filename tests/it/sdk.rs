@@ -1,5 +1,6 @@
 //! The official SDKs against the real server: each scenario is a script of `tests/sdk` in JavaScript and one in Python.
 
+mod ends;
 pub mod script;
 
 use chrono::TimeDelta;

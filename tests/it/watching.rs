@@ -188,3 +188,21 @@ async fn a_recovery_shows_by_its_path() {
     assert!((scrape.value("live_state_reads_total{of=\"snapshot\"}") - 1.0).abs() < 0.5);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn where_plans_were_read_from_is_counted() {
+    let app = TestApp::start().await;
+    let floor = Floor::make(&app, 1).await;
+    let before = Scrape::of(app.metrics).await;
+    for _ in 0..3 {
+        floor.author.get(&format!("/plans/{}", floor.plan.id)).await.ok();
+    }
+    let after = Scrape::of(app.metrics).await;
+    for (path, times) in [("database", 1.0), ("memory", 2.0), ("redis", 0.0)] {
+        let name = format!("plan_reads_total{{path=\"{path}\"}}");
+        let rose = after.value(&name) - before.value(&name);
+        assert!((rose - times).abs() < 0.5, "{name}: {rose}");
+    }
+    assert!(after.value("completions_waiting") < 0.5);
+    app.stop().await;
+}

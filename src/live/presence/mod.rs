@@ -94,7 +94,7 @@ pub(super) async fn exchange(hub: Weak<HubInner>, mut leases: Leases) {
 }
 
 /// Tells the rosters of every gym what changed, and records who was last seen when.
-async fn settle(hub: &Arc<HubInner>) {
+pub(super) async fn settle(hub: &Arc<HubInner>) {
     let mut here = hub.here();
     let served: HashSet<GymId> = here.keys().copied().collect();
     for gym in &served {
@@ -157,7 +157,7 @@ async fn tell(
         for channel in shown_in.get(&change.account).into_iter().flatten() {
             let channel: Arc<str> = channel.to_string().into();
             hub.registry
-                .deliver(gym, &channel, &Encoded::publication(&channel, &payload, 0));
+                .deliver(gym, &channel, Encoded::publication(&channel, &payload, 0));
         }
     }
     Ok(())

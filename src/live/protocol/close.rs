@@ -24,7 +24,7 @@ pub enum Close {
     InsufficientState,
     /// A ping was not answered.
     NoPong,
-    /// Too many commands wait.
+    /// Too many or too fast: commands, bytes, or sockets of a gym.
     TooManyRequests,
     /// The account's roles have changed.
     StateInvalidated,
@@ -36,6 +36,8 @@ pub enum Close {
     Stale,
     /// The session ended or the membership is not active.
     ForceDisconnect,
+    /// The account has opened more sockets since than it may have.
+    ConnectionLimit,
 }
 
 impl Close {
@@ -59,6 +61,7 @@ impl Close {
             Self::BadRequest => 3501,
             Self::Stale => 3502,
             Self::ForceDisconnect => 3503,
+            Self::ConnectionLimit => 3504,
         }
     }
 
@@ -82,6 +85,7 @@ impl Close {
             Self::BadRequest => "bad request",
             Self::Stale => "stale",
             Self::ForceDisconnect => "force disconnect",
+            Self::ConnectionLimit => "connection limit",
         }
     }
 }

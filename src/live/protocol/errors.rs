@@ -34,6 +34,8 @@ pub enum ProtocolError {
     BadRequest,
     /// Not offered.
     NotAvailable,
+    /// The node has too much to do at the moment.
+    TooManyRequests,
     /// The position cannot be recovered.
     Unrecoverable,
 }
@@ -46,12 +48,13 @@ impl From<ProtocolError> for ErrorReply {
             ProtocolError::LimitExceeded => (106, "limit_exceeded: This connection watches too many channels."),
             ProtocolError::BadRequest => (107, "bad_request: The command cannot be understood."),
             ProtocolError::NotAvailable => (108, "not_available: This server does not offer that."),
+            ProtocolError::TooManyRequests => (111, "too_many_requests: Too much at once here; try again."),
             ProtocolError::Unrecoverable => (112, "unrecoverable_position: Too old to recover; subscribe anew."),
         };
         Self {
             code,
             message: message.to_owned(),
-            temporary: false,
+            temporary: code == 111,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! `METRICS_BIND` names an address.
 //!
 //! Nothing here is of one gym or one account: that would be one time series each, and nobody's business. Values are read
-//! when they are asked for; what is measured pays for relaxed atomics at most. [`text`]: how they are written.
+//! when they are asked for; what is measured pays for relaxed atomics at most. `text`: how they are written.
 
 mod text;
 
@@ -92,6 +92,7 @@ impl Collector for Node {
         order(&mut text, counters)?;
         recovery(&mut text, counters)?;
         redis(&mut text, &self.0)?;
+        answers(&mut text, &self.0)?;
         database(&mut text, &self.0)
     }
 }
@@ -139,7 +140,11 @@ fn sockets(text: &mut Text, app: &App) -> fmt::Result {
         "Gyms whose changes are put in order here.",
         app.hub.gyms_served(),
     )?;
-    let waiting: usize = registry.connections().iter().map(|c| c.outbox.waiting_bytes()).sum();
+    let mut waiting = 0;
+    for connection in registry.connections() {
+        waiting += connection.outbox.waiting_bytes();
+        connection.outbox.settle();
+    }
     text.gauge("live_queue_bytes", "Bytes that wait for sockets to take them.", waiting)
 }
 
@@ -289,6 +294,25 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
         text.counter(name, help, &count.load(Ordering::Relaxed))?;
     }
     Ok(())
+}
+
+fn answers(text: &mut Text, app: &App) -> fmt::Result {
+    let counts = app.cache.counts();
+    text.counters(
+        "plan_reads",
+        "Plans asked for, by which level of the cache had them.",
+        "path",
+        [
+            ("memory", counts.local.load(Ordering::Relaxed)),
+            ("redis", counts.shared.load(Ordering::Relaxed)),
+            ("database", counts.missed.load(Ordering::Relaxed)),
+        ],
+    )?;
+    text.gauge(
+        "completions_waiting",
+        "Completions that wait for the batch before theirs.",
+        app.completions.waiting_in_all(),
+    )
 }
 
 fn database(text: &mut Text, app: &App) -> fmt::Result {

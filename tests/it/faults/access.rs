@@ -66,7 +66,7 @@ impl Scene {
 }
 
 /// Waits until a session of the database waits in this way.
-async fn until_waiting(owner: &mut AsyncPgConnection, kind: &str) {
+pub async fn until_waiting(owner: &mut AsyncPgConnection, kind: &str) {
     #[derive(QueryableByName)]
     struct Count {
         #[diesel(sql_type = BigInt)]

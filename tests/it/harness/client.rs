@@ -149,6 +149,13 @@ impl Client {
         socket
     }
 
+    /// A connected socket whose kernel takes little that is not read.
+    pub async fn narrow_socket(&self) -> Socket {
+        let mut socket = Socket::narrow(self.address).await;
+        socket.connect(self.token.as_deref().expect("signed in")).await;
+        socket
+    }
+
     /// A socket that has said nothing yet.
     pub async fn raw_socket(&self) -> Socket {
         Socket::open(self.address).await

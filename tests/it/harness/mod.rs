@@ -1,5 +1,6 @@
 //! What tests start: one Postgres for all, a database and a server for each; people as clients.
 
+pub mod balancer;
 pub mod binary;
 pub mod client;
 pub mod cluster;
@@ -20,7 +21,7 @@ use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
 use liveplan::auth::{Caller, Role, Roles};
-use liveplan::config::{Config, LiveLimits, Recovery};
+use liveplan::config::{Config, LiveLimits, ProxyHeader, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use tokio::sync::OnceCell;
@@ -47,12 +48,14 @@ pub struct Gym {
     pub id: GymId,
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that no client's connection is given while a server is away from it.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The configuration that tests start from.
@@ -68,6 +71,7 @@ pub fn config(database_url: &str) -> Config {
         master_key: Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()),
         allowed_origins: Vec::new(),
         trusted_proxies: Vec::new(),
+        proxy_header: ProxyHeader::XForwardedFor,
         workers: 1,
         access_token_seconds: 900,
         session_days: 30,

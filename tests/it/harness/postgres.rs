@@ -1,7 +1,7 @@
 //! One throw-away Postgres for the whole run, found or fetched as the product finds it, and databases made from a migrated
 //! template.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use diesel_async::RunQueryDsl as _;
@@ -16,27 +16,34 @@ async fn cluster() -> &'static EmbeddedPostgres {
     CLUSTER
         .get_or_init(|| async {
             let dir = directory();
-            let options = Options { durable: false, ..Options::default() };
+            let options = Options {
+                durable: false,
+                ..Options::default()
+            };
             let cluster = EmbeddedPostgres::start(&dir, options).await.expect("a Postgres");
-            // It ends with this process, however that ends: statics are never dropped.
-            let watchdog = Command::new("setsid")
-                .args(["sh", "-c", "while kill -0 $0 2>/dev/null; do sleep 0.3; done; kill -QUIT $(head -1 $1/pg/postmaster.pid); sleep 1; rm -rf $1"])
-                .arg(std::process::id().to_string())
-                .arg(&dir)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("a watchdog");
-            // Nobody waits for it: it outlives this process.
-            std::mem::forget(watchdog);
+            watch_over(&dir);
             cluster
         })
         .await
 }
 
+/// Lets the Postgres of a directory end with this process, however that ends: statics are never dropped.
+pub fn watch_over(dir: &Path) {
+    let watchdog = Command::new("setsid")
+        .args(["sh", "-c", "while kill -0 $0 2>/dev/null; do sleep 0.3; done; kill -QUIT $(head -1 $1/pg/postmaster.pid); sleep 1; rm -rf $1"])
+        .arg(std::process::id().to_string())
+        .arg(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a watchdog");
+    // Nobody waits for it: it outlives this process.
+    std::mem::forget(watchdog);
+}
+
 /// A directory that the account Postgres runs under can enter.
-fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = std::env::temp_dir().join(format!("liveplan-it-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");

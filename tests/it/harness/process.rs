@@ -13,13 +13,23 @@ pub struct Node {
 impl Node {
     /// Starts one on a database and a Redis, and waits until it is ready.
     pub async fn start(database: &str, redis: &str) -> Self {
+        Self::with(database, &[("REDIS_URL", redis)]).await
+    }
+
+    /// Starts one on a database with more variables, and waits until it is ready.
+    pub async fn with(database: &str, variables: &[(&str, &str)]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], super::free_port()));
+        Self::at(address, database, variables).await
+    }
+
+    /// Starts one at an address.
+    pub async fn at(address: SocketAddr, database: &str, variables: &[(&str, &str)]) -> Self {
         let child = liveplan(database)
             .arg("serve")
             .env("BIND", address.to_string())
-            .env("REDIS_URL", redis)
             .env("DRAIN_SECONDS", "0")
             .env("WORKERS", "1")
+            .envs(variables.iter().copied())
             .spawn()
             .expect("the binary");
         let mut node = Self { address, child };
@@ -45,6 +55,39 @@ impl Node {
     /// Lets it go on after [`Node::pause`].
     pub fn resume(&self) {
         super::redis::signal(&self.child, "CONT");
+    }
+
+    /// Asks it to stop, as a deployment does, and waits until it has; returns how long that took.
+    pub async fn stop(mut self) -> Duration {
+        let began = Instant::now();
+        super::redis::signal(&self.child, "TERM");
+        while self.child.try_wait().expect("a status").is_none() {
+            assert!(began.elapsed() < Duration::from_secs(40), "the node does not stop");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        began.elapsed()
+    }
+
+    /// Bytes of memory that it has resident, and the most it has had since [`Node::forget_peak`].
+    pub fn memory(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let kilobytes = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+            line.trim().trim_end_matches(" kB").parse().expect("kB")
+        };
+        (kilobytes("VmRSS:") * 1024, kilobytes("VmHWM:") * 1024)
+    }
+
+    /// The most is now what it is.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("reset");
+    }
+
+    /// Files and sockets that it has open.
+    pub fn files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .expect("it runs")
+            .count()
     }
 
     /// `kill -9`.

@@ -1,4 +1,5 @@
-//! Proxies that a fault can be put into: one before Postgres that can be cut, one before Redis that loses what is published.
+//! Proxies that a fault can be put into: one before Postgres that can be cut or held, one before Redis that loses what is
+//! published.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,10 +11,11 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Passes connections on to a Unix socket, counts what goes there and back, and can cut them all.
+/// Passes connections on to a Unix socket, counts what goes there and back, and can cut them all or hold what they ask.
 pub struct Cuttable {
     address: SocketAddr,
     cut: watch::Sender<bool>,
+    held: watch::Sender<bool>,
     trips: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -30,19 +32,27 @@ impl Cuttable {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (cut, is_cut) = watch::channel(false);
+        let (held, is_held) = watch::channel(false);
         let trips = Arc::<AtomicUsize>::default();
-        let task = tokio::spawn(Self::accept(listener, socket, is_cut, trips.clone()));
+        let task = tokio::spawn(Self::accept(listener, socket, (is_cut, is_held), trips.clone()));
         Self {
             address,
             cut,
+            held,
             trips,
             task,
         }
     }
 
-    async fn accept(listener: TcpListener, upstream: PathBuf, is_cut: watch::Receiver<bool>, trips: Arc<AtomicUsize>) {
+    async fn accept(
+        listener: TcpListener,
+        upstream: PathBuf,
+        (is_cut, is_held): (watch::Receiver<bool>, watch::Receiver<bool>),
+        trips: Arc<AtomicUsize>,
+    ) {
         while let Ok((client, _)) = listener.accept().await {
             let (upstream, mut is_cut, trips) = (upstream.clone(), is_cut.clone(), trips.clone());
+            let is_held = is_held.clone();
             tokio::spawn(async move {
                 if *is_cut.borrow_and_update() {
                     return;
@@ -61,8 +71,8 @@ impl Cuttable {
                 };
                 let answered = || waiting.store(false, Ordering::SeqCst);
                 tokio::select! {
-                    _ = pass(from_client, to_server, asked) => {}
-                    _ = pass(from_server, to_client, answered) => {}
+                    _ = pass(from_client, to_server, asked, Some(is_held)) => {}
+                    _ = pass(from_server, to_client, answered, None) => {}
                     _ = is_cut.wait_for(|cut| *cut) => {}
                 }
             });
@@ -79,6 +89,16 @@ impl Cuttable {
     /// How often something was asked of the database and waited for.
     pub fn trips(&self) -> usize {
         self.trips.load(Ordering::SeqCst)
+    }
+
+    /// Holds back whatever is asked from now on; answers to what was asked before come through.
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// Lets go of what was held back.
+    pub fn release(&self) {
+        self.held.send_replace(false);
     }
 
     /// Ends every connection and lets none through.
@@ -98,15 +118,20 @@ impl Drop for Cuttable {
     }
 }
 
-/// Passes bytes on, with a word before each part.
+/// Passes bytes on, with a word before each part, and none while they are held.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     before: impl Fn(),
+    mut held: Option<watch::Receiver<bool>>,
 ) -> std::io::Result<()> {
     let mut buffer = Vec::with_capacity(64 * 1024);
     while from.read_buf(&mut buffer).await? > 0 {
         before();
+        if let Some(held) = &mut held {
+            // The proxy's end lets go too.
+            let _ = held.wait_for(|held| !*held).await;
+        }
         to.write_all(&buffer).await?;
         buffer.clear();
     }

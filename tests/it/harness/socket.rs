@@ -23,21 +23,61 @@ pub struct Socket {
 
 impl Socket {
     pub async fn open(address: SocketAddr) -> Self {
-        let (stream, _) = tokio_tungstenite::connect_async(format!("ws://{address}/connection/websocket"))
-            .await
-            .expect("an upgrade");
-        Self {
+        Self::try_open(address).await.expect("an upgrade")
+    }
+
+    /// Opens one, or says with which HTTP status and how many seconds to wait it was refused.
+    pub async fn try_open(address: SocketAddr) -> Result<Self, (u16, u64)> {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        Self::over(stream, address).await
+    }
+
+    /// One whose kernel takes little that is not read.
+    pub async fn narrow(address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(2048).expect("a small buffer");
+        let stream = socket.connect(address).await.expect("a connection");
+        Self::over(stream, address).await.expect("an upgrade")
+    }
+
+    async fn over(stream: TcpStream, address: SocketAddr) -> Result<Self, (u16, u64)> {
+        match Self::upgraded(stream, address).await {
+            Ok(socket) => Ok(socket),
+            Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => {
+                let wait = answer
+                    .headers()
+                    .get("retry-after")
+                    .and_then(|v| v.to_str().ok()?.parse().ok());
+                Err((answer.status().as_u16(), wait.unwrap_or_default()))
+            }
+            Err(error) => panic!("no upgrade: {error}"),
+        }
+    }
+
+    /// A socket over a connection, where the server at its end agrees.
+    pub async fn upgraded(
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+        let url = format!("ws://{address}/connection/websocket");
+        let (stream, _) = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream)).await?;
+        Ok(Self {
             stream,
             waiting: VecDeque::new(),
             next_id: 1,
             connected: Value::Null,
-        }
+        })
+    }
+
+    /// The next command's id.
+    pub fn take_id(&mut self) -> u32 {
+        self.next_id += 1;
+        self.next_id - 1
     }
 
     /// Sends a command and returns its id.
     pub async fn send(&mut self, method: &str, body: Value) -> u32 {
-        let id = self.next_id;
-        self.next_id += 1;
+        let id = self.take_id();
         self.send_text(&json!({"id": id, method: body}).to_string()).await;
         id
     }

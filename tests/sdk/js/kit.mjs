@@ -51,8 +51,8 @@ export class Person {
 }
 
 /** A client that is not connected yet. */
-export function client(options) {
-  return new Centrifuge(`ws://${given.address}/connection/websocket`, {
+export function client({ address = given.address, ...options }) {
+  return new Centrifuge(`ws://${address}/connection/websocket`, {
     websocket: WebSocket,
     minReconnectDelay: 50,
     maxReconnectDelay: 500,

@@ -12,7 +12,7 @@ from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
 
 # What the Rust test has made: the server's address, people, plans.
 GIVEN = json.loads(os.environ["SCENARIO"])
-PLAN = GIVEN["plan"]
+PLAN = GIVEN.get("plan")
 
 
 class Person:
@@ -83,10 +83,10 @@ ClientLog = _listener(ClientEventHandler)
 SubscriptionLog = _listener(SubscriptionEventHandler)
 
 
-def client(**options):
+def client(address=None, **options):
     """A client that is not connected yet, and its log."""
     log = ClientLog()
-    address = f"ws://{GIVEN['address']}/connection/websocket"
+    address = f"ws://{address or GIVEN['address']}/connection/websocket"
     return Client(address, log, min_reconnect_delay=0.05, max_reconnect_delay=0.5, proxy=None, **options), log
 
 

@@ -1,0 +1,62 @@
+//! What is fuzzed: a client's bytes, through frames and messages into commands, as a socket's reader takes them. It panics where
+//! something does not hold.
+
+use bytes::Bytes;
+use liveplan::live::protocol::Codec;
+use liveplan::live::protocol::close::Close;
+use liveplan::live::reader::{Decoder, Message};
+
+/// Bytes of one message; small, so that inputs reach the bound.
+pub const LIMIT: usize = 4096;
+
+/// What comes of a stream that arrives in parts: its messages, and how it was refused if it was.
+fn read<'a>(parts: impl Iterator<Item = &'a [u8]>) -> (Vec<Message>, Option<Close>) {
+    let mut decoder = Decoder::new(LIMIT);
+    let mut messages = Vec::new();
+    for part in parts {
+        decoder.feed(Bytes::copy_from_slice(part));
+        loop {
+            match decoder.message() {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(close) => {
+                    assert_eq!(decoder.message(), Ok(None), "a refusal is told once");
+                    return (messages, Some(close));
+                }
+            }
+        }
+    }
+    (messages, None)
+}
+
+/// The first byte says how the rest is cut into parts.
+pub fn run(data: &[u8]) {
+    let Some((cut, stream)) = data.split_first() else {
+        return;
+    };
+    let whole = read(std::iter::once(stream));
+    let parts = read(stream.chunks(usize::from(*cut) + 1));
+    assert_eq!(whole, parts, "however bytes are cut, the same comes of them");
+    let (messages, refused) = whole;
+    if let Some(close) = refused {
+        assert!([1002, 1007, 1009].contains(&close.code()), "{close:?}");
+    }
+    for message in messages {
+        match message {
+            Message::Text(text) => {
+                assert!(text.len() <= LIMIT);
+                assert!(std::str::from_utf8(&text).is_ok(), "a text is UTF-8");
+                let _ = Codec::Json.decode(&text);
+                let _ = Codec::Protobuf.decode(&text);
+            }
+            Message::Binary(bytes) => {
+                assert!(bytes.len() <= LIMIT);
+                let _ = Codec::Protobuf.decode(&bytes);
+                let _ = Codec::Json.decode(&bytes);
+            }
+            Message::Ping(payload) => assert!(payload.len() <= 125),
+            Message::Close(Some(code)) => assert!((1000..5000).contains(&code)),
+            Message::Close(None) | Message::Pong => {}
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How fast something may come: a bucket that fills at a rate and holds what may come at once.
+
+use tokio::time::Instant;
+
+/// A bucket of tokens.
+#[derive(Debug)]
+pub struct Pace {
+    per_second: f64,
+    at_once: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Pace {
+    /// A full bucket.
+    #[must_use]
+    pub fn new(per_second: u32, at_once: u32) -> Self {
+        Self {
+            per_second: per_second.into(),
+            at_once: at_once.into(),
+            left: at_once.into(),
+            at: Instant::now(),
+        }
+    }
+
+    /// Takes tokens; false, and nothing taken, where there are not so many.
+    pub fn take(&mut self, tokens: usize) -> bool {
+        self.take_at(tokens, Instant::now())
+    }
+
+    fn take_at(&mut self, tokens: usize, now: Instant) -> bool {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
+        self.left = (self.left + gained).min(self.at_once);
+        self.at = now;
+        // More than any bucket holds is never there.
+        let tokens = u32::try_from(tokens).map_or(f64::INFINITY, f64::from);
+        if tokens > self.left {
+            return false;
+        }
+        self.left -= tokens;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_may_come_at_once_comes_and_then_only_the_rate() {
+        let mut pace = Pace::new(10, 30);
+        let start = pace.at;
+        let after = |ms| start + Duration::from_millis(ms);
+        assert!(pace.take_at(30, after(0)));
+        assert!(!pace.take_at(1, after(0)));
+        assert!(!pace.take_at(2, after(150)));
+        assert!(pace.take_at(1, after(150)));
+        assert!(pace.take_at(5, after(650)));
+        assert!(!pace.take_at(31, after(60_000)), "it never holds more than its size");
+        assert!(pace.take_at(30, after(60_000)));
+        assert!(!pace.take_at(usize::MAX, after(90_000)));
+    }
+}

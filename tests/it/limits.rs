@@ -1,0 +1,37 @@
+//! What a client, an account, a gym or a node may use, and what happens beyond: each bound has its code, nobody else is held up,
+//! and who comes back within it is served again.
+
+mod abuse;
+mod door;
+mod drain;
+mod fuzz;
+mod leaks;
+mod rates;
+mod rolling;
+mod slow;
+
+use std::sync::Arc;
+
+use liveplan::live::connection::Connection;
+use liveplan::live::protocol::Codec;
+
+use crate::harness::{Client, Gym, TestApp};
+use crate::nodes::until;
+
+/// Waits until nothing is left of any socket: no place, no subscription, no account.
+async fn nothing_is_left(app: &TestApp) {
+    let hub = &app.app.hub;
+    until("the sockets are gone", || hub.door().counts() == (0, 0, 0)).await;
+    until("the registry is empty", || hub.registry().counts() == (0, 0)).await;
+    until("every reader has ended", || {
+        Codec::ALL.iter().all(|codec| hub.counters.sockets(*codec).1 == 0)
+    })
+    .await;
+}
+
+/// The server's side of somebody's only socket.
+fn side_of(app: &TestApp, gym: Gym, who: &Client) -> Arc<Connection> {
+    let mut all = app.app.hub.registry().connections_of(gym.id, who.account);
+    assert_eq!(all.len(), 1);
+    all.remove(0)
+}
