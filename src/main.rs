@@ -48,10 +48,10 @@ enum Command {
     ///
     /// Beside `liveplan demo`:
     ///
-    ///   liveplan load --connections 300 --seconds 10 --pid $(pgrep -x liveplan)
-    ///   liveplan load ticks --connections 200 --burst 10 --codec both
+    ///   liveplan load --connections 200 --seconds 10 --pid $(pgrep -x liveplan)
+    ///   liveplan load ticks --connections 45 --burst 10 --codec both
     ///   liveplan load ticks --rate 500 --json
-    ///   liveplan load idle --connections 500 --pid $(pgrep -x liveplan)
+    ///   liveplan load idle --connections 250 --pid $(pgrep -x liveplan)
     #[command(verbatim_doc_comment)]
     Load(load::Options),
     /// Bring the database up to date and end.

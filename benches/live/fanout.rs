@@ -230,7 +230,7 @@ impl Hub {
 
     async fn screen(&self, stage: &Stage, channel: &str) -> Socket {
         let person = stage.people(self.troupe.gym.id, Role::Manager, 1).await.remove(0);
-        let mut socket = Socket::open(&stage.address, &person).await;
+        let mut socket = Socket::connect(&stage.address, &person).await;
         socket.send(&json!({"id": 2, "subscribe": {"channel": channel}})).await;
         let reply = socket.next().await.remove(0);
         assert!(reply["subscribe"].is_object(), "{reply}");

@@ -3,20 +3,20 @@
 
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use liveplan::auth::Role;
+use liveplan::load::process::resident;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::results::Results;
 use super::stage::{Person, Stage};
-use liveplan::load::process::resident;
-
 use super::stats::files;
 use super::wire::Socket;
 
 const HALF: usize = 25_000;
 const AT_ONCE: usize = 32;
 
-pub async fn run(stage: &Stage) {
-    println!("\nsockets that come and go: 2 x {HALF}, {AT_ONCE} at once");
+pub async fn run(stage: &Stage, results: &mut Results) {
+    results.say(format!("\nsockets that come and go: 2 x {HALF}, {AT_ONCE} at once"));
     let gym = stage.gym().await;
     let people = stage.people(gym.id, Role::Member, 100).await;
     let mut after = Vec::new();
@@ -30,21 +30,21 @@ pub async fn run(stage: &Stage) {
         // Nothing is left of them when nobody is connected, and what was freed a moment later is freed.
         stage.idle().await;
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-        let (memory, open) = (resident(stage.pid()).expect("the server runs"), files(stage.pid()));
-        println!(
+        let (memory, open) = (resident(stage.pid()).expect("it runs"), files(stage.pid()));
+        results.say(format!(
             "  half {half}: {} KiB resident, {open} files open, {:.0} s",
             memory / 1024,
             began.elapsed().as_secs_f64()
-        );
+        ));
         after.push((memory, open));
     }
     let kib = |bytes: u64| f64::from(u32::try_from(bytes / 1024).expect("fits"));
-    println!(
+    results.say(format!(
         "  second / first: resident {:.3}, aim <= 1.05; files {} and {}, aim equal",
         kib(after[1].0) / kib(after[0].0),
         after[0].1,
         after[1].1
-    );
+    ));
 }
 
 async fn come_and_go(stage: &Stage, n: usize, person: &Person) {

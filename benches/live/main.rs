@@ -1,8 +1,7 @@
 //! What a change costs until a screen has it, what a delivery costs beside others, what a plan costs to read, what folding
-//! brings, how two nodes stay together, how clients come back from a dead one, what slow readers cost the others, what an idle
-//! socket weighs and what those that have gone leave: the release binary in a process of its own, a durable Postgres of its own,
-//! real sockets over loopback. `make bench` runs it; with names of parts, `cargo bench --bench live -- fanout` runs those alone.
-//! With `BENCH_SMALL=1` it only shows that everything runs.
+//! brings, what slow readers cost the others, how two nodes stay together, how clients come back from a dead one, and what an idle socket weighs: the release binary
+//! in a process of its own, a durable Postgres of its own, real sockets over loopback. `make bench` runs it; with names of
+//! parts, `cargo bench --bench live -- fanout` runs those alone. With `BENCH_SMALL=1` it only shows that everything runs.
 //!
 //! Ratios within a run count; absolute times depend on the machine and on what else it does. [`results`] keeps them in
 //! `docs/bench`.
@@ -66,6 +65,10 @@ async fn run(only: &[String], results: &mut Results) {
         reads::run(&stage, results).await;
         results.close("reads");
     }
+    if wanted("slow") {
+        slow::run(&stage, results).await;
+        results.close("slow");
+    }
     if wanted("fanout") {
         fanout::run(&stage, results).await;
         results.close("fanout");
@@ -91,7 +94,8 @@ async fn run(only: &[String], results: &mut Results) {
     }
     // Takes minutes, so only when asked for: `make leaks`.
     if only.iter().any(|arg| arg == "leaks") {
-        leaks::run(&stage).await;
+        leaks::run(&stage, results).await;
+        results.close("leaks");
     }
     stage.clear().await;
 }

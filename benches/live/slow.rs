@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::results::Results;
 use super::stage::{Gym, Person, Stage};
 use super::stats::{ms, quantile, spread};
 use super::wire::Socket;
@@ -25,10 +26,10 @@ const TITLE: usize = 190;
 
 type Times = Arc<Mutex<Vec<Duration>>>;
 
-pub async fn run(stage: &Stage) {
-    println!(
+pub async fn run(stage: &Stage, results: &mut Results) {
+    results.say(format!(
         "\nslow readers: {READERS} subscribers of a plan, {STUCK} more that never read, {EDITS} edits at 100/s a round"
-    );
+    ));
     let gym = stage.gym().await;
     let times = Times::default();
     let began = Instant::now();
@@ -51,21 +52,21 @@ pub async fn run(stage: &Stage) {
             of[usize::from(with)] = quantile(&mut times, 0.5);
             of[2 + usize::from(with)] = quantile(&mut times, 0.99);
         }
-        println!(
+        results.say(format!(
             "  pair {pair}: without p50 {} p99 {}; with p50 {} p99 {}",
             ms(of[0]),
             ms(of[2]),
             ms(of[1]),
             ms(of[3])
-        );
+        ));
         p50.push(of[1].as_secs_f64() / of[0].as_secs_f64());
         p99.push(of[3].as_secs_f64() / of[2].as_secs_f64());
     }
-    println!(
+    results.say(format!(
         "  with / without: p50 {}, p99 {}; aim p99 < 1.10",
         spread(p50),
         spread(p99)
-    );
+    ));
     readers.shutdown().await;
 }
 

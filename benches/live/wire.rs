@@ -15,16 +15,8 @@ pub struct Socket {
 impl Socket {
     /// Connects; a member's reply carries their own channel with its snapshot.
     pub async fn connect(address: &str, person: &Person) -> Self {
-        let (socket, reply) = Self::connected(address, person).await;
-        assert!(reply["connect"]["subs"].is_object(), "{reply}");
-        socket
-    }
-
-    /// Connects somebody who has no channel of their own.
-    pub async fn open(address: &str, person: &Person) -> Self {
-        let (socket, reply) = Self::connected(address, person).await;
-        assert!(reply["connect"].is_object(), "{reply}");
-        socket
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        Self::over(stream, address, person).await
     }
 
     /// Connects with a kernel that takes little that is not read.
@@ -49,7 +41,8 @@ impl Socket {
         let mut socket = Self { stream };
         socket.send(&json!({"id": 1, "connect": {"token": person.token}})).await;
         let reply = socket.next().await.remove(0);
-        (socket, reply)
+        assert!(reply["connect"].is_object(), "{reply}");
+        socket
     }
 
     pub async fn send(&mut self, message: &Value) {

@@ -87,8 +87,9 @@ pub struct Options {
     /// What is done with the sockets.
     #[arg(value_enum, default_value = "fanout")]
     pub mode: Mode,
-    /// Sockets to open, authenticated and subscribed. A node bounds the sockets of an account: raise that bound at the server
-    /// for more than a few hundred at the demo gym.
+    /// Sockets to open, authenticated and subscribed. For more than 250 at the demo gym start the server with a higher
+    /// `LIVE_SOCKETS_PER_ACCOUNT`, or it closes an account's oldest sockets; for more than 5,000 also with a higher
+    /// `LIVE_SOCKETS_PER_ADDRESS` and `LIVE_SOCKETS_PER_GYM`.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub connections: u32,
     /// Seconds to go on for, once all sockets are open.
