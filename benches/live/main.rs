@@ -85,9 +85,6 @@ async fn run(only: &[String], results: &mut Results) {
         recovery::run(&stage, results).await;
         results.close("recovery");
     }
-    if wanted("slow") {
-        slow::run(&stage).await;
-    }
     if wanted("memory") {
         memory::run(&stage, results).await;
         results.close("memory");

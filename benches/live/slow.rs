@@ -35,7 +35,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     let began = Instant::now();
     let mut readers = JoinSet::new();
     for person in stage.people(gym.id, Role::Nutritionist, READERS).await {
-        let socket = subscribed(Socket::open(&stage.address, &person).await, &gym).await;
+        let socket = subscribed(Socket::connect(&stage.address, &person).await, &gym).await;
         readers.spawn(read(socket, times.clone(), began));
     }
     let stuck = stage.people(gym.id, Role::Nutritionist, STUCK).await;

@@ -24,15 +24,10 @@ impl Socket {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
         let stream = socket.connect(address.parse().expect("an address")).await;
-        Self::over(stream.expect("a connection"), address, person).await.0
+        Self::over(stream.expect("a connection"), address, person).await
     }
 
-    async fn connected(address: &str, person: &Person) -> (Self, Value) {
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        Self::over(stream, address, person).await
-    }
-
-    async fn over(stream: TcpStream, address: &str, person: &Person) -> (Self, Value) {
+    async fn over(stream: TcpStream, address: &str, person: &Person) -> Self {
         stream.set_nodelay(true).expect("no delay");
         let url = format!("ws://{address}/connection/websocket");
         let (stream, _) = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream))
