@@ -174,19 +174,6 @@ pub async fn require_watch(
     }
 }
 
-/// Whether the caller may follow, complete and weigh in for a member: the member, and assigned trainers.
-pub async fn may_act_for(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    member: AccountId,
-    now: DateTime<Utc>,
-) -> Result<bool> {
-    if caller.account == member {
-        return Ok(caller.roles.has(Role::Member));
-    }
-    is_assigned_trainer(conn, caller, member, now).await
-}
-
 /// Refuses who may not act for a member: 404 where there is no such person in the gym, else 403.
 pub async fn require_act_for(
     conn: &mut AsyncPgConnection,
@@ -194,16 +181,12 @@ pub async fn require_act_for(
     member: AccountId,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    if may_act_for(conn, caller, member, now).await? {
-        return Ok(());
-    }
-    match store::find_membership(conn, caller.gym, member).await? {
-        Some(_) => Err(Error::forbidden()),
-        None => Err(Error::not_found("member")),
-    }
+    let mut rights = rights_to_act(conn, caller.gym, &[(*caller, member)], now).await?;
+    rights.pop().unwrap_or_else(|| Err(Error::forbidden()))
 }
 
-/// What [`require_act_for`] answers to many callers of one gym, each about a member.
+/// Whether each of these callers of one gym may follow, complete and weigh in for a member: the member, and assigned
+/// trainers. 404 where there is no such person in the gym, else 403.
 pub async fn rights_to_act(
     conn: &AsyncPgConnection,
     gym: GymId,

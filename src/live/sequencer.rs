@@ -346,7 +346,10 @@ async fn deliver(hub: &Arc<HubInner>, gym: GymId, changes: Vec<Committed>) {
     hand_out(hub, gym, channels).await;
 }
 
+/// Channels go in the order of their first messages.
 async fn hand_out(hub: &Arc<HubInner>, gym: GymId, channels: HashMap<Arc<str>, OfChannel>) {
+    let mut channels: Vec<_> = channels.into_iter().collect();
+    channels.sort_by_key(|(_, there)| there.messages.first().map(Encoded::offset));
     for (channel, OfChannel { messages, committed }) in channels {
         let count = messages.len() as u64;
         let frames = hub.registry.deliver_all(gym, &channel, &Bundle::new(messages)).await;

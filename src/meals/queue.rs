@@ -145,7 +145,13 @@ async fn run(app: &App, gym: GymId, batch: Vec<Waiting>) {
         }
         Err(error) => {
             error.log();
-            asked.iter().map(|_| Turn::Aside).collect()
+            let (app, one_by_one) = (app.clone(), asked.into_iter().zip(answers));
+            rt::spawn(async move {
+                for (asked, answer) in one_by_one {
+                    alone(app.clone(), gym, asked, answer).await;
+                }
+            });
+            return;
         }
     };
     for ((asked, answer), turn) in asked.into_iter().zip(answers).zip(turns) {
