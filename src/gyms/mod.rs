@@ -1,6 +1,6 @@
 //! Gyms, who belongs to them and which trainer watches whom.
 //!
-//! Other nouns ask [`may_watch`] and [`may_act_for`] who may see and act for a member ([`require_watch`] and
+//! Other nouns ask [`may_watch`] and [`rights_to_act`] who may see and act for a member ([`require_watch`] and
 //! [`require_act_for`] answer as a route should), and [`store::is_assigned`]. [`create`] makes a gym, [`members::add`] adds people to
 //! it, [`assignments::start`] assigns them.
 //! [`assignments::tend`] closes assignments that have come to their end.
