@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
-use rustix::net::{SendFlags, send};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 /// A handle of a connection's socket, besides the server's own. The kernel closes the socket when both are gone.
 #[derive(Debug)]
@@ -27,5 +27,11 @@ impl Direct {
     /// by those who read and write it the long way.
     pub(super) fn send(&self, bytes: &[u8]) -> usize {
         send(&self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0)
+    }
+
+    /// Says that nothing more comes, once all is written. A client that closes waits for this before it takes the connection
+    /// as closed (RFC 6455 §7.1.1), and the server by itself would listen for a second first.
+    pub(super) fn finish(&self) {
+        let _ = shutdown(&self.0, Shutdown::Write);
     }
 }

@@ -1,5 +1,7 @@
 //! The product's socket under clients that break RFC 6455.
 
+use std::time::{Duration, Instant};
+
 use crate::harness::raw::frame;
 use crate::harness::{RawSocket, TestApp};
 
@@ -64,6 +66,31 @@ async fn commands_may_come_in_fragments_with_a_ping_between_and_a_close_is_answe
     socket.send(&frame(0x88, &[15, 160])).await;
     assert_eq!(socket.next().await, Some((0x88, vec![15, 160])));
     assert_eq!(socket.next().await, None);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_close_that_is_answered_ends_the_connection_at_once() {
+    let app = TestApp::start().await;
+    let mut took = Vec::new();
+    // Closed by the client, and by the server on a client that broke the protocol: SDKs tell the app only at the stream's end.
+    for (bytes, answers) in [(frame(0x88, &[3, 232]), false), (frame(0x82, b"{}"), true)] {
+        for _ in 0..5 {
+            let mut socket = RawSocket::open(app.address, PATH).await;
+            socket.send(&bytes).await;
+            let (first, payload) = socket.next().await.expect("a close frame");
+            assert_eq!(first, 0x88);
+            let closed = Instant::now();
+            if answers {
+                socket.send(&frame(0x88, &payload)).await;
+            }
+            assert_eq!(socket.next().await, None);
+            took.push(closed.elapsed());
+        }
+    }
+    took.sort();
+    // A listener by the server would be there for a second each time; a busy machine is slow now and then.
+    assert!(took[took.len() / 2] < Duration::from_millis(500), "{took:?}");
     app.stop().await;
 }
 

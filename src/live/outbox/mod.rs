@@ -344,7 +344,13 @@ impl Outbox {
             queue.long = if queue.ended { Long::Busy } else { Long::Idle };
             self.report(queue);
             self.emptied.notify_one();
-            if queue.ended { Poll::Ready(None) } else { Poll::Pending }
+            if !queue.ended {
+                return Poll::Pending;
+            }
+            if let Some(direct) = &queue.direct {
+                direct.finish();
+            }
+            Poll::Ready(None)
         };
         let first = take(&mut self.lock());
         if first.is_ready() {
