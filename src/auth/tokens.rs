@@ -1,7 +1,12 @@
 //! Access tokens: JWTs (RFC 7519) signed with Ed25519 (RFC 8037). Keys live in the database, so that every node accepts
 //! every node's tokens; the private halves are sealed with the master key.
+//!
+//! A token comes with every request and its signature says the same each time, so tokens that were found good are
+//! remembered, by a digest of the whole of them. What is remembered belongs to one set of keys: a [`Tokens`] that was
+//! loaded with other keys knows nothing of it. Time is looked at each time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,13 +15,18 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::seal::MasterKey;
 use super::{Caller, Roles};
 use crate::db::schema::signing_keys;
 use crate::error::{Code, Error, Result};
 use crate::ids::{AccountId, GymId, KeyId, SessionId};
+
+/// Tokens that are remembered at most: about a megabyte.
+const REMEMBERED: usize = 8_192;
 
 /// A token that was verified.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +57,18 @@ struct Inner {
     encoding: EncodingKey,
     decoding: Vec<(KeyId, DecodingKey)>,
     life: TimeDelta,
+    /// Tokens that these keys have signed, by their SHA-256.
+    good: Cache<[u8; 32], Verified>,
+    checks: Checks,
+}
+
+/// How tokens were checked.
+#[derive(Debug, Default)]
+pub struct Checks {
+    /// By memory.
+    pub remembered: AtomicU64,
+    /// By their signature, also those that were refused.
+    pub signatures: AtomicU64,
 }
 
 impl Tokens {
@@ -97,18 +119,39 @@ impl Tokens {
             .context("the master key does not open the signing keys; is MASTER_KEY the one they were made with?")?
             .as_slice()
             .try_into()?;
-        let der = SigningKey::from_bytes(&secret).to_pkcs8_der()?;
-        let mut decoding = Vec::new();
-        for (id, public, _) in &keys {
-            decoding.push((*id, DecodingKey::from_ed_der(public)));
-        }
-        let encoding = EncodingKey::from_ed_der(der.as_bytes());
+        let trusted = keys.iter().map(|(id, public, _)| (*id, public.as_slice()));
+        Self::of(*current, &SigningKey::from_bytes(&secret), trusted, life)
+    }
+
+    /// Signs with one key and trusts those, which remain what they are.
+    fn of<'a>(
+        current: KeyId,
+        key: &SigningKey,
+        trusted: impl Iterator<Item = (KeyId, &'a [u8])>,
+        life: TimeDelta,
+    ) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Inner {
-            current: *current,
-            encoding,
-            decoding,
+            current,
+            encoding: EncodingKey::from_ed_der(key.to_pkcs8_der()?.as_bytes()),
+            decoding: trusted
+                .map(|(id, public)| (id, DecodingKey::from_ed_der(public)))
+                .collect(),
             life,
+            good: Cache::new(REMEMBERED),
+            checks: Checks::default(),
         })))
+    }
+
+    /// How tokens were checked.
+    #[must_use]
+    pub fn checks(&self) -> &Checks {
+        &self.0.checks
+    }
+
+    /// How many tokens are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.0.good.len()
     }
 
     /// Seconds that a new token lives.
@@ -138,6 +181,28 @@ impl Tokens {
     /// # Errors
     /// [`Code::TokenExpired`] for a token of ours whose time is over, else [`Code::Unauthenticated`].
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified> {
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        let known = self.0.good.get(&digest);
+        let count = |n: &AtomicU64| n.fetch_add(1, Ordering::Relaxed);
+        let verified = if let Some(known) = known {
+            count(&self.0.checks.remembered);
+            known
+        } else {
+            count(&self.0.checks.signatures);
+            self.check_signature(token)?
+        };
+        if verified.expires_at <= now {
+            self.0.good.remove(&digest);
+            return Err(Error::new(Code::TokenExpired));
+        }
+        if known.is_none() {
+            self.0.good.insert(digest, verified);
+        }
+        Ok(verified)
+    }
+
+    /// What a token says, whatever the time, where one of our keys has signed it.
+    fn check_signature(&self, token: &str) -> Result<Verified> {
         let refused = || Error::new(Code::Unauthenticated);
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
         let kid: KeyId = header
@@ -148,14 +213,11 @@ impl Tokens {
             .map_err(|_| refused())?;
         let (_, key) = self.0.decoding.iter().find(|(id, _)| *id == kid).ok_or_else(refused)?;
         let mut validation = Validation::new(Algorithm::EdDSA);
-        // The time is checked below, with the injected clock.
+        // Time is the caller's business, with the injected clock.
         validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &validation)
             .map_err(|_| refused())?
             .claims;
-        if claims.exp <= now.timestamp() {
-            return Err(Error::new(Code::TokenExpired));
-        }
         let caller = Caller {
             account: claims.sub,
             gym: claims.gym,
@@ -165,5 +227,122 @@ impl Tokens {
         };
         let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or_else(refused)?;
         Ok(Verified { caller, expires_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Role;
+
+    struct Key(KeyId, SigningKey, Vec<u8>);
+
+    impl Key {
+        fn new() -> Self {
+            let key = SigningKey::from_bytes(&rand::random());
+            let public = key.verifying_key().to_bytes().to_vec();
+            Self(KeyId::new(), key, public)
+        }
+    }
+
+    fn tokens(current: &Key, trusted: &[&Key]) -> Tokens {
+        let trusted = trusted.iter().map(|key| (key.0, key.2.as_slice()));
+        Tokens::of(current.0, &current.1, trusted, TimeDelta::seconds(900)).expect("tokens")
+    }
+
+    fn caller() -> Caller {
+        Caller {
+            account: AccountId::new(),
+            gym: GymId::new(),
+            roles: [Role::Member].into_iter().collect(),
+            session: SessionId::new(),
+            access_version: 1,
+        }
+    }
+
+    fn noon() -> DateTime<Utc> {
+        "2026-06-10T12:00:00Z".parse().expect("an instant")
+    }
+
+    fn by(tokens: &Tokens) -> (u64, u64) {
+        let Checks { remembered, signatures } = tokens.checks();
+        (remembered.load(Ordering::Relaxed), signatures.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_token_is_verified_once_and_refused_at_its_instant() {
+        let key = Key::new();
+        let tokens = tokens(&key, &[&key]);
+        let caller = caller();
+        let token = tokens.issue(&caller, noon()).expect("a token");
+        let end = noon() + TimeDelta::seconds(900);
+        for now in [noon(), noon(), end - TimeDelta::milliseconds(1)] {
+            let verified = tokens.verify(&token, now).expect("good");
+            assert_eq!((verified.caller, verified.expires_at), (caller, end));
+        }
+        assert_eq!((by(&tokens), tokens.remembered()), ((2, 1), 1));
+        for now in [end, end + TimeDelta::days(1)] {
+            let refused = tokens.verify(&token, now).expect_err("expired");
+            assert_eq!(refused.code, Code::TokenExpired);
+        }
+        assert_eq!(tokens.remembered(), 0);
+    }
+
+    #[test]
+    fn what_differs_anywhere_from_a_token_that_is_remembered_is_refused() {
+        let key = Key::new();
+        let tokens = tokens(&key, &[&key]);
+        let token = tokens.issue(&caller(), noon()).expect("a token");
+        let other = tokens.issue(&caller(), noon()).expect("a token");
+        tokens.verify(&token, noon()).expect("good");
+        tokens.verify(&other, noon()).expect("good");
+        let (head, signature) = token.rsplit_once('.').expect("a signature");
+        let (other_head, other_signature) = other.rsplit_once('.').expect("a signature");
+        let mut last = signature.to_owned();
+        last.replace_range(0..1, if last.starts_with('A') { "B" } else { "A" });
+        for forged in [
+            format!("{head}.{last}"),
+            format!("{head}.{other_signature}"),
+            format!("{other_head}.{signature}"),
+            format!("{head}."),
+            head.to_owned(),
+            format!("{token} "),
+            token[1..].to_owned(),
+        ] {
+            let refused = tokens.verify(&forged, noon()).expect_err(&forged);
+            assert_eq!(refused.code, Code::Unauthenticated, "{forged}");
+        }
+        assert_eq!(tokens.remembered(), 2, "only successes are remembered");
+    }
+
+    #[test]
+    fn a_key_that_is_no_longer_trusted_is_not_remembered() {
+        let (old, new) = (Key::new(), Key::new());
+        let before = tokens(&old, &[&old]);
+        let token = before.issue(&caller(), noon()).expect("a token");
+        before.verify(&token, noon()).expect("good");
+        let both = tokens(&new, &[&new, &old]);
+        both.verify(&token, noon()).expect("still trusted");
+        let after = tokens(&new, &[&new]);
+        for _ in 0..2 {
+            let refused = after.verify(&token, noon()).expect_err("retired");
+            assert_eq!(refused.code, Code::Unauthenticated);
+        }
+        assert_eq!(after.remembered(), 0);
+    }
+
+    #[test]
+    fn only_so_many_tokens_are_remembered() {
+        let key = Key::new();
+        let tokens = tokens(&key, &[&key]);
+        let verified = Verified {
+            caller: caller(),
+            expires_at: noon(),
+        };
+        for n in 0..3 * REMEMBERED {
+            tokens.0.good.insert(Sha256::digest(n.to_le_bytes()).into(), verified);
+        }
+        assert!(tokens.remembered() <= REMEMBERED, "{}", tokens.remembered());
+        assert!(tokens.remembered() > REMEMBERED / 2, "{}", tokens.remembered());
     }
 }
