@@ -21,7 +21,7 @@ use crate::events::Tx;
 use crate::http::limits::Limits;
 use crate::ids::{AccountId, GymId};
 use crate::live::Hub;
-use crate::meals;
+use crate::{meals, plans};
 
 /// How often a change is begun again after a deadlock or a serialization failure.
 const ATTEMPTS: usize = 3;
@@ -48,6 +48,8 @@ pub struct Inner {
     pub cache: Cache,
     /// Completions that wait, by gym.
     pub completions: meals::Queues,
+    /// Requests that wait for a plan's version, by gym.
+    pub plan_lookups: plans::Lookups,
     /// Changes that have begun and not ended; shutdown waits for them.
     pub changes_in_flight: AtomicUsize,
     /// The last day up to which live events have partitions, as was last seen.

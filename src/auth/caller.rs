@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::ids::{AccountId, GymId, SessionId};
 
 /// Who makes a request, in which gym.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// The account.
     pub account: AccountId,

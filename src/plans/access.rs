@@ -3,8 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::Bool;
-use diesel::{BoolExpressionMethods as _, ExpressionMethods as _, IntoSql as _, QueryDsl as _};
+use diesel::{BoolExpressionMethods as _, ExpressionMethods as _, IntoSql as _, QueryDsl as _, QueryResult};
 use diesel_async::AsyncPgConnection;
+use futures_util::future::join_all;
 
 use super::model::PlanSummary;
 use super::store::{self, Condition};
@@ -117,17 +118,25 @@ pub async fn find_readable(
     }
 }
 
-/// The version of a plan, for a caller who may read it.
+/// A plan's version, and whether it may be read; none where the gym has no such plan.
+pub(super) type Version = Option<(i64, bool)>;
+
+/// The versions of plans, each for its caller, in one round trip.
+pub(super) async fn find_versions(
+    conn: &AsyncPgConnection,
+    asked: &[(Caller, PlanId)],
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<Version>> {
+    let one = |(caller, plan): &(Caller, PlanId)| store::version_if(conn, caller.gym, *plan, readable(caller, now));
+    join_all(asked.iter().map(one)).await.into_iter().collect()
+}
+
+/// The version, where it may be read.
 ///
 /// # Errors
 /// As [`find_readable`].
-pub(super) async fn find_version(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    plan: PlanId,
-    now: DateTime<Utc>,
-) -> Result<i64> {
-    match store::version_if(conn, caller.gym, plan, readable(caller, now)).await? {
+pub(super) fn readable_version(found: Version) -> Result<i64> {
+    match found {
         Some((version, true)) => Ok(version),
         Some((_, false)) => Err(Error::forbidden()),
         None => Err(Error::not_found("plan")),

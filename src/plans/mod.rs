@@ -11,6 +11,7 @@ mod history;
 mod ingredients;
 mod item_edits;
 pub mod live;
+mod lookups;
 mod meal_edits;
 mod model;
 mod plan_edits;
@@ -22,6 +23,7 @@ mod words;
 
 pub use access::{find_readable, may_read};
 pub use item_edits::{ItemPatch, NewItem};
+pub use lookups::Lookups;
 pub use meal_edits::{MealPatch, NewMeal};
 pub use model::{Allergens, Day, Item, Meal, Plan, PlanSummary, Target};
 pub use plan_edits::{NewPlan, NewTarget, PlanPatch, TargetPatch, insert, insert_published};

@@ -90,7 +90,7 @@ pub async fn find_if(
 
 /// The version of a plan, and whether it meets the condition.
 pub async fn version_if(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     gym: GymId,
     plan: PlanId,
     condition: Condition,
@@ -98,7 +98,7 @@ pub async fn version_if(
     plans::table
         .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
         .select((plans::version, condition))
-        .first(conn)
+        .first(&mut conn)
         .await
         .optional()
 }

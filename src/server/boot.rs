@@ -23,7 +23,7 @@ use crate::foods;
 use crate::http::limits::Limits;
 use crate::live::Hub;
 use crate::live::table::Table;
-use crate::meals;
+use crate::{meals, plans};
 
 /// How often partitions are tended and old keys forgotten.
 const TEND_EVERY: Duration = Duration::from_hours(1);
@@ -125,6 +125,7 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
         limits: Limits::default(),
         cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,
         completions: meals::Queues::default(),
+        plan_lookups: plans::Lookups::default(),
         changes_in_flight: AtomicUsize::new(0),
         partitions_until: Mutex::new(partitions_until),
     });

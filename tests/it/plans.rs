@@ -8,6 +8,7 @@ mod live;
 mod quota;
 mod refusals;
 mod revisions;
+mod together;
 mod versions;
 mod writing;
 

@@ -15,7 +15,7 @@ use crate::http::{Body, IdempotencyKey, IfMatch, Page, PageQuery, etag, once};
 use crate::ids::PlanId;
 use crate::plans::edit::{self, Edit};
 use crate::plans::{Kind, NewPlan, Plan, PlanPatch, PlanSummary, Status};
-use crate::plans::{access, find_readable, plan_edits, store, tree};
+use crate::plans::{access, find_readable, lookups, plan_edits, store, tree};
 
 /// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
@@ -135,12 +135,7 @@ async fn find_plan(
     plan: web::Path<PlanId>,
     request: HttpRequest,
 ) -> Result<HttpResponse> {
-    let now = app.clock.now();
-    let version = app
-        .read(&caller, async |conn| {
-            access::find_version(conn, &caller, *plan, now).await
-        })
-        .await?;
+    let version = lookups::version(&app, &caller, *plan).await?;
     if etag::none_match(&request, &etag::tag(version)) {
         return Ok(not_modified(version));
     }
@@ -148,6 +143,7 @@ async fn find_plan(
         return Ok(tagged_bytes(version, body));
     }
     // The right is asked for again, since this is another snapshot.
+    let now = app.clock.now();
     let plan = app
         .read(&caller, async |conn| {
             let summary = find_readable(conn, &caller, *plan, now).await?;

@@ -308,6 +308,27 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
             ("database", counts.missed.load(Ordering::Relaxed)),
         ],
     )?;
+    let lookups = app.plan_lookups.counts();
+    text.counter(
+        "plan_version_requests",
+        "Requests that asked for a plan's version and the right to see it.",
+        &lookups.asked.load(Ordering::Relaxed),
+    )?;
+    text.counter(
+        "plan_version_reads",
+        "Reads of the database for them.",
+        &lookups.looks.load(Ordering::Relaxed),
+    )?;
+    let checks = app.tokens.checks();
+    text.counters(
+        "token_checks",
+        "Access tokens checked, by whether they were known to be good; what is refused counts as a signature.",
+        "by",
+        [
+            ("memory", checks.remembered.load(Ordering::Relaxed)),
+            ("signature", checks.signatures.load(Ordering::Relaxed)),
+        ],
+    )?;
     text.gauge(
         "completions_waiting",
         "Completions that wait for the batch before theirs.",
