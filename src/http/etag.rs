@@ -3,6 +3,9 @@
 use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Code, Error, Result};
 
@@ -10,6 +13,14 @@ use crate::error::{Code, Error, Result};
 #[must_use]
 pub fn tag(version: i64) -> String {
     format!("\"{version}\"")
+}
+
+/// The entity tag of an answer that no version names, made of the answer itself. It goes out as a weak one, since the same
+/// list may be sent compressed or not.
+#[must_use]
+pub fn of(body: &[u8]) -> String {
+    let digest: [u8; 32] = Sha256::digest(body).into();
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..16]))
 }
 
 /// The `If-Match` header of a write.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{CREATIONS, Counted, Tagged, not_modified, tagged, tagged_bytes};
+use super::{CREATIONS, Counted, Tagged, not_modified, tagged, tagged_bytes, tagged_list};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
@@ -45,9 +45,13 @@ struct PlanQuery {
 /// List the plans that the caller may read, oldest first
 #[utoipa::path(
     tag = "plans",
-    params(PlanQuery),
+    params(
+        PlanQuery,
+        ("If-None-Match" = Option<String>, Header, description = "an ETag that was read before"),
+    ),
     responses(
-        (status = 200, description = "plans without their trees", body = Page<PlanSummary>),
+        (status = 200, description = "plans without their trees; its ETag names what is in it", body = Page<PlanSummary>),
+        (status = 304, description = "as it was"),
         (status = 403, description = "not for this role"),
     ),
     security(("bearer" = []))
@@ -57,7 +61,8 @@ async fn list_plans(
     app: web::Data<App>,
     caller: Caller,
     query: web::Query<PlanQuery>,
-) -> Result<web::Json<Page<PlanSummary>>> {
+    request: HttpRequest,
+) -> Result<HttpResponse> {
     access::require_reader(&caller)?;
     let page = PageQuery {
         limit: query.limit,
@@ -76,7 +81,7 @@ async fn list_plans(
             Ok(store::list(conn, caller.gym, access::readable(&caller, now), &filter).await?)
         })
         .await?;
-    Ok(web::Json(Page::cut(plans, limit, |plan| plan.id.0)))
+    tagged_list(&request, &Page::cut(plans, limit, |plan| plan.id.0))
 }
 
 /// Begin a plan: a draft with empty days

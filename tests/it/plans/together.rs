@@ -9,6 +9,7 @@ use liveplan::auth::Role;
 use liveplan::ids::PlanId;
 use tokio::task::JoinHandle;
 
+use super::kit::TestPlan;
 use crate::follows::kit::Kit;
 use crate::harness::client::Answer;
 use crate::harness::proxy::Cuttable;
@@ -49,14 +50,18 @@ impl Scene {
 
     /// Begins a look that does not end, and returns when it is under way.
     async fn hold(&self) -> JoinHandle<Answer> {
-        // A look's last word to the database comes after its answers.
-        let (lookups, gym) = (&self.node.app.plan_lookups, self.kit.gym.id);
-        until("the gym is at rest", async || lookups.is_at_rest(gym)).await;
+        self.until_at_rest().await;
         let looks = self.looks();
         self.proxy.hold();
         let first = self.read(&self.kit.author, &self.path());
         until("a look has begun", async || self.looks() > looks).await;
         first
+    }
+
+    /// A look's last word to the database comes after its answers.
+    async fn until_at_rest(&self) {
+        let (lookups, gym) = (&self.node.app.plan_lookups, self.kit.gym.id);
+        until("the gym is at rest", async || lookups.is_at_rest(gym)).await;
     }
 
     async fn until_waiting(&self, count: usize) {
@@ -163,6 +168,32 @@ async fn who_asks_the_same_is_one_question_and_a_look_takes_three_round_trips_ho
     // arrive apart.
     let fewest = trips.each_ref().map(|trips| trips.iter().min().copied());
     assert_eq!(fewest, [Some(5), Some(5)], "{trips:?}");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_plan_that_is_not_kept_takes_the_same_round_trips_however_large_it_is() {
+    let scene = Scene::set().await;
+    let kit = &scene.kit;
+    let mut trips = [Vec::new(), Vec::new()];
+    for round in 0..12 {
+        let (days, meals) = [(1, 1), (7, 3)][round % 2];
+        let mut plan = TestPlan::draft(&kit.author, days).await;
+        for day in 1..=days {
+            for _ in 0..meals {
+                plan.meal(day, "Lunch", kit.food).await;
+            }
+        }
+        scene.until_at_rest().await;
+        let before = scene.proxy.trips();
+        scene.read(&kit.author, &plan.path("")).await.expect("an answer").ok();
+        scene.until_at_rest().await;
+        trips[round % 2].push(scene.proxy.trips() - before);
+        // Ten plans an hour would be the most.
+        kit.sql("DELETE FROM quota_windows").await;
+    }
+    let fewest = trips.each_ref().map(|trips| trips.iter().min().copied());
+    assert_eq!(fewest[0], fewest[1], "{trips:?}");
     scene.end().await;
 }
 

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::kit::{TestPlan, kitchen};
-use crate::harness::TestApp;
+use crate::harness::{Client, TestApp};
 
 #[tokio::test]
 async fn a_write_needs_the_version_that_was_read() {
@@ -96,5 +96,38 @@ async fn of_two_edits_at_once_one_is_made() {
         (&json!(plan.version + 1), &json!(2))
     );
     assert_eq!(read["days"][0]["meals"].as_array().map(Vec::len), Some(2));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_of_plans_is_sent_again_only_where_it_differs() {
+    let app = TestApp::start().await;
+    let (gym, author, food) = kitchen(&app).await;
+    let mut plan = TestPlan::published(&author, 1, food).await;
+    let list = |who: &Client, path: &str, tag: Option<&str>| {
+        let (who, path) = (who.clone(), format!("/api/v1{path}"));
+        let tag = tag.map(|tag| ("If-None-Match", tag.to_owned()));
+        async move {
+            let headers: Vec<_> = tag.iter().map(|(name, tag)| (*name, tag.as_str())).collect();
+            who.send(Method::GET, &path, None, &headers).await
+        }
+    };
+    let first = list(&author, "/plans", None).await;
+    let tag = first.etag.clone().expect("a tag");
+    assert_eq!(first.ok()["items"][0]["version"], json!(plan.version));
+    let same = list(&author, "/plans", Some(&tag)).await;
+    assert_eq!(
+        (same.status.as_u16(), same.etag.as_deref(), &same.body),
+        (304, Some(tag.as_str()), &json!(""))
+    );
+    // Another list has another tag, and who may not list learns nothing from having one.
+    assert_eq!(list(&author, "/plans?status=draft", Some(&tag)).await.status, 200);
+    let auditor = app.person(gym, &[Role::Auditor]).await;
+    list(&auditor, "/plans", Some(&tag)).await.refused(403, "forbidden");
+
+    plan.write(Method::PATCH, "", Some(&json!({"name": "Renamed"}))).await;
+    let changed = list(&author, "/plans", Some(&tag)).await;
+    assert_ne!(changed.etag.as_deref(), Some(tag.as_str()));
+    assert_eq!(changed.ok()["items"][0]["name"], json!("Renamed"));
     app.stop().await;
 }
