@@ -82,14 +82,14 @@ pub fn page(address: SocketAddr) -> String {
 )]
 struct Document;
 
-/// Everything under `/api/v1`.
+/// Everything under `/api/v1`. Patterns are tried one after the other, so what is asked for most comes first.
 pub fn routes(config: &mut ServiceConfig) {
+    plans::routes(config);
+    meals::routes(config);
+    follows::routes(config);
     auth::routes::routes(config);
     gyms::routes(config);
     foods::routes(config);
-    plans::routes(config);
-    follows::routes(config);
-    meals::routes(config);
     channels::routes(config);
     live::overview::routes(config);
     demo::routes(config);

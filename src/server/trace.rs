@@ -11,18 +11,20 @@ pub async fn requests<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, actix_web::Error> {
-    let id = uuid::Uuid::now_v7().simple().to_string();
-    let method = request.method().clone();
-    let span = tracing::info_span!("request", request.id = %id, http.method = %method);
+    let id = uuid::Uuid::now_v7().simple();
+    let span = tracing::info_span!("request", request.id = %id, http.method = %request.method());
     async move {
         let began = std::time::Instant::now();
         let mut response = next.call(request).await?;
-        let status = response.status().as_u16();
-        let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
-        let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
-        // Queries and bodies never reach the log: they may hold what is nobody's business.
-        tracing::debug!(http.route = route, http.status = status, duration_ms, "request");
-        if let Ok(value) = HeaderValue::from_str(&id) {
+        // To name the route is to find it once more.
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let status = response.status().as_u16();
+            let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
+            let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
+            // Queries and bodies never reach the log: they may hold what is nobody's business.
+            tracing::debug!(http.route = route, http.status = status, duration_ms, "request");
+        }
+        if let Ok(value) = HeaderValue::from_str(id.encode_lower(&mut [0; 32])) {
             response
                 .headers_mut()
                 .insert(HeaderName::from_static("x-request-id"), value);
