@@ -203,6 +203,20 @@ async fn where_plans_were_read_from_is_counted() {
         let rose = after.value(&name) - before.value(&name);
         assert!((rose - times).abs() < 0.5, "{name}: {rose}");
     }
+    for name in ["plan_version_requests_total", "plan_version_reads_total"] {
+        let rose = after.value(name) - before.value(name);
+        assert!(
+            (rose - 3.0).abs() < 0.5,
+            "{name}: one by one they share nothing: {rose}"
+        );
+    }
+    let checks = |path| {
+        let name = format!("token_checks_total{{path=\"{path}\"}}");
+        after.value(&name) - before.value(&name)
+    };
+    // Making the floor has shown the author's token before.
+    assert!((checks("memory") - 3.0).abs() < 0.5, "{}", checks("memory"));
+    assert!(checks("signature").abs() < 0.5, "{}", checks("signature"));
     assert!(after.value("completions_waiting") < 0.5);
     app.stop().await;
 }

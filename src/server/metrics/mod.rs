@@ -322,8 +322,8 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
     let checks = app.tokens.checks();
     text.counters(
         "token_checks",
-        "Access tokens checked, by whether they were known to be good; what is refused counts as a signature.",
-        "by",
+        "Access tokens checked, by memory of those found good before or by their signature.",
+        "path",
         [
             ("memory", checks.remembered.load(Ordering::Relaxed)),
             ("signature", checks.signatures.load(Ordering::Relaxed)),
