@@ -1,4 +1,4 @@
-//! What an idle socket weighs: 5,000 of them, authenticated, each subscribed to its own channel.
+//! What an idle socket weighs: 10,000 of them, authenticated, each subscribed to its own channel.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::cast;
 use super::results::Results;
 use super::stage::{Person, Stage};
 
-const SOCKETS: usize = 5_000;
+const SOCKETS: usize = 10_000;
 /// What the first connections allocate once is not a connection's weight.
 const FIRST: usize = 100;
 

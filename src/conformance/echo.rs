@@ -12,6 +12,8 @@ use crate::live::endpoint;
 use crate::live::frame;
 use crate::live::outbox::Outbox;
 use crate::live::reader::{Message, Next, Reader};
+use crate::live::socket::{self, Gone};
+use crate::live::stream::{self, Incoming};
 
 /// Bytes of a message.
 const MESSAGE_BYTES: usize = 16 << 20;
@@ -19,28 +21,34 @@ const MESSAGE_BYTES: usize = 16 << 20;
 const WAITING_BYTES: usize = 1 << 20;
 /// How long a client that broke the protocol has to read the close frame.
 const FAILED_WITHIN: Duration = Duration::from_secs(1);
+/// How long a client may take to read what was sent last.
+const FINISHED_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.route("/connection/echo", web::get().to(open));
 }
 
-async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse> {
-    let outbox = Outbox::new(WAITING_BYTES);
-    let response = endpoint::upgrade(&request, &[], &outbox, None)?;
-    actix_web::rt::spawn(async move {
-        echo(Reader::new(payload, MESSAGE_BYTES), &outbox).await;
-        outbox.end();
-    });
-    Ok(response)
+async fn open(request: HttpRequest) -> Result<HttpResponse> {
+    endpoint::upgrade(&request, &[], |stream, first| {
+        let (incoming, outgoing) = stream::part(stream, first);
+        let gone = Gone(Outbox::new(WAITING_BYTES, Some(outgoing)));
+        let mut reader = Reader::new(incoming, MESSAGE_BYTES);
+        Box::pin(async move {
+            if echo(&mut reader, &gone.0).await {
+                socket::finish(&gone.0, reader.into_inner(), FINISHED_WITHIN).await;
+            }
+        })
+    })
 }
 
-async fn echo(mut reader: Reader<web::Payload>, outbox: &Arc<Outbox>) {
+/// Whether it ends with words that the client has yet to read.
+async fn echo(reader: &mut Reader<Incoming>, outbox: &Arc<Outbox>) -> bool {
     let mut end_at = None;
     loop {
         let next = tokio::select! {
             next = reader.next() => next,
-            () = outbox.gone() => return,
-            () = tokio::time::sleep_until(end_at.unwrap_or_else(Instant::now)), if end_at.is_some() => return,
+            () = outbox.write() => return false,
+            () = tokio::time::sleep_until(end_at.unwrap_or_else(Instant::now)), if end_at.is_some() => return true,
         };
         match next {
             Next::Message(Message::Text(text)) => outbox.push_control(frame::text(&text)),
@@ -49,14 +57,17 @@ async fn echo(mut reader: Reader<web::Payload>, outbox: &Arc<Outbox>) {
             Next::Message(Message::Pong) => {}
             Next::Message(Message::Close(code)) => {
                 outbox.answer_close(code);
-                return;
+                return true;
             }
             Next::Failed(close) => {
                 outbox.close(close);
                 end_at = Some(Instant::now() + FAILED_WITHIN);
             }
-            Next::Ended => return,
+            Next::Ended => return false,
         }
-        outbox.room().await;
+        tokio::select! {
+            () = outbox.room() => {}
+            () = outbox.write() => return false,
+        }
     }
 }

@@ -1,19 +1,18 @@
 //! The upgrade at `/connection/websocket`.
 
-use std::sync::Arc;
-
-use actix_web::body::MessageBody as _;
 use actix_web::http::header;
-use actix_web::{FromRequest as _, HttpRequest, HttpResponse, dev, web};
+use actix_web::rt::net::TcpStream;
+use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, dev, web};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 
 use super::connection::Connection;
-use super::direct::Direct;
-use super::door::{self, Place};
-use super::outbox::{Body, Outbox};
+use super::door;
+use super::outbox::Outbox;
 use super::pace::Pace;
 use super::protocol::Codec;
 use super::reader::Reader;
-use super::socket;
+use super::{socket, stream};
 use crate::app::App;
 use crate::error::{Code, Error, Result};
 use crate::http::{lang, peer};
@@ -23,47 +22,66 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config.route("/connection/websocket", web::get().to(open_websocket));
 }
 
-async fn open_websocket(request: HttpRequest, payload: web::Payload, app: web::Data<App>) -> Result<HttpResponse> {
+async fn open_websocket(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse> {
     if app.hub.is_draining() {
         return Err(door::busy());
     }
     check_origin(&request, &app.config.allowed_origins)?;
-    let limits = app.hub.limits();
     let place = app.hub.door().enter(peer::address(&request, &app.config))?;
     let agreed = agree_on_codec(&request);
     let codec = agreed.unwrap_or_else(|| codec_of_query(&request));
-    let outbox = Outbox::counted(limits.outbox_bytes, app.hub.counters.clone());
-    if let Some(direct) = request.conn_data::<Arc<Direct>>() {
-        outbox.open_direct(direct.clone());
-    }
-    let response = upgrade(
-        &request,
-        agreed.map(Codec::subprotocol).as_slice(),
-        &outbox,
-        Some(place.clone()),
-    )?;
-    let connection = Connection::new(app.hub.clone(), codec, lang::of(&request), outbox, &place);
-    app.hub.opened(&connection);
-    let pace = Pace::new(limits.bytes_per_second, limits.bytes_at_once);
-    let reader = Reader::new(payload, limits.frame_bytes).paced(pace);
-    actix_web::rt::spawn(socket::read(app.get_ref().clone(), connection, reader));
-    Ok(response)
+    let lang = lang::of(&request);
+    let app = app.get_ref().clone();
+    let protocol = agreed.map(Codec::subprotocol);
+    upgrade(&request, protocol.as_slice(), move |stream, first| {
+        let limits = app.hub.limits();
+        let (incoming, outgoing) = stream::part(stream, first);
+        let outbox = Outbox::counted(limits.outbox_bytes, outgoing, app.hub.counters.clone());
+        let connection = Connection::new(app.hub.clone(), codec, lang, outbox, &place);
+        app.hub.opened(&connection);
+        let pace = Pace::new(limits.bytes_per_second, limits.bytes_at_once);
+        let reader = Reader::new(incoming, limits.frame_bytes).paced(pace);
+        Box::pin(async move {
+            // Until the socket has gone.
+            let _place = place;
+            socket::read(app, connection, reader).await;
+        })
+    })
 }
 
-/// The answer to a WebSocket handshake (RFC 6455 §4.2), whose body writes what waits in the outbox.
+/// What goes on with a stream whose handshake is answered. Its first bytes may have come with the handshake.
+pub struct Handover(Box<dyn FnOnce(TcpStream, Bytes) -> LocalBoxFuture<'static, ()>>);
+
+impl Handover {
+    /// Goes on.
+    pub fn take(self, stream: TcpStream, first: Bytes) -> LocalBoxFuture<'static, ()> {
+        (self.0)(stream, first)
+    }
+}
+
+/// What a request carries whose stream can be handed over.
+pub struct Upgradable;
+
+/// The answer to a WebSocket handshake (RFC 6455 §4.2). Once it is sent, `take` has the stream.
 pub fn upgrade(
     request: &HttpRequest,
     protocols: &[&str],
-    outbox: &Arc<Outbox>,
-    place: Option<Arc<Place>>,
+    take: impl FnOnce(TcpStream, Bytes) -> LocalBoxFuture<'static, ()> + 'static,
 ) -> Result<HttpResponse> {
     let malformed = |e: actix_web::Error| Error::new(Code::Malformed).with("reason", e);
-    // actix-ws shakes hands only: it gets no bytes to read, and its body gives way to ours.
+    // actix-ws shakes hands only: it gets no bytes to read, and its body gives way to the stream.
     let nothing = web::Payload::from_request(request, &mut dev::Payload::None)
         .into_inner()
         .map_err(malformed)?;
     let (response, ..) = actix_ws::handle_with_protocols(request, nothing, protocols).map_err(malformed)?;
-    Ok(response.map_body(|_, _| Body::new(outbox.clone(), place).boxed()))
+    if request.extensions_mut().remove::<Upgradable>().is_none() {
+        return Err(Error::new(Code::Malformed).with("reason", "a handshake has no body"));
+    }
+    // What is logged about the socket's beginning belongs to its request.
+    let span = tracing::Span::current();
+    let take = move |stream, first| span.in_scope(|| take(stream, first));
+    request.extensions_mut().insert(Handover(Box::new(take)));
+    Ok(response.drop_body().map_into_boxed_body())
 }
 
 /// The codec of the first subprotocol of the client that we speak.

@@ -1,7 +1,7 @@
 //! The hub: live sockets, what they watch, and how a committed change reaches them.
 //!
 //! - [`protocol`]: the Centrifuge client protocol. [`reader`]: a client's bytes into messages.
-//!   [`frame`], [`outbox`]: frames to it, and the queue to be written.
+//!   [`frame`], [`outbox`]: frames to it, and the queue to be written. [`stream`]: the bytes of both.
 //! - [`door`], [`pace`]: how many sockets are let in, and how fast they may send.
 //! - [`endpoint`], [`connection`], `socket`: the upgrade, the connection, and its reading. [`commands`]: what its client asks for; `connect`,
 //!   `subscribe`, `queries` and `state` answer. `rights`: what it may still do.
@@ -19,7 +19,6 @@ pub mod commands;
 mod connect;
 pub mod connection;
 pub mod counters;
-pub mod direct;
 pub mod door;
 mod drain;
 pub mod encoded;
@@ -38,8 +37,9 @@ pub mod registry;
 mod rights;
 pub mod sequencer;
 mod shared;
-mod socket;
+pub mod socket;
 mod state;
+pub mod stream;
 mod subscribe;
 pub mod subscription;
 pub mod sweep;
@@ -126,7 +126,7 @@ impl Hub {
     ) -> anyhow::Result<Self> {
         let node = uuid::Uuid::new_v4();
         // A socket takes two: the server's, and that of the short way (`direct`).
-        let door = Door::new(&limits, open_files() / 2);
+        let door = Door::new(&limits, open_files());
         let turns = Semaphore::new(limits.reads_at_once.max(1));
         let counters = Arc::<Counters>::default();
         let broker = Broker::new(redis_url, node, counters.broker.clone())?;

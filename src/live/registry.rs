@@ -278,7 +278,7 @@ mod tests {
             let to = Recipient {
                 number: 1,
                 codec: Codec::Json,
-                outbox: Outbox::new(bound),
+                outbox: Outbox::new(bound, None),
                 info: Arc::default(),
             };
             let subscription = Subscription::new(channel.clone(), false, to);

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web;
 use tokio::time::Instant;
 
 use super::connection::{Connection, REFRESH_GRACE};
+use super::outbox::Outbox;
 use super::pace::Pace;
 use super::protocol::Codec;
 use super::protocol::close::Close;
 use super::reader::{Message, Next, Reader};
+use super::stream::Incoming;
 use super::{commands, frame, rights};
 use crate::app::App;
 
@@ -19,6 +20,9 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a client that broke the WebSocket protocol may go on sending; it is not listened to.
 const FAILED_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a client that was told that nothing more comes may take to close too.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Leaves the registry however the reader ends.
 struct Leave(Arc<Connection>);
 
@@ -26,6 +30,15 @@ impl Drop for Leave {
     fn drop(&mut self) {
         self.0.leave();
         self.0.hub().closed(&self.0);
+    }
+}
+
+/// Lets go of the stream however the reader ends.
+pub struct Gone(pub Arc<Outbox>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -42,7 +55,8 @@ struct Timers {
 }
 
 /// Reads a socket until its end.
-pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web::Payload>) {
+pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<Incoming>) {
+    let gone = Gone(connection.outbox.clone());
     let leave = Leave(connection.clone());
     let limits = connection.hub().limits();
     let ping_every = Duration::from_secs(app.config.live_ping_seconds.into());
@@ -73,9 +87,9 @@ pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web:
                     connection.close(close);
                     timers.closed_by = Some(Instant::now() + FAILED_WITHIN);
                 }
-                Next::Ended => break,
+                Next::Ended => return,
             },
-            () = connection.outbox.gone() => break,
+            () = connection.outbox.write() => return,
             // The deadlines are looked at again.
             () = connection.outbox.grown() => {}
             () = connection.woken() => {
@@ -98,15 +112,19 @@ pub async fn read(app: App, connection: Arc<Connection>, mut reader: Reader<web:
             timers.ping_at = Some(Instant::now() + ping_every.mul_f64(rand::random_range(0.5..1.0)));
         }
     }
-    drop((leave, reader));
-    connection.outbox.end();
-    // What it was to read at the end it may still read, for a while. The kernel ends a socket whose bytes do not move; one that
-    // is read a byte at a time keeps nothing here.
-    if tokio::time::timeout(limits.write_within, connection.outbox.gone())
-        .await
-        .is_err()
-    {
-        connection.outbox.give_up(Close::Slow);
+    drop(leave);
+    finish(&gone.0, reader.into_inner(), limits.write_within).await;
+}
+
+/// Lets a client read what waits for it, within a time, says that nothing more comes, and waits a moment for it to close too. A
+/// socket that is closed with bytes unread is reset, and what was sent last is lost; so what still comes is thrown away.
+pub async fn finish(outbox: &Outbox, mut incoming: Incoming, within: Duration) {
+    let told = tokio::select! {
+        () = incoming.drain() => false,
+        written = tokio::time::timeout(within, outbox.finish()) => written.is_ok(),
+    };
+    if told {
+        let _ = tokio::time::timeout(LINGER, incoming.drain()).await;
     }
 }
 

@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     fn subscription(bound: usize) -> (Arc<Outbox>, Arc<Subscription>) {
-        let outbox = Outbox::new(bound);
+        let outbox = Outbox::new(bound, None);
         let to = Recipient {
             number: 1,
             codec: Codec::Json,

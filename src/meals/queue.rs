@@ -1,12 +1,17 @@
 //! Completions that wait. A gym's first command begins a batch at once; those that come while a batch is being written wait
 //! for its end and are folded into the next one, so that a gym at rest waits for nothing and a busy one shares its COMMITs.
+//!
+//! After a batch that was shared, those who were answered often come again at once. Without a moment for them the first would be
+//! a batch alone and the others the next, so that a crowd would share only every second COMMIT: see [`TOGETHER_WITHIN`].
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::rt;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::batch::Lock;
 use super::fold::{self, Asked, Turn};
@@ -19,17 +24,30 @@ use crate::ids::GymId;
 /// Commands of one gym that wait at most; more are refused, to be tried again.
 const WAITING: usize = 4_096;
 
+/// How long a gym waits after a shared batch for as many commands as it had; a gym that was at rest does not. Timers are exact to a
+/// millisecond.
+const TOGETHER_WITHIN: Duration = Duration::from_millis(1);
+
 /// A command that waits for its answer.
 struct Waiting {
     asked: Asked,
     answer: oneshot::Sender<Result<Answer>>,
 }
 
+/// A gym's commands that wait.
+struct Line {
+    commands: VecDeque<Waiting>,
+    /// How many are waited for, where they are.
+    wanted: usize,
+    /// So many are there.
+    come: Arc<Notify>,
+}
+
 /// The commands that wait, by gym, and what they need of plans.
 #[derive(Default)]
 pub struct Queues {
-    /// A gym has an entry exactly while a batch of it is being written.
-    waiting: DashMap<GymId, VecDeque<Waiting>>,
+    /// A gym has an entry exactly while a batch of it is being written, and for a moment after it.
+    waiting: DashMap<GymId, Line>,
     planned: PlannedDays,
 }
 
@@ -37,13 +55,13 @@ impl Queues {
     /// How many commands of a gym wait for the batch that is being written.
     #[must_use]
     pub fn waiting(&self, gym: GymId) -> usize {
-        self.waiting.get(&gym).map_or(0, |queue| queue.len())
+        self.waiting.get(&gym).map_or(0, |line| line.commands.len())
     }
 
     /// How many commands of all gyms wait.
     #[must_use]
     pub fn waiting_in_all(&self) -> usize {
-        self.waiting.iter().map(|queue| queue.len()).sum()
+        self.waiting.iter().map(|line| line.commands.len()).sum()
     }
 }
 
@@ -60,10 +78,20 @@ pub(super) async fn carry_out(app: &App, asked: Asked) -> Result<Answer> {
     }
     let waiting = Waiting { asked, answer };
     match app.completions.waiting.entry(gym) {
-        Entry::Occupied(mut queue) if queue.get().len() < WAITING => queue.get_mut().push_back(waiting),
+        Entry::Occupied(mut line) if line.get().commands.len() < WAITING => {
+            let line = line.get_mut();
+            line.commands.push_back(waiting);
+            if line.commands.len() >= line.wanted {
+                line.come.notify_one();
+            }
+        }
         Entry::Occupied(_) => return Err(Error::new(Code::Unavailable)),
-        Entry::Vacant(queue) => {
-            queue.insert(VecDeque::new());
+        Entry::Vacant(line) => {
+            line.insert(Line {
+                commands: VecDeque::new(),
+                wanted: usize::MAX,
+                come: Arc::default(),
+            });
             let running = Running { app: app.clone(), gym };
             rt::spawn(running.work(waiting));
         }
@@ -87,19 +115,38 @@ impl Running {
     async fn work(self, first: Waiting) {
         let mut batch = vec![first];
         while !batch.is_empty() {
+            let shared = batch.len();
             run(&self.app, self.gym, batch).await;
+            if shared > 1 {
+                self.gather(shared).await;
+            }
             batch = self.next();
         }
     }
 
+    /// Waits a moment for so many commands.
+    async fn gather(&self, wanted: usize) {
+        let Some(come) = self.want(wanted) else { return };
+        // What came is taken either way.
+        let _ = tokio::time::timeout(TOGETHER_WITHIN, come.notified()).await;
+        self.want(usize::MAX);
+    }
+
+    /// Says how many are waited for; none where they are there.
+    fn want(&self, wanted: usize) -> Option<Arc<Notify>> {
+        let mut line = self.app.completions.waiting.get_mut(&self.gym)?;
+        line.wanted = wanted;
+        (line.commands.len() < wanted).then(|| line.come.clone())
+    }
+
     /// The commands of the next batch; where none waits, the gym is at rest again.
     fn next(&self) -> Vec<Waiting> {
-        let Entry::Occupied(mut queue) = self.app.completions.waiting.entry(self.gym) else {
+        let Entry::Occupied(mut line) = self.app.completions.waiting.entry(self.gym) else {
             return Vec::new();
         };
-        let batch = take(queue.get_mut(), self.app.config.fold_batch);
+        let batch = take(&mut line.get_mut().commands, self.app.config.fold_batch);
         if batch.is_empty() {
-            queue.remove();
+            line.remove();
         }
         batch
     }

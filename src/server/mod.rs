@@ -4,6 +4,7 @@ pub mod boot;
 pub mod docs;
 pub mod epoch;
 pub mod health;
+pub mod listen;
 pub mod metrics;
 pub mod trace;
 pub mod web;
@@ -13,10 +14,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::dev::ServerHandle;
+use actix_server::ServerHandle;
+use actix_web::App as ActixApp;
 use actix_web::middleware::{Compress, from_fn};
-use actix_web::rt::net::TcpStream;
-use actix_web::{App as ActixApp, HttpServer};
 use anyhow::Context as _;
 use tokio::sync::oneshot;
 use utoipa::OpenApi;
@@ -26,7 +26,6 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::config::Config;
 use crate::http::{body, lang};
-use crate::live::direct::Direct;
 use crate::live::table::Table;
 use crate::{auth, channels, demo, follows, foods, gyms, live, meals, plans};
 use docs::Bearer;
@@ -35,9 +34,6 @@ use docs::Bearer;
 const FINISH_CHANGES_WITHIN: Duration = Duration::from_secs(10);
 /// How long shutdown waits for clients to take notice of it.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
-/// Connections of a worker above the node's sockets: requests, and sockets that are on their way out.
-const OTHER_CONNECTIONS: usize = 5000;
-
 /// A server that has begun to listen.
 pub struct Started {
     /// Where it listens.
@@ -180,14 +176,9 @@ fn allow_open_files() {
     }
 }
 
-fn bind(mode: Mode, config: &Config, app: App) -> anyhow::Result<(actix_web::dev::Server, SocketAddr)> {
-    let workers = match config.workers {
-        0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
-        n => n,
-    };
+fn bind(mode: Mode, config: &Config, app: App) -> anyhow::Result<(actix_server::Server, SocketAddr)> {
     let origins = config.allowed_origins.clone();
-    let (send_buffer_bytes, write_within) = (config.live.send_buffer_bytes, config.live.write_within);
-    let server = HttpServer::new(move || {
+    listen::serve(config, move || {
         let (actix, document) = ActixApp::new()
             .into_utoipa_app()
             .openapi(Document::openapi())
@@ -212,35 +203,6 @@ fn bind(mode: Mode, config: &Config, app: App) -> anyhow::Result<(actix_web::dev
             .wrap(cors(&origins))
             .wrap(from_fn(trace::requests))
     })
-    .workers(workers)
-    .disable_signals()
-    .shutdown_timeout(2)
-    .h1_allow_half_closed(false)
-    .tcp_nodelay(true)
-    // A full node says so before its worker stops to listen.
-    .max_connections(config.live.sockets.saturating_add(OTHER_CONNECTIONS))
-    // The body of a socket is asked for more only when all that it gave is written: see `live::outbox`.
-    .h1_write_buffer_size(1)
-    .on_connect(move |connection, data| {
-        Direct::note(connection, data);
-        if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-            let socket = socket2::SockRef::from(stream);
-            // Without them it works too, only with more memory for slow clients.
-            let _ = socket.set_send_buffer_size(send_buffer_bytes);
-            // Also where the client's window stays shut: what does not move is given up with all its memory.
-            #[cfg(target_os = "linux")]
-            let _ = socket.set_tcp_user_timeout(Some(write_within));
-        }
-    })
-    .bind(&config.bind)
-    .with_context(|| {
-        format!(
-            "cannot listen on {}; is something else running there? BIND names another",
-            config.bind
-        )
-    })?;
-    let address = *server.addrs().first().context("no address")?;
-    Ok((server.run(), address))
 }
 
 fn cors(origins: &[String]) -> Cors {

@@ -1,32 +1,31 @@
 //! What waits to be written to one connection: ready frames, bounded in bytes. Producers on any thread push; where nothing
-//! waits, a frame goes to the socket at once ([`Direct`]), else the response body on the connection's worker takes it.
-//! Nothing here waits, so one stuck client delays nobody.
+//! waits, a frame goes to the socket at once, else it waits for the connection's own task, which writes as soon as the kernel
+//! takes more ([`Outbox::write`]). Nothing here waits otherwise, so one stuck client delays nobody.
 //!
-//! Two ways to one socket are sound because the short one is taken only while the other is known to be empty: the server asks
-//! the body for more only when its own buffer is written (`h1_write_buffer_size(1)`), and a frame that the kernel took in
-//! part leaves its rest at the head of the queue, where nothing overtakes or drops it.
+//! Every byte is written under the queue's lock, and what the kernel took in part leaves its rest at the head of the queue,
+//! where nothing overtakes or drops it: so a client reads whole frames in order, whoever writes.
 //!
 //! Over the bound a channel is dropped as a whole. Replies are always accepted, but no command is begun while more than the
 //! bound waits ([`Outbox::room`]), so a client that asks and never reads costs the bound, one reply and the commands that may
 //! wait. Bytes that do not move for too long are given up by the connection's reader.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
+use rustix::net::{SendFlags, send};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::counters::Counters;
-use super::direct::Direct;
-use super::door::Place;
 use super::frame;
 use super::protocol::close::Close;
+use super::stream::Outgoing;
 
+/// Frames that are written together.
+const TOGETHER: usize = 32;
 /// Bytes of one connection that the node's counter need not know of at once.
 const REPORTED: u64 = 16 * 1024;
 
@@ -40,58 +39,87 @@ struct Queue {
     moved_at: Instant,
     /// Why it was closed; nothing is accepted after.
     closed: Option<Close>,
-    /// The reader has ended: when what waits is written, the socket ends too.
-    ended: bool,
     /// Channels' frames that were accepted.
     deliveries: u64,
     /// Bytes that the socket took, and those of them that the node's counter knows of.
     sent: u64,
     reported: u64,
-    /// The body or its socket has gone.
+    /// The first that waits is the rest of a frame.
+    part: bool,
+    /// The socket has gone.
     gone: bool,
-    /// The short way.
-    direct: Option<Arc<Direct>>,
-    long: Long,
+    stream: Option<Outgoing>,
 }
 
-/// What the long way is about.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Long {
-    /// Nothing waits here, and nothing in the server's own buffer: the body was asked for more and had none.
-    Idle,
-    /// It may be writing.
-    Busy,
-    /// It has the rest of a frame that was sent in part: the first that waits.
-    Rest,
-}
-
-/// What became of a frame on the short way.
+/// What became of a frame that the kernel was asked to take at once.
 enum Sent {
     /// It is gone.
     Whole,
     /// This is left.
     Part(Bytes),
-    /// Nothing: it takes the long way.
+    /// Nothing: it waits.
     Nothing(Bytes),
 }
 
 impl Queue {
-    /// Sends at once what the kernel takes.
+    /// Sends at once what the kernel takes. What is wrong with the socket is found by those who wait for it.
     fn send(&mut self, frame: Bytes) -> Sent {
-        let Some(direct) = self.direct.as_ref().filter(|_| self.long == Long::Idle) else {
+        let Some(stream) = self.stream.as_ref().filter(|_| self.frames.is_empty()) else {
             return Sent::Nothing(frame);
         };
-        let sent = direct.send(&frame);
+        // Not the runtime's own writing, which looks its readiness up first.
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = send(stream.as_ref().as_ref().as_fd(), &frame, flags).unwrap_or(0);
         self.sent += sent as u64;
         if sent == frame.len() {
-            return Sent::Whole;
+            Sent::Whole
+        } else if sent == 0 {
+            Sent::Nothing(frame)
+        } else {
+            self.part = true;
+            Sent::Part(frame.slice(sent..))
         }
-        self.long = Long::Busy;
-        if sent == 0 {
-            return Sent::Nothing(frame);
+    }
+
+    /// Writes what the socket takes of what waits.
+    fn flush(&mut self) -> io::Result<()> {
+        let Some(stream) = self.stream.clone() else {
+            return Err(ErrorKind::NotConnected.into());
+        };
+        while !self.frames.is_empty() {
+            let mut slices = [IoSlice::new(&[]); TOGETHER];
+            for (slice, (_, frame)) in slices.iter_mut().zip(&self.frames) {
+                *slice = IoSlice::new(frame);
+            }
+            let count = self.frames.len().min(TOGETHER);
+            match stream.try_write_vectored(&slices[..count]) {
+                Ok(sent) => self.took(sent),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
         }
-        self.long = Long::Rest;
-        Sent::Part(frame.slice(sent..))
+        Ok(())
+    }
+
+    /// Notes that the socket took so many bytes of what waits.
+    fn took(&mut self, mut sent: usize) {
+        self.sent += sent as u64;
+        self.bytes = self.bytes.saturating_sub(sent);
+        self.moved_at = Instant::now();
+        while let Some((owner, frame)) = self.frames.front_mut() {
+            if sent < frame.len() {
+                if sent > 0 {
+                    // A part is dropped with no channel.
+                    *owner = None;
+                    *frame = frame.slice(sent..);
+                    self.part = true;
+                }
+                return;
+            }
+            sent -= frame.len();
+            self.part = false;
+            self.frames.pop_front();
+        }
     }
 
     fn put(&mut self, owner: Option<SubscriptionNumber>, frame: Bytes) {
@@ -104,7 +132,7 @@ impl Queue {
 
     /// Drops what waits, but for the rest of a frame: what comes after would be read as its continuation.
     fn clear(&mut self) {
-        let rest = self.frames.pop_front().filter(|_| self.long == Long::Rest);
+        let rest = self.frames.pop_front().filter(|_| self.part);
         self.frames = rest.into_iter().collect();
         self.bytes = self.frames.iter().map(|(_, frame)| frame.len()).sum();
     }
@@ -113,9 +141,8 @@ impl Queue {
 /// The queue of one connection.
 pub struct Outbox {
     queue: Mutex<Queue>,
-    waker: AtomicWaker,
-    /// The body or its socket has gone.
-    gone: Notify,
+    /// Something waits that did not before.
+    filled: Notify,
     /// Everything that waited was taken, or nothing more will be.
     emptied: Notify,
     /// Much began to wait.
@@ -136,45 +163,38 @@ pub enum Pushed {
 }
 
 impl Outbox {
-    /// An empty queue that holds up to `bound` bytes of channels' frames.
+    /// An empty queue that holds up to `bound` bytes of channels' frames. Without a stream all of them wait.
     #[must_use]
-    pub fn new(bound: usize) -> Arc<Self> {
-        Self::make(bound, None)
+    pub fn new(bound: usize, stream: Option<Outgoing>) -> Arc<Self> {
+        Self::make(bound, stream, None)
     }
 
     /// One whose bytes are counted.
     #[must_use]
-    pub fn counted(bound: usize, counters: Arc<Counters>) -> Arc<Self> {
-        Self::make(bound, Some(counters))
+    pub fn counted(bound: usize, stream: Outgoing, counters: Arc<Counters>) -> Arc<Self> {
+        Self::make(bound, Some(stream), Some(counters))
     }
 
-    fn make(bound: usize, counters: Option<Arc<Counters>>) -> Arc<Self> {
+    fn make(bound: usize, stream: Option<Outgoing>, counters: Option<Arc<Counters>>) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue {
                 frames: VecDeque::new(),
                 bytes: 0,
                 moved_at: Instant::now(),
                 closed: None,
-                ended: false,
                 deliveries: 0,
                 sent: 0,
                 reported: 0,
+                part: false,
                 gone: false,
-                direct: None,
-                long: Long::Busy,
+                stream,
             }),
-            waker: AtomicWaker::new(),
-            gone: Notify::new(),
+            filled: Notify::new(),
             emptied: Notify::new(),
             grown: Notify::new(),
             bound,
             counters,
         })
-    }
-
-    /// Opens the short way.
-    pub fn open_direct(&self, direct: Arc<Direct>) {
-        self.lock().direct = Some(direct);
     }
 
     /// Channels' frames that were accepted, and bytes that the socket took.
@@ -223,12 +243,15 @@ impl Outbox {
         // So much that its reader should look when it last moved.
         let much = (self.bound / 4).max(1);
         let grows = queue.bytes < much && queue.bytes + frame.len() >= much;
+        let first = queue.frames.is_empty();
         queue.put(owner, frame);
         drop(queue);
         if grows {
             self.grown.notify_one();
         }
-        self.waker.wake();
+        if first {
+            self.filled.notify_one();
+        }
     }
 
     /// Queues the answer to a client's ping, except where the client pings and does not read.
@@ -284,18 +307,57 @@ impl Outbox {
         self.close(close);
     }
 
-    /// Ends the socket once what waits is written. Until then it stays open after a close, so that the client reads the
-    /// close frame: a socket that is closed with unread bytes is reset, and what was sent last is lost.
-    pub fn end(&self) {
-        self.lock().ended = true;
-        self.waker.wake();
+    /// Writes what waits, as soon as the socket takes it, until it takes nothing any more. Dropping and calling it again loses
+    /// nothing.
+    pub async fn write(&self) {
+        loop {
+            while self.write_what_waits().await {}
+            if self.lock().gone {
+                return;
+            }
+            self.filled.notified().await;
+        }
     }
 
-    /// Waits until the body or its socket has gone.
-    pub async fn gone(&self) {
-        while !self.lock().gone {
-            self.gone.notified().await;
+    /// Writes what the socket takes now; whether more waits.
+    async fn write_what_waits(&self) -> bool {
+        let stream = {
+            let queue = self.lock();
+            queue.stream.clone().filter(|_| !queue.frames.is_empty())
+        };
+        let Some(stream) = stream else { return false };
+        let ready = stream.writable().await;
+        let mut queue = self.lock();
+        if ready.and_then(|()| queue.flush()).is_err() {
+            drop(queue);
+            self.leave();
+            return false;
         }
+        let empty = queue.frames.is_empty();
+        if empty {
+            self.report(&mut queue);
+            self.emptied.notify_one();
+        }
+        !empty
+    }
+
+    /// Writes all that waits, and then says that nothing more comes.
+    pub async fn finish(&self) {
+        while self.write_what_waits().await {}
+        self.lock().stream = None;
+    }
+
+    /// The socket has gone: what waits is thrown away.
+    pub fn leave(&self) {
+        let mut queue = self.lock();
+        queue.stream = None;
+        queue.part = false;
+        queue.clear();
+        queue.gone = true;
+        self.report(&mut queue);
+        drop(queue);
+        self.filled.notify_one();
+        self.emptied.notify_one();
     }
 
     /// Waits until no more than the bound waits to be written, or it does not matter any more.
@@ -330,76 +392,6 @@ impl Outbox {
     /// Bytes that wait.
     pub fn waiting_bytes(&self) -> usize {
         self.lock().bytes
-    }
-
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let take = |queue: &mut Queue| {
-            if let Some((_, frame)) = queue.frames.pop_front() {
-                queue.bytes = queue.bytes.saturating_sub(frame.len());
-                queue.sent += frame.len() as u64;
-                queue.moved_at = Instant::now();
-                queue.long = Long::Busy;
-                return Poll::Ready(Some(frame));
-            }
-            queue.long = if queue.ended { Long::Busy } else { Long::Idle };
-            self.report(queue);
-            self.emptied.notify_one();
-            if !queue.ended {
-                return Poll::Pending;
-            }
-            if let Some(direct) = &queue.direct {
-                direct.finish();
-            }
-            Poll::Ready(None)
-        };
-        let first = take(&mut self.lock());
-        if first.is_ready() {
-            return first;
-        }
-        self.waker.register(cx.waker());
-        // A frame may have come between the look and the registration.
-        take(&mut self.lock())
-    }
-}
-
-/// The response body of a socket: the connection's queue. It lives as long as the socket.
-pub struct Body {
-    outbox: Arc<Outbox>,
-    _place: Option<Arc<Place>>,
-}
-
-impl Body {
-    /// The body that writes what waits, and keeps the socket's place.
-    #[must_use]
-    pub fn new(outbox: Arc<Outbox>, place: Option<Arc<Place>>) -> Self {
-        Self { outbox, _place: place }
-    }
-}
-
-impl MessageBody for Body {
-    type Error = std::convert::Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.outbox.poll_frame(cx).map(|frame| frame.map(Ok))
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        let mut queue = self.outbox.lock();
-        // The socket is closed when its last handle is gone.
-        queue.direct = None;
-        queue.long = Long::Busy;
-        queue.clear();
-        queue.gone = true;
-        self.outbox.report(&mut queue);
-        drop(queue);
-        self.outbox.gone.notify_one();
-        self.outbox.emptied.notify_one();
     }
 }
 

@@ -1,3 +1,7 @@
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::super::stream;
 use super::*;
 
 fn frame_of(n: usize) -> Bytes {
@@ -6,7 +10,7 @@ fn frame_of(n: usize) -> Bytes {
 
 #[test]
 fn a_slow_connection_loses_a_whole_channel_and_keeps_the_others() {
-    let outbox = Outbox::new(100);
+    let outbox = Outbox::new(100, None);
     assert_eq!(outbox.push(1, &frame_of(40)), Pushed::Queued);
     assert_eq!(outbox.push(2, &frame_of(40)), Pushed::Queued);
     assert_eq!(outbox.push(1, &frame_of(40)), Pushed::Overflow);
@@ -16,7 +20,7 @@ fn a_slow_connection_loses_a_whole_channel_and_keeps_the_others() {
 
 #[test]
 fn replies_are_accepted_by_a_full_queue_and_nothing_after_a_close() {
-    let outbox = Outbox::new(10);
+    let outbox = Outbox::new(10, None);
     assert_eq!(outbox.push(1, &frame_of(10)), Pushed::Queued);
     outbox.push_control(frame_of(50));
     assert_eq!(outbox.waiting_bytes(), 60);
@@ -26,38 +30,10 @@ fn replies_are_accepted_by_a_full_queue_and_nothing_after_a_close() {
     assert_eq!(outbox.push(1, &frame_of(1)), Pushed::Closed);
 }
 
-#[tokio::test]
-async fn there_is_room_again_when_all_was_taken_or_nobody_reads_any_more() {
-    let outbox = Outbox::new(10);
-    let mut body = Box::pin(Body::new(outbox.clone(), None));
-    outbox.push_control(frame_of(50));
-    assert!(outbox.stuck_since().is_some());
-    let room = tokio::spawn({
-        let outbox = outbox.clone();
-        async move { outbox.room().await }
-    });
-    tokio::task::yield_now().await;
-    assert!(!room.is_finished(), "no command is begun");
-    let waker = futures_util::task::noop_waker();
-    let mut cx = Context::from_waker(&waker);
-    assert!(body.as_mut().poll_next(&mut cx).is_ready());
-    assert!(body.as_mut().poll_next(&mut cx).is_pending());
-    room.await.expect("room");
-    assert!(outbox.stuck_since().is_none());
-    outbox.push_control(frame_of(50));
-    outbox.give_up(Close::Slow);
-    outbox.room().await;
-    assert_eq!(outbox.closed(), Some(Close::Slow));
-    assert_eq!(outbox.waiting_bytes(), frame::close(Close::Slow).len());
-    drop(body);
-    outbox.gone().await;
-    assert_eq!(outbox.waiting_bytes(), 0);
-}
-
-/// A queue whose short way leads to a socket with little room, and the other end.
-async fn with_socket() -> (Arc<Outbox>, Body, tokio::net::TcpStream) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+/// A queue with a socket that has little room, and the other end.
+async fn with_socket(bound: usize) -> (Arc<Outbox>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("set");
     let there = socket
         .connect(listener.local_addr().expect("bound"))
@@ -65,58 +41,104 @@ async fn with_socket() -> (Arc<Outbox>, Body, tokio::net::TcpStream) {
         .expect("connected");
     let (here, _) = listener.accept().await.expect("accepted");
     socket2::SockRef::from(&here).set_send_buffer_size(4096).expect("set");
-    let mut data = actix_web::dev::Extensions::new();
-    Direct::note(&here, &mut data);
-    let outbox = Outbox::new(1 << 20);
-    outbox.open_direct(data.get::<Arc<Direct>>().expect("a handle").clone());
-    (outbox.clone(), Body::new(outbox, None), there)
-}
-
-fn poll(body: &mut Body) -> Poll<Option<Bytes>> {
-    body.outbox
-        .poll_frame(&mut Context::from_waker(&futures_util::task::noop_waker()))
+    let (_, outgoing) = stream::part(here, Bytes::new());
+    (Outbox::new(bound, Some(outgoing)), there)
 }
 
 #[tokio::test]
-async fn the_short_way_is_taken_once_the_long_way_is_known_to_be_empty() {
-    use tokio::io::AsyncReadExt as _;
-    let (outbox, mut body, mut there) = with_socket().await;
-    // The server may still be writing the head of its answer.
-    outbox.push_control(Bytes::from_static(b"long"));
-    assert_eq!(outbox.waiting_bytes(), 4);
-    assert_eq!(poll(&mut body), Poll::Ready(Some(Bytes::from_static(b"long"))));
-    outbox.push_control(Bytes::from_static(b"behind"));
-    assert_eq!(
-        outbox.waiting_bytes(),
-        6,
-        "the server may still be writing what it took"
-    );
-    assert!(poll(&mut body).is_ready() && poll(&mut body).is_pending());
-    outbox.push_control(Bytes::from_static(b"short"));
+async fn there_is_room_again_when_all_was_taken_or_nobody_reads_any_more() {
+    let (outbox, mut there) = with_socket(10).await;
+    let many = frame_of(1 << 19);
+    outbox.push_control(many.clone());
+    assert!(outbox.stuck_since().is_some(), "more than the kernel takes");
+    let room = tokio::spawn({
+        let outbox = outbox.clone();
+        async move { outbox.room().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!room.is_finished(), "no command is begun");
+    let writer = tokio::spawn({
+        let outbox = outbox.clone();
+        async move { outbox.write().await }
+    });
+    let mut read = vec![0; many.len()];
+    there.read_exact(&mut read).await.expect("all of it");
+    room.await.expect("room");
+    assert!(outbox.stuck_since().is_none());
+    outbox.push_control(many.clone());
+    outbox.give_up(Close::Slow);
+    assert_eq!(outbox.closed(), Some(Close::Slow));
+    drop(there);
+    // A client that has gone ends the writing, and what waited with it.
+    writer.await.expect("ended");
+    outbox.room().await;
     assert_eq!(outbox.waiting_bytes(), 0);
-    let mut read = [0; 5];
+}
+
+#[tokio::test]
+async fn a_frame_goes_at_once_where_nothing_waits_and_else_behind_it() {
+    let (outbox, mut there) = with_socket(1 << 20).await;
+    outbox.push_control(Bytes::from_static(b"at once"));
+    assert_eq!(outbox.waiting_bytes(), 0);
+    let mut read = [0; 7];
     there.read_exact(&mut read).await.expect("bytes");
-    assert_eq!(&read, b"short");
-    assert_eq!(outbox.traffic().1, 15);
+    assert_eq!(&read, b"at once");
+    // More than the kernel takes, and what comes after it.
+    let frames: Vec<_> = (0..50_u8).map(|n| Bytes::from(vec![n; 20_000])).collect();
+    for frame in &frames {
+        outbox.push_control(frame.clone());
+    }
+    assert!(outbox.waiting_bytes() > 0);
+    let mut read = vec![0; 50 * 20_000];
+    tokio::select! {
+        () = outbox.write() => panic!("the client is there"),
+        read = there.read_exact(&mut read) => assert!(read.is_ok()),
+    }
+    assert!(read == frames.concat(), "in order and whole");
+    assert_eq!(outbox.traffic().1, 7 + 50 * 20_000);
 }
 
 #[tokio::test]
 async fn nothing_comes_between_the_parts_of_a_frame_even_when_all_else_is_given_up() {
-    let (outbox, mut body, _there) = with_socket().await;
-    assert!(poll(&mut body).is_pending());
-    // More than the kernel takes.
-    assert_eq!(outbox.push(1, &frame_of(1 << 19)), Pushed::Queued);
+    let (outbox, mut there) = with_socket(1 << 20).await;
+    assert_eq!(outbox.push(1, &Bytes::from(vec![7; 1 << 19])), Pushed::Queued);
     let left = outbox.waiting_bytes();
     assert!(left > 0 && left < 1 << 19, "{left}");
     outbox.push_control(Bytes::from_static(b"reply"));
     assert_eq!(outbox.push(1, &frame_of(1 << 20)), Pushed::Overflow);
     assert_eq!(outbox.waiting_bytes(), left + 5, "a part is dropped with no channel");
     outbox.give_up(Close::Slow);
-    assert_eq!(poll(&mut body), Poll::Ready(Some(frame_of(left))));
-    assert_eq!(poll(&mut body), Poll::Ready(Some(frame::close(Close::Slow))));
+    let mut read = Vec::new();
+    let (written, all) = tokio::join!(outbox.finish(), there.read_to_end(&mut read));
+    let ((), all) = (written, all.expect("the stream ends"));
+    let close = frame::close(Close::Slow);
+    assert_eq!(all, (1 << 19) + close.len());
+    assert!(read[..1 << 19].iter().all(|byte| *byte == 7));
+    assert_eq!(read[1 << 19..], close);
+}
+
+#[tokio::test]
+async fn a_part_that_was_written_later_is_kept_too() {
+    let (outbox, mut there) = with_socket(1 << 20).await;
+    for n in 1..=2 {
+        assert_eq!(outbox.push(n, &Bytes::from(vec![7; 1 << 19])), Pushed::Queued);
+    }
+    // Until the second frame is under way.
+    let mut read = vec![0; (1 << 19) + 1];
+    tokio::select! {
+        () = outbox.write() => panic!("the client is there"),
+        read = there.read_exact(&mut read) => assert!(read.is_ok()),
+    }
+    outbox.give_up(Close::Slow);
+    let mut rest = Vec::new();
+    let ((), all) = tokio::join!(outbox.finish(), there.read_to_end(&mut rest));
+    assert_eq!(
+        all.expect("the stream ends"),
+        (1 << 19) - 1 + frame::close(Close::Slow).len()
+    );
 }
 
 #[test]
 fn an_empty_queue_accepts_a_frame_over_its_bound() {
-    assert_eq!(Outbox::new(10).push(1, &frame_of(50)), Pushed::Queued);
+    assert_eq!(Outbox::new(10, None).push(1, &frame_of(50)), Pushed::Queued);
 }

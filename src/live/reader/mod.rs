@@ -3,7 +3,8 @@
 
 mod header;
 
-use actix_web::error::PayloadError;
+use std::io;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 
@@ -47,7 +48,7 @@ pub struct Reader<S> {
     pace: Option<Pace>,
 }
 
-impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<S> {
+impl<S: Stream<Item = io::Result<Bytes>> + Unpin> Reader<S> {
     /// A reader of messages of at most `limit` bytes.
     pub fn new(stream: S, limit: usize) -> Self {
         Self {
@@ -64,6 +65,11 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<S> {
             pace: Some(pace),
             ..self
         }
+    }
+
+    /// The stream, of which nothing more is read here.
+    pub fn into_inner(self) -> S {
+        self.stream
     }
 
     /// The next message. It may be dropped while it waits and called again.

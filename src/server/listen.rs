@@ -1,0 +1,154 @@
+//! Listening. It is what actix-web's `HttpServer` does, and one thing that it does not offer: when the answer to a WebSocket
+//! handshake is sent, HTTP lets go of the stream, and whoever answered has it for itself (see [`Handover`]).
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_codec::Framed;
+use actix_http::body::{MessageBody, to_bytes};
+use actix_http::h1::{Codec, SendResponse};
+use actix_http::{ConnectionType, HttpMessage as _, HttpService, Request, Response, StatusCode};
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
+};
+use actix_web::dev::{AppConfig, ServiceResponse};
+use actix_web::error::ErrorInternalServerError;
+use actix_web::rt::net::TcpStream;
+use anyhow::Context as _;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::config::Config;
+use crate::live::endpoint::{Handover, Upgradable};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 2048;
+/// Connections of a worker above the node's sockets: requests, and handshakes.
+const OTHER_CONNECTIONS: usize = 5000;
+/// How long a client may take to send a request's head, and how long a connection may be idle between requests.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client may take to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Seconds that requests have to end.
+const SHUTDOWN_SECONDS: u64 = 2;
+
+/// Serves what `app` makes, on as many workers as configured. Returns the server, and where it listens first.
+///
+/// # Errors
+/// An address that cannot be listened on.
+pub fn serve<F, I, S, B>(config: &Config, app: F) -> anyhow::Result<(Server, SocketAddr)>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<
+            Request,
+            Config = AppConfig,
+            Response = ServiceResponse<B>,
+            Error = actix_web::Error,
+            InitError = (),
+        > + 'static,
+    S::Future: 'static,
+    S::Service: 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let workers = match config.workers {
+        0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        n => n,
+    };
+    let mut server = Server::build()
+        .workers(workers)
+        .disable_signals()
+        .shutdown_timeout(SHUTDOWN_SECONDS)
+        // A full node says so before its worker stops to listen.
+        .max_concurrent_connections(config.live.sockets.saturating_add(OTHER_CONNECTIONS));
+    let stopping = server.graceful_shutdown_signal();
+    let mut first = None;
+    for address in config.bind.to_socket_addrs().with_context(|| cannot_listen(config))? {
+        let listener = listen(address).with_context(|| cannot_listen(config))?;
+        let address = listener.local_addr()?;
+        first = first.or(Some(address));
+        let (app, stopping) = (app.clone(), stopping.clone());
+        let (send_buffer_bytes, write_within) = (config.live.send_buffer_bytes, config.live.write_within);
+        server = server.listen(format!("http-{address}"), listener, move || {
+            let (service, handshakes, stopping) = (app.clone(), app.clone(), stopping.clone());
+            let service = map_config(service().into_factory(), |()| AppConfig::default());
+            HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .keep_alive(PATIENCE)
+                .client_request_timeout(PATIENCE)
+                .client_disconnect_timeout(CLOSE_WITHIN)
+                .h1_allow_half_closed(false)
+                .tcp_nodelay(true)
+                .local_addr(address)
+                .on_connect_ext(move |stream: &TcpStream, _| prepare(stream, send_buffer_bytes, write_within))
+                .upgrade(fn_factory(move || {
+                    let service = map_config(handshakes().into_factory(), |()| AppConfig::default());
+                    async move {
+                        let service = Rc::new(service.new_service(()).await?);
+                        Ok::<_, ()>(fn_service(move |(request, framed)| {
+                            handshake(service.clone(), request, framed)
+                        }))
+                    }
+                }))
+                .finish(service.map_err(|error| error.error_response()))
+                .tcp()
+        })?;
+    }
+    Ok((server.run(), first.context("no address")?))
+}
+
+fn cannot_listen(config: &Config) -> String {
+    format!(
+        "cannot listen on {}; is something else running there? BIND names another",
+        config.bind
+    )
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Without these it works too, only with more memory for slow clients.
+fn prepare(stream: &TcpStream, send_buffer_bytes: usize, write_within: Duration) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_send_buffer_size(send_buffer_bytes);
+    // Also where the client's window stays shut: what does not move is given up with all its memory.
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(write_within));
+}
+
+/// Answers a handshake as any request is answered, by the app with all that it wraps, and hands the stream over if it agreed.
+async fn handshake<S, B>(app: Rc<S>, request: Request, framed: Framed<TcpStream, Codec>) -> Result<(), actix_web::Error>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody + 'static,
+{
+    request.extensions_mut().insert(Upgradable);
+    let (request, response) = app.call(request).await?.into_parts();
+    let handover = request.extensions_mut().remove::<Handover>();
+    drop(request);
+    let mut response = Response::from(response.map_into_boxed_body());
+    match handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+        Some(handover) => {
+            let parts = SendResponse::new(framed, response.drop_body()).await?.into_parts();
+            // A task of its own: what this one held for HTTP is freed.
+            actix_web::rt::spawn(handover.take(parts.io, parts.read_buf.freeze()));
+        }
+        None => {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+            let (head, body) = response.into_parts();
+            let body = to_bytes(body).await.map_err(ErrorInternalServerError)?;
+            SendResponse::new(framed, head.set_body(body)).await?;
+        }
+    }
+    Ok(())
+}
