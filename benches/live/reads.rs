@@ -29,6 +29,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     ));
     for (name, request) in [
         ("whole", get("")),
+        ("gzip", get("Accept-Encoding: gzip\r\n")),
         ("If-None-Match", get(&format!("If-None-Match: {etag}\r\n"))),
     ] {
         let before = cpu(stage.pid()).expect("it runs");

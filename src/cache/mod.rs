@@ -5,24 +5,77 @@
 
 mod shared;
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use quick_cache::Weighter;
 
 use crate::ids::{GymId, PlanId};
 use shared::Shared;
 
+/// A compressed answer is kept where it is so many times shorter; room for it is counted from the beginning.
+const SHORTER: usize = 4;
 /// What an entry of L1 costs besides its bytes, about.
 const ENTRY: u64 = 128;
 /// The length of plans as JSON, about: a plan of 7 days, 5 meals and 4 items is this long.
 const USUAL: u64 = 64 * 1024;
 
+/// An answer that is ready to be sent, also in short.
+#[derive(Clone, Debug, Default)]
+pub struct Ready {
+    body: Bytes,
+    /// The same, compressed when somebody first asks for it so.
+    gzipped: Arc<OnceLock<Bytes>>,
+}
+
+impl From<Bytes> for Ready {
+    fn from(body: Bytes) -> Self {
+        Self {
+            body,
+            gzipped: Arc::default(),
+        }
+    }
+}
+
+impl Ready {
+    /// As it is.
+    #[must_use]
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Compressed (RFC 1952), where it was before.
+    #[must_use]
+    pub fn kept_gzip(&self) -> Option<&Bytes> {
+        self.gzipped.get()
+    }
+
+    /// Compressed. What does not become much shorter is not kept, since it would not be counted.
+    #[must_use]
+    pub fn gzip(&self) -> Bytes {
+        if let Some(kept) = self.gzipped.get() {
+            return kept.clone();
+        }
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        // Writing to memory does not fail.
+        let _ = encoder.write_all(&self.body);
+        let short = Bytes::from(encoder.finish().unwrap_or_default());
+        if short.len() <= self.body.len() / SHORTER {
+            return self.gzipped.get_or_init(|| short).clone();
+        }
+        short
+    }
+}
+
 /// A plan as JSON, in one version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Kept {
     version: i64,
-    body: Bytes,
+    ready: Ready,
 }
 
 #[derive(Clone, Debug)]
@@ -30,7 +83,8 @@ struct ByBytes;
 
 impl Weighter<(GymId, PlanId), Kept> for ByBytes {
     fn weight(&self, _: &(GymId, PlanId), kept: &Kept) -> u64 {
-        ENTRY + kept.body.len() as u64
+        let length = kept.ready.body.len();
+        ENTRY + (length + length / SHORTER) as u64
     }
 }
 
@@ -68,37 +122,38 @@ impl Cache {
     }
 
     /// A plan's JSON in this version, where a level has it.
-    pub async fn plan(&self, gym: GymId, plan: PlanId, version: i64) -> Option<Bytes> {
+    pub async fn plan(&self, gym: GymId, plan: PlanId, version: i64) -> Option<Ready> {
         let count = |n: &AtomicU64| n.fetch_add(1, Ordering::Relaxed);
         let local = self.local.get(&(gym, plan)).filter(|kept| kept.version == version);
         if let Some(kept) = local {
             count(&self.counts.local);
-            return Some(kept.body);
+            return Some(kept.ready);
         }
         if let Some(shared) = &self.shared
             && let Some(body) = shared.get(gym, plan, version).await
         {
             count(&self.counts.shared);
-            self.keep(gym, plan, version, body.clone());
-            return Some(body);
+            let ready = Ready::from(body);
+            self.keep(gym, plan, version, ready.clone());
+            return Some(ready);
         }
         count(&self.counts.missed);
         None
     }
 
     /// Keeps a plan's JSON in both levels.
-    pub fn put_plan(&self, gym: GymId, plan: PlanId, version: i64, body: Bytes) {
+    pub fn put_plan(&self, gym: GymId, plan: PlanId, version: i64, ready: Ready) {
         if let Some(shared) = &self.shared {
-            shared.put(gym, plan, version, body.clone());
+            shared.put(gym, plan, version, ready.body.clone());
         }
-        self.keep(gym, plan, version, body);
+        self.keep(gym, plan, version, ready);
     }
 
     /// An answer that was long on its way does not take the place of a newer one.
-    fn keep(&self, gym: GymId, plan: PlanId, version: i64, body: Bytes) {
+    fn keep(&self, gym: GymId, plan: PlanId, version: i64, ready: Ready) {
         let newer = |kept: Kept| kept.version > version;
         if !self.local.peek(&(gym, plan)).is_some_and(newer) {
-            self.local.insert((gym, plan), Kept { version, body });
+            self.local.insert((gym, plan), Kept { version, ready });
         }
     }
 
@@ -117,12 +172,13 @@ mod tests {
     async fn only_the_version_that_is_asked_for_is_served_and_the_newest_is_kept() {
         let cache = Cache::new(1 << 20, None).expect("a cache");
         let (gym, plan) = (GymId::new(), PlanId::new());
-        assert_eq!(cache.plan(gym, plan, 1).await, None);
-        cache.put_plan(gym, plan, 2, Bytes::from_static(b"two"));
-        cache.put_plan(gym, plan, 1, Bytes::from_static(b"one"));
-        assert_eq!(cache.plan(gym, plan, 1).await, None);
-        assert_eq!(cache.plan(GymId::new(), plan, 2).await, None);
-        assert_eq!(cache.plan(gym, plan, 2).await, Some(Bytes::from_static(b"two")));
+        assert!(cache.plan(gym, plan, 1).await.is_none());
+        cache.put_plan(gym, plan, 2, Bytes::from_static(b"two").into());
+        cache.put_plan(gym, plan, 1, Bytes::from_static(b"one").into());
+        assert!(cache.plan(gym, plan, 1).await.is_none());
+        assert!(cache.plan(GymId::new(), plan, 2).await.is_none());
+        let two = cache.plan(gym, plan, 2).await.expect("kept");
+        assert_eq!(two.body().as_ref(), b"two");
         let counts = cache.counts();
         assert_eq!(
             (
@@ -136,10 +192,21 @@ mod tests {
     #[tokio::test]
     async fn the_first_level_is_bounded_in_bytes() {
         let cache = Cache::new(1 << 20, None).expect("a cache");
-        let (gym, body) = (GymId::new(), Bytes::from(vec![b' '; 10_000]));
+        let (gym, body) = (GymId::new(), Ready::from(Bytes::from(vec![b' '; 10_000])));
         for _ in 0..1_000 {
             cache.put_plan(gym, PlanId::new(), 1, body.clone());
         }
         assert!(cache.local.weight() <= 1 << 20, "{}", cache.local.weight());
+    }
+
+    #[test]
+    fn what_is_compressed_is_kept_only_where_it_is_much_shorter() {
+        let spaces = Ready::from(Bytes::from(vec![b' '; 10_000]));
+        assert!(spaces.clone().gzip().len() < 100);
+        assert!(spaces.kept_gzip().is_some(), "for all who have it");
+        let noise: Vec<u8> = (0..10_000).map(|_| rand::random()).collect();
+        let noise = Ready::from(Bytes::from(noise));
+        assert!(noise.gzip().len() > 9_000);
+        assert!(noise.kept_gzip().is_none());
     }
 }

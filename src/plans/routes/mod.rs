@@ -8,16 +8,17 @@ mod plans;
 mod revisions;
 
 use actix_web::body::BoxBody;
+use actix_web::http::header::Header as _;
 use actix_web::http::{StatusCode, header};
-use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Plan;
-use crate::error::Result;
+use crate::cache::Ready;
+use crate::error::{Code, Error, Result};
 use crate::http::idempotency::to_json;
 use crate::http::{Answer, Quota, etag, quota};
 
@@ -57,13 +58,33 @@ fn tagged(version: i64, body: &impl Serialize) -> HttpResponse {
         .json(body)
 }
 
-/// As [`tagged`], of JSON that is ready.
-fn tagged_bytes(version: i64, json: Bytes) -> HttpResponse {
-    HttpResponse::Ok()
+/// As [`tagged`], of JSON that is ready, compressed once for all who take it so.
+async fn tagged_bytes(request: &HttpRequest, version: i64, ready: Ready) -> Result<HttpResponse> {
+    let mut response = HttpResponse::Ok();
+    response
         .insert_header((header::ETAG, etag::tag(version)))
         .insert_header((header::CACHE_CONTROL, "private, no-cache"))
-        .content_type(header::ContentType::json())
-        .body(json)
+        .insert_header((header::VARY, "accept-encoding"))
+        .content_type(header::ContentType::json());
+    if !takes_gzip(request) {
+        return Ok(response.body(ready.body().clone()));
+    }
+    let body = match ready.kept_gzip() {
+        Some(kept) => kept.clone(),
+        None => web::block(move || ready.gzip())
+            .await
+            .map_err(|error| Error::new(Code::Internal).caused_by(error))?,
+    };
+    response.insert_header(header::ContentEncoding::Gzip);
+    Ok(response.body(body))
+}
+
+fn takes_gzip(request: &HttpRequest) -> bool {
+    let offers = [header::Encoding::gzip(), header::Encoding::identity()];
+    header::AcceptEncoding::parse(request)
+        .ok()
+        .and_then(|accepted| accepted.negotiate(offers.iter()))
+        == Some(header::Encoding::gzip())
 }
 
 /// A list, with a tag made of its bytes. They are not kept: a list differs by caller, and with assignments and follows that

@@ -9,6 +9,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{CREATIONS, Counted, Tagged, not_modified, tagged, tagged_bytes, tagged_list};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::cache::Ready;
 use crate::error::{Error, Result};
 use crate::http::idempotency::to_json;
 use crate::http::{Body, IdempotencyKey, IfMatch, Page, PageQuery, etag, once};
@@ -144,8 +145,8 @@ async fn find_plan(
     if etag::none_match(&request, &etag::tag(version)) {
         return Ok(not_modified(version));
     }
-    if let Some(body) = app.cache.plan(caller.gym, *plan, version).await {
-        return Ok(tagged_bytes(version, body));
+    if let Some(ready) = app.cache.plan(caller.gym, *plan, version).await {
+        return tagged_bytes(&request, version, ready).await;
     }
     // The right is asked for again, since this is another snapshot.
     let now = app.clock.now();
@@ -155,9 +156,9 @@ async fn find_plan(
             Ok(tree::current(conn, caller.gym, summary).await?)
         })
         .await?;
-    let body = Bytes::from(to_json(&plan)?);
-    app.cache.put_plan(caller.gym, plan.id, plan.version, body.clone());
-    Ok(tagged_bytes(plan.version, body))
+    let ready = Ready::from(Bytes::from(to_json(&plan)?));
+    app.cache.put_plan(caller.gym, plan.id, plan.version, ready.clone());
+    tagged_bytes(&request, plan.version, ready).await
 }
 
 /// Change what a plan says. Of a published plan this makes a new revision

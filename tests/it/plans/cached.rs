@@ -1,5 +1,6 @@
 //! Plans served from memory and from Redis: always the version that is, only to those who may, with or without Redis.
 
+use std::io::Read as _;
 use std::sync::atomic::Ordering;
 
 use liveplan::app::App;
@@ -86,5 +87,50 @@ async fn a_redis_that_is_away_or_hangs_costs_no_answer() {
     redis.resume();
     redis.kill();
     assert_eq!(kit.author.get(&path).await.ok(), first);
+    kit.app.stop().await;
+}
+
+#[tokio::test]
+async fn who_takes_gzip_gets_the_same_plan_in_short_and_others_as_it_is() {
+    // Long enough to become much shorter.
+    let mut kit = Kit::start().await;
+    for title in ["x".repeat(200), "y".repeat(200)] {
+        let lunch = kit.plan.lunch.clone();
+        kit.edit(1, &lunch, &json!({"title": title})).await;
+    }
+    let (plan, token) = (kit.plan.id.clone(), kit.author.token.clone().expect("a token"));
+    let url = format!("http://{}/api/v1/plans/{plan}", kit.app.address);
+    let get = async |accepts: &str| {
+        let request = reqwest::Client::new().get(&url).bearer_auth(&token);
+        let answer = request
+            .header("Accept-Encoding", accepts)
+            .send()
+            .await
+            .expect("an answer");
+        let field = |name: &str| answer.headers().get(name).map(|v| v.to_str().expect("text").to_owned());
+        let fields = [field("content-encoding"), field("etag"), field("vary")];
+        (fields, answer.bytes().await.expect("a body"))
+    };
+    let (plain_fields, plain) = get("identity").await;
+    assert_eq!(plain_fields[0], None);
+    let shown: serde_json::Value = serde_json::from_slice(&plain).expect("JSON");
+    assert_eq!(shown, kit.author.get(&format!("/plans/{plan}")).await.ok());
+    // The second is the first's.
+    for _ in 0..2 {
+        let (fields, short) = get("gzip, deflate, br").await;
+        assert_eq!(fields[0].as_deref(), Some("gzip"));
+        assert_eq!(
+            fields[1..],
+            plain_fields[1..],
+            "one version, and caches are told what it hangs on"
+        );
+        assert!(short.len() < plain.len() / 2, "{} of {}", short.len(), plain.len());
+        let mut long = Vec::new();
+        flate2::read::GzDecoder::new(&short[..])
+            .read_to_end(&mut long)
+            .expect("gzip");
+        assert!(long == plain);
+    }
+    assert_eq!(get("gzip;q=0, identity").await.0[0], None);
     kit.app.stop().await;
 }
