@@ -190,6 +190,7 @@ impl App {
                     let now = Instant::now();
                     for mut committed in committed {
                         committed.committed_at = Some(now);
+                        committed.more_soon = tx.more_soon;
                         self.hub.committed(committed);
                     }
                     Ok(value)

@@ -187,6 +187,12 @@ pub struct LiveLimits {
     /// How long a sequencer waits for a missing number before it reads it from Postgres.
     #[arg(skip = Self::DEFAULT.hole_wait)]
     pub hole_wait: Duration,
+    /// Subscribers of a channel from which on a change waits for another that is about to follow it.
+    #[arg(skip = Self::DEFAULT.wide)]
+    pub wide: usize,
+    /// How long it waits at most.
+    #[arg(skip = Self::DEFAULT.wide_wait)]
+    pub wide_wait: Duration,
     /// How often positions are compared with Postgres.
     #[arg(skip = Self::DEFAULT.sweep_every)]
     pub sweep_every: Duration,
@@ -221,6 +227,8 @@ impl LiveLimits {
         connect_within: Duration::from_secs(10),
         pong_within: Duration::from_secs(8),
         hole_wait: Duration::from_millis(20),
+        wide: 256,
+        wide_wait: Duration::from_millis(5),
         sweep_every: Duration::from_secs(1),
         insufficient_after: Duration::from_secs(10),
         offline_after: Duration::from_secs(4),

@@ -94,6 +94,7 @@ pub(crate) async fn append(
         seq: seq - as_seq(last - index),
         events: change.events.into_iter().map(|(event, _)| event).collect(),
         committed_at: None,
+        more_soon: false,
     };
     Ok(changes.into_iter().enumerate().map(committed).collect())
 }
@@ -161,6 +162,7 @@ pub async fn since(
                 seq,
                 events: Vec::new(),
                 committed_at: None,
+                more_soon: false,
             });
         }
         if let Some(change) = changes.last_mut() {

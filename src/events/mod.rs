@@ -118,6 +118,8 @@ pub struct Committed {
     pub events: Vec<LoggedEvent>,
     /// When its COMMIT was answered, where this node made it. Clocks of other nodes say nothing here.
     pub committed_at: Option<Instant>,
+    /// Another change of the gym was waiting for this one's end. Only the node that made it knows.
+    pub more_soon: bool,
 }
 
 /// An event that waits for the end of its transaction.
@@ -155,6 +157,8 @@ pub struct Tx {
     changes: Vec<PendingChange>,
     logged: Vec<Committed>,
     elsewhere: BTreeMap<GymId, AccountId>,
+    /// Another change of the gym waits for the end of this one.
+    pub(crate) more_soon: bool,
 }
 
 impl Tx {
@@ -167,6 +171,7 @@ impl Tx {
             changes: Vec::new(),
             logged: Vec::new(),
             elsewhere: BTreeMap::new(),
+            more_soon: false,
         }
     }
 

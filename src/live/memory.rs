@@ -118,6 +118,7 @@ mod tests {
                 payload: payload.to_owned().into(),
             }],
             committed_at: None,
+            more_soon: false,
         }
     }
 

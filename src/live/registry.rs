@@ -112,6 +112,14 @@ impl Registry {
         there.map(|there| there.clone()).unwrap_or_default()
     }
 
+    /// How many watch a channel.
+    #[must_use]
+    pub fn width(&self, gym: GymId, channel: &Arc<str>) -> usize {
+        self.channels
+            .get(&(gym, channel.clone()))
+            .map_or(0, |there| there.len())
+    }
+
     /// Hands a message to all who watch its channel, and returns to how many connections.
     pub fn deliver(&self, gym: GymId, channel: &Arc<str>, message: Encoded) -> u64 {
         let bundle = Bundle::from(message);

@@ -179,10 +179,17 @@ impl Sequencer {
             let Some(hub) = self.hub.upgrade().filter(|_| came > 0) else {
                 return;
             };
-            for input in inputs.drain(..) {
-                match input {
-                    Input::Change(change) => self.take(&hub, change),
-                    Input::Head(head) => self.notice(&hub, head).await,
+            let until = Instant::now() + hub.limits.wide_wait;
+            loop {
+                for input in inputs.drain(..) {
+                    match input {
+                        Input::Change(change) => self.take(&hub, change),
+                        Input::Head(head) => self.notice(&hub, head).await,
+                    }
+                }
+                let more = inbox.recv_many(&mut inputs, TOGETHER);
+                if !self.waits_for_more(&hub) || !matches!(tokio::time::timeout_at(until, more).await, Ok(1..)) {
+                    break;
                 }
             }
             self.hand_on(&hub).await;
@@ -200,6 +207,16 @@ impl Sequencer {
         if change.seq > self.head.seq {
             self.waiting.insert(change.seq, change);
         }
+    }
+
+    /// Whether the last change is to wait for the one that is about to follow it, so that many subscribers get both in one write:
+    /// to send to all of them twice would take longer than the wait.
+    fn waits_for_more(&self, hub: &HubInner) -> bool {
+        let last = self.waiting.last_key_value().map(|(_, change)| change);
+        last.is_some_and(|change| {
+            let wide = |event: &LoggedEvent| hub.registry.width(self.gym, &event.channel) >= hub.limits.wide;
+            change.more_soon && change.events.iter().any(wide)
+        })
     }
 
     async fn notice(&mut self, hub: &Arc<HubInner>, head: Head) {

@@ -84,6 +84,7 @@ fn change(rest: &mut &[u8]) -> Option<Committed> {
         seq,
         events,
         committed_at: None,
+        more_soon: false,
     })
 }
 
@@ -132,7 +133,7 @@ mod tests {
                 .into_iter()
                 .map(|(channel, payload)| LoggedEvent { channel: channel.into(), payload: payload.into() })
                 .collect();
-            let change = Committed { gym: GymId::new(), epoch: epoch.into(), seq, events, committed_at: None };
+            let change = Committed { gym: GymId::new(), epoch: epoch.into(), seq, events, committed_at: None, more_soon: false };
             let node = Uuid::new_v4();
             for (sent, said) in [
                 (encode(node, &change), Message::Change(change)),

@@ -1,7 +1,7 @@
 //! Completions that wait are written together, and stay what they were: each with its own answer, its own event and its
 //! own number, whatever becomes of its neighbours.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use liveplan::auth::Role;
@@ -256,5 +256,52 @@ async fn a_key_that_is_used_twice_while_it_waits_has_one_effect() {
         "{refused}, {bodies:?}"
     );
     assert_eq!(kit.count("completion_history WHERE client_key = 'k'").await, 1);
+    kit.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_that_many_watch_waits_for_the_next_batch_and_one_alone_waits_for_nothing() {
+    let kit = Kit::start_with(|config| {
+        config.live.wide = 1;
+        config.live.wide_wait = Duration::from_secs(20);
+    })
+    .await;
+    kit.follow(0).await;
+    let members = followers(&kit, 5).await;
+    for member in &members {
+        kit.app.assign(kit.gym, &kit.trainer, member).await;
+    }
+    let mut roster = kit.roster_screen().await;
+    let held = Held::log(&kit).await;
+    let (path, eaten) = (kit.completion(&kit.plan.lunch), json!({"status": "eaten"}));
+    let first = tick(&kit.member, path.clone(), eaten.clone());
+    until_blocked(&kit).await;
+    let ticks: Vec<_> = members.iter().map(|m| tick(m, path.clone(), eaten.clone())).collect();
+    until_waiting(&kit, members.len()).await;
+    held.release().await;
+    let mut heard = 0;
+    let began = Instant::now();
+    while heard < 6 {
+        let (offset, _) = roster.socket.publication(&roster.channel).await;
+        if offset > 0 {
+            heard += 1;
+            assert_eq!(
+                kit.count("completions").await,
+                6,
+                "the first is told when the second batch is there"
+            );
+        }
+    }
+    first.await.expect("an answer").ok();
+    for answer in ticks {
+        answer.await.expect("an answer").ok();
+    }
+    // Nothing waits behind it.
+    tick(&kit.member, kit.completion(&kit.plan.breakfast), eaten)
+        .await
+        .expect("an answer")
+        .ok();
+    while roster.socket.publication(&roster.channel).await.0 == 0 {}
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     kit.app.stop().await;
 }
