@@ -11,8 +11,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, dev::Payload}
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, Binary, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, QueryResult, Queryable, Selectable,
-    SelectableHelper as _,
+    ExpressionMethods as _, QueryDsl as _, QueryResult, Queryable, QueryableByName, Selectable, SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde::Serialize;
@@ -142,7 +141,7 @@ async fn claim(tx: &mut Tx, account: AccountId, key: &str, hash: &[u8], status: 
 }
 
 /// What a key was used for, and its answer.
-#[derive(Clone, Debug, Queryable, Selectable)]
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = keys)]
 pub struct Stored {
     account_id: AccountId,
@@ -179,12 +178,21 @@ pub async fn stored(
         return Ok(HashMap::new());
     }
     let (accounts, names): (Vec<_>, Vec<_>) = used.iter().copied().unzip();
-    let rows: Vec<Stored> = keys::table
-        .filter(keys::gym_id.eq(gym).and(keys::account_id.eq_any(accounts)))
-        .filter(keys::key.eq_any(names))
-        .select(Stored::as_select())
-        .load(&mut conn)
-        .await?;
+    // Each pair is looked up by itself: as two lists, the keys of all the accounts would be read, ever more of them.
+    let rows: Vec<Stored> = statement(
+        "SELECT stored.account_id, stored.key, stored.request_hash, stored.status, stored.response
+         FROM unnest($, $) AS used (account_id, key)
+         CROSS JOIN LATERAL (
+             SELECT * FROM idempotency_keys k
+             WHERE k.gym_id = $ AND k.account_id = used.account_id AND k.key = used.key
+             LIMIT 1
+         ) AS stored",
+    )
+    .bind::<Array<SqlUuid>, _>(accounts)
+    .bind::<Array<Text>, _>(names)
+    .bind::<SqlUuid, _>(gym)
+    .load(&mut conn)
+    .await?;
     Ok(rows
         .into_iter()
         .map(|row| ((row.account_id, row.key.clone()), row))
