@@ -8,8 +8,8 @@ use liveplan::auth::Role;
 use serde_json::{Value, json};
 
 use crate::follows::kit::{Kit, Screen};
-use crate::harness::Client;
 use crate::harness::client::Answer;
+use crate::harness::{Client, until};
 
 /// A gym whose log is held by another transaction, so that the first batch cannot end and what comes meanwhile waits.
 struct Held(AsyncPgConnection);
@@ -60,16 +60,6 @@ async fn own_screen(member: &Client) -> Screen {
     Screen { socket, channel, shown }
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..200 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("{what}, within 5 s");
-}
-
 async fn until_waiting(kit: &Kit, count: usize) {
     until("commands wait", async || {
         kit.app.app.completions.waiting(kit.gym.id) == count
@@ -87,6 +77,18 @@ fn tick(who: &Client, path: String, body: Value) -> tokio::task::JoinHandle<Answ
     tokio::spawn(async move { who.put(&path, &body).await })
 }
 
+/// The kit's member ticks lunch, and while that is being written all the others do: theirs are the next batch.
+async fn one_and_then(kit: &Kit, others: &[Client]) -> [Vec<tokio::task::JoinHandle<Answer>>; 2] {
+    let held = Held::log(kit).await;
+    let (path, eaten) = (kit.completion(&kit.plan.lunch), json!({"status": "eaten"}));
+    let first = tick(&kit.member, path.clone(), eaten.clone());
+    until_blocked(kit).await;
+    let ticks = others.iter().map(|m| tick(m, path.clone(), eaten.clone())).collect();
+    until_waiting(kit, others.len()).await;
+    held.release().await;
+    [vec![first], ticks]
+}
+
 #[tokio::test]
 async fn completions_that_wait_are_one_transaction_and_each_is_a_change_of_its_own() {
     let kit = Kit::start().await;
@@ -97,15 +99,8 @@ async fn completions_that_wait_are_one_transaction_and_each_is_a_change_of_its_o
     }
     let mut own = own_screen(&members[3]).await;
     let mut roster = kit.roster_screen().await;
-    let held = Held::log(&kit).await;
-    let (path, eaten) = (kit.completion(&kit.plan.lunch), json!({"status": "eaten"}));
-    let first = tick(&kit.member, path.clone(), eaten.clone());
-    until_blocked(&kit).await;
-    let ticks: Vec<_> = members.iter().map(|m| tick(m, path.clone(), eaten.clone())).collect();
-    until_waiting(&kit, members.len()).await;
-    held.release().await;
-    first.await.expect("an answer").ok();
-    for answer in ticks {
+    let [first, ticks] = one_and_then(&kit, &members).await;
+    for answer in first.into_iter().chain(ticks) {
         assert_eq!(answer.await.expect("an answer").ok()["progress"]["meals_done"], 1);
     }
     // A transaction leaves its number in every row that it writes.
@@ -272,13 +267,7 @@ async fn a_change_that_many_watch_waits_for_the_next_batch_and_one_alone_waits_f
         kit.app.assign(kit.gym, &kit.trainer, member).await;
     }
     let mut roster = kit.roster_screen().await;
-    let held = Held::log(&kit).await;
-    let (path, eaten) = (kit.completion(&kit.plan.lunch), json!({"status": "eaten"}));
-    let first = tick(&kit.member, path.clone(), eaten.clone());
-    until_blocked(&kit).await;
-    let ticks: Vec<_> = members.iter().map(|m| tick(m, path.clone(), eaten.clone())).collect();
-    until_waiting(&kit, members.len()).await;
-    held.release().await;
+    let [first, ticks] = one_and_then(&kit, &members).await;
     let mut heard = 0;
     let began = Instant::now();
     while heard < 6 {
@@ -292,15 +281,18 @@ async fn a_change_that_many_watch_waits_for_the_next_batch_and_one_alone_waits_f
             );
         }
     }
-    first.await.expect("an answer").ok();
-    for answer in ticks {
+    for answer in first.into_iter().chain(ticks) {
         answer.await.expect("an answer").ok();
     }
     // Nothing waits behind it.
-    tick(&kit.member, kit.completion(&kit.plan.breakfast), eaten)
-        .await
-        .expect("an answer")
-        .ok();
+    tick(
+        &kit.member,
+        kit.completion(&kit.plan.breakfast),
+        json!({"status": "eaten"}),
+    )
+    .await
+    .expect("an answer")
+    .ok();
     while roster.socket.publication(&roster.channel).await.0 == 0 {}
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     kit.app.stop().await;

@@ -31,6 +31,17 @@ pub use client::{Answer, Client};
 pub use raw::RawSocket;
 pub use socket::Socket;
 
+/// Waits until it holds, for at most five seconds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..200 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{what}, within 5 s");
+}
+
 /// A server with a database of its own.
 pub struct TestApp {
     pub address: SocketAddr,

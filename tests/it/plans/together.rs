@@ -13,7 +13,7 @@ use super::kit::TestPlan;
 use crate::follows::kit::Kit;
 use crate::harness::client::Answer;
 use crate::harness::proxy::Cuttable;
-use crate::harness::{Client, TestApp};
+use crate::harness::{Client, TestApp, until};
 
 /// A kit, and a node whose only connection to the database can be held.
 struct Scene {
@@ -73,16 +73,6 @@ impl Scene {
         self.node.stop().await;
         self.kit.app.stop().await;
     }
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..200 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("{what}, within 5 s");
 }
 
 #[tokio::test]
