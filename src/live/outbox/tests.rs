@@ -138,6 +138,24 @@ async fn a_part_that_was_written_later_is_kept_too() {
     );
 }
 
+#[tokio::test]
+async fn a_frame_does_not_overtake_what_waits_when_the_socket_has_room_again() {
+    let (outbox, mut there) = with_socket(1 << 20).await;
+    outbox.push_control(Bytes::from(vec![7; 1 << 19]));
+    let left = outbox.waiting_bytes();
+    // All that was sent is read, so there is room, and nobody writes yet.
+    let mut read = vec![0; (1 << 19) - left];
+    there.read_exact(&mut read).await.expect("what was sent");
+    outbox.push_control(Bytes::from_static(b"behind"));
+    assert_eq!(outbox.waiting_bytes(), left + 6);
+    outbox.close(Close::Normal);
+    let mut rest = Vec::new();
+    let ((), all) = tokio::join!(outbox.finish(), there.read_to_end(&mut rest));
+    all.expect("the stream ends");
+    assert!(rest[..left].iter().all(|byte| *byte == 7));
+    assert!(rest[left..].starts_with(b"behind"));
+}
+
 #[test]
 fn an_empty_queue_accepts_a_frame_over_its_bound() {
     assert_eq!(Outbox::new(10, None).push(1, &frame_of(50)), Pushed::Queued);
