@@ -125,7 +125,6 @@ impl Hub {
         redis_url: Option<&str>,
     ) -> anyhow::Result<Self> {
         let node = uuid::Uuid::new_v4();
-        // A socket takes two: the server's, and that of the short way (`direct`).
         let door = Door::new(&limits, open_files());
         let turns = Semaphore::new(limits.reads_at_once.max(1));
         let counters = Arc::<Counters>::default();

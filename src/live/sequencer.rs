@@ -209,8 +209,7 @@ impl Sequencer {
         }
     }
 
-    /// Whether the last change is to wait for the one that is about to follow it, so that many subscribers get both in one write:
-    /// to send to all of them twice would take longer than the wait.
+    /// Whether the last change is to wait for the one that is about to follow it, so that many subscribers get both in one write.
     fn waits_for_more(&self, hub: &HubInner) -> bool {
         let last = self.waiting.last_key_value().map(|(_, change)| change);
         last.is_some_and(|change| {

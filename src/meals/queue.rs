@@ -5,13 +5,12 @@
 //! a batch alone and the others the next, so that a crowd would share only every second COMMIT: see [`TOGETHER_WITHIN`].
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::rt;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::batch::Lock;
 use super::fold::{self, Asked, Turn};
@@ -37,10 +36,8 @@ struct Waiting {
 /// A gym's commands that wait.
 struct Line {
     commands: VecDeque<Waiting>,
-    /// How many are waited for, where they are.
-    wanted: usize,
-    /// So many are there.
-    come: Arc<Notify>,
+    /// How many are waited for, where they are, and who is told that so many are there.
+    awaited: Option<(usize, oneshot::Sender<()>)>,
 }
 
 /// The commands that wait, by gym, and what they need of plans.
@@ -81,16 +78,17 @@ pub(super) async fn carry_out(app: &App, asked: Asked) -> Result<Answer> {
         Entry::Occupied(mut line) if line.get().commands.len() < WAITING => {
             let line = line.get_mut();
             line.commands.push_back(waiting);
-            if line.commands.len() >= line.wanted {
-                line.come.notify_one();
+            let enough = |(wanted, _): &mut (usize, _)| line.commands.len() >= *wanted;
+            if let Some((_, told)) = line.awaited.take_if(enough) {
+                // Who waits may just have given up.
+                let _ = told.send(());
             }
         }
         Entry::Occupied(_) => return Err(Error::new(Code::Unavailable)),
         Entry::Vacant(line) => {
             line.insert(Line {
                 commands: VecDeque::new(),
-                wanted: usize::MAX,
-                come: Arc::default(),
+                awaited: None,
             });
             let running = Running { app: app.clone(), gym };
             rt::spawn(running.work(waiting));
@@ -126,17 +124,16 @@ impl Running {
 
     /// Waits a moment for so many commands.
     async fn gather(&self, wanted: usize) {
-        let Some(come) = self.want(wanted) else { return };
+        let (told, come) = oneshot::channel();
+        match self.app.completions.waiting.get_mut(&self.gym) {
+            Some(mut line) if line.commands.len() < wanted => line.awaited = Some((wanted, told)),
+            _ => return,
+        }
         // What came is taken either way.
-        let _ = tokio::time::timeout(TOGETHER_WITHIN, come.notified()).await;
-        self.want(usize::MAX);
-    }
-
-    /// Says how many are waited for; none where they are there.
-    fn want(&self, wanted: usize) -> Option<Arc<Notify>> {
-        let mut line = self.app.completions.waiting.get_mut(&self.gym)?;
-        line.wanted = wanted;
-        (line.commands.len() < wanted).then(|| line.come.clone())
+        let _ = tokio::time::timeout(TOGETHER_WITHIN, come).await;
+        if let Some(mut line) = self.app.completions.waiting.get_mut(&self.gym) {
+            line.awaited = None;
+        }
     }
 
     /// The commands of the next batch; where none waits, the gym is at rest again.

@@ -133,10 +133,14 @@ where
     B: MessageBody + 'static,
 {
     request.extensions_mut().insert(Upgradable);
-    let (request, response) = app.call(request).await?.into_parts();
-    let handover = request.extensions_mut().remove::<Handover>();
-    drop(request);
-    let mut response = Response::from(response.map_into_boxed_body());
+    let (response, handover) = match app.call(request).await {
+        Ok(answered) => {
+            let handover = answered.request().extensions_mut().remove::<Handover>();
+            (answered.map_into_boxed_body().into_parts().1, handover)
+        }
+        Err(error) => (error.error_response(), None),
+    };
+    let mut response = Response::from(response);
     match handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
         Some(handover) => {
             let parts = SendResponse::new(framed, response.drop_body()).await?.into_parts();

@@ -34,6 +34,7 @@ use docs::Bearer;
 const FINISH_CHANGES_WITHIN: Duration = Duration::from_secs(10);
 /// How long shutdown waits for clients to take notice of it.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
 /// A server that has begun to listen.
 pub struct Started {
     /// Where it listens.
