@@ -190,9 +190,12 @@ pub struct LiveLimits {
     /// Subscribers of a channel from which on a change waits for another that is about to follow it.
     #[arg(skip = Self::DEFAULT.wide)]
     pub wide: usize,
-    /// How long it waits at most.
+    /// How long it waits at most, for each subscriber: a few times what handing it to one takes, and so of little weight beside that.
     #[arg(skip = Self::DEFAULT.wide_wait)]
     pub wide_wait: Duration,
+    /// How long it waits at most, however many they are.
+    #[arg(skip = Self::DEFAULT.widest_wait)]
+    pub widest_wait: Duration,
     /// How often positions are compared with Postgres.
     #[arg(skip = Self::DEFAULT.sweep_every)]
     pub sweep_every: Duration,
@@ -228,7 +231,8 @@ impl LiveLimits {
         pong_within: Duration::from_secs(8),
         hole_wait: Duration::from_millis(20),
         wide: 256,
-        wide_wait: Duration::from_millis(5),
+        wide_wait: Duration::from_micros(20),
+        widest_wait: Duration::from_millis(25),
         sweep_every: Duration::from_secs(1),
         insufficient_after: Duration::from_secs(10),
         offline_after: Duration::from_secs(4),

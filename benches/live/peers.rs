@@ -117,18 +117,18 @@ impl Peer {
         }
     }
 
-    /// Sends so many bursts of so many messages of a text, each a pause after everybody has the one before; processor time for each
-    /// delivery, in microseconds.
+    /// Sends so many bursts of so many messages of a text, each after `change` was made elsewhere and when everybody has the one
+    /// before; processor time of this server for each delivery, in microseconds.
     pub async fn window(
         &mut self,
-        swarm: &Swarm,
+        swarm: &mut Swarm,
         sockets: usize,
         [bursts, burst, text]: [usize; 3],
-        pause: Duration,
+        mut change: impl AsyncFnMut(&mut Swarm),
     ) -> f64 {
         let before = cpu(self.child.id()).expect("it runs");
         for _ in 0..bursts {
-            tokio::time::sleep(pause).await;
+            change(swarm).await;
             let wanted = swarm.deliveries() + (sockets * burst) as u64;
             // In one piece: the floor takes what it reads for whole lines.
             let line = format!("{burst} {text}\n");

@@ -13,7 +13,7 @@ use crate::live::frame;
 use crate::live::outbox::Outbox;
 use crate::live::reader::{Message, Next, Reader};
 use crate::live::socket::{self, Gone};
-use crate::live::stream::{self, Incoming};
+use crate::live::stream::Incoming;
 
 /// Bytes of a message.
 const MESSAGE_BYTES: usize = 16 << 20;
@@ -30,9 +30,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 
 async fn open(request: HttpRequest) -> Result<HttpResponse> {
     endpoint::upgrade(&request, &[], |stream, first| {
-        let (incoming, outgoing) = stream::part(stream, first);
-        let gone = Gone(Outbox::new(WAITING_BYTES, Some(outgoing)));
-        let mut reader = Reader::new(incoming, MESSAGE_BYTES);
+        let gone = Gone(Outbox::new(WAITING_BYTES, Some(stream)));
+        let mut reader = Reader::new(Incoming::new(gone.0.clone(), first), MESSAGE_BYTES);
         Box::pin(async move {
             if echo(&mut reader, &gone.0).await {
                 socket::finish(&gone.0, reader.into_inner(), FINISHED_WITHIN).await;

@@ -12,7 +12,8 @@ use super::outbox::Outbox;
 use super::pace::Pace;
 use super::protocol::Codec;
 use super::reader::Reader;
-use super::{socket, stream};
+use super::socket;
+use super::stream::Incoming;
 use crate::app::App;
 use crate::error::{Code, Error, Result};
 use crate::http::{lang, peer};
@@ -35,8 +36,8 @@ async fn open_websocket(request: HttpRequest, app: web::Data<App>) -> Result<Htt
     let protocol = agreed.map(Codec::subprotocol);
     upgrade(&request, protocol.as_slice(), move |stream, first| {
         let limits = app.hub.limits();
-        let (incoming, outgoing) = stream::part(stream, first);
-        let outbox = Outbox::counted(limits.outbox_bytes, outgoing, app.hub.counters.clone());
+        let outbox = Outbox::counted(limits.outbox_bytes, stream, app.hub.counters.clone());
+        let incoming = Incoming::new(outbox.clone(), first);
         let connection = Connection::new(app.hub.clone(), codec, lang, outbox, &place);
         app.hub.opened(&connection);
         let pace = Pace::new(limits.bytes_per_second, limits.bytes_at_once);

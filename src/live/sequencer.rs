@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::HubInner;
 use super::encoded::{Bundle, Encoded};
 use super::memory::{Memory, Recalled};
-use crate::config::Recovery;
+use crate::config::{LiveLimits, Recovery};
 use crate::db::{self, Mode, Scope};
 use crate::error::{Error, Result};
 use crate::events::log::{self, Bounds, Head};
@@ -179,7 +179,7 @@ impl Sequencer {
             let Some(hub) = self.hub.upgrade().filter(|_| came > 0) else {
                 return;
             };
-            let until = Instant::now() + hub.limits.wide_wait;
+            let began = Instant::now();
             loop {
                 for input in inputs.drain(..) {
                     match input {
@@ -187,8 +187,9 @@ impl Sequencer {
                         Input::Head(head) => self.notice(&hub, head).await,
                     }
                 }
+                let Some(wait) = self.waits_for_more(&hub) else { break };
                 let more = inbox.recv_many(&mut inputs, TOGETHER);
-                if !self.waits_for_more(&hub) || !matches!(tokio::time::timeout_at(until, more).await, Ok(1..)) {
+                if !matches!(tokio::time::timeout_at(began + wait, more).await, Ok(1..)) {
                     break;
                 }
             }
@@ -209,13 +210,19 @@ impl Sequencer {
         }
     }
 
-    /// Whether the last change is to wait for the one that is about to follow it, so that many subscribers get both in one write.
-    fn waits_for_more(&self, hub: &HubInner) -> bool {
-        let last = self.waiting.last_key_value().map(|(_, change)| change);
-        last.is_some_and(|change| {
-            let wide = |event: &LoggedEvent| hub.registry.width(self.gym, &event.channel) >= hub.limits.wide;
-            change.more_soon && change.events.iter().any(wide)
-        })
+    /// How long the last change may wait for the one that is about to follow it, so that many subscribers get both in one write.
+    fn waits_for_more(&self, hub: &HubInner) -> Option<Duration> {
+        let (_, change) = self.waiting.last_key_value().filter(|(_, change)| change.more_soon)?;
+        let width = |event: &LoggedEvent| hub.registry.width(self.gym, &event.channel);
+        let widest = change.events.iter().map(width).max()?;
+        let each = u32::try_from(widest).unwrap_or(u32::MAX);
+        let LiveLimits {
+            wide,
+            wide_wait,
+            widest_wait,
+            ..
+        } = hub.limits;
+        (widest >= wide).then(|| wide_wait.saturating_mul(each).min(widest_wait))
     }
 
     async fn notice(&mut self, hub: &Arc<HubInner>, head: Head) {

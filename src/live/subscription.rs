@@ -75,14 +75,15 @@ pub enum Ready {
     Revoked,
 }
 
-/// A subscription.
+/// A subscription. What a delivery touches comes first, in one line of the processor's cache.
+#[repr(C, align(64))]
 pub struct Subscription {
+    state: Mutex<State>,
+    to: Recipient,
     /// Channel name.
     pub channel: Arc<str>,
     /// Whether the server opened it.
     pub server_side: bool,
-    to: Recipient,
-    state: Mutex<State>,
     /// Whether the others were told that it joined.
     joined: AtomicBool,
     /// When the token that it was opened with runs out.

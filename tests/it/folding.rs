@@ -258,7 +258,7 @@ async fn a_key_that_is_used_twice_while_it_waits_has_one_effect() {
 async fn a_change_that_many_watch_waits_for_the_next_batch_and_one_alone_waits_for_nothing() {
     let kit = Kit::start_with(|config| {
         config.live.wide = 1;
-        config.live.wide_wait = Duration::from_secs(20);
+        (config.live.wide_wait, config.live.widest_wait) = (Duration::from_secs(20), Duration::from_secs(20));
     })
     .await;
     kit.follow(0).await;

@@ -1,7 +1,6 @@
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::super::stream;
 use super::*;
 
 fn frame_of(n: usize) -> Bytes {
@@ -41,8 +40,7 @@ async fn with_socket(bound: usize) -> (Arc<Outbox>, TcpStream) {
         .expect("connected");
     let (here, _) = listener.accept().await.expect("accepted");
     socket2::SockRef::from(&here).set_send_buffer_size(4096).expect("set");
-    let (_, outgoing) = stream::part(here, Bytes::new());
-    (Outbox::new(bound, Some(outgoing)), there)
+    (Outbox::new(bound, Some(here)), there)
 }
 
 #[tokio::test]
