@@ -181,18 +181,18 @@ impl App {
                 access::check(&mut tx, &claim, now).await?;
             }
             let value = body(&mut tx).await?;
-            let committed = tx.close().await?;
-            Ok((value, committed))
+            let changes = tx.close().await?;
+            Ok((value, changes))
         };
         match done.await {
-            Ok((value, committed)) => match db::commit(&mut tx).await {
+            Ok((value, mut changes)) => match db::commit(&mut tx).await {
                 Ok(()) => {
                     let now = Instant::now();
-                    for mut committed in committed {
-                        committed.committed_at = Some(now);
-                        committed.more_soon = tx.more_soon;
-                        self.hub.committed(committed);
+                    for change in &mut changes {
+                        change.committed_at = Some(now);
+                        change.more_soon = tx.more_soon;
                     }
+                    self.hub.committed(changes);
                     Ok(value)
                 }
                 // Postgres said no: nothing was kept. Anything else leaves the outcome open.

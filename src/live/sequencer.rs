@@ -33,7 +33,8 @@ const REFILL: u64 = 500;
 
 /// What reaches a sequencer.
 enum Input {
-    Change(Committed),
+    /// What was committed together, which goes on together.
+    Changes(Vec<Committed>),
     /// The log's head, as the sweep read it.
     Head(Head),
 }
@@ -93,9 +94,9 @@ impl GymLog {
         Ok(())
     }
 
-    /// Takes a committed change without waiting.
-    pub(super) fn offer(&self, change: Committed) {
-        if self.inbox.try_send(Input::Change(change)).is_err() {
+    /// Takes committed changes without waiting.
+    pub(super) fn offer(&self, changes: Vec<Committed>) {
+        if self.inbox.try_send(Input::Changes(changes)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -183,7 +184,7 @@ impl Sequencer {
             loop {
                 for input in inputs.drain(..) {
                     match input {
-                        Input::Change(change) => self.take(&hub, change),
+                        Input::Changes(changes) => changes.into_iter().for_each(|change| self.take(&hub, change)),
                         Input::Head(head) => self.notice(&hub, head).await,
                     }
                 }
