@@ -1,11 +1,11 @@
 //! Completions that wait. A gym's first command begins a batch at once; those that come while a batch is being written wait
 //! for its end and are folded into the next one, so that a gym at rest waits for nothing and a busy one shares its COMMITs.
 //!
-//! After a batch that was shared, those who were answered often come again at once. Without a moment for them the first would be
-//! a batch alone and the others the next, so that a crowd would share only every second COMMIT: see [`TOGETHER_WITHIN`].
+//! Where several come at the same time, those who were answered often come again at once. Without a moment for them the first would
+//! be a batch alone and the others the next, so that a crowd would share only every second COMMIT: see [`Running::gather`].
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::rt;
 use dashmap::DashMap;
@@ -23,9 +23,11 @@ use crate::ids::GymId;
 /// Commands of one gym that wait at most; more are refused, to be tried again.
 const WAITING: usize = 4_096;
 
-/// How long a gym waits after a shared batch for as many commands as it had; a gym that was at rest does not. Timers are exact to a
-/// millisecond.
-const TOGETHER_WITHIN: Duration = Duration::from_millis(1);
+/// How long a gym waits for its crowd after a batch: a part of what the batch took, since a machine that is busy answers later and
+/// has others to work for meanwhile. A gym that was at rest does not wait. Timers are exact to a millisecond.
+const PART: u32 = 4;
+/// The bounds of it.
+const TOGETHER_WITHIN: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(8)];
 
 /// A command that waits for its answer.
 struct Waiting {
@@ -112,25 +114,31 @@ struct Running {
 impl Running {
     async fn work(self, first: Waiting) {
         let mut batch = vec![first];
+        let mut before = HashSet::new();
         while !batch.is_empty() {
-            let shared = batch.len();
+            let members: HashSet<_> = batch.iter().map(|waiting| waiting.asked.command.member).collect();
+            let began = Instant::now();
             run(&self.app, self.gym, batch).await;
-            if shared > 1 {
-                self.gather(shared).await;
+            // Who was in one of the last two may come again.
+            let crowd = members.union(&before).count().min(self.app.config.fold_batch);
+            if crowd > 1 {
+                let [least, most] = TOGETHER_WITHIN;
+                self.gather(crowd, (began.elapsed() / PART).clamp(least, most)).await;
             }
+            before = members;
             batch = self.next();
         }
     }
 
     /// Waits a moment for so many commands.
-    async fn gather(&self, wanted: usize) {
+    async fn gather(&self, wanted: usize, within: Duration) {
         let (told, come) = oneshot::channel();
         match self.app.completions.waiting.get_mut(&self.gym) {
             Some(mut line) if line.commands.len() < wanted => line.awaited = Some((wanted, told)),
             _ => return,
         }
         // What came is taken either way.
-        let _ = tokio::time::timeout(TOGETHER_WITHIN, come).await;
+        let _ = tokio::time::timeout(within, come).await;
         if let Some(mut line) = self.app.completions.waiting.get_mut(&self.gym) {
             line.awaited = None;
         }
