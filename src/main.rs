@@ -10,6 +10,10 @@ use liveplan::server::{self, boot};
 use liveplan::simulate;
 use liveplan::telemetry;
 
+/// Much is allocated for a moment, by many threads: JSON, rows, frames.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A real-time nutrition-plan hub for gyms.
 ///
 /// Without `DATABASE_URL` it runs a Postgres of its own in `DATA_DIR`; with `REDIS_URL` it shares changes with other nodes.
