@@ -50,8 +50,8 @@ async fn echo(reader: &mut Reader<Incoming>, outbox: &Arc<Outbox>) -> bool {
             () = tokio::time::sleep_until(end_at.unwrap_or_else(Instant::now)), if end_at.is_some() => return true,
         };
         match next {
-            Next::Message(Message::Text(text)) => outbox.push_control(frame::text(&text)),
-            Next::Message(Message::Binary(bytes)) => outbox.push_control(frame::binary(&bytes)),
+            Next::Message(Message::Text(text)) => outbox.push_control(&frame::text(&text)),
+            Next::Message(Message::Binary(bytes)) => outbox.push_control(&frame::binary(&bytes)),
             Next::Message(Message::Ping(payload)) => outbox.push_pong(&payload),
             Next::Message(Message::Pong) => {}
             Next::Message(Message::Close(code)) => {

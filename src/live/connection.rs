@@ -169,7 +169,7 @@ impl Connection {
     /// Answers the command of that id.
     pub fn reply(&self, id: u32, answer: Answer) {
         match self.codec.encode(&Reply::to(id, answer)) {
-            Ok(message) => self.outbox.push_control(frame::message(self.codec, &message)),
+            Ok(message) => self.outbox.push_control(&frame::message(self.codec, &message)),
             Err(error) => {
                 tracing::error!(connection.id = self.id, error.cause = ?error, "cannot encode a reply");
                 self.close(Close::ServerError);

@@ -24,6 +24,7 @@ mod drain;
 pub mod encoded;
 pub mod endpoint;
 pub mod frame;
+mod handing_on;
 pub mod histogram;
 mod memory;
 pub mod outbox;

@@ -4,7 +4,7 @@
 //! Changes come from this node's commits and from the broker, in any order and more than once. The next number goes on;
 //! a lower one is dropped; a higher one waits a moment for what is missing and is then read from the log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -13,14 +13,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::HubInner;
-use super::encoded::{Bundle, Encoded};
+use super::handing_on::{deliver, lose_all};
 use super::memory::{Memory, Recalled};
 use crate::config::{LiveLimits, Recovery};
 use crate::db::{self, Mode, Scope};
 use crate::error::{Error, Result};
 use crate::events::log::{self, Bounds, Head};
 use crate::events::{Committed, LoggedEvent};
-use crate::ids::{AccountId, GymId};
+use crate::ids::GymId;
 
 /// Changes that may wait for the sequencer; over it they are dropped here and read from the log.
 const INBOX: usize = 4096;
@@ -337,72 +337,4 @@ impl Sequencer {
         }
         lose_all(hub, self.gym);
     }
-}
-
-/// A channel's messages, and when their changes were committed.
-#[derive(Default)]
-struct OfChannel {
-    messages: Vec<Encoded>,
-    committed: Vec<std::time::Instant>,
-}
-
-/// Hands changes to this node's subscriptions, those of a channel together, and acts on changes of access.
-async fn deliver(hub: &Arc<HubInner>, gym: GymId, changes: Vec<Committed>) {
-    let mut channels: HashMap<Arc<str>, OfChannel> = HashMap::new();
-    for change in changes {
-        for LoggedEvent { channel, payload } in change.events {
-            if let Some(account) = channel.strip_prefix("!access:") {
-                // What came before is theirs to see.
-                hand_out(hub, gym, std::mem::take(&mut channels)).await;
-                if let Ok(account) = account.parse::<AccountId>() {
-                    for connection in hub.registry.connections_of(gym, account) {
-                        connection.authorise_again();
-                    }
-                }
-                continue;
-            }
-            let message = Encoded::publication(&channel, &payload, change.seq);
-            let there = channels.entry(channel).or_default();
-            there.messages.push(message);
-            there.committed.extend(change.committed_at);
-        }
-    }
-    hand_out(hub, gym, channels).await;
-}
-
-/// Channels go in the order of their first messages.
-async fn hand_out(hub: &Arc<HubInner>, gym: GymId, channels: HashMap<Arc<str>, OfChannel>) {
-    let mut channels: Vec<_> = channels.into_iter().collect();
-    channels.sort_by_key(|(_, there)| there.messages.first().map(Encoded::offset));
-    for (channel, OfChannel { messages, committed }) in channels {
-        let count = messages.len() as u64;
-        let frames = hub.registry.deliver_all(gym, &channel, &Bundle::new(messages)).await;
-        if frames > 0 {
-            for at in committed {
-                hub.counters.delivery_seconds.observe(at.elapsed(), frames / count);
-            }
-        }
-    }
-}
-
-/// Lets a gym's subscriptions go, a few at a time, so that they do not all come back at once. Among what is missing may be
-/// words of changed access, so every connection is checked too.
-fn lose_all(hub: &Arc<HubInner>, gym: GymId) {
-    hub.counters.let_go.up();
-    let subscriptions = hub.registry.subscriptions_of(gym);
-    let connections = hub.registry.connections_in(gym);
-    hub.runtime.spawn(async move {
-        for batch in subscriptions.chunks(50) {
-            for subscription in batch {
-                subscription.lose();
-            }
-            tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;
-        }
-        for batch in connections.chunks(50) {
-            for connection in batch {
-                connection.authorise_again();
-            }
-            tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;
-        }
-    });
 }

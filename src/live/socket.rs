@@ -174,7 +174,7 @@ fn tick(
     }
     if past(timers.ping_at) {
         let ping = frame::message(connection.codec, connection.codec.ping());
-        connection.outbox.push_control(ping);
+        connection.outbox.push_control(&ping);
         timers.ping_at = Some(now + ping_every);
         timers.pong_by = timers.pong_by.or(Some(now + pong_within));
     }

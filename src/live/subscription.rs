@@ -144,8 +144,9 @@ impl Subscription {
         if let Some(end) = bundle.follows(*last) {
             *last = end;
             let frames = bundle.frames(self.to.codec);
-            let pushed = self.to.outbox.push(self.to.number, frames);
-            handed.note(pushed, bundle.messages().len(), frames);
+            let count = bundle.messages().len();
+            let pushed = self.to.outbox.push_together(self.to.number, frames, count);
+            handed.note(pushed, count, frames);
             return pushed;
         }
         for message in bundle.messages() {
@@ -296,7 +297,7 @@ impl Subscription {
                 reason: why.reason().to_owned(),
             })),
         };
-        self.to.outbox.push_control(framed(self.to.codec, &Reply::push(push)));
+        self.to.outbox.push_control(&framed(self.to.codec, &Reply::push(push)));
     }
 }
 

@@ -212,10 +212,10 @@ impl Outbox {
 
     /// Queues a reply, ping or other frame of no channel. It is always accepted: each answers one command, and a command
     /// is begun only while there is [room](Self::room).
-    pub fn push_control(&self, frame: Bytes) {
+    pub fn push_control(&self, frame: &Bytes) {
         let queue = self.lock();
         if queue.closed.is_none() {
-            self.put(queue, None, &frame);
+            self.put(queue, None, frame);
         }
     }
 
@@ -260,12 +260,17 @@ impl Outbox {
     /// Queues the answer to a client's ping, except where the client pings and does not read.
     pub fn push_pong(&self, payload: &[u8]) {
         if self.waiting_bytes() <= self.bound {
-            self.push_control(frame::pong(payload));
+            self.push_control(&frame::pong(payload));
         }
     }
 
     /// Queues a frame of a subscription.
     pub fn push(&self, subscription: SubscriptionNumber, frame: &Bytes) -> Pushed {
+        self.push_together(subscription, frame, 1)
+    }
+
+    /// Queues so many frames of a subscription, in one piece.
+    pub fn push_together(&self, subscription: SubscriptionNumber, frame: &Bytes, count: usize) -> Pushed {
         let mut queue = self.lock();
         if queue.closed.is_some() {
             return Pushed::Closed;
@@ -280,26 +285,26 @@ impl Outbox {
             queue.bytes -= freed;
             return Pushed::Overflow;
         }
-        queue.deliveries += 1;
+        queue.deliveries += count as u64;
         self.put(queue, Some(subscription), frame);
         Pushed::Queued
     }
 
     /// Sends what waits and then a close frame; nothing is accepted after. The first close counts.
     pub fn close(&self, close: Close) {
-        self.close_with(close, frame::close(close));
+        self.close_with(close, &frame::close(close));
     }
 
     /// Answers the client's close with its own code. Nothing is sent where we closed first.
     pub fn answer_close(&self, code: Option<u16>) {
-        self.close_with(Close::Normal, frame::close_answer(code));
+        self.close_with(Close::Normal, &frame::close_answer(code));
     }
 
-    fn close_with(&self, close: Close, frame: Bytes) {
+    fn close_with(&self, close: Close, frame: &Bytes) {
         let mut queue = self.lock();
         if queue.closed.is_none() {
             queue.closed = Some(close);
-            self.put(queue, None, &frame);
+            self.put(queue, None, frame);
             self.emptied.notify_one();
         }
     }

@@ -21,7 +21,7 @@ fn a_slow_connection_loses_a_whole_channel_and_keeps_the_others() {
 fn replies_are_accepted_by_a_full_queue_and_nothing_after_a_close() {
     let outbox = Outbox::new(10, None);
     assert_eq!(outbox.push(1, &frame_of(10)), Pushed::Queued);
-    outbox.push_control(frame_of(50));
+    outbox.push_control(&frame_of(50));
     assert_eq!(outbox.waiting_bytes(), 60);
     outbox.close(Close::Shutdown);
     outbox.close(Close::Slow);
@@ -47,7 +47,7 @@ async fn with_socket(bound: usize) -> (Arc<Outbox>, TcpStream) {
 async fn there_is_room_again_when_all_was_taken_or_nobody_reads_any_more() {
     let (outbox, mut there) = with_socket(10).await;
     let many = frame_of(1 << 19);
-    outbox.push_control(many.clone());
+    outbox.push_control(&many);
     assert!(outbox.stuck_since().is_some(), "more than the kernel takes");
     let room = tokio::spawn({
         let outbox = outbox.clone();
@@ -63,7 +63,7 @@ async fn there_is_room_again_when_all_was_taken_or_nobody_reads_any_more() {
     there.read_exact(&mut read).await.expect("all of it");
     room.await.expect("room");
     assert!(outbox.stuck_since().is_none());
-    outbox.push_control(many.clone());
+    outbox.push_control(&many);
     outbox.give_up(Close::Slow);
     assert_eq!(outbox.closed(), Some(Close::Slow));
     drop(there);
@@ -76,7 +76,7 @@ async fn there_is_room_again_when_all_was_taken_or_nobody_reads_any_more() {
 #[tokio::test]
 async fn a_frame_goes_at_once_where_nothing_waits_and_else_behind_it() {
     let (outbox, mut there) = with_socket(1 << 20).await;
-    outbox.push_control(Bytes::from_static(b"at once"));
+    outbox.push_control(&Bytes::from_static(b"at once"));
     assert_eq!(outbox.waiting_bytes(), 0);
     let mut read = [0; 7];
     there.read_exact(&mut read).await.expect("bytes");
@@ -84,7 +84,7 @@ async fn a_frame_goes_at_once_where_nothing_waits_and_else_behind_it() {
     // More than the kernel takes, and what comes after it.
     let frames: Vec<_> = (0..50_u8).map(|n| Bytes::from(vec![n; 20_000])).collect();
     for frame in &frames {
-        outbox.push_control(frame.clone());
+        outbox.push_control(frame);
     }
     assert!(outbox.waiting_bytes() > 0);
     let mut read = vec![0; 50 * 20_000];
@@ -102,7 +102,7 @@ async fn nothing_comes_between_the_parts_of_a_frame_even_when_all_else_is_given_
     assert_eq!(outbox.push(1, &Bytes::from(vec![7; 1 << 19])), Pushed::Queued);
     let left = outbox.waiting_bytes();
     assert!(left > 0 && left < 1 << 19, "{left}");
-    outbox.push_control(Bytes::from_static(b"reply"));
+    outbox.push_control(&Bytes::from_static(b"reply"));
     assert_eq!(outbox.push(1, &frame_of(1 << 20)), Pushed::Overflow);
     assert_eq!(outbox.waiting_bytes(), left + 5, "a part is dropped with no channel");
     outbox.give_up(Close::Slow);
@@ -139,12 +139,12 @@ async fn a_part_that_was_written_later_is_kept_too() {
 #[tokio::test]
 async fn a_frame_does_not_overtake_what_waits_when_the_socket_has_room_again() {
     let (outbox, mut there) = with_socket(1 << 20).await;
-    outbox.push_control(Bytes::from(vec![7; 1 << 19]));
+    outbox.push_control(&Bytes::from(vec![7; 1 << 19]));
     let left = outbox.waiting_bytes();
     // All that was sent is read, so there is room, and nobody writes yet.
     let mut read = vec![0; (1 << 19) - left];
     there.read_exact(&mut read).await.expect("what was sent");
-    outbox.push_control(Bytes::from_static(b"behind"));
+    outbox.push_control(&Bytes::from_static(b"behind"));
     assert_eq!(outbox.waiting_bytes(), left + 6);
     outbox.close(Close::Normal);
     let mut rest = Vec::new();
