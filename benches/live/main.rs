@@ -54,45 +54,30 @@ fn main() {
         .block_on(run(&only, &mut results));
 }
 
+/// Parts, in the order in which they run.
+const PARTS: [&str; 8] = [
+    "latency", "reads", "slow", "fanout", "folding", "nodes", "recovery", "memory",
+];
+/// Takes long, so only when asked for: `make leaks`.
+const LEAKS: &str = "leaks";
+
 async fn run(only: &[String], results: &mut Results) {
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|arg| arg == name);
-    let stage = Stage::set().await;
-    if wanted("latency") {
-        latency::run(&stage, results).await;
-        results.close("latency");
+    let wanted = |name: &str| (only.is_empty() && name != LEAKS) || only.iter().any(|arg| arg == name);
+    for part in PARTS.into_iter().chain([LEAKS]).filter(|part| wanted(part)) {
+        // Each begins with an empty database and a new server, as it does when it runs alone.
+        let stage = Stage::set().await;
+        match part {
+            "latency" => latency::run(&stage, results).await,
+            "reads" => reads::run(&stage, results).await,
+            "slow" => slow::run(&stage, results).await,
+            "fanout" => fanout::run(&stage, results).await,
+            "folding" => folding::run(&stage, results).await,
+            "nodes" => nodes::run(&stage, results).await,
+            "recovery" => recovery::run(&stage, results).await,
+            "memory" => memory::run(&stage, results).await,
+            _ => leaks::run(&stage, results).await,
+        }
+        results.close(part);
+        stage.clear().await;
     }
-    if wanted("reads") {
-        reads::run(&stage, results).await;
-        results.close("reads");
-    }
-    if wanted("slow") {
-        slow::run(&stage, results).await;
-        results.close("slow");
-    }
-    if wanted("fanout") {
-        fanout::run(&stage, results).await;
-        results.close("fanout");
-    }
-    if wanted("folding") {
-        folding::run(&stage, results).await;
-        results.close("folding");
-    }
-    if wanted("nodes") {
-        nodes::run(&stage, results).await;
-        results.close("nodes");
-    }
-    if wanted("recovery") {
-        recovery::run(&stage, results).await;
-        results.close("recovery");
-    }
-    if wanted("memory") {
-        memory::run(&stage, results).await;
-        results.close("memory");
-    }
-    // Takes minutes, so only when asked for: `make leaks`.
-    if only.iter().any(|arg| arg == "leaks") {
-        leaks::run(&stage, results).await;
-        results.close("leaks");
-    }
-    stage.clear().await;
 }

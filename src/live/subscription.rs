@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(outbox.waiting_bytes(), 2 * one);
         assert_eq!(subscription.deliver(&bundle(8..=9)).frames, 2);
         assert_eq!(subscription.deliver(&bundle(8..=9)).frames, 0);
-        assert_eq!(outbox.waiting_bytes(), 4 * one);
+        assert_eq!((outbox.waiting_bytes(), outbox.traffic().0), (4 * one, 4));
     }
 
     fn deliver(subscription: &Subscription, offset: u64) {

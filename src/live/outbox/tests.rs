@@ -158,3 +158,19 @@ async fn a_frame_does_not_overtake_what_waits_when_the_socket_has_room_again() {
 fn an_empty_queue_accepts_a_frame_over_its_bound() {
     assert_eq!(Outbox::new(10, None).push(1, &frame_of(50)), Pushed::Queued);
 }
+
+#[tokio::test]
+async fn who_still_holds_a_queue_keeps_no_client_waiting_for_its_end() {
+    let (outbox, mut there) = with_socket(10).await;
+    outbox.push_control(&Bytes::from_static(b"last"));
+    outbox.finish().await;
+    let mut all = Vec::new();
+    there.read_to_end(&mut all).await.expect("the end");
+    assert_eq!(all, b"last");
+    let (left, mut there) = with_socket(10).await;
+    left.leave();
+    assert_eq!(there.read(&mut [0]).await.expect("the end"), 0);
+    // Nothing is sent any more.
+    assert_eq!(left.push(1, &frame_of(1)), Pushed::Queued);
+    assert_eq!((outbox.traffic().1, left.traffic().1), (4, 0));
+}
