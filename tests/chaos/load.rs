@@ -101,7 +101,8 @@ impl Rest {
                 let status = answer.status().as_u16();
                 if let Ok(text) = answer.text().await {
                     match status {
-                        503 | 429 => {}
+                        // 408: the node was stopped before the request reached it, and it was not begun (RFC 9110 §15.5.9).
+                        503 | 429 | 408 => {}
                         500.. => self.book.violated(format!("{method} {path}: {status} {text}")),
                         _ => return (status, serde_json::from_str(&text).unwrap_or(Value::String(text))),
                     }
