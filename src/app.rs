@@ -62,6 +62,7 @@ pub struct For {
     scope: Scope,
     actor: Option<AccountId>,
     access: Option<AccessClaim>,
+    mode: Mode,
 }
 
 impl For {
@@ -70,6 +71,7 @@ impl For {
         scope: Scope::System,
         actor: None,
         access: None,
+        mode: Mode::Write,
     };
 
     /// The product itself, inside one gym (jobs, demo, the hub's own reads).
@@ -79,6 +81,7 @@ impl For {
             scope: Scope::Gym(gym),
             actor: None,
             access: None,
+            mode: Mode::Write,
         }
     }
 
@@ -89,6 +92,16 @@ impl For {
             scope: Scope::Gym(gym),
             actor: Some(account),
             access: None,
+            mode: Mode::Write,
+        }
+    }
+
+    /// The same, for a change whose statements are planned once: see [`Mode::Planned`].
+    #[must_use]
+    pub fn planned(self) -> Self {
+        Self {
+            mode: Mode::Planned,
+            ..self
         }
     }
 }
@@ -99,6 +112,7 @@ impl From<&Caller> for For {
             scope: Scope::Gym(caller.gym),
             actor: Some(caller.account),
             access: Some(caller.claim()),
+            mode: Mode::Write,
         }
     }
 }
@@ -173,7 +187,7 @@ impl App {
         let Scope::Gym(gym) = who.scope else {
             return Err(anyhow::anyhow!("a change needs a gym").into());
         };
-        let conn = db::open(&self.pool, who.scope, Mode::Write).await?;
+        let conn = db::open(&self.pool, who.scope, who.mode).await?;
         let mut tx = Tx::new(conn, gym, who.actor, self.clock.now());
         let done = async {
             if let Some(claim) = who.access {
@@ -185,14 +199,19 @@ impl App {
             Ok((value, changes))
         };
         match done.await {
-            Ok((value, mut changes)) => match db::commit(&mut tx).await {
+            Ok((value, changes)) => match db::commit(&mut tx).await {
                 Ok(()) => {
                     let now = Instant::now();
-                    for change in &mut changes {
+                    let mut changes = changes.into_iter().peekable();
+                    while let Some(mut change) = changes.next() {
                         change.committed_at = Some(now);
-                        change.more_soon = tx.more_soon;
+                        // In its own gym: the next of this COMMIT, or what waits for its end.
+                        change.more_soon = match changes.peek() {
+                            Some(next) => next.gym == change.gym,
+                            None => tx.more_soon,
+                        };
+                        self.hub.committed(change);
                     }
-                    self.hub.committed(changes);
                     Ok(value)
                 }
                 // Postgres said no: nothing was kept. Anything else leaves the outcome open.

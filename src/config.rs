@@ -190,7 +190,7 @@ pub struct LiveLimits {
     /// Subscribers of a channel from which on a change waits for another that is about to follow it.
     #[arg(skip = Self::DEFAULT.wide)]
     pub wide: usize,
-    /// How long it waits at most, for each subscriber: a few times what handing it to one takes, and so of little weight beside that.
+    /// How long it waits at most, for each subscriber.
     #[arg(skip = Self::DEFAULT.wide_wait)]
     pub wide_wait: Duration,
     /// How long it waits at most, however many they are.

@@ -41,6 +41,9 @@ pub enum Mode {
     Snapshot,
     /// Read committed, for changes.
     Write,
+    /// The same with one plan for each statement, whatever its parameters: for changes so frequent that planning counts. They find rows
+    /// by keys alone, and name nothing by a parameter that a partial index has as its condition.
+    Planned,
 }
 
 /// Opens a pool. Connections live on the runtime that calls this, whichever thread asks for one.
@@ -109,21 +112,19 @@ pub async fn open(pool: &Pool, scope: Scope, mode: Mode) -> Result<Pooled, Error
 pub async fn begin(conn: &mut AsyncPgConnection, scope: Scope, mode: Mode) -> QueryResult<()> {
     let isolation = match mode {
         Mode::Snapshot => "REPEATABLE READ READ ONLY",
-        Mode::Write => "READ COMMITTED",
+        Mode::Write | Mode::Planned => "READ COMMITTED",
     };
     let (role, gym) = match scope {
         Scope::Gym(gym) => ("liveplan_app", gym.to_string()),
         Scope::System => ("liveplan_system", String::new()),
     };
-    // Changes find rows by their keys, however many: one plan serves all. Left to itself, Postgres makes plans anew for lists that
-    // are shorter than it assumes, which took a third of a completion's time.
-    let plans = match mode {
-        Mode::Snapshot => "auto",
-        Mode::Write => "force_generic_plan",
+    // Left to itself, Postgres makes plans anew for lists that are shorter than it assumes: a third of a completion's time.
+    let plans = if mode == Mode::Planned {
+        "; SET LOCAL plan_cache_mode = force_generic_plan"
+    } else {
+        ""
     };
-    let sql = format!(
-        "BEGIN ISOLATION LEVEL {isolation}; SET LOCAL ROLE {role}; SET LOCAL app.gym = '{gym}'; SET LOCAL plan_cache_mode = {plans}"
-    );
+    let sql = format!("BEGIN ISOLATION LEVEL {isolation}; SET LOCAL ROLE {role}; SET LOCAL app.gym = '{gym}'{plans}");
     AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
 }
 

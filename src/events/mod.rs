@@ -118,7 +118,7 @@ pub struct Committed {
     pub events: Vec<LoggedEvent>,
     /// When its COMMIT was answered, where this node made it. Clocks of other nodes say nothing here.
     pub committed_at: Option<Instant>,
-    /// Another change of the gym was waiting for this one's end. Only the node that made it knows.
+    /// Another change of the gym follows at once: of the same COMMIT, or one that was waiting for its end. Only the node that made it knows.
     pub more_soon: bool,
 }
 

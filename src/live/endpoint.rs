@@ -36,17 +36,13 @@ async fn open_websocket(request: HttpRequest, app: web::Data<App>) -> Result<Htt
     let protocol = agreed.map(Codec::subprotocol);
     upgrade(&request, protocol.as_slice(), move |stream, first| {
         let limits = app.hub.limits();
-        let outbox = Outbox::counted(limits.outbox_bytes, stream, app.hub.counters.clone());
+        let outbox = Outbox::counted(limits.outbox_bytes, stream, app.hub.counters.clone(), place.clone());
         let incoming = Incoming::new(outbox.clone(), first);
         let connection = Connection::new(app.hub.clone(), codec, lang, outbox, &place);
         app.hub.opened(&connection);
         let pace = Pace::new(limits.bytes_per_second, limits.bytes_at_once);
         let reader = Reader::new(incoming, limits.frame_bytes).paced(pace);
-        Box::pin(async move {
-            // Until the socket has gone.
-            let _place = place;
-            socket::read(app, connection, reader).await;
-        })
+        Box::pin(socket::read(app, connection, reader))
     })
 }
 

@@ -1,7 +1,7 @@
 //! Where a gym's ordered changes go: to this node's subscriptions, those of a channel together.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::HubInner;
@@ -59,17 +59,18 @@ async fn hand_out(hub: &Arc<HubInner>, gym: GymId, channels: HashMap<Arc<str>, O
 /// words of changed access, so every connection is checked too.
 pub(super) fn lose_all(hub: &Arc<HubInner>, gym: GymId) {
     hub.counters.let_go.up();
-    let subscriptions = hub.registry.subscriptions_of(gym);
-    let connections = hub.registry.connections_in(gym);
+    // Those that go meanwhile are not kept: with them their files.
+    let subscriptions: Vec<_> = hub.registry.subscriptions_of(gym).iter().map(Arc::downgrade).collect();
+    let connections: Vec<_> = hub.registry.connections_in(gym).iter().map(Arc::downgrade).collect();
     hub.runtime.spawn(async move {
         for batch in subscriptions.chunks(50) {
-            for subscription in batch {
+            for subscription in batch.iter().filter_map(Weak::upgrade) {
                 subscription.lose();
             }
             tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;
         }
         for batch in connections.chunks(50) {
-            for connection in batch {
+            for connection in batch.iter().filter_map(Weak::upgrade) {
                 connection.authorise_again();
             }
             tokio::time::sleep(Duration::from_millis(rand::random_range(10..60))).await;

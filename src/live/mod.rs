@@ -160,18 +160,9 @@ impl Hub {
     }
 
     /// Takes a change that this node has committed: to its own sockets and to the other nodes. Never waits.
-    pub fn committed(&self, changes: Vec<Committed>) {
-        let mut gyms: Vec<(GymId, Vec<Committed>)> = Vec::new();
-        for change in changes {
-            self.broker.publish(&change);
-            match gyms.last_mut() {
-                Some((gym, together)) if *gym == change.gym => together.push(change),
-                _ => gyms.push((change.gym, vec![change])),
-            }
-        }
-        for (gym, together) in gyms {
-            self.take(gym, together);
-        }
+    pub fn committed(&self, change: Committed) {
+        self.broker.publish(&change);
+        self.take(change);
     }
 
     /// The sequencer of a gym, started.
@@ -280,11 +271,11 @@ impl HubInner {
         self.broker.is_up()
     }
 
-    /// Hands changes to their gym's sequencer, where the gym has sockets here.
-    fn take(&self, gym: GymId, changes: Vec<Committed>) {
-        let log = self.gyms.get(&gym).and_then(|l| l.upgrade());
+    /// Hands a change to its gym's sequencer, where the gym has sockets here.
+    fn take(&self, change: Committed) {
+        let log = self.gyms.get(&change.gym).and_then(|l| l.upgrade());
         if let Some(log) = log {
-            log.offer(changes);
+            log.offer(change);
         }
     }
 

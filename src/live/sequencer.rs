@@ -33,8 +33,7 @@ const REFILL: u64 = 500;
 
 /// What reaches a sequencer.
 enum Input {
-    /// What was committed together, which goes on together.
-    Changes(Vec<Committed>),
+    Change(Committed),
     /// The log's head, as the sweep read it.
     Head(Head),
 }
@@ -94,9 +93,9 @@ impl GymLog {
         Ok(())
     }
 
-    /// Takes committed changes without waiting.
-    pub(super) fn offer(&self, changes: Vec<Committed>) {
-        if self.inbox.try_send(Input::Changes(changes)).is_err() {
+    /// Takes a committed change without waiting.
+    pub(super) fn offer(&self, change: Committed) {
+        if self.inbox.try_send(Input::Change(change)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -184,7 +183,7 @@ impl Sequencer {
             loop {
                 for input in inputs.drain(..) {
                     match input {
-                        Input::Changes(changes) => changes.into_iter().for_each(|change| self.take(&hub, change)),
+                        Input::Change(change) => self.take(&hub, change),
                         Input::Head(head) => self.notice(&hub, head).await,
                     }
                 }
@@ -211,8 +210,13 @@ impl Sequencer {
         }
     }
 
-    /// How long the last change may wait for the one that is about to follow it, so that many subscribers get both in one write.
+    /// How long the last change may wait for the one that is about to follow it, so that many subscribers get both in one write: not
+    /// behind a hole, and not where as many wait as are handed on together.
     fn waits_for_more(&self, hub: &HubInner) -> Option<Duration> {
+        let (next, _) = self.waiting.first_key_value()?;
+        if *next > self.head.seq + 1 || self.waiting.len() >= TOGETHER {
+            return None;
+        }
         let (_, change) = self.waiting.last_key_value().filter(|(_, change)| change.more_soon)?;
         let width = |event: &LoggedEvent| hub.registry.width(self.gym, &event.channel);
         let widest = change.events.iter().map(width).max()?;

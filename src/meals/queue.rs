@@ -232,7 +232,7 @@ async fn alone(app: App, gym: GymId, asked: Asked, answer: oneshot::Sender<Resul
 
 async fn turns(app: &App, gym: GymId, asked: Vec<Asked>, lock: Lock) -> Result<Vec<Turn>> {
     let shared = app.clone();
-    app.change(For::gym(gym), async move |tx| {
+    app.change(For::gym(gym).planned(), async move |tx| {
         let turns = fold::carry_out(tx, &shared.completions.planned, &asked, lock).await?;
         tx.more_soon = lock == Lock::IfFree && shared.completions.waiting(gym) > 0;
         Ok(turns)

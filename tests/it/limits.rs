@@ -18,7 +18,7 @@ use liveplan::live::protocol::Codec;
 use crate::harness::{Client, Gym, TestApp};
 use crate::nodes::until;
 
-/// Waits until nothing is left of any socket: no place, no subscription, no account.
+/// Waits until nothing is left of any socket: no place and so no file, no subscription, no account. Who holds its connection keeps it.
 async fn nothing_is_left(app: &TestApp) {
     let hub = &app.app.hub;
     until("the sockets are gone", || hub.door().counts() == (0, 0, 0)).await;

@@ -181,7 +181,7 @@ impl Listener {
             Some((node, Message::Change(change))) if node != self.shared.node => {
                 counters.received.fetch_add(1, Ordering::Relaxed);
                 if let Some(hub) = self.hub.upgrade() {
-                    hub.take(change.gym, vec![change]);
+                    hub.take(change);
                 }
             }
             Some((node, Message::Probe(number))) if node == self.shared.node && number == ears.number => {

@@ -9,8 +9,9 @@
 //! bound waits ([`Outbox::room`]), so a client that asks and never reads costs the bound, one reply and the commands that may
 //! wait. Bytes that do not move for too long are given up by the connection's reader.
 
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice};
+mod queue;
+
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -22,94 +23,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::counters::Counters;
+use super::door::Place;
 use super::frame;
 use super::protocol::close::Close;
+use queue::Queue;
 
-/// Frames that are written together.
-const TOGETHER: usize = 32;
 /// Bytes of one connection that the node's counter need not know of at once.
 const REPORTED: u64 = 16 * 1024;
 
 /// The number of a subscription on its connection; frames carry it so that a channel can be dropped as a whole.
 pub type SubscriptionNumber = u32;
-
-/// What each delivery touches comes first, beside the stream: with a thousand subscribers nothing of the others is in the
-/// processor's cache, and each line that is fetched costs about as much as all that is done with it.
-#[repr(C)]
-struct Queue {
-    /// Why it was closed; nothing is accepted after.
-    closed: Option<Close>,
-    /// Nothing more is written: all was, or the socket has gone.
-    ended: bool,
-    /// The socket has gone.
-    gone: bool,
-    /// The first that waits is the rest of a frame.
-    part: bool,
-    bytes: usize,
-    /// Channels' frames that were accepted.
-    deliveries: u64,
-    /// Bytes that the socket took, and those of them that the node's counter knows of.
-    sent: u64,
-    reported: u64,
-    frames: VecDeque<(Option<SubscriptionNumber>, Bytes)>,
-    /// When a frame was last taken, or began to wait behind none.
-    moved_at: Instant,
-}
-
-impl Queue {
-    /// Writes what the socket takes of what waits.
-    fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
-        while !self.frames.is_empty() {
-            let mut slices = [IoSlice::new(&[]); TOGETHER];
-            for (slice, (_, frame)) in slices.iter_mut().zip(&self.frames) {
-                *slice = IoSlice::new(frame);
-            }
-            let count = self.frames.len().min(TOGETHER);
-            match stream.try_write_vectored(&slices[..count]) {
-                Ok(sent) => self.took(sent),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes that the socket took so many bytes of what waits.
-    fn took(&mut self, mut sent: usize) {
-        self.sent += sent as u64;
-        self.bytes = self.bytes.saturating_sub(sent);
-        self.moved_at = Instant::now();
-        while let Some((owner, frame)) = self.frames.front_mut() {
-            if sent < frame.len() {
-                if sent > 0 {
-                    // A part is dropped with no channel.
-                    *owner = None;
-                    *frame = frame.slice(sent..);
-                    self.part = true;
-                }
-                return;
-            }
-            sent -= frame.len();
-            self.part = false;
-            self.frames.pop_front();
-        }
-    }
-
-    fn put(&mut self, owner: Option<SubscriptionNumber>, frame: Bytes) {
-        if self.frames.is_empty() {
-            self.moved_at = Instant::now();
-        }
-        self.bytes += frame.len();
-        self.frames.push_back((owner, frame));
-    }
-
-    /// Drops what waits, but for the rest of a frame: what comes after would be read as its continuation.
-    fn clear(&mut self) {
-        let rest = self.frames.pop_front().filter(|_| self.part);
-        self.frames = rest.into_iter().collect();
-        self.bytes = self.frames.iter().map(|(_, frame)| frame.len()).sum();
-    }
-}
 
 /// The queue of one connection, and the connection's stream: it is closed with the last that holds this.
 #[repr(C, align(64))]
@@ -124,6 +47,8 @@ pub struct Outbox {
     grown: Notify,
     bound: usize,
     counters: Option<Arc<Counters>>,
+    /// Given back after the stream is closed, since it counts files.
+    _place: Option<Arc<Place>>,
 }
 
 /// What became of a channel's frame.
@@ -141,35 +66,30 @@ impl Outbox {
     /// An empty queue that holds up to `bound` bytes of channels' frames. Without a stream all of them wait.
     #[must_use]
     pub fn new(bound: usize, stream: Option<TcpStream>) -> Arc<Self> {
-        Self::make(bound, stream, None)
+        Self::make(bound, stream, None, None)
     }
 
-    /// One whose bytes are counted.
+    /// One whose bytes are counted, and that holds its place at the door.
     #[must_use]
-    pub fn counted(bound: usize, stream: TcpStream, counters: Arc<Counters>) -> Arc<Self> {
-        Self::make(bound, Some(stream), Some(counters))
+    pub fn counted(bound: usize, stream: TcpStream, counters: Arc<Counters>, place: Arc<Place>) -> Arc<Self> {
+        Self::make(bound, Some(stream), Some(counters), Some(place))
     }
 
-    fn make(bound: usize, stream: Option<TcpStream>, counters: Option<Arc<Counters>>) -> Arc<Self> {
+    fn make(
+        bound: usize,
+        stream: Option<TcpStream>,
+        counters: Option<Arc<Counters>>,
+        place: Option<Arc<Place>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            queue: Mutex::new(Queue {
-                closed: None,
-                ended: stream.is_none(),
-                gone: false,
-                part: false,
-                bytes: 0,
-                deliveries: 0,
-                sent: 0,
-                reported: 0,
-                frames: VecDeque::new(),
-                moved_at: Instant::now(),
-            }),
+            queue: Mutex::new(Queue::new(stream.is_none())),
             stream,
             filled: Notify::new(),
             emptied: Notify::new(),
             grown: Notify::new(),
             bound,
             counters,
+            _place: place,
         })
     }
 

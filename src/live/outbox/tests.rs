@@ -1,7 +1,9 @@
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::super::door::Door;
 use super::*;
+use crate::config::LiveLimits;
 
 fn frame_of(n: usize) -> Bytes {
     Bytes::from(vec![0; n])
@@ -173,4 +175,22 @@ async fn who_still_holds_a_queue_keeps_no_client_waiting_for_its_end() {
     // Nothing is sent any more.
     assert_eq!(left.push(1, &frame_of(1)), Pushed::Queued);
     assert_eq!((outbox.traffic().1, left.traffic().1), (4, 0));
+}
+
+#[tokio::test]
+async fn a_place_is_given_back_when_the_file_is_closed_and_not_when_the_client_has_gone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("bound");
+    let (there, here) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (mut there, (here, _)) = (there.expect("connected"), here.expect("accepted"));
+    let door = Door::new(&LiveLimits::default(), 1000);
+    let place = door.enter(None).expect("room");
+    let outbox = Outbox::counted(10, here, Arc::default(), place);
+    let held = outbox.clone();
+    outbox.leave();
+    drop(outbox);
+    assert_eq!(there.read(&mut [0]).await.expect("the end"), 0);
+    assert_eq!(door.counts().0, 1, "its file is open");
+    drop(held);
+    assert_eq!(door.counts().0, 0);
 }

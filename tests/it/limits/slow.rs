@@ -86,6 +86,7 @@ async fn a_slow_screen_loses_its_channel_as_a_whole_and_recovers_the_rest_of_it(
     rename(&author, &mut plan, "al final").await;
     assert_eq!(slow.publication(&channel).await.0, from + edits as u64 + 6);
     drop(slow);
+    drop((side, subscription));
     nothing_is_left(&app).await;
     app.stop().await;
 }
@@ -121,6 +122,7 @@ async fn a_slow_phone_is_closed_and_recovers_its_own_channel_when_it_comes_back(
     assert_eq!(result["recovered"], true, "{connected}");
     assert_eq!(offsets(result), (upto + 1..=from + ticks as u64).collect::<Vec<_>>());
     drop((slow, back));
+    drop(side);
     nothing_is_left(&app).await;
     app.stop().await;
 }
@@ -170,6 +172,7 @@ async fn a_client_that_asks_and_never_reads_costs_a_bound_and_is_closed_when_not
     assert_eq!(side.outbox.closed(), Some(Close::Slow));
     until("what waited is freed", || side.outbox.waiting_bytes() < 100).await;
     // The client is still there and has read nothing: the kernel's memory and the file are given up too.
+    drop(side);
     nothing_is_left(&app).await;
     drop(deaf);
     app.stop().await;
@@ -187,6 +190,7 @@ async fn who_does_not_read_and_asks_on_has_too_many_requests() {
     ask(&mut deaf, &channel, 150).await;
     until("it is closed", || side.outbox.closed().is_some()).await;
     assert_eq!(side.outbox.closed(), Some(Close::TooManyRequests));
+    drop(side);
     nothing_is_left(&app).await;
     drop(deaf);
     app.stop().await;
@@ -210,6 +214,7 @@ async fn a_client_whose_commands_wait_for_it_to_read_is_still_heard() {
     until("its close is heard", || side.outbox.closed() == Some(Close::Normal)).await;
     until("it has left", || app.app.hub.registry().counts() == (0, 0)).await;
     drop(slow);
+    drop(side);
     nothing_is_left(&app).await;
     app.stop().await;
 }
