@@ -14,10 +14,10 @@ run: setup web
 test:
 	@tools/setup test
 	@tools/sdk
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
-	cargo test --locked
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	cargo test --locked --workspace
 	tools/conformance
 	python3 -m unittest discover -s tools/foods
 	cd static && npm run check && npm test
@@ -53,10 +53,10 @@ fuzz: setup
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --test it limits::fuzz
 
 lint:
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 fmt:
-	cargo fmt
+	cargo fmt --all
 
 # Built anew only when its sources have changed, since the binary that embeds it is built anew with it.
 web: static/dist/index.html
