@@ -20,8 +20,8 @@ use crate::error::{Code, Error, Result};
 use crate::events::Tx;
 use crate::http::limits::Limits;
 use crate::ids::{AccountId, GymId};
-use crate::live::Hub;
 use crate::{meals, plans};
+use liveplan_hub::Hub;
 
 /// How often a change is begun again after a deadlock or a serialization failure.
 const ATTEMPTS: usize = 3;
@@ -207,7 +207,7 @@ impl App {
                         change.committed_at = Some(now);
                         // In its own gym: the next of this COMMIT, or what waits for its end.
                         change.more_soon = match changes.peek() {
-                            Some(next) => next.gym == change.gym,
+                            Some(next) => next.log == change.log,
                             None => tx.more_soon,
                         };
                         self.hub.committed(change);

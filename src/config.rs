@@ -2,10 +2,11 @@
 //! `.env.example`; tests build the struct.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+
+pub use liveplan_hub::limits::{LiveLimits, Recovery};
 
 /// Everything that can be configured, by environment variable or flag.
 #[derive(Args, Clone, Debug)]
@@ -118,183 +119,11 @@ pub enum ProxyHeader {
     Forwarded,
 }
 
-/// Bounds of the live hub; the defaults are what production runs. Those that operators may need to change have a variable.
-#[derive(Args, Clone, Debug)]
-pub struct LiveLimits {
-    /// Bytes that may wait in a connection's outgoing queue. Over it a channel that is slow is let go as a whole, and commands wait
-    /// until the client has read their answers.
-    #[arg(long = "live-outbox-bytes", env = "LIVE_OUTBOX_BYTES", default_value_t = Self::DEFAULT.outbox_bytes)]
-    pub outbox_bytes: usize,
-    /// Seconds within which bytes that wait for a client must move; else the socket is closed and its memory freed.
-    #[arg(long = "live-write-seconds", env = "LIVE_WRITE_SECONDS", default_value = "20", value_parser = seconds)]
-    pub write_within: Duration,
-    /// Bytes that the kernel may hold for a client that reads slowly; it would grow this to megabytes.
-    #[arg(long = "live-send-buffer-bytes", env = "LIVE_SEND_BUFFER_BYTES", default_value_t = Self::DEFAULT.send_buffer_bytes)]
-    pub send_buffer_bytes: usize,
-    /// Bytes of one incoming message.
-    #[arg(long = "live-frame-bytes", env = "LIVE_FRAME_BYTES", default_value_t = Self::DEFAULT.frame_bytes)]
-    pub frame_bytes: usize,
-    /// Commands that may wait on a connection. A client that comes back asks for all its channels at once, so this is more than
-    /// the channels.
-    #[arg(long = "live-pending-commands", env = "LIVE_PENDING_COMMANDS", default_value_t = Self::DEFAULT.pending_commands)]
-    pub pending_commands: usize,
-    /// Bytes of commands that may wait on a connection.
-    #[arg(long = "live-pending-bytes", env = "LIVE_PENDING_BYTES", default_value_t = Self::DEFAULT.pending_bytes)]
-    pub pending_bytes: usize,
-    /// Subscriptions of a connection.
-    #[arg(long = "live-channels", env = "LIVE_CHANNELS", default_value_t = Self::DEFAULT.channels)]
-    pub channels: usize,
-    /// Messages and commands that a connection may send a second, in the long run.
-    #[arg(long = "live-commands-per-second", env = "LIVE_COMMANDS_PER_SECOND", default_value_t = Self::DEFAULT.commands_per_second)]
-    pub commands_per_second: u32,
-    /// Messages and commands that it may send at once after it was quiet.
-    #[arg(long = "live-commands-at-once", env = "LIVE_COMMANDS_AT_ONCE", default_value_t = Self::DEFAULT.commands_at_once)]
-    pub commands_at_once: u32,
-    /// Bytes that a connection may send a second, in the long run.
-    #[arg(long = "live-bytes-per-second", env = "LIVE_BYTES_PER_SECOND", default_value_t = Self::DEFAULT.bytes_per_second)]
-    pub bytes_per_second: u32,
-    /// Bytes that it may send at once after it was quiet.
-    #[arg(long = "live-bytes-at-once", env = "LIVE_BYTES_AT_ONCE", default_value_t = Self::DEFAULT.bytes_at_once)]
-    pub bytes_at_once: u32,
-    /// Sockets of this node; over it upgrades are answered with 503. The files that the process may open bound it too.
-    #[arg(long = "live-sockets", env = "LIVE_SOCKETS", default_value_t = Self::DEFAULT.sockets)]
-    pub sockets: usize,
-    /// Sockets of one address on this node. High, since a gym's phones share its Wi-Fi's address.
-    #[arg(long = "live-sockets-per-address", env = "LIVE_SOCKETS_PER_ADDRESS", default_value_t = Self::DEFAULT.sockets_per_address)]
-    pub sockets_per_address: usize,
-    /// Sockets of one account on this node; with one more its oldest is closed for good.
-    #[arg(long = "live-sockets-per-account", env = "LIVE_SOCKETS_PER_ACCOUNT", default_value_t = Self::DEFAULT.sockets_per_account)]
-    pub sockets_per_account: usize,
-    /// Sockets of one gym on this node; further ones are sent away to come back later.
-    #[arg(long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_gym)]
-    pub sockets_per_gym: usize,
-    /// Sockets that are open and have not finished `connect`; over it upgrades are answered with 503. One address may have half.
-    #[arg(long = "live-connecting", env = "LIVE_CONNECTING", default_value_t = Self::DEFAULT.connecting)]
-    pub connecting: usize,
-    /// Connects and subscribes that may read the database at once: a few less than DATABASE_POOL, so that a storm of sockets
-    /// leaves connections for everything else.
-    #[arg(long = "live-reads-at-once", env = "LIVE_READS_AT_ONCE", default_value_t = Self::DEFAULT.reads_at_once)]
-    pub reads_at_once: usize,
-    /// Bytes of a snapshot in a subscribe reply; over it the client fetches by REST.
-    #[arg(long = "live-snapshot-bytes", env = "LIVE_SNAPSHOT_BYTES", default_value_t = Self::DEFAULT.snapshot_bytes)]
-    pub snapshot_bytes: usize,
-    /// Seconds that a socket may take to send `connect`.
-    #[arg(long = "live-connect-seconds", env = "LIVE_CONNECT_SECONDS", default_value = "10", value_parser = seconds)]
-    pub connect_within: Duration,
-    /// Seconds that a client may take to answer a ping.
-    #[arg(long = "live-pong-seconds", env = "LIVE_PONG_SECONDS", default_value = "8", value_parser = seconds)]
-    pub pong_within: Duration,
-    /// How long a sequencer waits for a missing number before it reads it from Postgres.
-    #[arg(skip = Self::DEFAULT.hole_wait)]
-    pub hole_wait: Duration,
-    /// Subscribers of a channel from which on a change waits for another that is about to follow it.
-    #[arg(skip = Self::DEFAULT.wide)]
-    pub wide: usize,
-    /// How long it waits at most, for each subscriber.
-    #[arg(skip = Self::DEFAULT.wide_wait)]
-    pub wide_wait: Duration,
-    /// How long it waits at most, however many they are.
-    #[arg(skip = Self::DEFAULT.widest_wait)]
-    pub widest_wait: Duration,
-    /// How often positions are compared with Postgres.
-    #[arg(skip = Self::DEFAULT.sweep_every)]
-    pub sweep_every: Duration,
-    /// How long the database may be out of reach before subscriptions are let go.
-    #[arg(skip = Self::DEFAULT.insufficient_after)]
-    pub insufficient_after: Duration,
-    /// How long somebody must be away before screens are told.
-    #[arg(skip = Self::DEFAULT.offline_after)]
-    pub offline_after: Duration,
-}
-
-impl LiveLimits {
-    const DEFAULT: Self = Self {
-        outbox_bytes: 256 * 1024,
-        write_within: Duration::from_secs(20),
-        send_buffer_bytes: 64 * 1024,
-        frame_bytes: 64 * 1024,
-        pending_commands: 256,
-        pending_bytes: 256 * 1024,
-        channels: 128,
-        commands_per_second: 50,
-        commands_at_once: 400,
-        bytes_per_second: 64 * 1024,
-        bytes_at_once: 1024 * 1024,
-        sockets: 20_000,
-        sockets_per_address: 5000,
-        sockets_per_account: 20,
-        sockets_per_gym: 5000,
-        connecting: 1000,
-        reads_at_once: 12,
-        snapshot_bytes: 128 * 1024,
-        connect_within: Duration::from_secs(10),
-        pong_within: Duration::from_secs(8),
-        hole_wait: Duration::from_millis(20),
-        wide: 256,
-        wide_wait: Duration::from_micros(20),
-        widest_wait: Duration::from_millis(25),
-        sweep_every: Duration::from_secs(1),
-        insufficient_after: Duration::from_secs(10),
-        offline_after: Duration::from_secs(4),
-    };
-}
-
-impl Default for LiveLimits {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-/// Bounds of recovery. A subscription that was away gets what it missed from this node's memory, then from Postgres; with
-/// more than these it gets a new snapshot.
-#[derive(Args, Clone, Debug)]
-pub struct Recovery {
-    /// Missed publications that a subscription is given one by one.
-    #[arg(
-        id = "recover-events",
-        long = "live-recover-events",
-        env = "LIVE_RECOVER_EVENTS",
-        default_value_t = 1000
-    )]
-    pub events: usize,
-
-    /// Bytes of them.
-    #[arg(id = "recover-bytes", long = "live-recover-bytes", env = "LIVE_RECOVER_BYTES", default_value_t = 256 * 1024)]
-    pub bytes: usize,
-
-    /// Changes of each gym with sockets here that this node remembers.
-    #[arg(long = "live-memory-events", env = "LIVE_MEMORY_EVENTS", default_value_t = 1000)]
-    pub memory_events: usize,
-
-    /// Bytes of them.
-    #[arg(long = "live-memory-bytes", env = "LIVE_MEMORY_BYTES", default_value_t = 256 * 1024)]
-    pub memory_bytes: usize,
-}
-
-impl Default for Recovery {
-    fn default() -> Self {
-        Self {
-            events: 1000,
-            bytes: 256 * 1024,
-            memory_events: 1000,
-            memory_bytes: 256 * 1024,
-        }
-    }
-}
-
 /// A network, or an address alone.
 fn network(text: &str) -> Result<IpNet, String> {
     text.parse()
         .or_else(|_| text.parse().map(|address: std::net::IpAddr| IpNet::from(address)))
         .map_err(|_| format!("{text} is neither an address nor a network such as 10.0.0.0/8"))
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("{text} is no number of seconds"))?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|d| !d.is_zero())
-        .ok_or_else(|| "more than zero seconds".to_owned())
 }
 
 #[cfg(test)]
@@ -331,11 +160,9 @@ mod tests {
     }
 
     #[test]
-    fn networks_and_seconds_are_read() {
+    fn networks_are_read() {
         assert_eq!(network("10.1.0.0/16").map(|n| n.to_string()), Ok("10.1.0.0/16".into()));
         assert_eq!(network("::1").map(|n| n.to_string()), Ok("::1/128".into()));
         assert!(network("gateway").is_err());
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("soon").is_err());
     }
 }

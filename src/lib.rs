@@ -7,7 +7,7 @@
 //! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
 //! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients; [`load`]: many sockets, checked and
 //!   measured; [`device`]: what both act with.
-//! - [`auth`]: tokens, roles, sessions. [`live`]: the hub. [`events`]: the seam between changes and screens.
+//! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own. [`events`]: the seam between changes and screens.
 //! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
 
 pub mod app;
@@ -27,7 +27,6 @@ pub mod foods;
 pub mod gyms;
 pub mod http;
 pub mod ids;
-pub mod live;
 pub mod load;
 pub mod meals;
 pub mod plans;

@@ -184,7 +184,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 password,
             };
             runtime()?.block_on(async {
-                let booted = boot::boot(&config, liveplan::channels::TABLE).await?;
+                let booted = boot::boot(&config).await?;
                 let made = liveplan::gyms::create(&booted.app, gym).await;
                 booted.stop().await;
                 println!(

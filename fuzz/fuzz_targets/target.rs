@@ -2,9 +2,9 @@
 //! something does not hold.
 
 use bytes::Bytes;
-use liveplan::live::protocol::Codec;
-use liveplan::live::protocol::close::Close;
-use liveplan::live::reader::{Decoder, Message};
+use liveplan_hub::protocol::Codec;
+use liveplan_hub::protocol::close::Close;
+use liveplan_hub::ws::reader::{Decoder, Message};
 
 /// Bytes of one message; small, so that inputs reach the bound.
 pub const LIMIT: usize = 4096;

@@ -8,12 +8,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::time::Instant;
 
 use crate::error::Result;
-use crate::live::endpoint;
-use crate::live::frame;
-use crate::live::outbox::Outbox;
-use crate::live::reader::{Message, Next, Reader};
-use crate::live::socket::{self, Gone};
-use crate::live::stream::Incoming;
+use crate::server::upgrade::upgrade;
+use liveplan_hub::ws::frame;
+use liveplan_hub::ws::outbox::Outbox;
+use liveplan_hub::ws::reader::{Message, Next, Reader};
+use liveplan_hub::ws::socket::{self, Gone};
+use liveplan_hub::ws::stream::Incoming;
 
 /// Bytes of a message.
 const MESSAGE_BYTES: usize = 16 << 20;
@@ -29,7 +29,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn open(request: HttpRequest) -> Result<HttpResponse> {
-    endpoint::upgrade(&request, &[], |stream, first| {
+    upgrade(&request, &[], |stream, first| {
         let gone = Gone(Outbox::new(WAITING_BYTES, Some(stream)));
         let mut reader = Reader::new(Incoming::new(gone.0.clone(), first), MESSAGE_BYTES);
         Box::pin(async move {

@@ -12,19 +12,11 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use super::{Committed, Draft, LoggedEvent};
+use super::{Committed, Draft, LoggedEvent, log_of};
 use crate::db::schema::{gym_log_heads, live_events};
 use crate::db::statement::{Bind as _, statement};
 use crate::ids::GymId;
-
-/// A position in a gym's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// Changes when numbers no longer mean what they meant (a restore).
-    pub epoch: Arc<str>,
-    /// The last number given.
-    pub seq: u64,
-}
+pub use liveplan_hub::log::change::{Bounds, Head, Missed};
 
 #[derive(QueryableByName)]
 struct HeadRow {
@@ -89,7 +81,7 @@ pub(crate) async fn append(
     .await?;
     let (epoch, seq): (Arc<str>, _) = (head.epoch.into(), head.seq.unsigned_abs());
     let committed = |(index, change): (usize, Draft)| Committed {
-        gym,
+        log: log_of(gym),
         epoch: epoch.clone(),
         seq: seq - as_seq(last - index),
         events: change.events.into_iter().map(|(event, _)| event).collect(),
@@ -157,7 +149,7 @@ pub async fn since(
         let seq = seq.unsigned_abs();
         if changes.last().is_none_or(|c| c.seq != seq) {
             changes.push(Committed {
-                gym,
+                log: log_of(gym),
                 epoch: epoch.clone(),
                 seq,
                 events: Vec::new(),
@@ -173,46 +165,6 @@ pub async fn since(
         }
     }
     Ok(changes)
-}
-
-/// What a recovery may cost, in publications and in bytes of their payloads.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Publications.
-    pub events: usize,
-    /// Bytes.
-    pub bytes: usize,
-}
-
-/// What a channel got since a position.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Missed {
-    /// All of it, in order.
-    All(Vec<(u64, Bytes)>),
-    /// More publications than the bound.
-    TooMany,
-    /// More bytes than the bound.
-    TooLarge,
-    /// Retention no longer reaches back to the position.
-    OutOfReach,
-}
-
-impl Missed {
-    /// Takes events up to the bounds.
-    pub fn within(events: impl Iterator<Item = (u64, Bytes)>, bounds: Bounds) -> Self {
-        let (mut all, mut bytes) = (Vec::new(), 0);
-        for (seq, payload) in events {
-            bytes += payload.len();
-            if all.len() >= bounds.events {
-                return Self::TooMany;
-            }
-            if bytes > bounds.bytes {
-                return Self::TooLarge;
-            }
-            all.push((seq, payload));
-        }
-        Self::All(all)
-    }
 }
 
 /// The events of one channel after `after` up to `until`, in order, within bounds. Of payloads over the bounds only one

@@ -13,10 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Instant;
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use serde_json::{Value, json};
@@ -24,6 +21,21 @@ use serde_json::{Value, json};
 use crate::db::{self, Pooled};
 use crate::error::Result;
 use crate::ids::{AccountId, EventId, GymId, PlanId};
+use liveplan_hub::ids::{LogId, UserId};
+use liveplan_hub::log::change::access_channel;
+pub use liveplan_hub::log::change::{Committed, LoggedEvent};
+
+/// A gym's log, as the hub knows it.
+#[must_use]
+pub const fn log_of(gym: GymId) -> LogId {
+    LogId(gym.0)
+}
+
+/// An account, as the hub knows it.
+#[must_use]
+pub const fn user_of(account: AccountId) -> UserId {
+    UserId(account.0)
+}
 
 /// A channel of a gym, by name. The gym is never part of the name: a socket's gym comes from its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +56,7 @@ impl fmt::Display for Channel {
             Self::Member(id) => write!(f, "member:{id}"),
             Self::Plan(id) => write!(f, "plan:{id}"),
             Self::Roster(id) => write!(f, "roster:{id}"),
-            Self::Access(id) => write!(f, "!access:{id}"),
+            Self::Access(id) => f.write_str(&access_channel(user_of(*id))),
         }
     }
 }
@@ -96,32 +108,6 @@ impl Access {
     }
 }
 
-/// An event as it lies in the log and goes over the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoggedEvent {
-    /// Channel name.
-    pub channel: Arc<str>,
-    /// Compact JSON: `{v, type, id, at, actor, patch}`.
-    pub payload: Bytes,
-}
-
-/// All events of one committed change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The gym whose log it is in.
-    pub gym: GymId,
-    /// The log's epoch.
-    pub epoch: Arc<str>,
-    /// Its number in the log: the offset of all its events.
-    pub seq: u64,
-    /// At most one event a channel.
-    pub events: Vec<LoggedEvent>,
-    /// When its COMMIT was answered, where this node made it. Clocks of other nodes say nothing here.
-    pub committed_at: Option<Instant>,
-    /// Another change of the gym follows at once: of the same COMMIT, or one that was waiting for its end. Only the node that made it knows.
-    pub more_soon: bool,
-}
-
 /// An event that waits for the end of its transaction.
 pub struct PendingEvent {
     /// Where it goes.
@@ -136,7 +122,6 @@ pub struct PendingEvent {
 struct PendingChange {
     actor: Option<AccountId>,
     events: Vec<PendingEvent>,
-    as_is: Vec<(LoggedEvent, &'static str)>,
 }
 
 /// What will have one number in the log, in its wire form.
@@ -181,7 +166,6 @@ impl Tx {
         self.changes.push(PendingChange {
             actor,
             events: Vec::new(),
-            as_is: Vec::new(),
         });
     }
 
@@ -217,11 +201,6 @@ impl Tx {
     /// Says the same in another gym, where it has changed with this change: sessions of all gyms end with a password.
     pub(crate) fn access_changed_in(&mut self, gym: GymId, account: AccountId) {
         self.elsewhere.insert(gym, account);
-    }
-
-    /// Adds an event whose payload is ready, compact JSON: for the conformance mode, which passes on what clients publish.
-    pub(crate) fn emit_as_is(&mut self, event: LoggedEvent, kind: &'static str) {
-        self.change().as_is.push((event, kind));
     }
 
     /// Writes the events into the gym's log as the last act before COMMIT, since that locks the gym's head, and sends
@@ -274,7 +253,6 @@ impl Tx {
                 .events
                 .into_iter()
                 .map(|event| (event.log(change.actor, at), event.kind))
-                .chain(change.as_is)
                 .collect(),
         };
         let changes = std::mem::take(&mut self.changes).into_iter();

@@ -4,7 +4,7 @@ use prost::Message as _;
 use serde_json::Value;
 
 use super::door::{Joined, Position};
-use crate::live::protocol::{self, Codec, Reply, SubscribeResult};
+use liveplan_hub::protocol::{self, Codec, Reply, SubscribeResult};
 
 /// An answer.
 pub(super) enum Answer {

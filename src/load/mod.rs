@@ -28,10 +28,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream as streams};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::live::protocol::Codec;
 use audit::Audit;
 use cast::Cast;
 use door::{Door, Position};
+use liveplan_hub::protocol::Codec;
 use progress::Progress;
 use report::{Report, Server};
 use swarm::{Swarm, Verdict};

@@ -1,7 +1,7 @@
 //! From configuration to [`App`]: database, migrations, keys, hub, and the tasks that tend them.
 
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +12,7 @@ use crate::app::{App, Inner};
 use crate::auth::seal::MasterKey;
 use crate::auth::{Tokens, sessions};
 use crate::cache::Cache;
+use crate::channels::Product;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::embedded::{EmbeddedPostgres, Options};
@@ -21,10 +22,13 @@ use crate::error::Error;
 use crate::events::{log, partitions};
 use crate::foods;
 use crate::http::limits::Limits;
-use crate::live::Hub;
-use crate::live::table::Table;
 use crate::{meals, plans};
+use liveplan_hub::Hub;
+use liveplan_hub::backend::Backend;
+use liveplan_hub::limits::LiveLimits;
 
+/// What clients are told of the server.
+const VERSION: &str = concat!("liveplan ", env!("CARGO_PKG_VERSION"));
 /// How often partitions are tended and old keys forgotten.
 const TEND_EVERY: Duration = Duration::from_hours(1);
 
@@ -32,6 +36,8 @@ const TEND_EVERY: Duration = Duration::from_hours(1);
 pub struct Booted {
     /// The shared handle.
     pub app: App,
+    /// What the hub asks.
+    pub product: Arc<dyn Backend>,
     postgres: Option<EmbeddedPostgres>,
 }
 
@@ -80,8 +86,8 @@ async fn make_database(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts everything that [`App`] needs, with the channels of a table.
-pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
+/// Starts everything that [`App`] needs.
+pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let embedded = config.database_url.is_none();
     let (url, postgres) = database(config).await?;
     let ran = migrations::run(&url, Direction::Up).await?;
@@ -108,14 +114,7 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
         .await
         .map_err(|e| anyhow::anyhow!("{e:?}"))?
     };
-    let hub = Hub::start(
-        config.live.clone(),
-        config.recovery.clone(),
-        pool.clone(),
-        clock.clone(),
-        table,
-        config.redis_url.as_deref(),
-    )?;
+    let hub = hub(config, &clock)?;
     let app = App::new(Inner {
         config: config.clone(),
         pool,
@@ -129,8 +128,30 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
         changes_in_flight: AtomicUsize::new(0),
         partitions_until: Mutex::new(partitions_until),
     });
+    let product: Arc<dyn Backend> = Arc::new(Product::new(app.clone()));
+    app.hub.run(&product);
     tokio::spawn(tend(app.clone(), url));
-    Ok(Booted { app, postgres })
+    Ok(Booted { app, product, postgres })
+}
+
+/// The hub that a configuration describes, not yet running.
+///
+/// # Errors
+/// A `REDIS_URL` that is none.
+pub fn hub(config: &Config, clock: &Clock) -> anyhow::Result<Hub> {
+    let limits = LiveLimits {
+        ping_seconds: config.live_ping_seconds,
+        ..config.live.clone()
+    };
+    let clock = clock.clone();
+    let now = Arc::new(move || clock.now());
+    Hub::new(
+        VERSION,
+        limits,
+        config.recovery.clone(),
+        now,
+        config.redis_url.as_deref(),
+    )
 }
 
 /// Makes partitions ahead, drops old ones, and forgets idempotency keys of the day before, quotas long refilled and sessions

@@ -14,6 +14,13 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .route("/readyz", web::get().to(show_readiness));
 }
 
+/// Mounts them for a server without a database, which is ready as soon as it listens.
+pub fn routes_alone(config: &mut web::ServiceConfig) {
+    config
+        .route("/healthz", web::get().to(show_health))
+        .route("/readyz", web::get().to(show_health));
+}
+
 async fn show_health() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))
 }

@@ -19,8 +19,8 @@ use actix_web::rt::net::TcpStream;
 use anyhow::Context as _;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::upgrade::{Handover, Upgradable};
 use crate::config::Config;
-use crate::live::endpoint::{Handover, Upgradable};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 2048;

@@ -6,10 +6,13 @@ pub mod epoch;
 pub mod health;
 pub mod listen;
 pub mod metrics;
+pub mod overview;
 pub mod trace;
+pub mod upgrade;
 pub mod web;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -26,9 +29,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::config::Config;
 use crate::http::{body, lang};
-use crate::live::table::Table;
-use crate::{auth, channels, demo, follows, foods, gyms, live, meals, plans};
+use crate::{auth, channels, demo, follows, foods, gyms, meals, plans};
 use docs::Bearer;
+use liveplan_hub::backend::Backend;
+use upgrade::Sockets;
 
 /// How long shutdown waits for changes that have begun.
 const FINISH_CHANGES_WITHIN: Duration = Duration::from_secs(10);
@@ -43,6 +47,8 @@ pub struct Started {
     pub metrics: Option<SocketAddr>,
     /// The shared handle.
     pub app: App,
+    /// What the hub asks.
+    pub product: Arc<dyn Backend>,
     /// Stops it, draining first.
     pub stop: Stop,
 }
@@ -51,6 +57,12 @@ pub struct Started {
 pub struct Stop(oneshot::Sender<()>);
 
 impl Stop {
+    /// A way to stop a server, and what it waits for.
+    pub(crate) fn new() -> (Self, oneshot::Receiver<()>) {
+        let (stop, stopped) = oneshot::channel();
+        (Self(stop), stopped)
+    }
+
     /// Asks it to drain and end.
     pub fn now(self) {
         let _ = self.0.send(());
@@ -88,7 +100,7 @@ pub fn routes(config: &mut ServiceConfig) {
     gyms::routes(config);
     foods::routes(config);
     channels::routes(config);
-    live::overview::routes(config);
+    overview::routes(config);
     demo::routes(config);
 }
 
@@ -103,59 +115,36 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// What a server is; chosen once, when it starts.
-#[derive(Clone, Copy)]
-pub(crate) struct Mode {
-    /// People, channels and commands of its hub.
-    pub(crate) table: Table,
-    /// Routes of its own.
-    pub(crate) routes: fn(&mut actix_web::web::ServiceConfig),
-}
-
-/// The product.
-const PRODUCT: Mode = Mode {
-    table: channels::TABLE,
-    routes: |_| {},
-};
-
 /// Runs a server on this thread until it is stopped, by signal or by [`Stop`]; `started` hears when it listens.
 ///
 /// # Errors
 /// What keeps it from starting: the database, the address, a `REDIS_URL` that is none. A Redis that is away does not.
 pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
-    run_as(PRODUCT, config, started)
-}
-
-pub(crate) fn run_as(mode: Mode, config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
-    // Pool, Redis and sequencers live on this runtime; actix's workers only serve sockets and requests.
-    allow_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("liveplan")
-        .build()?;
-    let booted = runtime.block_on(boot::boot(&config, mode.table))?;
-    let app = booted.app.clone();
+    let runtime = runtime()?;
+    let booted = runtime.block_on(boot::boot(&config))?;
+    let (app, product) = (booted.app.clone(), booted.product.clone());
     let result = actix_web::rt::System::new().block_on(async move {
         if config.demo && demo::seed(&app).await.map_err(|e| anyhow::anyhow!("{e:?}"))? {
             tracing::info!("the demo gym was made; every password is `{}`", demo::PASSWORD);
         }
-        let (server, address) = bind(mode, &config, app.clone())?;
+        let (server, address) = bind(&config, app.clone(), product.clone())?;
         let metrics = metrics::serve(config.metrics_bind.as_deref(), &app)?;
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
         actix_web::rt::spawn(gyms::assignments::tend(app.clone()));
         actix_web::rt::spawn(follows::ending::tend(app.clone()));
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = Stop::new();
         tracing::info!(address = %address, "listening");
         started(Started {
             address,
             metrics: metrics.as_ref().map(|m| m.address),
             app: app.clone(),
-            stop: Stop(stop),
+            product: product.clone(),
+            stop,
         });
         let signal = wait_for_signal(stopped).await;
         tracing::info!(signal, "shutting down");
-        shut_down(&app, &handle, Duration::from_secs(config.drain_seconds)).await;
+        shut_down(&app, &*product, &handle, Duration::from_secs(config.drain_seconds)).await;
         // To the end, so that the drain can be watched.
         if let Some(metrics) = metrics {
             metrics.stop().await;
@@ -165,6 +154,15 @@ pub(crate) fn run_as(mode: Mode, config: Config, started: impl FnOnce(Started)) 
     runtime.block_on(booted.stop());
     runtime.shutdown_timeout(Duration::from_secs(2));
     result
+}
+
+/// The runtime of pool, Redis and sequencers; actix's workers only serve sockets and requests.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    allow_open_files();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("liveplan")
+        .build()
 }
 
 /// Each socket is an open file: as many as the system lets this process have, instead of the usual 1,024.
@@ -177,8 +175,13 @@ fn allow_open_files() {
     }
 }
 
-fn bind(mode: Mode, config: &Config, app: App) -> anyhow::Result<(actix_server::Server, SocketAddr)> {
+fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<(actix_server::Server, SocketAddr)> {
     let origins = config.allowed_origins.clone();
+    let sockets = Sockets {
+        hub: app.hub.clone(),
+        backend: product,
+        config: Arc::new(config.clone()),
+    };
     listen::serve(config, move || {
         let (actix, document) = ActixApp::new()
             .into_utoipa_app()
@@ -191,10 +194,10 @@ fn bind(mode: Mode, config: &Config, app: App) -> anyhow::Result<(actix_server::
             .split_for_parts();
         actix
             .app_data(actix_web::web::Data::new(app.clone()))
+            .app_data(actix_web::web::Data::new(sockets.clone()))
             .app_data(actix_web::web::Data::new(docs::Documents::new(&document)))
             .configure(body::configure)
-            .configure(live::endpoint::routes)
-            .configure(mode.routes)
+            .configure(upgrade::routes)
             .configure(health::routes)
             .configure(docs::routes)
             .configure(web::routes)
@@ -222,7 +225,7 @@ fn cors(origins: &[String]) -> Cors {
         .max_age(3600)
 }
 
-async fn wait_for_signal(stopped: oneshot::Receiver<()>) -> &'static str {
+pub(crate) async fn wait_for_signal(stopped: oneshot::Receiver<()>) -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         let _ = stopped.await;
@@ -238,13 +241,13 @@ async fn wait_for_signal(stopped: oneshot::Receiver<()>) -> &'static str {
 
 /// Readiness off and no new sockets, sockets closed a few at a time, commands and changes finished, end. Requests are taken until
 /// then: a listener that only pauses leaves clients hanging in the kernel's queue, while a refusal sends them elsewhere.
-async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration) {
+async fn shut_down(app: &App, product: &dyn Backend, handle: &ServerHandle, drain: Duration) {
     app.hub.drain(drain).await;
     let deadline = tokio::time::Instant::now() + FINISH_CHANGES_WITHIN;
     while app.changes_in_flight.load(Ordering::Acquire) > 0 && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    app.hub.record_last_seen().await;
+    app.hub.record_last_seen(product).await;
     app.hub.sockets_gone(drain.min(LEAVE_WITHIN)).await;
     // In tests nobody waits for requests.
     handle.stop(!drain.is_zero()).await;

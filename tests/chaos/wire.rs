@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use liveplan::live::protocol::{
+use liveplan_hub::protocol::{
     Answer, Codec, Command, ConnectRequest, Event, Publication, Reply, RpcRequest, SubscribeRequest, SubscribeResult,
 };
 use prost::Message as _;

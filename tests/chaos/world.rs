@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use liveplan::auth::Role;
 use liveplan::db::embedded::{EmbeddedPostgres, Options};
 use liveplan::db::migrations::{self, Direction};
-use liveplan::live::protocol::Codec;
+use liveplan_hub::protocol::Codec;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;

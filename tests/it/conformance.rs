@@ -6,8 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header};
-use liveplan::live::protocol::{Answer, ChannelRequest, Command, Event, PublishRequest};
-use liveplan::server::{Started, Stop};
+use liveplan::conformance::Started;
+use liveplan::server::Stop;
+use liveplan_hub::protocol::{Answer, ChannelRequest, Command, Event, PublishRequest};
 use serde_json::{Value, json};
 
 use crate::harness::raw::frame;
@@ -101,7 +102,7 @@ async fn anyone_publishes_reads_and_sees_who_is_there() {
             ..Command::default()
         })
         .await;
-    assert_eq!(done, Answer::Publish(liveplan::live::protocol::Empty {}));
+    assert_eq!(done, Answer::Publish(liveplan_hub::protocol::Empty {}));
     assert_eq!(ben.publication("room").await, (1, "{\"a\": 1.50}".into()));
     assert_eq!(ana.publication("room").await, (1, json!({"a": 1.5})));
     assert_eq!(

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use liveplan::live::protocol::{Answer, Codec, Command, ConnectRequest, Event, Reply, SubscribeRequest};
+use liveplan_hub::protocol::{Answer, Codec, Command, ConnectRequest, Event, Reply, SubscribeRequest};
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -12,8 +12,9 @@ mod slow;
 
 use std::sync::Arc;
 
-use liveplan::live::connection::Connection;
-use liveplan::live::protocol::Codec;
+use liveplan::events::{log_of, user_of};
+use liveplan_hub::protocol::Codec;
+use liveplan_hub::session::connection::Connection;
 
 use crate::harness::{Client, Gym, TestApp};
 use crate::nodes::until;
@@ -31,7 +32,11 @@ async fn nothing_is_left(app: &TestApp) {
 
 /// The server's side of somebody's only socket.
 fn side_of(app: &TestApp, gym: Gym, who: &Client) -> Arc<Connection> {
-    let mut all = app.app.hub.registry().connections_of(gym.id, who.account);
+    let mut all = app
+        .app
+        .hub
+        .registry()
+        .connections_of(log_of(gym.id), user_of(who.account));
     assert_eq!(all.len(), 1);
     all.remove(0)
 }

@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Parser;
-use liveplan::live::frame;
-use liveplan::live::protocol::{Codec, Event, Publication, Push, Reply};
 use liveplan::load::door::{Joined, Position};
 use liveplan::load::ledger::Faults;
 use liveplan::load::swarm::{Speech, Swarm};
 use liveplan::load::{self, Options};
+use liveplan_hub::protocol::{Codec, Event, Publication, Push, Reply};
+use liveplan_hub::ws::frame;
 
 use crate::harness::TestApp;
 

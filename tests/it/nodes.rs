@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use liveplan::auth::Role;
 use liveplan::config::Config;
-use liveplan::live::broker::Counters;
+use liveplan_hub::cluster::broker::Counters;
 use reqwest::Method;
 use serde_json::json;
 

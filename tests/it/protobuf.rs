@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use liveplan::auth::Role;
-use liveplan::live::protocol::{Answer, ChannelRequest, Command, HistoryRequest, PublishRequest, SubRefreshRequest};
+use liveplan_hub::protocol::{Answer, ChannelRequest, Command, HistoryRequest, PublishRequest, SubRefreshRequest};
 use serde_json::{Value, json};
 
 use crate::harness::{BinarySocket, TestApp};

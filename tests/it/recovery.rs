@@ -4,7 +4,7 @@
 mod restless;
 mod storm;
 
-use liveplan::live::counters::{Reason, Recovery};
+use liveplan_hub::counters::{Reason, Recovery};
 use serde_json::{Value, json};
 
 use crate::faults::Floor;

@@ -5,7 +5,7 @@ mod lines;
 mod overview;
 
 use liveplan::auth::Role;
-use liveplan::live::protocol::Codec;
+use liveplan_hub::protocol::Codec;
 use reqwest::Method;
 use serde_json::json;
 

@@ -21,8 +21,8 @@ use prometheus_client::registry::Registry;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::live::counters::{Counters, Reason};
-use crate::live::protocol::Codec;
+use liveplan_hub::counters::{Counters, Reason};
+use liveplan_hub::protocol::Codec;
 use text::Text;
 
 /// The listener.

@@ -7,7 +7,7 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::metrics::MetricType;
 
-use crate::live::histogram::Histogram;
+use liveplan_hub::histogram::Histogram;
 
 /// What is written.
 pub(super) struct Text<'a>(pub DescriptorEncoder<'a>);

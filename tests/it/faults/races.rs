@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use diesel_async::SimpleAsyncConnection as _;
 use liveplan::auth::Role;
-use liveplan::live::protocol::Codec;
-use liveplan::live::sequencer::GymLog;
+use liveplan::events::log_of;
+use liveplan_hub::log::sequencer::GymLog;
+use liveplan_hub::protocol::Codec;
 use serde_json::{Value, json};
 
 use super::Floor;
@@ -58,7 +59,12 @@ impl Scene {
         let held = TestApp::node(&proxy.url(&free.database), with_redis).await;
         let floor = Floor::make(&free, 1).await;
         let manager = free.person(floor.gym, &[Role::Manager]).await;
-        let log = held.app.hub.gym(floor.gym.id).await.expect("a log");
+        let log = held
+            .app
+            .hub
+            .log(&held.product, log_of(floor.gym.id))
+            .await
+            .expect("a log");
         let scene = Self {
             _redis: redis,
             proxy,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use liveplan::live::protocol::{
+use liveplan_hub::protocol::{
     Answer, Command, ConnectRequest, ConnectResult, Event, Publication, Push, Reply, SubscribeRequest,
 };
 use prost::Message as _;

@@ -13,7 +13,7 @@ pub mod redis;
 pub mod socket;
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use liveplan::auth::{Caller, Role, Roles};
 use liveplan::config::{Config, LiveLimits, ProxyHeader, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
+use liveplan_hub::backend::Backend;
 use tokio::sync::OnceCell;
 
 pub use binary::BinarySocket;
@@ -48,6 +49,8 @@ pub struct TestApp {
     /// Where it shows its metrics.
     pub metrics: SocketAddr,
     pub app: App,
+    /// What its hub asks.
+    pub product: Arc<dyn Backend>,
     pub database: String,
     stop: Option<Stop>,
     thread: Option<JoinHandle<()>>,
@@ -127,12 +130,14 @@ impl TestApp {
             address,
             metrics,
             app,
+            product,
             stop,
         } = started.expect("joined").expect("the server starts");
         Self {
             address,
             metrics: metrics.expect("it shows metrics"),
             app,
+            product,
             database: database.to_owned(),
             stop: Some(stop),
             thread: Some(thread),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::SinkExt as _;
 use liveplan::auth::Role;
 use liveplan::config::Config;
-use liveplan::live::protocol::close::Close;
+use liveplan_hub::protocol::close::Close;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use liveplan::auth::Role;
+use liveplan::events::{log_of, user_of};
 use redis::Value as Answer;
 use serde_json::Value;
 
@@ -76,7 +77,7 @@ async fn somebody_who_reconnects_does_not_flicker_and_who_stays_away_was_last_se
     drop(phone);
     let accounts = || wall.watching.app.hub.registry().accounts();
     until("the phone is gone", || {
-        !accounts()[&wall.gym.id].contains(&wall.members[0].account)
+        !accounts()[&log_of(wall.gym.id)].contains(&user_of(wall.members[0].account))
     })
     .await;
     let other = wall.members[1].socket().await;

@@ -1,0 +1,185 @@
+//! Keeps the lines what they should be: one to each server that answers for gyms, each listening to the gyms that are
+//! wanted of it. The only task that decides either.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use rand::seq::SliceRandom as _;
+use redis::{ConnectionAddr, ConnectionInfo};
+
+use super::line::Line;
+use super::link::{self, Link};
+use super::servers::{self, Range, Servers, slot_of};
+use super::{Counters, PLAIN, SHARDED, Shared};
+use crate::HubInner;
+use crate::ids::LogId;
+
+/// How often a cluster is asked for its servers when all is well, and at most when it is not.
+const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(250));
+
+/// Which line goes to the server of a gym.
+#[derive(Default)]
+pub(crate) struct Routes {
+    lines: Vec<Arc<Line>>,
+    /// First slot, last slot, index of the line. A single server answers for all.
+    ranges: Vec<(u16, u16, usize)>,
+}
+
+impl Routes {
+    /// The line to a gym's server.
+    pub fn of(&self, gym: LogId) -> Option<&Arc<Line>> {
+        self.of_tag(&gym.to_string())
+    }
+
+    /// The line to the server of a hash tag.
+    pub fn of_tag(&self, tag: &str) -> Option<&Arc<Line>> {
+        let slot = slot_of(tag);
+        let found = self
+            .ranges
+            .iter()
+            .find(|(first, last, _)| (*first..=*last).contains(&slot))?;
+        self.lines.get(found.2)
+    }
+
+    /// Whether there are lines, and all work.
+    pub fn are_up(&self) -> bool {
+        !self.lines.is_empty() && self.lines.iter().all(|line| line.is_up())
+    }
+
+    /// The gyms of each line, by its index.
+    fn spread(&self, gyms: impl Iterator<Item = LogId>) -> Vec<BTreeSet<LogId>> {
+        let mut spread = vec![BTreeSet::new(); self.lines.len()];
+        for gym in gyms {
+            let line = self
+                .of(gym)
+                .and_then(|of| self.lines.iter().position(|l| Arc::ptr_eq(l, of)));
+            if let Some(gyms) = line.and_then(|index| spread.get_mut(index)) {
+                gyms.insert(gym);
+            }
+        }
+        spread
+    }
+}
+
+/// Keeps the lines until the hub ends.
+pub(crate) async fn run(servers: Servers, shared: Arc<Shared>, hub: Weak<HubInner>) {
+    let mut keeper = Keeper {
+        shared,
+        hub,
+        known: Vec::new(),
+    };
+    match &servers {
+        Servers::One(info) => {
+            let whole = [(0, u16::MAX, info.clone())];
+            keeper.set_lines(&whole, PLAIN);
+        }
+        Servers::Cluster(seeds) => keeper.ask(seeds).await,
+    }
+    while keeper.hub.strong_count() > 0 {
+        keeper.spread();
+        let trouble = tokio::select! {
+            () = keeper.shared.wanted_changed.notified() => continue,
+            () = keeper.shared.trouble.notified() => true,
+            () = tokio::time::sleep(ASK_EVERY.0) => false,
+        };
+        if let Servers::Cluster(seeds) = &servers {
+            keeper.ask(seeds).await;
+            // Failures come in swarms: the others wait for the answer to the next question.
+            if trouble {
+                tokio::time::sleep(ASK_EVERY.1).await;
+            }
+        }
+    }
+    // The lines' tasks end with them.
+    keeper.replace(Routes::default());
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    hub: Weak<HubInner>,
+    /// The cluster as it was last described.
+    known: Vec<Range>,
+}
+
+impl Keeper {
+    /// Gives each line the gyms that are wanted of it.
+    fn spread(&self) {
+        let routes = self.shared.routes();
+        let wanted: Vec<LogId> = self.shared.wanted().keys().copied().collect();
+        for (line, gyms) in routes.lines.iter().zip(routes.spread(wanted.into_iter())) {
+            line.want(gyms);
+        }
+    }
+
+    /// Asks a cluster which server answers for which slots, and has a line to each. Any server may be down: the first
+    /// that answers is believed, and a wrong answer makes trouble and is asked for again.
+    async fn ask(&mut self, seeds: &[ConnectionInfo]) {
+        let Some(seed) = seeds.first() else { return };
+        let at = |host: &str, port| seed.clone().set_addr(ConnectionAddr::Tcp(host.to_owned(), port));
+        let mut known: Vec<ConnectionInfo> = self.known.iter().map(|r| at(&r.host, r.port)).collect();
+        known.extend_from_slice(seeds);
+        known.shuffle(&mut rand::rng());
+        let mut asked = BTreeSet::new();
+        for server in known {
+            if !asked.insert(link::name(&server)) {
+                continue;
+            }
+            self.shared.counters.topologies.fetch_add(1, Ordering::Relaxed);
+            let Some(ranges) = describe(&server, &self.shared.counters).await else {
+                continue;
+            };
+            if ranges != self.known {
+                let lines: Vec<_> = ranges.iter().map(|r| (r.first, r.last, at(&r.host, r.port))).collect();
+                self.set_lines(&lines, SHARDED);
+                tracing::info!(redis.servers = ?self.shared.routes().lines.iter().map(|l| &l.name).collect::<Vec<_>>(), "the cluster's servers");
+                self.known = ranges;
+            }
+            return;
+        }
+        tracing::warn!("no server of the Redis cluster answers; changes reach other nodes by their sweeps");
+    }
+
+    /// Has a line to each of these servers: those that were there stay as they are.
+    fn set_lines(&self, ranges: &[(u16, u16, ConnectionInfo)], verbs: super::Verbs) {
+        let before = self.shared.routes();
+        let mut routes = Routes::default();
+        let mut index: BTreeMap<String, usize> = BTreeMap::new();
+        for (first, last, info) in ranges {
+            let name = link::name(info);
+            let line = *index.entry(name.clone()).or_insert_with(|| {
+                let there = before.lines.iter().find(|line| line.name == name).cloned();
+                let start = || Arc::new(Line::start(info, verbs, &self.shared, &self.hub));
+                routes.lines.push(there.unwrap_or_else(start));
+                routes.lines.len() - 1
+            });
+            routes.ranges.push((*first, *last, line));
+        }
+        self.replace(routes);
+    }
+
+    fn replace(&self, routes: Routes) {
+        *self.shared.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+    }
+}
+
+/// What a server says of its cluster; none where it says nothing useful.
+async fn describe(server: &ConnectionInfo, counters: &Arc<Counters>) -> Option<Vec<Range>> {
+    let mut question = redis::pipe();
+    question.cmd("CLUSTER").arg("SLOTS");
+    let answer: Vec<redis::Value> = match Link::new(server.clone(), counters).query(&question).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::debug!(redis.server = link::name(server), error.cause = %error, "cannot ask for the cluster's servers");
+            return None;
+        }
+    };
+    let ConnectionAddr::Tcp(host, _) = server.addr() else {
+        return None;
+    };
+    let mut ranges = servers::ranges(answer.first()?, host)?;
+    // Servers list them in no order.
+    ranges.sort_by_key(|range| range.first);
+    (!ranges.is_empty()).then_some(ranges)
+}

@@ -1,0 +1,186 @@
+//! Who is online on which node. A node has one lease, renewed every second; a gym has a list of what each node says of it,
+//! and only nodes whose lease holds are believed. So all of a dead node's members vanish together, and a list that was
+//! lost is written again as soon as its node does not find its own word there.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::join_all;
+use redis::RedisResult;
+
+use super::Shared;
+use super::line::Line;
+use crate::ids::{LogId, UserId};
+
+/// Seconds that a node is believed to live without a word.
+const LEASE_SECONDS: u64 = 4;
+/// Seconds that a gym's list outlives the last node that looked at it.
+const LIST_SECONDS: u64 = 3600;
+/// The hash tag of what is not a gym's.
+const NODES: &str = "nodes";
+
+/// Accounts by gym.
+pub(crate) type Online = HashMap<LogId, HashSet<UserId>>;
+
+/// This node's side of the leases.
+pub(crate) struct Leases {
+    shared: Arc<Shared>,
+    me: String,
+    /// What this node has said of each gym.
+    said: HashMap<LogId, String>,
+}
+
+impl Leases {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            me: shared.node.to_string(),
+            shared,
+            said: HashMap::new(),
+        }
+    }
+
+    /// Says who is online here, and returns who is elsewhere, by gym; a gym of which nothing can be learnt is left out.
+    pub async fn exchange(&mut self, here: &Online) -> Online {
+        let living = match self.renew().await {
+            Ok(living) => living,
+            Err(error) => {
+                self.failed(&error);
+                return Online::new();
+            }
+        };
+        let routes = self.shared.routes();
+        let mut by_line: Vec<(Arc<Line>, Vec<LogId>)> = Vec::new();
+        let left: Vec<LogId> = self
+            .said
+            .keys()
+            .filter(|gym| !here.contains_key(gym))
+            .copied()
+            .collect();
+        for gym in here.keys().chain(&left) {
+            let Some(line) = routes.of(*gym) else { continue };
+            match by_line.iter_mut().find(|(l, _)| Arc::ptr_eq(l, line)) {
+                Some((_, gyms)) => gyms.push(*gym),
+                None => by_line.push((line.clone(), vec![*gym])),
+            }
+        }
+        // Together, so that a server that hangs holds up only what is its own.
+        let words: HashMap<LogId, String> = here.iter().map(|(gym, accounts)| (*gym, word(accounts))).collect();
+        let talks = by_line
+            .iter()
+            .map(|(line, gyms)| self.talk(line, gyms, &words, &living));
+        let mut elsewhere = Online::new();
+        let mut said = HashMap::new();
+        for result in join_all(talks).await {
+            match result {
+                Ok((online, confirmed)) => {
+                    elsewhere.extend(online);
+                    said.extend(confirmed);
+                }
+                Err(error) => self.failed(&error),
+            }
+        }
+        self.said = said;
+        elsewhere
+    }
+
+    fn failed(&self, error: &redis::RedisError) {
+        self.shared.counters.lease_failures.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(error.cause = %error, "cannot exchange who is online");
+    }
+
+    /// Renews this node's lease and returns the nodes whose lease holds.
+    async fn renew(&self) -> RedisResult<HashSet<String>> {
+        let routes = self.shared.routes();
+        let Some(line) = routes.of_tag(NODES) else {
+            return Err((redis::ErrorKind::Client, "no server answers for the nodes' leases").into());
+        };
+        let all = format!("liveplan:{{{NODES}}}");
+        let lease = |node: &str| format!("{all}:{node}");
+        let (nodes,): (Vec<String>,) = line
+            .commands
+            .query(
+                redis::pipe()
+                    .cmd("SET")
+                    .arg(lease(&self.me))
+                    .arg(1)
+                    .arg("EX")
+                    .arg(LEASE_SECONDS)
+                    .ignore()
+                    .cmd("SADD")
+                    .arg(&all)
+                    .arg(&self.me)
+                    .ignore()
+                    .cmd("SMEMBERS")
+                    .arg(&all),
+            )
+            .await?;
+        let mut question = redis::pipe();
+        question.cmd("MGET");
+        for node in &nodes {
+            question.arg(lease(node));
+        }
+        let (leases,): (Vec<Option<String>>,) = line.commands.query(&question).await?;
+        let (mut living, mut dead) = (HashSet::new(), redis::pipe());
+        for (node, lease) in nodes.into_iter().zip(leases) {
+            if lease.is_some() {
+                living.insert(node);
+            } else {
+                dead.cmd("SREM").arg(&all).arg(node).ignore();
+            }
+        }
+        if !dead.is_empty() {
+            let () = line.commands.query(&dead).await?;
+        }
+        Ok(living)
+    }
+
+    /// Says what is new of a server's gyms, and reads what others say. Returns that, and what stands there of this node's.
+    async fn talk(
+        &self,
+        line: &Line,
+        gyms: &[LogId],
+        words: &HashMap<LogId, String>,
+        living: &HashSet<String>,
+    ) -> RedisResult<(Online, HashMap<LogId, String>)> {
+        let list = |gym: &LogId| format!("liveplan:{{{gym}}}:online");
+        let mut commands = redis::pipe();
+        for gym in gyms {
+            match words.get(gym) {
+                None => commands.cmd("HDEL").arg(list(gym)).arg(&self.me).ignore(),
+                Some(word) if self.said.get(gym) == Some(word) => &mut commands,
+                Some(word) => commands.cmd("HSET").arg(list(gym)).arg(&self.me).arg(word).ignore(),
+            };
+            commands.cmd("EXPIRE").arg(list(gym)).arg(LIST_SECONDS).ignore();
+            commands.cmd("HGETALL").arg(list(gym));
+        }
+        let lists: Vec<HashMap<String, String>> = line.commands.query(&commands).await?;
+        let (mut elsewhere, mut said, mut dead) = (Online::new(), HashMap::new(), redis::pipe());
+        for (gym, list_of) in gyms.iter().zip(lists) {
+            let mut online = HashSet::new();
+            for (node, word) in list_of {
+                if node == self.me {
+                    said.insert(*gym, word);
+                } else if living.contains(&node) {
+                    online.extend(word.split(',').filter_map(|a| a.parse::<UserId>().ok()));
+                } else {
+                    dead.cmd("HDEL").arg(list(gym)).arg(node).ignore();
+                }
+            }
+            if words.contains_key(gym) {
+                elsewhere.insert(*gym, online);
+            }
+        }
+        if !dead.is_empty() {
+            let () = line.commands.query(&dead).await?;
+        }
+        Ok((elsewhere, said))
+    }
+}
+
+/// The accounts of a gym, in an order that does not change.
+fn word(accounts: &HashSet<UserId>) -> String {
+    let mut names: Vec<String> = accounts.iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    names.join(",")
+}

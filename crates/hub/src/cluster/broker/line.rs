@@ -1,0 +1,149 @@
+//! The line to one server: what is published there, and what is heard from it. A server that hangs holds up no other's.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use redis::ConnectionInfo;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use super::link::{self, Link};
+use super::listener::Listener;
+use super::{Counters, Shared, Verbs, channel_of};
+use crate::HubInner;
+use crate::ids::LogId;
+
+/// Messages that may wait to be published; over it they are dropped, and the other nodes' sweeps find them.
+const OUTBOX: usize = 4096;
+/// Messages of one round trip.
+const BATCH: usize = 256;
+
+/// What is to be published.
+pub(crate) struct Message {
+    pub gym: LogId,
+    pub bytes: Vec<u8>,
+    pub committed_at: Option<Instant>,
+}
+
+/// Whether a line works, as its tasks last saw it.
+#[derive(Default)]
+pub(crate) struct Health {
+    pub listening: AtomicBool,
+    pub not_publishing: AtomicBool,
+}
+
+/// The line to a server; its tasks end with it.
+pub(crate) struct Line {
+    /// The server's address.
+    pub name: String,
+    /// For commands besides publishing.
+    pub commands: Link,
+    outbox: mpsc::Sender<Message>,
+    wanted: watch::Sender<BTreeSet<LogId>>,
+    health: Arc<Health>,
+    tasks: [AbortHandle; 2],
+}
+
+impl Line {
+    /// Starts a line's tasks.
+    pub fn start(info: &ConnectionInfo, verbs: Verbs, shared: &Arc<Shared>, hub: &Weak<HubInner>) -> Self {
+        let (outbox, to_publish) = mpsc::channel(OUTBOX);
+        let (wanted, wants) = watch::channel(BTreeSet::new());
+        let health = Arc::<Health>::default();
+        let listener = Listener {
+            info: info.clone(),
+            verbs,
+            shared: shared.clone(),
+            hub: hub.clone(),
+            health: health.clone(),
+        };
+        let publisher = Publisher {
+            link: Link::new(info.clone(), &shared.counters),
+            verbs,
+            shared: shared.clone(),
+            health: health.clone(),
+        };
+        Self {
+            name: link::name(info),
+            commands: Link::new(info.clone(), &shared.counters),
+            outbox,
+            wanted,
+            health,
+            tasks: [
+                tokio::spawn(listener.run(wants)).abort_handle(),
+                tokio::spawn(publisher.run(to_publish)).abort_handle(),
+            ],
+        }
+    }
+
+    /// Takes a message to be published, without waiting.
+    pub fn publish(&self, message: Message, counters: &Counters) {
+        if self.outbox.try_send(message).is_err() {
+            counters.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Listens to these gyms' channels and to no others.
+    pub fn want(&self, gyms: BTreeSet<LogId>) {
+        self.wanted.send_if_modified(|wanted| {
+            let new = *wanted != gyms;
+            *wanted = gyms;
+            new
+        });
+    }
+
+    /// Whether what is published there arrives, as far as is known.
+    pub fn is_up(&self) -> bool {
+        self.health.listening.load(Ordering::Relaxed) && !self.health.not_publishing.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Publishes what comes, many at a time in one round trip.
+struct Publisher {
+    link: Link,
+    verbs: Verbs,
+    shared: Arc<Shared>,
+    health: Arc<Health>,
+}
+
+impl Publisher {
+    async fn run(self, mut queue: mpsc::Receiver<Message>) {
+        let (mut batch, mut committed) = (Vec::new(), Vec::new());
+        while queue.recv_many(&mut batch, BATCH).await > 0 {
+            let mut commands = redis::pipe();
+            let count = batch.len() as u64;
+            for message in batch.drain(..) {
+                committed.extend(message.committed_at);
+                let command = commands.cmd(self.verbs.publish);
+                command.arg(channel_of(message.gym)).arg(message.bytes).ignore();
+            }
+            let result: redis::RedisResult<()> = self.link.query(&commands).await;
+            let counters = &self.shared.counters;
+            match &result {
+                Ok(()) => counters.published.fetch_add(count, Ordering::Relaxed),
+                Err(_) => counters.unpublished.fetch_add(count, Ordering::Relaxed),
+            };
+            let failed = result.is_err();
+            for at in committed.drain(..).filter(|_| !failed) {
+                counters.publish_seconds.observe(at.elapsed(), 1);
+            }
+            if let Err(error) = result {
+                self.shared.trouble.notify_one();
+                if !self.health.not_publishing.load(Ordering::Relaxed) {
+                    tracing::warn!(error.cause = %error, "cannot publish; changes reach other nodes by their sweeps");
+                }
+            }
+            self.health.not_publishing.store(failed, Ordering::Relaxed);
+        }
+    }
+}

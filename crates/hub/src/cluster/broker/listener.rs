@@ -1,0 +1,263 @@
+//! What hears a server: the one task that subscribes there, so that orders cannot cross, and that finds out when it has
+//! become deaf. It publishes a probe to one of its channels every second and expects it back.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{ConnectionInfo, PushInfo, PushKind, Value};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::line::Health;
+use super::{Shared, Verbs, channel_of, gym_of, link};
+use crate::HubInner;
+use crate::cluster::wire::{self, Message};
+use crate::ids::LogId;
+
+/// How often a channel is probed, each in its turn.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How soon a probe must come back.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+/// How long to wait after a connection that failed, at least and at most.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// See the module.
+pub(crate) struct Listener {
+    pub info: ConnectionInfo,
+    pub verbs: Verbs,
+    pub shared: Arc<Shared>,
+    pub hub: Weak<HubInner>,
+    pub health: Arc<Health>,
+}
+
+/// Why a connection is given up.
+#[derive(Debug, thiserror::Error)]
+enum Deaf {
+    #[error("{0}")]
+    Redis(#[from] redis::RedisError),
+    #[error("the connection ended")]
+    Disconnected,
+    #[error("the server ended a subscription")]
+    Unsubscribed,
+    #[error("a probe did not come back")]
+    Probe,
+    #[error("nobody wants it any more")]
+    Unwanted,
+}
+
+/// A connection's subscriptions, and the probe that is on its way.
+#[derive(Default)]
+struct Ears {
+    channels: BTreeSet<LogId>,
+    probed: Option<LogId>,
+    number: u64,
+    sent: Option<Instant>,
+}
+
+impl Listener {
+    /// Listens for ever, connecting again after whatever happened.
+    pub async fn run(self, mut wanted: watch::Receiver<BTreeSet<LogId>>) {
+        let counters = &self.shared.counters;
+        let mut again_after = AGAIN_AFTER.0;
+        let mut warned = false;
+        loop {
+            let began = Instant::now();
+            let deaf = match link::listen(&self.info, counters).await {
+                Ok((redis, pushes)) => self.serve(redis, pushes, &mut wanted).await,
+                Err(error) => error.into(),
+            };
+            if matches!(deaf, Deaf::Unwanted) {
+                return;
+            }
+            self.health.listening.store(false, Ordering::Relaxed);
+            counters.lost_connections.fetch_add(1, Ordering::Relaxed);
+            self.shared.trouble.notify_one();
+            // Once an outage: what held for a while is one of its own.
+            let held = began.elapsed() > AGAIN_AFTER.1 * 2;
+            if held || !warned {
+                warned = true;
+                tracing::warn!(redis.server = link::name(&self.info), error.cause = %deaf, "does not hear Redis; trying for ever");
+            }
+            again_after = if held {
+                AGAIN_AFTER.0
+            } else {
+                (again_after * 2).min(AGAIN_AFTER.1)
+            };
+            tokio::time::sleep(again_after.mul_f64(rand::random_range(0.5..1.0))).await;
+        }
+    }
+
+    async fn serve(
+        &self,
+        mut redis: MultiplexedConnection,
+        mut pushes: mpsc::Receiver<PushInfo>,
+        wanted: &mut watch::Receiver<BTreeSet<LogId>>,
+    ) -> Deaf {
+        let mut ears = Ears::default();
+        let mut tick = tokio::time::interval(PROBE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        wanted.mark_changed();
+        loop {
+            let step = tokio::select! {
+                // Pushes first: a confirmation belongs to what was wanted when it was asked for.
+                biased;
+                push = pushes.recv() => match push {
+                    Some(push) => self.hear(&push, &mut ears),
+                    None => Err(Deaf::Disconnected),
+                },
+                changed = wanted.changed() => match changed {
+                    Ok(()) => {
+                        let wanted = wanted.borrow_and_update().clone();
+                        self.reconcile(&mut redis, &mut ears, &wanted).await
+                    }
+                    Err(_) => Err(Deaf::Unwanted),
+                },
+                _ = tick.tick() => self.probe(&mut redis, &mut ears).await,
+            };
+            if let Err(deaf) = step {
+                return deaf;
+            }
+        }
+    }
+
+    /// Makes the subscriptions those that are wanted.
+    async fn reconcile(
+        &self,
+        redis: &mut MultiplexedConnection,
+        ears: &mut Ears,
+        wanted: &BTreeSet<LogId>,
+    ) -> Result<(), Deaf> {
+        let new: Vec<LogId> = wanted.difference(&ears.channels).copied().collect();
+        let old: Vec<LogId> = ears.channels.difference(wanted).copied().collect();
+        // A command each: a cluster takes channels of one slot at a time only.
+        let mut commands = redis::pipe();
+        for gym in &new {
+            commands.cmd(self.verbs.subscribe).arg(channel_of(*gym));
+        }
+        for gym in &old {
+            commands.cmd(self.verbs.unsubscribe).arg(channel_of(*gym));
+        }
+        // Before the answer, so that a confirmation which comes as a push is known for what it is.
+        ears.channels.clone_from(wanted);
+        let counters = &self.shared.counters;
+        if !new.is_empty() || !old.is_empty() {
+            counters.trips.fetch_add(1, Ordering::Relaxed);
+            commands.exec_async(redis).await?;
+        }
+        counters.subscribed.fetch_add(new.len() as u64, Ordering::Relaxed);
+        counters.unsubscribed.fetch_add(old.len() as u64, Ordering::Relaxed);
+        self.health.listening.store(true, Ordering::Relaxed);
+        // What was published before a subscription began is in the log only.
+        if let Some(hub) = self.hub.upgrade()
+            && !new.is_empty()
+        {
+            hub.sweep_soon();
+        }
+        Ok(())
+    }
+
+    fn hear(&self, push: &PushInfo, ears: &mut Ears) -> Result<(), Deaf> {
+        match push.kind {
+            PushKind::Message | PushKind::SMessage => {
+                if let Some(Value::BulkString(message)) = push.data.get(1) {
+                    self.take(message, ears);
+                }
+                Ok(())
+            }
+            // Unasked for, as when a slot moves: the client library would take it for the answer to a command.
+            PushKind::Unsubscribe | PushKind::SUnsubscribe if ears.still_want(&push.data) => Err(Deaf::Unsubscribed),
+            PushKind::Disconnection => Err(Deaf::Disconnected),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&self, message: &[u8], ears: &mut Ears) {
+        let counters = &self.shared.counters;
+        match wire::decode(message) {
+            Some((node, Message::Change(change))) if node != self.shared.node => {
+                counters.received.fetch_add(1, Ordering::Relaxed);
+                if let Some(hub) = self.hub.upgrade() {
+                    hub.take(change);
+                }
+            }
+            Some((node, Message::Probe(number))) if node == self.shared.node && number == ears.number => {
+                ears.sent = None;
+            }
+            Some(_) => {}
+            None => tracing::warn!("a message of another version or damaged; the sweep finds what it said"),
+        }
+    }
+
+    /// Sends the next probe, unless one is still on its way.
+    async fn probe(&self, redis: &mut MultiplexedConnection, ears: &mut Ears) -> Result<(), Deaf> {
+        let counters = &self.shared.counters;
+        let sent = match ears.sent {
+            Some(sent) if sent.elapsed() < PROBE_WITHIN => return Ok(()),
+            Some(_) => Err(Deaf::Probe),
+            None => self.send_probe(redis, ears).await.map_err(Deaf::from),
+        };
+        if sent.is_err() {
+            counters.probe_failures.fetch_add(1, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    async fn send_probe(&self, redis: &mut MultiplexedConnection, ears: &mut Ears) -> redis::RedisResult<()> {
+        self.shared.counters.probes.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.trips.fetch_add(1, Ordering::Relaxed);
+        let Some(gym) = ears.next() else {
+            return redis::cmd("PING").exec_async(redis).await;
+        };
+        ears.number += 1;
+        ears.sent = Some(Instant::now());
+        let mut command = redis::cmd(self.verbs.publish);
+        command
+            .arg(channel_of(gym))
+            .arg(wire::encode_probe(self.shared.node, ears.number));
+        command.exec_async(redis).await
+    }
+}
+
+impl Ears {
+    /// The channel whose turn it is.
+    fn next(&mut self) -> Option<LogId> {
+        let after = self.probed.map_or(Bound::Unbounded, Bound::Excluded);
+        self.probed = self
+            .channels
+            .range((after, Bound::Unbounded))
+            .next()
+            .or_else(|| self.channels.first())
+            .copied();
+        self.probed
+    }
+
+    /// Whether a subscription that ended is one that is wanted.
+    fn still_want(&self, push: &[Value]) -> bool {
+        let Some(Value::BulkString(channel)) = push.first() else {
+            return false;
+        };
+        gym_of(channel).is_some_and(|gym| self.channels.contains(&gym))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_channel_has_its_turn() {
+        let mut gyms = [LogId::random(), LogId::random(), LogId::random()];
+        gyms.sort_unstable();
+        let mut ears = Ears::default();
+        assert_eq!(ears.next(), None);
+        ears.channels = gyms.into_iter().collect();
+        let turns: Vec<_> = (0..6).filter_map(|_| ears.next()).collect();
+        assert_eq!(turns, [gyms, gyms].concat());
+        ears.channels.remove(&gyms[2]);
+        assert_eq!(ears.next(), Some(gyms[0]));
+    }
+}

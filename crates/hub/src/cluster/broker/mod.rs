@@ -1,0 +1,234 @@
+//! Other nodes: what this one commits goes to them through Redis or Valkey, one channel a gym. It is only the fast path:
+//! what it loses the sweep finds within a second. Without Redis there are no others.
+//!
+//! - `keeper`: the one task that knows which gyms are wanted and which server answers for each.
+//! - [`line`]: the line to one server, `listener` what hears it, `link` its connections.
+//! - `servers`: `REDIS_URL`, slots. `leases`: who is online on which node.
+//!
+//! A cluster is spoken to by the same code as a single server, with sharded channels, each on the server of its slot.
+
+mod keeper;
+mod leases;
+mod line;
+mod link;
+mod listener;
+mod servers;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::HubInner;
+use crate::cluster::wire;
+use crate::histogram::Histogram;
+use crate::ids::LogId;
+use crate::log::change::Committed;
+use keeper::Routes;
+pub(crate) use leases::Leases;
+use servers::Servers;
+
+/// How long a gym is still listened to after its last socket here: a phone that comes back soon finds it so.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// What happened on the way to other nodes and from them.
+#[derive(Default)]
+pub struct Counters {
+    /// Changes that Redis took.
+    pub published: AtomicU64,
+    /// Changes that found the queue full or no server.
+    pub dropped: AtomicU64,
+    /// Changes that Redis may not have taken: it refused them, or did not answer in time.
+    pub unpublished: AtomicU64,
+    /// Changes of other nodes that came.
+    pub received: AtomicU64,
+    /// Messages that came faster than they could be looked at.
+    pub overflowed: AtomicU64,
+    /// Channels subscribed to, again after each loss too.
+    pub subscribed: AtomicU64,
+    /// Channels unsubscribed from.
+    pub unsubscribed: AtomicU64,
+    /// Listening connections that were lost or could not be made.
+    pub lost_connections: AtomicU64,
+    /// Probes sent.
+    pub probes: AtomicU64,
+    /// Probes that failed or did not come back.
+    pub probe_failures: AtomicU64,
+    /// Times that a cluster was asked for its servers.
+    pub topologies: AtomicU64,
+    /// Exchanges of who is online that failed.
+    pub lease_failures: AtomicU64,
+    /// Round trips.
+    pub trips: AtomicU64,
+    /// From COMMIT on this node until Redis had taken the change.
+    pub publish_seconds: Histogram,
+}
+
+/// The way to other nodes.
+pub enum Broker {
+    /// There are none.
+    Local,
+    /// Through Redis.
+    Redis(RedisBroker),
+}
+
+/// See [`Broker::Redis`].
+pub struct RedisBroker {
+    servers: Servers,
+    shared: Arc<Shared>,
+}
+
+/// What a broker's tasks share.
+pub(crate) struct Shared {
+    /// This node, as its messages name it.
+    node: Uuid,
+    counters: Arc<Counters>,
+    /// The gyms to be listened to, and when each was last wanted.
+    wanted: Mutex<HashMap<LogId, Instant>>,
+    wanted_changed: Notify,
+    /// A line does not work; another server may answer for its gyms by now.
+    trouble: Notify,
+    routes: RwLock<Arc<Routes>>,
+}
+
+/// The commands for messages: a cluster has its own, which stay within one of its servers.
+#[derive(Clone, Copy)]
+pub(crate) struct Verbs {
+    publish: &'static str,
+    subscribe: &'static str,
+    unsubscribe: &'static str,
+}
+
+const PLAIN: Verbs = Verbs {
+    publish: "PUBLISH",
+    subscribe: "SUBSCRIBE",
+    unsubscribe: "UNSUBSCRIBE",
+};
+const SHARDED: Verbs = Verbs {
+    publish: "SPUBLISH",
+    subscribe: "SSUBSCRIBE",
+    unsubscribe: "SUNSUBSCRIBE",
+};
+
+impl Broker {
+    /// The broker for a URL, not yet started. A Redis that cannot be reached is no error: it may come back.
+    pub fn new(url: Option<&str>, node: Uuid, counters: Arc<Counters>) -> anyhow::Result<Self> {
+        let Some(url) = url else { return Ok(Self::Local) };
+        Ok(Self::Redis(RedisBroker {
+            servers: Servers::parse(url)?,
+            shared: Arc::new(Shared {
+                node,
+                counters,
+                wanted: Mutex::default(),
+                wanted_changed: Notify::new(),
+                trouble: Notify::new(),
+                routes: RwLock::default(),
+            }),
+        }))
+    }
+
+    /// Starts its tasks, which end with the hub.
+    pub(crate) fn start(&self, hub: &Weak<HubInner>) {
+        if let Self::Redis(redis) = self {
+            tokio::spawn(keeper::run(redis.servers.clone(), redis.shared.clone(), hub.clone()));
+        }
+    }
+
+    /// Sends a change to the other nodes, without waiting.
+    pub fn publish(&self, change: &Committed) {
+        let Self::Redis(redis) = self else { return };
+        let shared = &redis.shared;
+        match shared.routes().of(change.log) {
+            Some(line) => {
+                let message = line::Message {
+                    gym: change.log,
+                    bytes: wire::encode(shared.node, change),
+                    committed_at: change.committed_at,
+                };
+                line.publish(message, &shared.counters);
+            }
+            None => {
+                shared.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Listens for a gym's changes from now on.
+    pub fn listen(&self, gym: LogId) {
+        if let Self::Redis(redis) = self {
+            let new = redis.shared.wanted().insert(gym, Instant::now()).is_none();
+            if new {
+                redis.shared.wanted_changed.notify_one();
+            }
+        }
+    }
+
+    /// Listens for the changes of these gyms, and for a while of those that were wanted before.
+    pub fn reconcile(&self, gyms: &[LogId]) {
+        if let Self::Redis(redis) = self {
+            let now = Instant::now();
+            let mut wanted = redis.shared.wanted();
+            wanted.extend(gyms.iter().map(|gym| (*gym, now)));
+            wanted.retain(|_, last| now.duration_since(*last) < LINGER);
+            drop(wanted);
+            redis.shared.wanted_changed.notify_one();
+        }
+    }
+
+    /// Whether there are other nodes.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
+    /// Whether every server hears and is heard, as far as is known.
+    pub fn is_up(&self) -> bool {
+        match self {
+            Self::Local => true,
+            Self::Redis(redis) => redis.shared.routes().are_up(),
+        }
+    }
+
+    /// The leases of who is online, where there are other nodes.
+    pub(crate) fn leases(&self) -> Option<Leases> {
+        match self {
+            Self::Local => None,
+            Self::Redis(redis) => Some(Leases::new(redis.shared.clone())),
+        }
+    }
+}
+
+impl Shared {
+    fn wanted(&self) -> MutexGuard<'_, HashMap<LogId, Instant>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes(&self) -> Arc<Routes> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A gym's channel; the braces keep all that is the gym's in one slot of a cluster.
+fn channel_of(gym: LogId) -> String {
+    format!("liveplan:{{{gym}}}:live")
+}
+
+/// The gym of a channel.
+fn gym_of(channel: &[u8]) -> Option<LogId> {
+    let name = std::str::from_utf8(channel).ok()?;
+    name.strip_prefix("liveplan:{")?.strip_suffix("}:live")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_names_its_gym() {
+        let gym = LogId::random();
+        assert_eq!(gym_of(channel_of(gym).as_bytes()), Some(gym));
+        assert_eq!(gym_of(b"liveplan:{}:live"), None);
+    }
+}

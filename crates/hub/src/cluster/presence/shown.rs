@@ -1,0 +1,182 @@
+//! What a gym's screens were told of who is online. Pure: sockets, leases and the clock come in.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use crate::backend::PresenceChange;
+use crate::ids::UserId;
+
+/// How long nodes that cannot be asked are taken to have the members that they had: as long as Redis is away, they do.
+const REMEMBER: Duration = Duration::from_mins(1);
+
+/// A moment, by both clocks.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    pub instant: Instant,
+    pub time: DateTime<Utc>,
+}
+
+/// Of one gym.
+#[derive(Default)]
+pub(crate) struct Shown {
+    /// Whom screens were told to be online.
+    pub online: HashSet<UserId>,
+    /// Those of them who have gone, but may come back before anybody is told.
+    away: HashMap<UserId, (Instant, DateTime<Utc>)>,
+    here: HashSet<UserId>,
+    elsewhere: HashSet<UserId>,
+    heard: Option<Instant>,
+    /// When accounts were last seen, to be recorded.
+    pub seen: HashMap<UserId, DateTime<Utc>>,
+}
+
+impl Shown {
+    /// Takes what other nodes say; true where it is new.
+    pub fn hear(&mut self, elsewhere: HashSet<UserId>, now: Instant) -> bool {
+        self.heard = Some(now);
+        let new = self.elsewhere != elsewhere;
+        self.elsewhere = elsewhere;
+        new
+    }
+
+    /// Takes who has a socket here, and returns what changed: who came at once, who went only after `debounce`.
+    pub fn step(&mut self, here: HashSet<UserId>, now: Now, debounce: Duration) -> Vec<PresenceChange> {
+        if self
+            .heard
+            .is_some_and(|heard| now.instant.duration_since(heard) > REMEMBER)
+        {
+            self.elsewhere.clear();
+        }
+        for account in here.symmetric_difference(&self.here) {
+            self.seen.insert(*account, now.time);
+        }
+        self.here = here;
+        let present: HashSet<UserId> = self.here.union(&self.elsewhere).copied().collect();
+        self.away.retain(|account, _| !present.contains(account));
+        let mut changes = Vec::new();
+        for account in self.online.difference(&present) {
+            let (since, time) = *self.away.entry(*account).or_insert((now.instant, now.time));
+            if now.instant.duration_since(since) >= debounce {
+                changes.push(PresenceChange {
+                    user: *account,
+                    away_since: Some(time),
+                });
+            }
+        }
+        for account in present.difference(&self.online) {
+            changes.push(PresenceChange {
+                user: *account,
+                away_since: None,
+            });
+        }
+        for change in &changes {
+            match change.away_since {
+                None => {
+                    self.online.insert(change.user);
+                }
+                Some(time) => {
+                    self.online.remove(&change.user);
+                    self.away.remove(&change.user);
+                    // Its node may have died before it could record it.
+                    self.seen.entry(change.user).or_insert(time);
+                }
+            }
+        }
+        changes
+    }
+
+    /// Takes back what could not be told: the next step finds it again.
+    pub fn untold(&mut self, changes: &[PresenceChange]) {
+        for change in changes {
+            match change.away_since {
+                None => self.online.remove(&change.user),
+                Some(_) => self.online.insert(change.user),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBOUNCE: Duration = Duration::from_secs(4);
+
+    struct Clock(Instant, DateTime<Utc>);
+
+    impl Clock {
+        fn at(&self, seconds: u64) -> Now {
+            let after = Duration::from_secs(seconds);
+            Now {
+                instant: self.0 + after,
+                time: self.1 + after,
+            }
+        }
+    }
+
+    fn clock() -> Clock {
+        Clock(Instant::now(), DateTime::UNIX_EPOCH)
+    }
+
+    fn came(account: UserId) -> PresenceChange {
+        PresenceChange {
+            user: account,
+            away_since: None,
+        }
+    }
+
+    #[test]
+    fn who_comes_back_soon_was_never_away() {
+        let (clock, a, mut shown) = (clock(), UserId::random(), Shown::default());
+        assert_eq!(shown.step([a].into(), clock.at(0), DEBOUNCE), [came(a)]);
+        assert_eq!(shown.step([].into(), clock.at(1), DEBOUNCE), []);
+        assert_eq!(shown.step([].into(), clock.at(4), DEBOUNCE), []);
+        assert_eq!(shown.step([a].into(), clock.at(6), DEBOUNCE), []);
+        assert_eq!(shown.step([].into(), clock.at(7), DEBOUNCE), []);
+        assert!(shown.online.contains(&a));
+        let gone = PresenceChange {
+            user: a,
+            away_since: Some(clock.at(7).time),
+        };
+        assert_eq!(shown.step([].into(), clock.at(11), DEBOUNCE), [gone]);
+        assert!(shown.online.is_empty());
+        assert_eq!(shown.seen[&a], clock.at(7).time);
+    }
+
+    #[test]
+    fn who_moves_to_another_node_stays_online() {
+        let (clock, a, mut shown) = (clock(), UserId::random(), Shown::default());
+        shown.step([a].into(), clock.at(0), DEBOUNCE);
+        assert!(shown.hear([a].into(), clock.at(1).instant));
+        assert!(!shown.hear([a].into(), clock.at(2).instant));
+        assert_eq!(shown.step([].into(), clock.at(9), DEBOUNCE), []);
+        assert_eq!(shown.step([].into(), clock.at(20), DEBOUNCE), []);
+    }
+
+    #[test]
+    fn nodes_that_cannot_be_asked_are_remembered_for_a_while() {
+        let (clock, a, mut shown) = (clock(), UserId::random(), Shown::default());
+        shown.hear([a].into(), clock.at(0).instant);
+        assert_eq!(shown.step([].into(), clock.at(0), DEBOUNCE), [came(a)]);
+        assert_eq!(shown.step([].into(), clock.at(59), DEBOUNCE), []);
+        assert_eq!(shown.step([].into(), clock.at(61), DEBOUNCE), []);
+        assert_eq!(shown.step([].into(), clock.at(66), DEBOUNCE).len(), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_told_later() {
+        let (clock, a, mut shown) = (clock(), UserId::random(), Shown::default());
+        let changes = shown.step([a].into(), clock.at(0), DEBOUNCE);
+        shown.untold(&changes);
+        assert_eq!(shown.step([a].into(), clock.at(1), DEBOUNCE), changes);
+        shown.step([].into(), clock.at(2), DEBOUNCE);
+        let changes = shown.step([].into(), clock.at(6), DEBOUNCE);
+        assert_eq!(changes.len(), 1);
+        shown.untold(&changes);
+        assert_eq!(shown.step([].into(), clock.at(7), DEBOUNCE), []);
+        assert_eq!(shown.step([].into(), clock.at(11), DEBOUNCE).len(), 1);
+    }
+}

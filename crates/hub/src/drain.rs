@@ -1,0 +1,87 @@
+//! How a node's sockets end when it stops: a few at a time and at random moments, so that they do not all come back at once,
+//! each when the commands that it has accepted are answered. Who was here is recorded as last seen.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::seq::SliceRandom as _;
+use tokio::time::Instant;
+
+use crate::Hub;
+use crate::backend::Backend;
+use crate::cluster::presence;
+use crate::protocol::close::Close;
+
+/// How often a batch of sockets is closed.
+const EVERY: Duration = Duration::from_millis(50);
+/// How long commands that were accepted may still take.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether they are.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+impl Hub {
+    /// Closes every socket over `over`, and waits until their commands are answered. New ones are refused from now on.
+    pub async fn drain(&self, over: Duration) {
+        self.draining.store(true, Ordering::Release);
+        // They have not begun: another node serves them as well.
+        for connection in self.door.connecting() {
+            connection.close_when_done(Close::Shutdown);
+        }
+        let mut connections = self.registry.connections();
+        connections.shuffle(&mut rand::rng());
+        let begin = Instant::now();
+        let turns = usize::try_from(over.as_millis() / EVERY.as_millis())
+            .unwrap_or(1)
+            .max(1);
+        let batches: Vec<_> = connections.chunks(connections.len().div_ceil(turns).max(1)).collect();
+        let each = over.div_f64(f64::from(u32::try_from(batches.len().max(1)).unwrap_or(u32::MAX)));
+        let mut due = begin;
+        for batch in batches {
+            tokio::time::sleep_until(due + each.mul_f64(rand::random_range(0.0..1.0))).await;
+            due += each;
+            for connection in batch {
+                connection.close_when_done(Close::Shutdown);
+            }
+        }
+        let all_left = || {
+            let left = self.registry.connections();
+            // Also those whose `connect` was under way when it began.
+            for connection in &left {
+                connection.close_when_done(Close::Shutdown);
+            }
+            left.is_empty()
+        };
+        if !self.comes_so(FINISH_WITHIN, all_left).await {
+            for connection in self.registry.connections() {
+                connection.close(Close::Shutdown);
+            }
+        }
+    }
+
+    /// Records when those who were here were last seen, as nobody is here any more.
+    pub async fn record_last_seen(&self, backend: &dyn Backend) {
+        presence::settle(&self.0, backend).await;
+    }
+
+    /// Waits until clients have read why they were closed and their sockets are gone, for so long.
+    pub async fn sockets_gone(&self, within: Duration) {
+        self.comes_so(within, || self.door.counts().0 == 0).await;
+    }
+
+    /// Whether sockets are being closed for shutdown; new ones are refused.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    async fn comes_so(&self, within: Duration, so: impl Fn() -> bool) -> bool {
+        let until = Instant::now() + within;
+        while !so() {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        true
+    }
+}

@@ -1,0 +1,8 @@
+//! A log's changes on this node: in order ([`sequencer`]), the last of them (`replay`), compared with the backend (`sweep`), read once
+//! for many (`single_flight`).
+
+pub mod change;
+pub(crate) mod replay;
+pub mod sequencer;
+pub(crate) mod single_flight;
+pub(crate) mod sweep;

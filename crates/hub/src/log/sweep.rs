@@ -1,0 +1,42 @@
+//! What the fast path lost: once a second the positions of the gyms served here are compared with Postgres, in one query.
+
+use std::sync::Weak;
+
+use crate::HubInner;
+use crate::backend::Backend;
+use crate::ids::LogId;
+
+/// Sweeps until the hub ends.
+pub(crate) async fn run(hub: Weak<HubInner>, backend: Weak<dyn Backend>) {
+    loop {
+        let Some(strong) = hub.upgrade() else { return };
+        let every = strong.limits.sweep_every;
+        tokio::select! {
+            () = strong.sweep_now.notified() => {}
+            () = tokio::time::sleep(every) => {}
+        }
+        let logs = strong.logs();
+        strong
+            .broker
+            .reconcile(&logs.iter().map(|(gym, _)| *gym).collect::<Vec<_>>());
+        if logs.is_empty() {
+            continue;
+        }
+        let gyms: Vec<LogId> = logs.iter().map(|(gym, _)| *gym).collect();
+        strong.counters.sweeps.up();
+        let Some(backend) = backend.upgrade() else { return };
+        match backend.heads(&gyms).await {
+            Ok(heads) => {
+                for (gym, log) in logs {
+                    if let Some(head) = heads.get(&gym) {
+                        log.compare(head.clone());
+                    }
+                }
+            }
+            Err(failure) => {
+                strong.counters.sweep_failures.up();
+                tracing::warn!(error.cause = ?failure, "cannot compare positions with the database");
+            }
+        }
+    }
+}

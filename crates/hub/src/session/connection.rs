@@ -1,0 +1,390 @@
+//! One socket: whose it is, what it is subscribed to, what waits for it. It is read in `socket`, and its commands are
+//! worked through in [`crate::session::commands`].
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::Hub;
+use crate::backend::{Language, Session};
+use crate::fanout::registry::{ConnectionGuard, SubscriptionGuard};
+use crate::fanout::subscription::Subscription;
+use crate::log::sequencer::GymLog;
+use crate::protocol::close::Close;
+use crate::protocol::{Answer, ClientInfo, Codec, Command, Reply};
+use crate::ws::admission::Place;
+use crate::ws::frame;
+use crate::ws::outbox::Outbox;
+
+/// How long after the end of a token it may still be refreshed.
+pub(crate) const REFRESH_GRACE: Duration = Duration::from_secs(25);
+#[derive(Default)]
+struct State {
+    session: Option<Session>,
+    /// Who it is, for others.
+    info: Arc<ClientInfo>,
+    /// Its gym's sequencer, kept alive by it.
+    log: Option<Arc<GymLog>>,
+    guard: Option<ConnectionGuard>,
+    subscriptions: HashMap<String, SubscriptionGuard>,
+    /// When a right to watch runs out by itself.
+    authorise_at: Option<Instant>,
+    commands: VecDeque<Waiting>,
+    /// Of those, together.
+    command_bytes: usize,
+    /// Commands that came.
+    taken: u64,
+    /// Whether a task works through `commands`, and the id of what it works on.
+    working: bool,
+    working_on: u32,
+    /// How to close when no command waits any more; no further ones are taken.
+    closing: Option<Close>,
+    /// It has left the registry: a command that is still under way enters nothing any more.
+    left: bool,
+}
+
+/// A command that waits, and the bytes of its frame if it is the frame's last.
+struct Waiting {
+    command: Command,
+    bytes: usize,
+}
+
+/// What went over a socket so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// Commands that came.
+    pub commands: u64,
+    /// Publications handed to it.
+    pub deliveries: u64,
+    /// Bytes that it took.
+    pub bytes: u64,
+    /// Bytes that wait for it to take them.
+    pub waiting_bytes: usize,
+    /// Since its upgrade.
+    pub open_for: Duration,
+}
+
+/// A socket, from its upgrade on.
+pub struct Connection {
+    /// The id that the client is told.
+    pub id: String,
+    /// Its messages' encoding.
+    pub codec: Codec,
+    /// The language of its errors.
+    pub lang: Language,
+    /// What waits to be written.
+    pub outbox: Arc<Outbox>,
+    hub: Hub,
+    opened: Instant,
+    place: Weak<Place>,
+    state: Mutex<State>,
+    next_number: AtomicU32,
+    authorise: AtomicBool,
+    /// Wakes the reader.
+    woken: Notify,
+}
+
+impl Connection {
+    /// A connection that has said nothing yet.
+    #[must_use]
+    pub fn new(hub: Hub, codec: Codec, lang: Language, outbox: Arc<Outbox>, place: &Arc<Place>) -> Arc<Self> {
+        let connection = Arc::new(Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            codec,
+            lang,
+            outbox,
+            hub,
+            opened: Instant::now(),
+            place: Arc::downgrade(place),
+            state: Mutex::default(),
+            next_number: AtomicU32::new(1),
+            authorise: AtomicBool::new(false),
+            woken: Notify::new(),
+        });
+        place.taken_by(&connection);
+        connection
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hub it belongs to.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Who it is, once connected.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        self.lock().session.clone()
+    }
+
+    /// Who it is, for others.
+    #[must_use]
+    pub fn info(&self) -> Arc<ClientInfo> {
+        self.lock().info.clone()
+    }
+
+    /// The sequencer of its own gym, once connected.
+    #[must_use]
+    pub fn log(&self) -> Option<Arc<GymLog>> {
+        self.lock().log.clone()
+    }
+
+    /// What went over it so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let (deliveries, bytes) = self.outbox.traffic();
+        Traffic {
+            commands: self.lock().taken,
+            deliveries,
+            bytes,
+            waiting_bytes: self.outbox.waiting_bytes(),
+            open_for: self.opened.elapsed(),
+        }
+    }
+
+    /// A number for a new subscription.
+    pub fn next_number(&self) -> u32 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Answers the command of that id.
+    pub fn reply(&self, id: u32, answer: Answer) {
+        match self.codec.encode(&Reply::to(id, answer)) {
+            Ok(message) => self.outbox.push_control(&frame::message(self.codec, &message)),
+            Err(error) => {
+                tracing::error!(connection.id = self.id, error.cause = ?error, "cannot encode a reply");
+                self.close(Close::ServerError);
+            }
+        }
+    }
+
+    /// Closes it, after what waits.
+    pub fn close(&self, close: Close) {
+        self.outbox.close(close);
+        self.woken.notify_one();
+    }
+
+    /// Closes it when the commands that it has accepted are answered; takes no more.
+    pub fn close_when_done(&self, close: Close) {
+        let mut state = self.lock();
+        state.closing = Some(close);
+        let working = state.working;
+        drop(state);
+        if !working {
+            self.close(close);
+        }
+    }
+
+    /// Whether it takes commands; not once it is to be closed.
+    #[must_use]
+    pub fn takes_commands(&self) -> bool {
+        self.lock().closing.is_none() && self.outbox.closed().is_none()
+    }
+
+    /// `connect` is being answered: the reader begins to ping.
+    pub(crate) fn connected(&self) {
+        self.woken.notify_one();
+        if let Some(place) = self.place.upgrade() {
+            place.connected();
+        }
+    }
+
+    /// Enters the connection under its account. From here on a change of access finds it.
+    ///
+    /// # Errors
+    /// How to close where its gym has too many sockets here, or where it has ended meanwhile.
+    pub fn enter(self: &Arc<Self>, session: Session, log: Arc<GymLog>) -> Result<(), Close> {
+        let bound = self.hub.limits().sockets_per_gym;
+        let Some(guard) = self
+            .hub
+            .registry()
+            .connect(session.log, session.user, self.clone(), bound)
+        else {
+            return Err(Close::TooManyRequests);
+        };
+        let mut state = self.lock();
+        if state.left {
+            drop(state);
+            return Err(Close::Normal);
+        }
+        state.info = Arc::new(ClientInfo {
+            user: session.name.to_string(),
+            client: self.id.clone(),
+        });
+        state.session = Some(session);
+        state.log = Some(log);
+        let old = state.guard.replace(guard);
+        drop(state);
+        drop(old);
+        self.hub.presence_soon();
+        Ok(())
+    }
+
+    /// Takes a new token of the same account.
+    pub fn renew(&self, session: Session) {
+        self.lock().session = Some(session);
+        self.woken.notify_one();
+    }
+
+    /// Keeps a subscription; gives it back where the channel is subscribed already, there are too many, or it has ended.
+    pub fn keep(&self, guard: SubscriptionGuard) -> Option<SubscriptionGuard> {
+        let mut state = self.lock();
+        let name = guard.subscription.channel.to_string();
+        let refused = match state.subscriptions.get(&name) {
+            // One that has ended makes way for its successor.
+            Some(there) => !there.subscription.ended(),
+            None => state.subscriptions.len() >= self.hub.limits().channels,
+        };
+        if refused || state.left {
+            return Some(guard);
+        }
+        let old = state.subscriptions.insert(name, guard);
+        drop(state);
+        drop(old);
+        None
+    }
+
+    /// The subscription to a channel.
+    #[must_use]
+    pub fn subscription(&self, channel: &str) -> Option<Arc<Subscription>> {
+        let state = self.lock();
+        let guard = state.subscriptions.get(channel)?;
+        (!guard.subscription.ended()).then(|| guard.subscription.clone())
+    }
+
+    /// Forgets the subscription to a channel.
+    pub fn forget(&self, channel: &str) {
+        let gone = self.lock().subscriptions.remove(channel);
+        drop(gone);
+    }
+
+    /// Forgets this subscription, and not another that has taken its place.
+    pub fn forget_this(&self, subscription: &Arc<Subscription>) {
+        let mut state = self.lock();
+        let there = state.subscriptions.get(&*subscription.channel);
+        let gone = if there.is_some_and(|guard| Arc::ptr_eq(&guard.subscription, subscription)) {
+            state.subscriptions.remove(&*subscription.channel)
+        } else {
+            None
+        };
+        drop(state);
+        drop(gone);
+    }
+
+    /// What it is subscribed to.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<Arc<Subscription>> {
+        self.lock()
+            .subscriptions
+            .values()
+            .map(|g| g.subscription.clone())
+            .collect()
+    }
+
+    /// Asks for the rights to be checked again at an instant.
+    pub fn authorise_at(&self, at: Instant) {
+        let mut state = self.lock();
+        state.authorise_at = Some(state.authorise_at.map_or(at, |there| there.min(at)));
+        drop(state);
+        self.woken.notify_one();
+    }
+
+    /// Asks for the rights to be checked again now. May be called on any thread.
+    pub fn authorise_again(&self) {
+        self.authorise.store(true, Ordering::Release);
+        self.woken.notify_one();
+    }
+
+    /// The next command of its queue; none ends the task that works through it.
+    pub fn next_command(&self) -> Option<Command> {
+        let mut state = self.lock();
+        let next = state.commands.pop_front();
+        state.working = next.is_some();
+        if let Some(Waiting { command, bytes }) = next {
+            state.command_bytes -= bytes;
+            state.working_on = command.id;
+            return Some(command);
+        }
+        state.working_on = 0;
+        let closing = state.closing;
+        drop(state);
+        if let Some(close) = closing {
+            self.close(close);
+        }
+        None
+    }
+
+    /// Queues the commands of a frame of so many bytes, all or none; returns whether a task has to be started.
+    ///
+    /// # Errors
+    /// How to close where too much waits, where a command has no id to be answered under, or one whose answer is due.
+    pub(crate) fn queue(&self, commands: Vec<Command>, bytes: usize) -> Result<bool, Close> {
+        let limits = self.hub.limits();
+        let mut state = self.lock();
+        if state.closing.is_some() {
+            return Ok(false);
+        }
+        if state.commands.len() + commands.len() > limits.pending_commands
+            || state.command_bytes + bytes > limits.pending_bytes
+        {
+            return Err(Close::TooManyRequests);
+        }
+        let due = state.commands.iter().map(|waiting| waiting.command.id);
+        let mut due: HashSet<u32> = due.chain([state.working_on]).filter(|id| *id != 0).collect();
+        for command in &commands {
+            let answered = command.send.is_none();
+            if answered && (command.id == 0 || !due.insert(command.id)) {
+                return Err(Close::BadRequest);
+            }
+        }
+        let last = commands.len().saturating_sub(1);
+        for (n, command) in commands.into_iter().enumerate() {
+            let bytes = if n == last { bytes } else { 0 };
+            state.taken += 1;
+            state.command_bytes += bytes;
+            state.commands.push_back(Waiting { command, bytes });
+        }
+        Ok(!state.commands.is_empty() && !std::mem::replace(&mut state.working, true))
+    }
+
+    /// Forgets everything; the guards leave the registry.
+    pub(crate) fn leave(&self) {
+        let mut state = self.lock();
+        state.left = true;
+        let gone = (
+            std::mem::take(&mut state.subscriptions),
+            state.guard.take(),
+            state.log.take(),
+        );
+        drop(state);
+        drop(gone);
+    }
+
+    /// Waits until it was closed, got a new token, or is to check its rights.
+    pub(crate) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// Whether its rights are to be checked again now; asked once.
+    pub(crate) fn must_authorise(&self) -> bool {
+        self.authorise.swap(false, Ordering::AcqRel)
+    }
+
+    /// When a right to watch runs out by itself.
+    pub(crate) fn rights_end_at(&self) -> Option<Instant> {
+        self.lock().authorise_at
+    }
+
+    /// Whether a right to watch has run out by itself; asked once.
+    pub(crate) fn rights_have_ended(&self, now: Instant) -> bool {
+        self.lock().authorise_at.take_if(|at| *at <= now).is_some()
+    }
+}

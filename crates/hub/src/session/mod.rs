@@ -1,0 +1,11 @@
+//! What a client is and asks for: [`connection`], and its commands in order.
+//!
+//! `connect`, `subscribe`, `queries` answer them; `start` reads what a subscription begins with; `reauthorise` checks rights again.
+
+pub(crate) mod commands;
+pub(crate) mod connect;
+pub mod connection;
+pub(crate) mod queries;
+pub(crate) mod reauthorise;
+pub(crate) mod start;
+pub(crate) mod subscribe;

@@ -1,0 +1,197 @@
+//! `subscribe` and `sub_refresh`. A subscription is entered before its right is read, so that a revocation that commits in
+//! between finds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::reauthorise;
+use super::start::{self, Outcome, Target, Tickets};
+use crate::backend::{Ask, Backend, Failure, Kind, Location, Session, Want};
+use crate::fanout::encoded::Encoded;
+use crate::fanout::subscription::{Ready, Recipient, Subscription};
+use crate::ids::LogId;
+use crate::log::sequencer::GymLog;
+use crate::protocol::close::Close;
+use crate::protocol::{Answer, ErrorReply, ProtocolError, SubRefreshRequest, SubRefreshResult, SubscribeRequest};
+use crate::session::connect::ttl;
+use crate::session::connection::{Connection, REFRESH_GRACE};
+
+/// Enters a pending subscription; none where the connection has it or has too many.
+pub(crate) fn register(
+    connection: &Arc<Connection>,
+    id: LogId,
+    channel: Arc<str>,
+    server_side: bool,
+    log: Arc<GymLog>,
+) -> Option<Arc<Subscription>> {
+    let to = Recipient {
+        number: connection.next_number(),
+        codec: connection.codec,
+        outbox: connection.outbox.clone(),
+        info: connection.info(),
+    };
+    let subscription = Subscription::new(channel, server_side, to);
+    let guard = connection.hub().registry().subscribe(id, subscription.clone(), log);
+    connection.keep(guard).is_none().then_some(subscription)
+}
+
+/// Goes live after the reply, and tells the others where the channel does that. One that ended between the reply and here
+/// was not told to the client, which believes that it is subscribed: only a new connection mends that.
+pub(crate) fn go_live(connection: &Connection, location: Location, subscription: &Subscription, position: u64) {
+    let channel = &subscription.channel;
+    let Some(handed) = subscription.go_live(position) else {
+        connection.forget(channel);
+        connection.close(Close::StateInvalidated);
+        return;
+    };
+    connection.hub().registry().count(handed);
+    if location.offers.presence {
+        let join = Encoded::join(channel, subscription.join());
+        connection.hub().registry().deliver(location.log, channel, join);
+    }
+}
+
+/// Answers `subscribe`; none where the reply was sent, since it has to go out before the first publication.
+pub(crate) async fn subscribe(
+    backend: &Arc<dyn Backend>,
+    connection: &Arc<Connection>,
+    id: u32,
+    session: &Session,
+    request: &SubscribeRequest,
+) -> Option<Answer> {
+    match try_subscribe(backend, connection, id, session, request).await {
+        Ok(()) => None,
+        Err(refused) => Some(Answer::Error(refused)),
+    }
+}
+
+async fn try_subscribe(
+    backend: &Arc<dyn Backend>,
+    connection: &Arc<Connection>,
+    id: u32,
+    session: &Session,
+    request: &SubscribeRequest,
+) -> Result<(), ErrorReply> {
+    let lang = connection.lang;
+    let failed = |failure: Failure| failure.logged(lang);
+    let Some(location) = backend.locate(session, &request.channel) else {
+        return Err(ProtocolError::UnknownChannel.into());
+    };
+    let token_lasts = match request.token.as_str() {
+        "" => None,
+        token => backend
+            .subscription_token(session, &request.channel, token)
+            .transpose()
+            .map_err(failed)?
+            .flatten(),
+    };
+    let log = match connection.log() {
+        Some(own) if own.id() == location.log => own,
+        _ => connection.hub().log(backend, location.log).await.map_err(failed)?,
+    };
+    let channel = request.channel.as_str().into();
+    let Some(subscription) = register(connection, location.log, channel, false, log.clone()) else {
+        return Err(if connection.subscription(&request.channel).is_some() {
+            ProtocolError::AlreadySubscribed.into()
+        } else {
+            ProtocolError::LimitExceeded.into()
+        });
+    };
+    let target = Target {
+        location,
+        channel: &subscription.channel,
+        log: &log,
+    };
+    let refused = match read(&**backend, connection, session, target, request).await {
+        Ok(Ok(Outcome::State { mut result, position })) => match subscription.ready() {
+            Ready::Open => {
+                (result.expires, result.ttl) = expiry(connection, &subscription, token_lasts);
+                connection.reply(id, Answer::Subscribe(result));
+                go_live(connection, location, &subscription, position);
+                return Ok(());
+            }
+            Ready::Lost => backend.failure(Kind::Unavailable).reply(lang),
+            Ready::Revoked => backend.failure(Kind::Denied).reply(lang),
+        },
+        Ok(Ok(Outcome::Refused(error))) => error,
+        // Not an answer: the client would take a refusal for the last word on a channel that it may watch again with a
+        // new token.
+        Ok(Err(close)) => {
+            connection.forget(&request.channel);
+            connection.close(close);
+            return Ok(());
+        }
+        Err(failure) => failed(failure),
+    };
+    connection.forget(&request.channel);
+    Err(refused)
+}
+
+/// Checks the right of this session, in a snapshot of its own, and only then reads what all who may watch share. A close
+/// where the session or roles do not hold.
+async fn read(
+    backend: &dyn Backend,
+    connection: &Connection,
+    session: &Session,
+    target: Target<'_>,
+    request: &SubscribeRequest,
+) -> Result<Result<Outcome, Close>, Failure> {
+    let hub = connection.hub();
+    let tickets = Tickets::take(hub, target, request);
+    // Waited for with the tickets in hand, so that a crowd shares its reads.
+    let Some(turn) = hub.turn().await else {
+        return Ok(Ok(Outcome::Refused(ProtocolError::TooManyRequests.into())));
+    };
+    let asks = [Ask {
+        channel: target.channel.clone(),
+        want: Want::Right,
+    }];
+    let right = backend.read(target.location.log, Some(session), &asks, &**hub).await;
+    drop(turn);
+    let right = right?;
+    if let Some(close) = reauthorise::ended_by(right.standing) {
+        return Ok(Err(close));
+    }
+    let granted = right.answers.into_iter().next();
+    if granted.and_then(|answer| start::granted(connection, answer)).is_none() {
+        let denied = backend.failure(Kind::Denied).reply(connection.lang);
+        return Ok(Ok(Outcome::Refused(denied)));
+    }
+    let outcome = start::read(backend, hub, target, tickets, request).await?;
+    Ok(Ok(outcome))
+}
+
+/// Sets when a subscription's token runs out, and says it to the client: whether it does, and in how many seconds.
+fn expiry(connection: &Connection, subscription: &Subscription, lasts: Option<Duration>) -> (bool, u32) {
+    let at = lasts.map(|lasts| Instant::now() + lasts);
+    subscription.set_expiry(at);
+    if let Some(at) = at {
+        connection.authorise_at(at + REFRESH_GRACE + Duration::from_millis(1));
+    }
+    (at.is_some(), ttl(at))
+}
+
+/// Answers `sub_refresh`.
+pub(crate) fn refresh(
+    backend: &dyn Backend,
+    connection: &Connection,
+    session: &Session,
+    request: &SubRefreshRequest,
+) -> Answer {
+    let lang = connection.lang;
+    let Some(checked) = backend.subscription_token(session, &request.channel, &request.token) else {
+        return Answer::Error(ProtocolError::NotAvailable.into());
+    };
+    let Some(subscription) = connection.subscription(&request.channel) else {
+        return Answer::Error(backend.failure(Kind::Denied).reply(lang));
+    };
+    match checked {
+        Ok(lasts) => {
+            let (expires, ttl) = expiry(connection, &subscription, lasts);
+            Answer::SubRefresh(SubRefreshResult { expires, ttl })
+        }
+        Err(failure) => Answer::Error(failure.logged(lang)),
+    }
+}
