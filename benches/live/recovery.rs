@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 use liveplan::auth::Role;
 use liveplan::live::protocol::Codec;
-use liveplan::load::door::{Door, Position};
-use liveplan::load::swarm::{Swarm, Verdict};
+use liveplan_load::door::{Door, Position};
+use liveplan_load::swarm::{Swarm, Verdict};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 

@@ -187,9 +187,19 @@ fn workspace_dependencies() -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn crates_know_each_other_one_way() {
-    let known = [("embedded-postgres", &[][..]), ("liveplan", &["embedded-postgres"])];
+    let known = [
+        ("embedded-postgres", &[][..]),
+        ("liveplan-client", &[]),
+        ("liveplan", &["embedded-postgres", "liveplan-client"]),
+        ("liveplan-load", &["liveplan", "liveplan-client"]),
+    ];
     let known = known.map(|(name, of)| (name.to_owned(), of.iter().map(ToString::to_string).collect()));
     assert_eq!(workspace_dependencies(), BTreeMap::from(known));
+    // The load tool takes the server's messages from it, and nothing else.
+    for (path, source) in sources("crates/load/src") {
+        let names_it = source.contains("liveplan::");
+        assert!(!names_it || path.ends_with("wire.rs"), "{}", path.display());
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::door::{Joined, Opened};
 use super::ledger::Faults;
 use super::stream;
-use crate::live::protocol::Codec;
+use crate::wire::Codec;
 use books::Books;
 use reader::Reader;
 use socket::Socket;
