@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 # Where tools/setup puts a Postgres that it had to fetch.
 export LIVEPLAN_PG_FETCHED ?= $(CURDIR)/target/postgres
+# The same for the tests of the crate that runs Postgres, which does not know this product.
+export EMBEDDED_POSTGRES_FETCHED ?= $(LIVEPLAN_PG_FETCHED)
 
 setup:
 	@tools/setup

@@ -5,8 +5,7 @@
 //! - [`server`]: the actix app; [`channels`]: which noun answers for which channel; [`app`]: the one shared handle.
 //! - [`conformance`]: the hub for the SDKs' own suites, with a table of its own.
 //! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
-//! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients; [`load`]: many sockets, checked and
-//!   measured; [`device`]: what both act with.
+//! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
 //! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own. [`events`]: the seam between changes and screens.
 //! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
 
@@ -19,7 +18,6 @@ pub mod config;
 pub mod conformance;
 pub mod db;
 pub mod demo;
-pub mod device;
 pub mod error;
 pub mod events;
 pub mod follows;
@@ -27,7 +25,6 @@ pub mod foods;
 pub mod gyms;
 pub mod http;
 pub mod ids;
-pub mod load;
 pub mod meals;
 pub mod plans;
 pub mod server;

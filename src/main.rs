@@ -1,11 +1,15 @@
 //! The `liveplan` binary: its commands.
 
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{self, ExitCode};
 
+use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use liveplan::config::Config;
 use liveplan::db::migrations::{self, Direction};
-use liveplan::load;
 use liveplan::server::{self, boot};
 use liveplan::simulate;
 use liveplan::telemetry;
@@ -13,6 +17,9 @@ use liveplan::telemetry;
 /// Much is allocated for a moment, by many threads: JSON, rows, frames.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The program behind `liveplan load`.
+const LOAD_TOOL: &str = "liveplan-load";
 
 /// A real-time nutrition-plan hub for gyms.
 ///
@@ -44,20 +51,14 @@ enum Command {
     Simulate(simulate::Options),
     /// Load a running server with real sockets, and check that each got every publication once and in order.
     ///
-    /// Sockets are authenticated and subscribed; a publication is held against what all others got and against the server's
-    /// own log. It prints how long deliveries took and, with `--pid`, what they cost the server. It ends with an error when
-    /// one was missing, came twice or out of order. The changes are real: meals of the demo gym are renamed (and named back)
-    /// or ticked, so it is for a demo, or for a gym of your own made for it. Only this machine is loaded unless
-    /// `--allow-remote` names another.
-    ///
-    /// Beside `liveplan demo`:
-    ///
-    ///   liveplan load --connections 200 --seconds 10 --pid $(pgrep -x liveplan)
-    ///   liveplan load ticks --connections 45 --burst 10 --codec both
-    ///   liveplan load ticks --rate 500 --json
-    ///   liveplan load idle --connections 250 --pid $(pgrep -x liveplan)
-    #[command(verbatim_doc_comment)]
-    Load(load::Options),
+    /// This is the program `liveplan-load`, beside this one or in PATH: it gets the same arguments, and `liveplan load --help`
+    /// is its help.
+    #[command(disable_help_flag = true)]
+    Load {
+        /// What `liveplan-load` is to do.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Bring the database up to date and end.
     Migrate {
         /// Revert all migrations instead; everything in the database is lost.
@@ -206,24 +207,30 @@ fn run(command: Command) -> anyhow::Result<()> {
             println!("{tally}");
             Ok(())
         }
-        Command::Load(options) => {
-            telemetry::start("text");
-            let report = runtime()?.block_on(load::run(&options))?;
-            if options.json {
-                println!("{}", serde_json::to_string_pretty(&report)?);
-            } else {
-                println!("{report}");
-            }
-            anyhow::ensure!(
-                report.is_right(),
-                "a subscriber did not get every publication once and in order"
-            );
-            Ok(())
-        }
+        Command::Load { arguments } => Err(load(&arguments)),
         Command::Openapi => {
             println!("{}", serde_json::to_string_pretty(&server::openapi())?);
             Ok(())
         }
+    }
+}
+
+/// Replaces this process by the load tool, beside this program or in PATH; returns where that fails.
+fn load(arguments: &[OsString]) -> anyhow::Error {
+    let beside = std::env::current_exe().map(|program| program.with_file_name(LOAD_TOOL));
+    let program = beside.ok().filter(|path| path.is_file());
+    let error = process::Command::new(program.unwrap_or_else(|| PathBuf::from(LOAD_TOOL)))
+        // Its help names the program after this.
+        .arg0("liveplan load")
+        .args(arguments)
+        .exec();
+    if error.kind() == io::ErrorKind::NotFound {
+        anyhow!(
+            "{LOAD_TOOL} is neither beside this program nor in PATH: `cargo build --release -p {LOAD_TOOL}` builds it as \
+             target/release/{LOAD_TOOL}"
+        )
+    } else {
+        anyhow!(error).context(format!("running {LOAD_TOOL}"))
     }
 }
 

@@ -4,10 +4,10 @@ use diesel::sql_types::Uuid as SqlUuid;
 use diesel_async::RunQueryDsl as _;
 use futures_util::{StreamExt as _, stream};
 use liveplan::auth::Role;
-use liveplan::load::door::{Door, Opened, Position};
-use liveplan::load::swarm::Swarm;
-use liveplan::load::ticks::Ticker;
 use liveplan_hub::protocol::Codec;
+use liveplan_load::door::{Door, Opened, Position};
+use liveplan_load::swarm::Swarm;
+use liveplan_load::ticks::Ticker;
 use serde_json::{Value, json};
 
 use super::stage::{Gym, Person, Stage};

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use liveplan::auth::Role;
-use liveplan::load::process::cpu;
-use liveplan::load::swarm::{Answered, Swarm};
-use liveplan::load::ticks::{FIRST_ID, Ticker};
+use liveplan_load::process::cpu;
+use liveplan_load::swarm::{Answered, Swarm};
+use liveplan_load::ticks::{FIRST_ID, Ticker};
 use serde_json::{Value, json};
 
 use super::cast::{self, Troupe};

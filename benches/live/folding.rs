@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use liveplan::load::report::Quantiles;
-use liveplan::load::swarm::{Answered, Swarm};
-use liveplan::load::ticks::{FIRST_ID, Ticker};
+use liveplan_load::report::Quantiles;
+use liveplan_load::swarm::{Answered, Swarm};
+use liveplan_load::ticks::{FIRST_ID, Ticker};
 use serde_json::json;
 
 use super::cast::Troupe;

@@ -3,7 +3,7 @@
 
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use liveplan::auth::Role;
-use liveplan::load::process::resident;
+use liveplan_load::process::resident;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 

@@ -27,7 +27,7 @@ mod stage;
 mod stats;
 mod wire;
 
-use liveplan::load::process;
+use liveplan_load::process;
 use results::Results;
 use stage::Stage;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use liveplan::auth::Role;
-use liveplan::load::process::resident;
-use liveplan::load::swarm::Swarm;
+use liveplan_load::process::resident;
+use liveplan_load::swarm::Swarm;
 
 use super::cast;
 use super::results::Results;

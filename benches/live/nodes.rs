@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use liveplan::auth::Role;
-use liveplan::load::report::Quantiles;
-use liveplan::load::swarm::Swarm;
-use liveplan::load::ticks::{FIRST_ID, Ticker};
+use liveplan_load::report::Quantiles;
+use liveplan_load::swarm::Swarm;
+use liveplan_load::ticks::{FIRST_ID, Ticker};
 use serde_json::json;
 
 use super::cast::{self, Troupe};

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use liveplan::load::door;
-use liveplan::load::process::cpu;
-use liveplan::load::stream::{self, Frame};
-use liveplan::load::swarm::{Speech, Swarm};
 use liveplan_hub::protocol::Codec;
+use liveplan_load::door;
+use liveplan_load::process::cpu;
+use liveplan_load::stream::{self, Frame};
+use liveplan_load::swarm::{Speech, Swarm};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::node::free_port;

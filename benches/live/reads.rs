@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use liveplan::load::process::cpu;
+use liveplan_load::process::cpu;
 
 use super::results::Results;
 use super::stage::Stage;

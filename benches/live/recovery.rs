@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use liveplan::auth::Role;
-use liveplan::load::door::{Door, Position};
-use liveplan::load::swarm::{Swarm, Verdict};
 use liveplan_hub::protocol::Codec;
+use liveplan_load::door::{Door, Position};
+use liveplan_load::swarm::{Swarm, Verdict};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 

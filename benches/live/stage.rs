@@ -7,7 +7,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::auth::seal::MasterKey;
 use liveplan::auth::{Caller, Role, Tokens};
 use liveplan::clock::Clock;
-use liveplan::db::embedded::{EmbeddedPostgres, Options};
+use liveplan::db::embedded::{self, EmbeddedPostgres};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -47,7 +47,7 @@ impl Stage {
         let directory = tempfile::tempdir().expect("a directory");
         // The account that Postgres runs under has to get in.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
-        let postgres = EmbeddedPostgres::start(directory.path(), Options::default())
+        let postgres = EmbeddedPostgres::start(directory.path(), embedded::options())
             .await
             .expect("a Postgres");
         let mut conn = liveplan::db::establish(&postgres.url("postgres"))

@@ -182,12 +182,7 @@ impl Backend for Product {
         .boxed()
     }
 
-    fn since(
-        &self,
-        log: LogId,
-        after: u64,
-        limit: u64,
-    ) -> BoxFuture<'_, Result<(Vec<Committed>, Head), Failure>> {
+    fn since(&self, log: LogId, after: u64, limit: u64) -> BoxFuture<'_, Result<(Vec<Committed>, Head), Failure>> {
         async move { Ok(since(&self.app, GymId(log.0), after, limit).await?) }.boxed()
     }
 

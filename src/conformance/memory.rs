@@ -227,12 +227,7 @@ impl Backend for Memory {
         ready(Ok(wanted.iter().map(head).collect())).boxed()
     }
 
-    fn since(
-        &self,
-        log: LogId,
-        after: u64,
-        limit: u64,
-    ) -> BoxFuture<'_, Result<(Vec<Committed>, Head), Failure>> {
+    fn since(&self, log: LogId, after: u64, limit: u64) -> BoxFuture<'_, Result<(Vec<Committed>, Head), Failure>> {
         let logs = self.logs();
         let Some(found) = logs.get(&log) else {
             return ready(Err(self.failure(Kind::NotFound))).boxed();

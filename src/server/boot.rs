@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use crate::channels::Product;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::embedded::{EmbeddedPostgres, Options};
+use crate::db::embedded::{self, EmbeddedPostgres, Options};
 use crate::db::migrations::{self, Direction};
 use crate::db::{self, Mode, Scope};
 use crate::error::Error;
@@ -62,7 +62,7 @@ pub async fn database(config: &Config) -> anyhow::Result<(String, Option<Embedde
     let options = Options {
         pg_bindir: config.pg_bindir.clone(),
         durable: !config.throwaway,
-        ..Options::default()
+        ..embedded::options()
     };
     let postgres = EmbeddedPostgres::start(&config.data_dir, options).await?;
     make_database(&postgres.url("postgres")).await?;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use liveplan_client::Session;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::session::Session;
 use super::{Options, Tally};
 
 /// How long the first of all acts may take, so that not all begin at once.
@@ -20,7 +20,7 @@ pub async fn live(options: &Options, number: u32, until: Instant) -> anyhow::Res
     let mut tally = Tally::default();
     let mut first = true;
     loop {
-        let opened = Session::open(options, &email).await;
+        let opened = Session::open(&options.url, &email, &options.password, "simulate").await;
         match opened {
             Ok(session) => match day(session, options, until, &mut tally).await {
                 Ok(()) => return Ok(tally),

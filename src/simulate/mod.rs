@@ -1,10 +1,9 @@
 //! Members who live their day against a running server, over real sockets and REST, so that a trainer's wall has something
 //! to show. It knows the server only through its public interface.
 //!
-//! [`run`] lets them live and says what they did; `session::Session` is a signed-in device.
+//! [`run`] lets them live and says what they did; each acts with a [`liveplan_client::Session`].
 
 mod member;
-mod session;
 
 use std::fmt;
 use std::time::Duration;

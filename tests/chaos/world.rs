@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use liveplan::auth::Role;
-use liveplan::db::embedded::{EmbeddedPostgres, Options};
+use liveplan::db::embedded::{self, EmbeddedPostgres, Options};
 use liveplan::db::migrations::{self, Direction};
 use liveplan_hub::protocol::Codec;
 use reqwest::Method;
@@ -105,7 +105,7 @@ fn options() -> Options {
     Options {
         durable: false,
         extra: kept.map(|(name, value)| (name.into(), value.into())).into(),
-        ..Options::default()
+        ..embedded::options()
     }
 }
 

@@ -1,17 +1,17 @@
-//! `liveplan load` against a demo, and what it makes of a server that is at fault.
+//! The load tool against a demo, and what it makes of a server that is at fault.
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use clap::Parser;
-use liveplan::load::door::{Joined, Position};
-use liveplan::load::ledger::Faults;
-use liveplan::load::swarm::{Speech, Swarm};
-use liveplan::load::{self, Options};
 use liveplan_hub::protocol::{Codec, Event, Publication, Push, Reply};
 use liveplan_hub::ws::frame;
+use liveplan_load::door::{Joined, Position};
+use liveplan_load::ledger::Faults;
+use liveplan_load::swarm::{Speech, Swarm};
+use liveplan_load::{self as load, Options};
 
 use crate::harness::TestApp;
 
@@ -75,55 +75,40 @@ async fn members_who_tick_at_once_or_at_a_rate_are_seen_by_all_who_watch() {
     app.stop().await;
 }
 
-#[tokio::test]
-async fn sockets_that_the_server_ends_fail_the_run() {
-    let app = demo().await;
-    let mut trainer = app.nobody();
-    trainer.email = "trainer1@demo.test".into();
-    let session = trainer.login("demo", None).await.ok();
-    let trainer = trainer.with(&session);
-    let me = trainer.get("/auth/me").await.ok();
-    let roster = format!("roster:{}", me["account"]["id"].as_str().expect("an id"));
-    let mut wall = trainer.socket().await;
-    wall.subscribe(&roster).await;
-    let url = format!("http://{}", app.address);
-    let line = [
-        "load",
-        "ticks",
-        "--connections",
-        "14",
-        "--rate",
-        "20",
-        "--seconds",
-        "60",
-        "--json",
-    ];
-    let child = Command::new(env!("CARGO_BIN_EXE_liveplan"))
-        .args(line)
-        .args(["--url", &url])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary");
-    // A tick says that all sockets are open; who comes online is told there too.
-    while !wall.publication(&roster).await.1["type"]
-        .as_str()
-        .expect("a type")
-        .starts_with("meal.")
-    {}
-    app.stop().await;
-    let ended = tokio::task::spawn_blocking(move || child.wait_with_output())
-        .await
-        .expect("joined")
-        .expect("ended");
+/// Another program stands where the load tool is, and shows what it was called with: the tool itself is another package's,
+/// which tests it.
+#[test]
+fn the_command_becomes_the_load_tool_beside_it_and_without_one_says_how_to_build_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let (liveplan, tool) = (dir.path().join("liveplan"), dir.path().join("liveplan-load"));
+    std::fs::hard_link(env!("CARGO_BIN_EXE_liveplan"), &liveplan).expect("the program, alone");
+    let called = || {
+        let arguments = ["ticks", "--rate", "5", "--email", "a b", "--help"];
+        let mut command = Command::new(&liveplan);
+        let ended = command
+            .arg("load")
+            .args(arguments)
+            .env("PATH", "/no/such/directory")
+            .output();
+        let ended = ended.expect("the program");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (ended.status.code(), text(&ended.stdout), text(&ended.stderr))
+    };
+
+    let (code, said, error) = called();
+    assert_eq!((code, said.as_str()), (Some(1), ""), "{error}");
+    assert!(error.contains("`cargo build --release -p liveplan-load`"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+
+    std::fs::write(&tool, "#!/bin/sh\nprintf '%s|' \"$@\"\nexit 7\n").expect("written");
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    let (code, said, error) = called();
     assert_eq!(
-        ended.status.code(),
-        Some(1),
-        "{}",
-        String::from_utf8_lossy(&ended.stderr)
+        (code, said.as_str()),
+        (Some(7), "ticks|--rate|5|--email|a b|--help|"),
+        "{error}"
     );
-    let report: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
-    assert!(report["lost"].as_u64() > Some(0), "{report}");
 }
 
 #[tokio::test]

@@ -17,6 +17,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// What is in a folder.
+fn entries(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).expect("a folder");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
 /// The Rust files below a folder, or the file itself, with their text up to their unit tests.
 fn sources(of: &str) -> Vec<(PathBuf, String)> {
     let (mut found, mut to_look_at) = (Vec::new(), vec![root().join(of)]);
@@ -95,11 +101,10 @@ fn the_readmes_map_is_true() {
             "the README names {path}, which is not there"
         );
     }
-    for entry in std::fs::read_dir(root().join("src")).expect("src") {
-        let path = entry.expect("an entry").path();
-        let name = format!("src/{}", path.file_name().expect("a name").to_string_lossy());
+    for path in entries("src").into_iter().chain(entries("crates")) {
+        let name = path.strip_prefix(root()).expect("one of ours").to_string_lossy();
         assert!(
-            !path.is_dir() || named.contains(&name),
+            !path.is_dir() || named.contains(&*name),
             "the README's map does not have {name}"
         );
     }
@@ -148,6 +153,59 @@ fn arrows_go_one_way() {
             let modules = named_modules(&source);
             let upward = ["server", "channels"].iter().find(|m| modules.contains(**m));
             assert_eq!(upward, None, "{}", path.display());
+        }
+    }
+}
+
+/// What a package of the workspace needs of its others to be built, by manifests.
+fn workspace_dependencies() -> BTreeMap<String, Vec<String>> {
+    let manifests: BTreeMap<String, String> = entries("crates")
+        .into_iter()
+        .chain([root().to_owned()])
+        .map(|folder| {
+            let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+            let named = manifest.split("[package]\nname = \"").nth(1);
+            let name = named.and_then(|rest| rest.split('"').next()).expect("a name");
+            (name.to_owned(), manifest)
+        })
+        .collect();
+    let of = |manifest: &String| {
+        let section = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
+        let lines = section.lines().take_while(|line| !line.starts_with('['));
+        let names = lines.filter_map(|line| line.split([' ', '.', '=']).next());
+        names
+            .map(str::to_owned)
+            .filter(|name| manifests.contains_key(name))
+            .collect()
+    };
+    manifests
+        .iter()
+        .map(|(name, manifest)| (name.clone(), of(manifest)))
+        .collect()
+}
+
+#[test]
+fn crates_know_each_other_one_way() {
+    let known = [
+        ("embedded-postgres", &[][..]),
+        ("liveplan-client", &[]),
+        ("liveplan", &["embedded-postgres", "liveplan-client"]),
+        ("liveplan-load", &["liveplan", "liveplan-client"]),
+    ];
+    let known = known.map(|(name, of)| (name.to_owned(), of.iter().map(ToString::to_string).collect()));
+    assert_eq!(workspace_dependencies(), BTreeMap::from(known));
+    // The load tool takes the server's messages from it, and nothing else.
+    for (path, source) in sources("crates/load/src") {
+        let names_it = source.contains("liveplan::");
+        assert!(!names_it || path.ends_with("wire.rs"), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_supervisor_of_postgres_has_no_word_of_this_product() {
+    for (path, source) in sources("crates/embedded-postgres") {
+        for word in ["liveplan", "LIVEPLAN", "gym", "DATABASE_URL", "DATA_DIR"] {
+            assert!(!source.contains(word), "{} says {word}", path.display());
         }
     }
 }

@@ -45,12 +45,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A log's changes after a number, at most `limit` of them, in order, and its head in the same snapshot. Numbers have no
     /// gaps, so a result that does not begin with the next one has lost its beginning to retention.
-    fn since(
-        &self,
-        log: LogId,
-        after: u64,
-        limit: u64,
-    ) -> BoxFuture<'_, Result<(Vec<Committed>, Head), Failure>>;
+    fn since(&self, log: LogId, after: u64, limit: u64) -> BoxFuture<'_, Result<(Vec<Committed>, Head), Failure>>;
 
     /// Records who was seen when, and returns what is to be published, not stored, about those who came or went.
     fn seen<'a>(

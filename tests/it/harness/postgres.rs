@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use diesel_async::RunQueryDsl as _;
-use liveplan::db::embedded::{EmbeddedPostgres, Options};
+use liveplan::db::embedded::{self, EmbeddedPostgres, Options};
 use liveplan::db::migrations::{self, Direction};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -18,7 +18,7 @@ async fn cluster() -> &'static EmbeddedPostgres {
             let dir = directory();
             let options = Options {
                 durable: false,
-                ..Options::default()
+                ..embedded::options()
             };
             let cluster = EmbeddedPostgres::start(&dir, options).await.expect("a Postgres");
             watch_over(&dir);

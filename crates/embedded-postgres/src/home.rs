@@ -1,10 +1,10 @@
 //! Where the cluster lies, and what lies beside it: `pg`, `pg.new`, `pg.lock`, `pg.log`, `pg.run`.
 //!
-//! That is `DATA_DIR`, with one exception. Root drops to an account that may not be able to reach
-//! it (a clone below `/root`). Opening `/root` to others is not ours to do, so the cluster then
-//! lies in a directory of its own below `/var/lib/liveplan`, and `DATA_DIR/pg` is a link to it.
-//! The link decides: without it a new directory is taken, so a fresh `DATA_DIR` at an old path
-//! never meets an old database.
+//! That is the data directory, with one exception. Root drops to an account that may not be able to
+//! reach it (a clone below `/root`). Opening `/root` to others is not ours to do, so the cluster
+//! then lies in a directory of its own below `/var/lib` and the host's name, and `pg` in the data
+//! directory is a link to it. The link decides: without it a new directory is taken, so a fresh
+//! data directory at an old path never meets an old database.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -16,10 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use super::Host;
 use super::account::{self, Account};
-
-/// Where root keeps what the account it drops to cannot reach in `DATA_DIR`.
-pub(super) const ELSEWHERE: &str = "/var/lib/liveplan";
 
 pub(super) const PORT: u16 = 5432;
 
@@ -33,27 +31,34 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Home {
     cluster: PathBuf,
     pub(super) account: Account,
+    pub(super) host: Host,
+}
+
+/// Where root keeps what the account it drops to cannot reach in the data directory.
+pub(super) fn elsewhere(host: &Host) -> PathBuf {
+    Path::new("/var/lib").join(host.name)
 }
 
 impl Home {
-    pub(super) fn resolve(data_dir: &Path) -> anyhow::Result<Self> {
+    pub(super) fn resolve(data_dir: &Path, host: Host) -> anyhow::Result<Self> {
         let data_dir = fs::create_dir_all(data_dir)
             .and_then(|()| data_dir.canonicalize())
             .with_context(|| format!("making the data directory {}", data_dir.display()))?;
         let entry = data_dir.join("pg");
-        if is_unset(&entry)? && !Account::for_cluster(&entry)?.can_enter(&data_dir)? {
-            link_elsewhere(&entry, Path::new(ELSEWHERE))?;
+        if is_unset(&entry)? && !Account::for_cluster(&entry, &host)?.can_enter(&data_dir)? {
+            link_elsewhere(&entry, &elsewhere(&host))?;
         }
 
         let cluster = followed(&entry)?;
-        let account = Account::for_cluster(&cluster)?;
-        let home = Self { cluster, account };
+        let account = Account::for_cluster(&cluster, &host)?;
+        let home = Self { cluster, account, host };
         if !home.account.can_enter(home.dir())? {
             bail!(
                 "{} runs PostgreSQL but cannot reach {}: move it to where {0} can, \
-                 or run liveplan as another user",
+                 or run {} as another user",
                 home.account.name,
-                home.cluster.display()
+                home.cluster.display(),
+                host.name
             );
         }
         Ok(home)
@@ -76,8 +81,8 @@ impl Home {
         self.cluster.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Keeps a second liveplan out. The lock lies beside the cluster and not in `DATA_DIR`, so
-    /// that a copied link does not lead two of them to one cluster.
+    /// Keeps a second process out. The lock lies beside the cluster and not in the data directory,
+    /// so that a copied link does not lead two of them to one cluster.
     pub(super) async fn lock(&self) -> anyhow::Result<File> {
         let path = self.beside("lock");
         let file = self.open(&path, false)?;
@@ -89,9 +94,11 @@ impl Home {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 Err(TryLockError::WouldBlock) => bail!(
-                    "another liveplan uses the database in {}: stop it, or give this one another \
-                     DATA_DIR or a DATABASE_URL",
-                    self.cluster.display()
+                    "another {} uses the database in {}: stop it, or give this one another {} or a {}",
+                    self.host.name,
+                    self.cluster.display(),
+                    self.host.data_dir_setting,
+                    self.host.database_setting
                 ),
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("locking {}", path.display()));
@@ -132,12 +139,13 @@ impl Home {
             } else {
                 std::env::temp_dir()
             };
-            let dir = temp.join(format!("liveplan-{:016x}", fnv(&self.cluster)));
+            let dir = temp.join(format!("{}-{:016x}", self.host.name, fnv(&self.cluster)));
             if !fits_a_socket(&dir) {
                 bail!(
-                    "{} and {} are both too long for a Unix socket: set a shorter DATA_DIR or TMPDIR",
+                    "{} and {} are both too long for a Unix socket: set a shorter {} or TMPDIR",
                     near.display(),
-                    dir.display()
+                    dir.display(),
+                    self.host.data_dir_setting
                 );
             }
             dir
@@ -203,7 +211,7 @@ fn followed(entry: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Takes a new directory below `base` and leaves a link to the cluster-to-be in it. A second
-/// liveplan that does the same at the same time loses and follows the winner's link.
+/// process that does the same at the same time loses and follows the winner's link.
 fn link_elsewhere(entry: &Path, base: &Path) -> anyhow::Result<()> {
     make_open(base)?;
     let mut number = 1;
@@ -274,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_socket_directory_is_short_and_plain() {
-        assert!(fits_a_socket(Path::new("/srv/live plan/pg.run")));
+        assert!(fits_a_socket(Path::new("/srv/a b/pg.run")));
         assert!(!fits_a_socket(Path::new("/srv/a,b/pg.run")));
         let longest = format!("/{}", "x".repeat(88));
         assert!(fits_a_socket(Path::new(&longest)));

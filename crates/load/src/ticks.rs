@@ -13,7 +13,7 @@ use super::audit::Audit;
 use super::cast::Cast;
 use super::swarm::Swarm;
 use super::{Changes, Options, Seat};
-use liveplan_hub::protocol::{Codec, Command, RpcRequest};
+use crate::wire::{Codec, Command, RpcRequest};
 
 /// How long an answer, or everybody's getting a tick, may take.
 const WITHIN: Duration = Duration::from_secs(5);

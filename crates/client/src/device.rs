@@ -1,5 +1,4 @@
-//! A device that is signed in at a running server: REST with its token. What acts as a client ([`crate::simulate`],
-//! [`crate::load`]) begins here; it knows the server only through its public interface.
+//! A device that is signed in: REST with its token.
 
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 /// How long an answer may take.
-pub const WITHIN: Duration = Duration::from_secs(15);
+pub(crate) const WITHIN: Duration = Duration::from_secs(15);
 /// A token is replaced this long before it runs out.
 const FRESH_FOR: u64 = 120;
 

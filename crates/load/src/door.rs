@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::answers::{self, Answer};
 use super::stream::{self, Frame, Garbled, Message};
-use liveplan_hub::protocol::{Codec, Command, ConnectRequest, SubscribeRequest};
+use crate::wire::{Codec, Command, ConnectRequest, SubscribeRequest};
 
 /// How long a handshake and its answers may take.
 const WITHIN: Duration = Duration::from_secs(15);

@@ -9,7 +9,7 @@ use super::Seat;
 use super::cast::Cast;
 use super::door::{Door, Position};
 use super::swarm::Swarm;
-use liveplan_hub::protocol::Codec;
+use crate::wire::Codec;
 
 /// Changes between two looks. A server replays a bounded number and else sends a new snapshot.
 const EVERY: u64 = 300;

@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
+use super::Host;
+
 /// What Postgres may see of our environment, which holds secrets and `PG*` variables.
 const PASSED_ON: [&str; 5] = [
     "PATH",
@@ -32,7 +34,7 @@ pub(super) struct Account {
 impl Account {
     /// Root runs an existing cluster as its owner, a new one as `postgres` or else `nobody`;
     /// everybody else is themselves.
-    pub(super) fn for_cluster(cluster: &Path) -> anyhow::Result<Self> {
+    pub(super) fn for_cluster(cluster: &Path, host: &Host) -> anyhow::Result<Self> {
         let passwd = || fs::read_to_string("/etc/passwd").context("reading /etc/passwd");
         let owner = match fs::metadata(cluster) {
             Ok(metadata) => Some(metadata),
@@ -50,8 +52,9 @@ impl Account {
                     .and_then(|passwd| by_uid(&passwd, owner.uid()))
                     .map_or_else(|| format!("uid {}", owner.uid()), |account| account.name);
                 bail!(
-                    "the database in {} belongs to {name}: run liveplan as root or as {name}",
-                    cluster.display()
+                    "the database in {} belongs to {name}: run {} as root or as {name}",
+                    cluster.display(),
+                    host.name
                 );
             }
             let gid = rustix::process::getegid().as_raw();
@@ -77,10 +80,13 @@ impl Account {
         let passwd = passwd()?;
         by_name(&passwd, "postgres")
             .or_else(|| by_name(&passwd, "nobody"))
-            .context(
-                "PostgreSQL does not run as root, and /etc/passwd knows neither postgres nor \
-                 nobody: run liveplan as another user, or set DATABASE_URL",
-            )
+            .with_context(|| {
+                format!(
+                    "PostgreSQL does not run as root, and /etc/passwd knows neither postgres nor \
+                     nobody: run {} as another user, or set {}",
+                    host.name, host.database_setting
+                )
+            })
     }
 
     pub(super) fn dropped(&self) -> bool {

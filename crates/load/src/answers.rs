@@ -4,7 +4,7 @@ use prost::Message as _;
 use serde_json::Value;
 
 use super::door::{Joined, Position};
-use liveplan_hub::protocol::{self, Codec, Reply, SubscribeResult};
+use crate::wire::{self, Codec, Reply, SubscribeResult};
 
 /// An answer.
 pub(super) enum Answer {
@@ -98,14 +98,14 @@ fn of_json(reply: &Value) -> (u64, Answer) {
 
 fn of_binary(reply: Reply) -> Option<(u64, Answer)> {
     let answer = match reply.answer? {
-        protocol::Answer::Error(error) => Answer::Refused {
+        wire::Answer::Error(error) => Answer::Refused {
             code: error.code.into(),
             message: error.message,
         },
-        protocol::Answer::Connect(connect) => {
+        wire::Answer::Connect(connect) => {
             Answer::Connect(connect.subs.into_iter().map(|(c, s)| (c, s.into())).collect())
         }
-        protocol::Answer::Subscribe(result) => Answer::Subscribe(result.into()),
+        wire::Answer::Subscribe(result) => Answer::Subscribe(result.into()),
         _ => return None,
     };
     Some((reply.id.into(), answer))

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::Options;
 use crate::device::{Device, WITHIN};
 
 /// A device with its socket.
@@ -22,10 +21,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Signs in and connects.
-    pub async fn open(options: &Options, email: &str) -> anyhow::Result<Self> {
-        let base = options.url.trim_end_matches('/');
-        let device = Device::sign_in(base, email, &options.password).await?;
+    /// Signs in and connects; `name` tells the server what kind of client this is.
+    ///
+    /// # Errors
+    /// Nothing answers there, or signing in or connecting is refused.
+    pub async fn open(url: &str, email: &str, password: &str, name: &str) -> anyhow::Result<Self> {
+        let base = url.trim_end_matches('/');
+        let device = Device::sign_in(base, email, password).await?;
         let socket = format!("{}/connection/websocket", base.replacen("http", "ws", 1));
         let (socket, _) = tokio_tungstenite::connect_async(socket).await?;
         let mut session = Self {
@@ -35,9 +37,7 @@ impl Session {
             seen: 0,
         };
         let token = session.device.token().to_owned();
-        let reply = session
-            .call("connect", &json!({"token": token, "name": "simulate"}))
-            .await?;
+        let reply = session.call("connect", &json!({"token": token, "name": name})).await?;
         if !reply["error"].is_null() {
             bail!("connecting was refused: {}", reply["error"]);
         }
@@ -45,6 +45,9 @@ impl Session {
     }
 
     /// Replaces a token that is about to run out, for requests and for the socket.
+    ///
+    /// # Errors
+    /// The server refuses, or the socket is lost.
     pub async fn keep_fresh(&mut self) -> anyhow::Result<()> {
         if self.device.keep_fresh().await? {
             let token = self.device.token().to_owned();
@@ -54,6 +57,9 @@ impl Session {
     }
 
     /// Calls a command over the socket; whether it was accepted.
+    ///
+    /// # Errors
+    /// The server does not answer, or the socket is lost.
     pub async fn rpc(&mut self, method: &str, data: &Value) -> anyhow::Result<bool> {
         let reply = self.call("rpc", &json!({"method": method, "data": data})).await?;
         Ok(reply["error"].is_null())
@@ -86,6 +92,9 @@ impl Session {
     }
 
     /// Reads what comes until then; returns how many publications have come since it was asked last.
+    ///
+    /// # Errors
+    /// The socket is lost.
     pub async fn read_until(&mut self, until: Instant) -> anyhow::Result<u64> {
         while let Ok(frame) = tokio::time::timeout_at(until, self.socket.next()).await {
             let messages = self.messages(frame).await?;
@@ -122,6 +131,9 @@ impl Session {
     }
 
     /// Ends the socket in order.
+    ///
+    /// # Errors
+    /// The socket was lost before.
     pub async fn close(mut self) -> anyhow::Result<()> {
         Ok(self.socket.close(None).await?)
     }

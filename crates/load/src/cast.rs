@@ -2,14 +2,17 @@
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use liveplan_client::Device;
 use serde_json::Value;
 
 use super::door::Position;
 use super::{Mode, Options};
-use crate::device::Device;
 
 /// Sign-ins at the same time: the server hashes a password for each.
 const AT_ONCE: usize = 4;
+
+/// The members that the demo gym has.
+const DEMO_MEMBERS: usize = 24;
 
 /// Someone who is signed in.
 pub(super) struct Person {
@@ -108,9 +111,7 @@ impl Cast {
 
 /// A trainer, who wrote plan A, others who may watch it, and the trainer's members, who follow it.
 fn demo(mode: Mode) -> Vec<String> {
-    let members = (1..=crate::demo::people::MEMBERS.len())
-        .step_by(2)
-        .map(|n| format!("member{n:02}"));
+    let members = (1..=DEMO_MEMBERS).step_by(2).map(|n| format!("member{n:02}"));
     let staff = match mode {
         Mode::Fanout | Mode::Idle => &["trainer1", "nutritionist", "manager"][..],
         Mode::Ticks => &["trainer1", "manager"],

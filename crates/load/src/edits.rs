@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use reqwest::StatusCode;
+use liveplan_client::{Device, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -11,7 +11,6 @@ use super::audit::Audit;
 use super::cast::Cast;
 use super::swarm::Swarm;
 use super::{Changes, Options};
-use crate::device::Device;
 
 /// How long everybody may take to get an edit before the next is sent all the same.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
