@@ -1,11 +1,19 @@
 //! Configuration: the environment, read once into one struct. Every variable is documented on its field and in
 //! `.env.example`; tests build the struct.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, ValueEnum, value_parser};
 use ipnet::IpNet;
+
+/// Seconds of a day.
+const DAY: i64 = 24 * 60 * 60;
+/// The highest number of bytes or things that a bound may be: a terabyte. Sums of several still fit, and what is allocated ahead
+/// for one is possible.
+const MOST: u64 = 1 << 40;
 
 /// Everything that can be configured, by environment variable or flag.
 #[derive(Args, Clone, Debug)]
@@ -23,7 +31,7 @@ pub struct Config {
     pub database_url: Option<String>,
 
     /// Connections to Postgres.
-    #[arg(long, env = "DATABASE_POOL", default_value_t = 16)]
+    #[arg(long, env = "DATABASE_POOL", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
     pub database_pool: u32,
 
     /// Directory of Postgres' programs, where the embedded one is not found by itself.
@@ -36,7 +44,7 @@ pub struct Config {
     pub redis_url: Option<String>,
 
     /// Bytes of answers that are kept ready in memory.
-    #[arg(long, env = "CACHE_BYTES", default_value_t = 64 * 1024 * 1024)]
+    #[arg(long, env = "CACHE_BYTES", default_value_t = 64 * 1024 * 1024, value_parser = value_parser!(u64).range(..=MOST))]
     pub cache_bytes: u64,
 
     /// 32 bytes in base64 that seal the signing keys. Unset: `DATA_DIR/master.key`, made on the first start in embedded mode.
@@ -57,19 +65,19 @@ pub struct Config {
     pub proxy_header: ProxyHeader,
 
     /// Threads that serve sockets and requests; 0 is one a core.
-    #[arg(long, env = "WORKERS", default_value_t = 0)]
+    #[arg(long, env = "WORKERS", default_value_t = 0, value_parser = whole(0..=1024))]
     pub workers: usize,
 
     /// Life of an access token in seconds.
-    #[arg(long, env = "ACCESS_TOKEN_SECONDS", default_value_t = 900)]
+    #[arg(long, env = "ACCESS_TOKEN_SECONDS", default_value_t = 900, value_parser = value_parser!(i64).range(1..=30 * DAY))]
     pub access_token_seconds: i64,
 
     /// Days that a session may go unused.
-    #[arg(long, env = "SESSION_DAYS", default_value_t = 30)]
+    #[arg(long, env = "SESSION_DAYS", default_value_t = 30, value_parser = value_parser!(i64).range(1..=3650))]
     pub session_days: i64,
 
     /// Days that live events are kept for recovery.
-    #[arg(long, env = "LIVE_RETENTION_DAYS", default_value_t = 7)]
+    #[arg(long, env = "LIVE_RETENTION_DAYS", default_value_t = 7, value_parser = value_parser!(u32).range(..=3650))]
     pub live_retention_days: u32,
 
     /// What a recovery may cost, and what this node remembers for it.
@@ -77,15 +85,15 @@ pub struct Config {
     pub recovery: Recovery,
 
     /// Seconds between pings on a socket.
-    #[arg(long, env = "LIVE_PING_SECONDS", default_value_t = 25)]
+    #[arg(long, env = "LIVE_PING_SECONDS", default_value_t = 25, value_parser = value_parser!(u32).range(1..=3600))]
     pub live_ping_seconds: u32,
 
     /// Completions of a gym that are written in one transaction at most; 1 gives each a transaction of its own.
-    #[arg(long, env = "FOLD_BATCH", default_value_t = 64)]
+    #[arg(long, env = "FOLD_BATCH", default_value_t = 64, value_parser = whole(1..=4096))]
     pub fold_batch: usize,
 
     /// Seconds over which sockets are closed at shutdown.
-    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20)]
+    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20, value_parser = value_parser!(u64).range(..=3600))]
     pub drain_seconds: u64,
 
     /// Address and port where Prometheus reads `/metrics`, such as `127.0.0.1:9464`. Unset: nowhere. Whoever reaches it may read.
@@ -123,60 +131,60 @@ pub enum ProxyHeader {
 pub struct LiveLimits {
     /// Bytes that may wait in a connection's outgoing queue. Over it a channel that is slow is let go as a whole, and commands wait
     /// until the client has read their answers.
-    #[arg(long = "live-outbox-bytes", env = "LIVE_OUTBOX_BYTES", default_value_t = Self::DEFAULT.outbox_bytes)]
+    #[arg(long = "live-outbox-bytes", env = "LIVE_OUTBOX_BYTES", default_value_t = Self::DEFAULT.outbox_bytes, value_parser = whole(1..=MOST))]
     pub outbox_bytes: usize,
     /// Seconds within which bytes that wait for a client must move; else the socket is closed and its memory freed.
     #[arg(long = "live-write-seconds", env = "LIVE_WRITE_SECONDS", default_value = "20", value_parser = seconds)]
     pub write_within: Duration,
     /// Bytes that the kernel may hold for a client that reads slowly; it would grow this to megabytes.
-    #[arg(long = "live-send-buffer-bytes", env = "LIVE_SEND_BUFFER_BYTES", default_value_t = Self::DEFAULT.send_buffer_bytes)]
+    #[arg(long = "live-send-buffer-bytes", env = "LIVE_SEND_BUFFER_BYTES", default_value_t = Self::DEFAULT.send_buffer_bytes, value_parser = whole(1..=MOST))]
     pub send_buffer_bytes: usize,
     /// Bytes of one incoming message.
-    #[arg(long = "live-frame-bytes", env = "LIVE_FRAME_BYTES", default_value_t = Self::DEFAULT.frame_bytes)]
+    #[arg(long = "live-frame-bytes", env = "LIVE_FRAME_BYTES", default_value_t = Self::DEFAULT.frame_bytes, value_parser = whole(1..=MOST))]
     pub frame_bytes: usize,
     /// Commands that may wait on a connection. A client that comes back asks for all its channels at once, so this is more than
     /// the channels.
-    #[arg(long = "live-pending-commands", env = "LIVE_PENDING_COMMANDS", default_value_t = Self::DEFAULT.pending_commands)]
+    #[arg(long = "live-pending-commands", env = "LIVE_PENDING_COMMANDS", default_value_t = Self::DEFAULT.pending_commands, value_parser = whole(1..=MOST))]
     pub pending_commands: usize,
     /// Bytes of commands that may wait on a connection.
-    #[arg(long = "live-pending-bytes", env = "LIVE_PENDING_BYTES", default_value_t = Self::DEFAULT.pending_bytes)]
+    #[arg(long = "live-pending-bytes", env = "LIVE_PENDING_BYTES", default_value_t = Self::DEFAULT.pending_bytes, value_parser = whole(1..=MOST))]
     pub pending_bytes: usize,
     /// Subscriptions of a connection.
-    #[arg(long = "live-channels", env = "LIVE_CHANNELS", default_value_t = Self::DEFAULT.channels)]
+    #[arg(long = "live-channels", env = "LIVE_CHANNELS", default_value_t = Self::DEFAULT.channels, value_parser = whole(1..=MOST))]
     pub channels: usize,
     /// Messages and commands that a connection may send a second, in the long run.
-    #[arg(long = "live-commands-per-second", env = "LIVE_COMMANDS_PER_SECOND", default_value_t = Self::DEFAULT.commands_per_second)]
+    #[arg(long = "live-commands-per-second", env = "LIVE_COMMANDS_PER_SECOND", default_value_t = Self::DEFAULT.commands_per_second, value_parser = value_parser!(u32).range(1..))]
     pub commands_per_second: u32,
     /// Messages and commands that it may send at once after it was quiet.
-    #[arg(long = "live-commands-at-once", env = "LIVE_COMMANDS_AT_ONCE", default_value_t = Self::DEFAULT.commands_at_once)]
+    #[arg(long = "live-commands-at-once", env = "LIVE_COMMANDS_AT_ONCE", default_value_t = Self::DEFAULT.commands_at_once, value_parser = value_parser!(u32).range(1..))]
     pub commands_at_once: u32,
     /// Bytes that a connection may send a second, in the long run.
-    #[arg(long = "live-bytes-per-second", env = "LIVE_BYTES_PER_SECOND", default_value_t = Self::DEFAULT.bytes_per_second)]
+    #[arg(long = "live-bytes-per-second", env = "LIVE_BYTES_PER_SECOND", default_value_t = Self::DEFAULT.bytes_per_second, value_parser = value_parser!(u32).range(1..))]
     pub bytes_per_second: u32,
     /// Bytes that it may send at once after it was quiet.
-    #[arg(long = "live-bytes-at-once", env = "LIVE_BYTES_AT_ONCE", default_value_t = Self::DEFAULT.bytes_at_once)]
+    #[arg(long = "live-bytes-at-once", env = "LIVE_BYTES_AT_ONCE", default_value_t = Self::DEFAULT.bytes_at_once, value_parser = value_parser!(u32).range(1..))]
     pub bytes_at_once: u32,
     /// Sockets of this node; over it upgrades are answered with 503. The files that the process may open bound it too.
-    #[arg(long = "live-sockets", env = "LIVE_SOCKETS", default_value_t = Self::DEFAULT.sockets)]
+    #[arg(long = "live-sockets", env = "LIVE_SOCKETS", default_value_t = Self::DEFAULT.sockets, value_parser = whole(1..=MOST))]
     pub sockets: usize,
     /// Sockets of one address on this node. High, since a gym's phones share its Wi-Fi's address.
-    #[arg(long = "live-sockets-per-address", env = "LIVE_SOCKETS_PER_ADDRESS", default_value_t = Self::DEFAULT.sockets_per_address)]
+    #[arg(long = "live-sockets-per-address", env = "LIVE_SOCKETS_PER_ADDRESS", default_value_t = Self::DEFAULT.sockets_per_address, value_parser = whole(1..=MOST))]
     pub sockets_per_address: usize,
     /// Sockets of one account on this node; with one more its oldest is closed for good.
-    #[arg(long = "live-sockets-per-account", env = "LIVE_SOCKETS_PER_ACCOUNT", default_value_t = Self::DEFAULT.sockets_per_account)]
+    #[arg(long = "live-sockets-per-account", env = "LIVE_SOCKETS_PER_ACCOUNT", default_value_t = Self::DEFAULT.sockets_per_account, value_parser = whole(1..=MOST))]
     pub sockets_per_account: usize,
     /// Sockets of one gym on this node; further ones are sent away to come back later.
-    #[arg(long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_gym)]
+    #[arg(long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_gym, value_parser = whole(1..=MOST))]
     pub sockets_per_gym: usize,
     /// Sockets that are open and have not finished `connect`; over it upgrades are answered with 503. One address may have half.
-    #[arg(long = "live-connecting", env = "LIVE_CONNECTING", default_value_t = Self::DEFAULT.connecting)]
+    #[arg(long = "live-connecting", env = "LIVE_CONNECTING", default_value_t = Self::DEFAULT.connecting, value_parser = whole(1..=MOST))]
     pub connecting: usize,
     /// Connects and subscribes that may read the database at once: a few less than DATABASE_POOL, so that a storm of sockets
     /// leaves connections for everything else.
-    #[arg(long = "live-reads-at-once", env = "LIVE_READS_AT_ONCE", default_value_t = Self::DEFAULT.reads_at_once)]
+    #[arg(long = "live-reads-at-once", env = "LIVE_READS_AT_ONCE", default_value_t = Self::DEFAULT.reads_at_once, value_parser = whole(1..=MOST))]
     pub reads_at_once: usize,
     /// Bytes of a snapshot in a subscribe reply; over it the client fetches by REST.
-    #[arg(long = "live-snapshot-bytes", env = "LIVE_SNAPSHOT_BYTES", default_value_t = Self::DEFAULT.snapshot_bytes)]
+    #[arg(long = "live-snapshot-bytes", env = "LIVE_SNAPSHOT_BYTES", default_value_t = Self::DEFAULT.snapshot_bytes, value_parser = whole(1..=MOST))]
     pub snapshot_bytes: usize,
     /// Seconds that a socket may take to send `connect`.
     #[arg(long = "live-connect-seconds", env = "LIVE_CONNECT_SECONDS", default_value = "10", value_parser = seconds)]
@@ -254,20 +262,21 @@ pub struct Recovery {
         id = "recover-events",
         long = "live-recover-events",
         env = "LIVE_RECOVER_EVENTS",
-        default_value_t = 1000
+        default_value_t = 1000,
+        value_parser = whole(0..=MOST)
     )]
     pub events: usize,
 
     /// Bytes of them.
-    #[arg(id = "recover-bytes", long = "live-recover-bytes", env = "LIVE_RECOVER_BYTES", default_value_t = 256 * 1024)]
+    #[arg(id = "recover-bytes", long = "live-recover-bytes", env = "LIVE_RECOVER_BYTES", default_value_t = 256 * 1024, value_parser = whole(0..=MOST))]
     pub bytes: usize,
 
     /// Changes of each gym with sockets here that this node remembers.
-    #[arg(long = "live-memory-events", env = "LIVE_MEMORY_EVENTS", default_value_t = 1000)]
+    #[arg(long = "live-memory-events", env = "LIVE_MEMORY_EVENTS", default_value_t = 1000, value_parser = whole(0..=MOST))]
     pub memory_events: usize,
 
     /// Bytes of them.
-    #[arg(long = "live-memory-bytes", env = "LIVE_MEMORY_BYTES", default_value_t = 256 * 1024)]
+    #[arg(long = "live-memory-bytes", env = "LIVE_MEMORY_BYTES", default_value_t = 256 * 1024, value_parser = whole(0..=MOST))]
     pub memory_bytes: usize,
 }
 
@@ -289,12 +298,18 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("{text} is neither an address nor a network such as 10.0.0.0/8"))
 }
 
+/// A whole number within bounds, where clap has none of its own.
+fn whole(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
+}
+
+/// A time to wait, at most a day: the clock's end is not far behind the longest that can be written.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text} is no number of seconds"))?;
     Duration::try_from_secs_f64(seconds)
         .ok()
-        .filter(|d| !d.is_zero())
-        .ok_or_else(|| "more than zero seconds".to_owned())
+        .filter(|d| !d.is_zero() && *d <= Duration::from_hours(24))
+        .ok_or_else(|| "more than zero seconds, at most a day".to_owned())
 }
 
 #[cfg(test)]
@@ -330,6 +345,43 @@ mod tests {
         }
     }
 
+    /// What stands in a text at the ends of the number types.
+    #[test]
+    fn no_number_is_taken_that_a_clock_or_an_allocation_cannot_bear() {
+        use clap::CommandFactory as _;
+        let flags: Vec<String> = Cli::command()
+            .get_arguments()
+            .filter(|a| a.get_num_args().is_none_or(|n| n.takes_values()) && a.get_possible_values().is_empty())
+            .filter_map(|a| a.get_long().map(str::to_owned))
+            .collect();
+        let texts = [
+            "bind",
+            "data-dir",
+            "database-url",
+            "pg-bindir",
+            "redis-url",
+            "master-key",
+            "metrics-bind",
+        ];
+        let texts = [&texts[..], &["allowed-origins", "trusted-proxies", "log-format"]].concat();
+        let numbers: Vec<_> = flags.iter().filter(|flag| !texts.contains(&flag.as_str())).collect();
+        assert!(numbers.len() > 25, "{numbers:?}");
+        for flag in numbers {
+            for end in ["18446744073709551615", "9223372036854775807", "1e300", "-1"] {
+                let parsed = Cli::try_parse_from(["liveplan".to_owned(), format!("--{flag}={end}")]);
+                assert!(parsed.is_err(), "--{flag}={end} is taken");
+            }
+        }
+        for none in [
+            "--database-pool=0",
+            "--live-ping-seconds=0",
+            "--session-days=0",
+            "--live-reads-at-once=0",
+        ] {
+            assert!(Cli::try_parse_from(["liveplan", none]).is_err(), "{none} is taken");
+        }
+    }
+
     #[test]
     fn networks_and_seconds_are_read() {
         assert_eq!(network("10.1.0.0/16").map(|n| n.to_string()), Ok("10.1.0.0/16".into()));
@@ -337,5 +389,6 @@ mod tests {
         assert!(network("gateway").is_err());
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("soon").is_err());
+        assert!(seconds("86400").is_ok() && seconds("86401").is_err() && seconds("inf").is_err());
     }
 }
