@@ -25,7 +25,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::http::{body, lang};
+use crate::http::{body, etag, lang};
 use crate::live::table::Table;
 use crate::{auth, channels, demo, follows, foods, gyms, live, meals, plans};
 use docs::Bearer;
@@ -186,7 +186,7 @@ fn bind(mode: Mode, config: &Config, app: App) -> anyhow::Result<(actix_server::
             .service(
                 utoipa_actix_web::scope("/api/v1")
                     .configure(routes)
-                    .map(|scope| scope.wrap(Compress::default())),
+                    .map(|scope| scope.wrap(Compress::default()).wrap(from_fn(etag::by_coding))),
             )
             .split_for_parts();
         actix
