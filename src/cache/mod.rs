@@ -1,5 +1,5 @@
 //! Answers that are ready to be sent, in two levels: L1 in this process, bounded in bytes, and L2 in Redis, where nodes share
-//! them for 300 s. An answer is kept with its [`Stamp`]: the version of what it shows, and how it is written. Whoever asks names
+//! them for 300 s. An answer is kept with its [`Stamp`]: the version of what it shows, how it is written, and the epoch. Whoever asks names
 //! the version that the database has just told together with the right to see it, so an answer that is out of date, written by
 //! another release, or not for the caller, cannot be served; what a write leaves behind is only memory.
 
@@ -168,13 +168,14 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::etag::Shape;
+    use crate::http::etag::{Epoch, Shape};
 
     /// A version of a plan, written in one of several ways.
     fn stamp(version: i64, way: u32) -> Stamp {
         Stamp {
             version,
             shape: Shape::of::<String>(way),
+            epoch: Epoch::of("e"),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Conditional requests (RFC 9110 §13): reads that spare a body, and writes that name the version they were made from.
 //!
-//! A read whose `If-None-Match` is compared has the strong tag `"<version>.<shape>"`: the version of the row, and the [`Shape`] of the
-//! JSON that a build makes of it, so that a release that writes the same row otherwise has other tags. A compressed answer has other
-//! bytes, so its strong tag must differ (§8.8.3.3): [`by_coding`] appends the coding to it, as in `"12.5f0c1e…-gzip"`. Weak tags would spare
+//! A read whose `If-None-Match` is compared has the strong tag `"<version>.<shape>.<epoch>"`: the version of the row; the [`Shape`] of the
+//! JSON that a build makes of it, so that a release that writes the same row otherwise has other tags; and the [`Epoch`] of the gym's
+//! log, since after a restore a version may come again with other content. A compressed answer has other
+//! bytes, so its strong tag must differ (§8.8.3.3): [`by_coding`] appends the coding to it, as in `"12.be05….5f0c…-gzip"`. Weak tags would spare
 //! the suffix, but `If-Match` compares strongly (§13.1.1) and no write could be made from one.
 //!
 //! `If-Match` compares the version alone. It guards against lost updates, for which all representations of a version are one, and a client
@@ -69,6 +70,26 @@ impl fmt::Display for Shape {
     }
 }
 
+/// Which history of a gym the version counts in: a digest of its log's epoch, which changes with a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(u32);
+
+impl Epoch {
+    /// Of the epoch's text.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        let (first, _) = digest.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        Self(u32::from_be_bytes(*first))
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
 /// What the bytes of an answer are made of, before they are compressed: equal stamps, equal bytes. Caches keep answers by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
@@ -76,6 +97,8 @@ pub struct Stamp {
     pub version: i64,
     /// How the row is written.
     pub shape: Shape,
+    /// Which history the version counts in.
+    pub epoch: Epoch,
 }
 
 impl Stamp {
@@ -98,7 +121,7 @@ impl Stamp {
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.version, self.shape)
+        write!(f, "{}.{}.{}", self.version, self.shape, self.epoch)
     }
 }
 
@@ -267,6 +290,7 @@ mod tests {
         Stamp {
             version,
             shape: Shape::of::<Before>(1),
+            epoch: Epoch::of("e"),
         }
     }
 
@@ -322,6 +346,12 @@ mod tests {
         };
         assert!(stamp(1).is_before(&stamp(2)) && !stamp(2).is_before(&stamp(2)));
         assert!(!stamp(1).is_before(&other));
+        let restored = Stamp {
+            epoch: Epoch::of("f"),
+            ..stamp(9)
+        };
+        assert!(!stamp(1).is_before(&restored));
+        assert_ne!(stamp(9).tag(Coding::Identity), restored.tag(Coding::Identity));
     }
 
     #[test]

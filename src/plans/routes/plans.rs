@@ -143,9 +143,11 @@ async fn find_plan(
     plan: web::Path<PlanId>,
     request: HttpRequest,
 ) -> Result<HttpResponse> {
+    let seen = lookups::version(&app, &caller, *plan).await?;
     let stamp = Stamp {
-        version: lookups::version(&app, &caller, *plan).await?,
+        version: seen.version,
         shape: *SHAPE,
+        epoch: seen.epoch,
     };
     let tag = stamp.tag(Coding::of(&request));
     if etag::none_match(&request, &tag) {
@@ -163,6 +165,7 @@ async fn find_plan(
         })
         .await?;
     let ready = Ready::from(Bytes::from(to_json(&plan)?));
+    // A rotation in between: under the epoch of before, which nobody asks for again, this is only memory.
     let stamp = Stamp {
         version: plan.version,
         ..stamp

@@ -62,6 +62,46 @@ async fn nodes_share_a_plan_and_none_serves_one_that_is_out_of_date() {
 }
 
 #[tokio::test]
+async fn a_new_epoch_ends_what_was_kept_and_the_tags_of_before() {
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let kit = Kit::start_with(|config| config.redis_url = Some(url.clone())).await;
+    let other = TestApp::node(&kit.app.database, |config| config.redis_url = Some(url.clone())).await;
+    let path = format!("/plans/{}", kit.plan.id);
+    let read = async |who: &Client, tag: &str| {
+        let whole = format!("/api/v1{path}");
+        who.send(reqwest::Method::GET, &whole, None, &[("If-None-Match", tag)])
+            .await
+    };
+    let tag = kit.author.get(&path).await.etag.expect("a tag");
+    assert_eq!(read(&kit.author, &tag).await.status, 304);
+    until_shared(&redis, &kit).await;
+    // A restore of one table: the same version with other content.
+    kit.sql("UPDATE plans SET name = 'Restored'").await;
+    let mut owner = kit.app.owner().await;
+    liveplan::events::log::rotate_epochs(&mut owner, Some(kit.gym.id))
+        .await
+        .expect("rotated");
+    for node in [kit.author.clone(), kit.author.at(other.address)] {
+        let again = read(&node, &tag).await;
+        assert_eq!((again.status.as_u16(), &again.body["name"]), (200, &json!("Restored")));
+        assert_eq!(again.body["version"], kit.plan.version);
+        let new = again.etag.expect("a tag");
+        assert_ne!(new, tag);
+        assert_eq!(read(&node, &new).await.status, 304);
+    }
+    let body = json!({"name": "Renamed"});
+    let headers = [("If-Match", tag.as_str())];
+    let whole = format!("/api/v1{path}");
+    kit.author
+        .send(reqwest::Method::PATCH, &whole, Some(&body), &headers)
+        .await
+        .ok();
+    other.stop().await;
+    kit.app.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_kept_is_shown_only_to_those_who_may_read_it() {
     let kit = Kit::start().await;
     let path = format!("/plans/{}", kit.plan.id);
