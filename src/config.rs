@@ -3,10 +3,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use ipnet::IpNet;
 
 pub use liveplan_hub::limits::{LiveLimits, Recovery};
+use liveplan_hub::limits::{MOST, whole};
+
+/// Seconds of a day.
+const DAY: i64 = 24 * 60 * 60;
 
 /// Everything that can be configured, by environment variable or flag.
 #[derive(Args, Clone, Debug)]
@@ -24,7 +28,7 @@ pub struct Config {
     pub database_url: Option<String>,
 
     /// Connections to Postgres.
-    #[arg(long, env = "DATABASE_POOL", default_value_t = 16)]
+    #[arg(long, env = "DATABASE_POOL", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
     pub database_pool: u32,
 
     /// Directory of Postgres' programs, where the embedded one is not found by itself.
@@ -37,7 +41,7 @@ pub struct Config {
     pub redis_url: Option<String>,
 
     /// Bytes of answers that are kept ready in memory.
-    #[arg(long, env = "CACHE_BYTES", default_value_t = 64 * 1024 * 1024)]
+    #[arg(long, env = "CACHE_BYTES", default_value_t = 64 * 1024 * 1024, value_parser = value_parser!(u64).range(..=MOST))]
     pub cache_bytes: u64,
 
     /// 32 bytes in base64 that seal the signing keys. Unset: `DATA_DIR/master.key`, made on the first start in embedded mode.
@@ -58,19 +62,19 @@ pub struct Config {
     pub proxy_header: ProxyHeader,
 
     /// Threads that serve sockets and requests; 0 is one a core.
-    #[arg(long, env = "WORKERS", default_value_t = 0)]
+    #[arg(long, env = "WORKERS", default_value_t = 0, value_parser = whole(0..=1024))]
     pub workers: usize,
 
     /// Life of an access token in seconds.
-    #[arg(long, env = "ACCESS_TOKEN_SECONDS", default_value_t = 900)]
+    #[arg(long, env = "ACCESS_TOKEN_SECONDS", default_value_t = 900, value_parser = value_parser!(i64).range(1..=30 * DAY))]
     pub access_token_seconds: i64,
 
     /// Days that a session may go unused.
-    #[arg(long, env = "SESSION_DAYS", default_value_t = 30)]
+    #[arg(long, env = "SESSION_DAYS", default_value_t = 30, value_parser = value_parser!(i64).range(1..=3650))]
     pub session_days: i64,
 
     /// Days that live events are kept for recovery.
-    #[arg(long, env = "LIVE_RETENTION_DAYS", default_value_t = 7)]
+    #[arg(long, env = "LIVE_RETENTION_DAYS", default_value_t = 7, value_parser = value_parser!(u32).range(..=3650))]
     pub live_retention_days: u32,
 
     /// What a recovery may cost, and what this node remembers for it.
@@ -78,15 +82,15 @@ pub struct Config {
     pub recovery: Recovery,
 
     /// Seconds between pings on a socket.
-    #[arg(long, env = "LIVE_PING_SECONDS", default_value_t = 25)]
+    #[arg(long, env = "LIVE_PING_SECONDS", default_value_t = 25, value_parser = value_parser!(u32).range(1..=3600))]
     pub live_ping_seconds: u32,
 
     /// Completions of a gym that are written in one transaction at most; 1 gives each a transaction of its own.
-    #[arg(long, env = "FOLD_BATCH", default_value_t = 64)]
+    #[arg(long, env = "FOLD_BATCH", default_value_t = 64, value_parser = whole(1..=4096))]
     pub fold_batch: usize,
 
     /// Seconds over which sockets are closed at shutdown.
-    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20)]
+    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20, value_parser = value_parser!(u64).range(..=3600))]
     pub drain_seconds: u64,
 
     /// Address and port where Prometheus reads `/metrics`, such as `127.0.0.1:9464`. Unset: nowhere. Whoever reaches it may read.
@@ -156,6 +160,43 @@ mod tests {
                 example.contains(&format!("# {variable}=")),
                 "{variable} is not in .env.example"
             );
+        }
+    }
+
+    /// What stands in a text at the ends of the number types.
+    #[test]
+    fn no_number_is_taken_that_a_clock_or_an_allocation_cannot_bear() {
+        use clap::CommandFactory as _;
+        let flags: Vec<String> = Cli::command()
+            .get_arguments()
+            .filter(|a| a.get_num_args().is_none_or(|n| n.takes_values()) && a.get_possible_values().is_empty())
+            .filter_map(|a| a.get_long().map(str::to_owned))
+            .collect();
+        let texts = [
+            "bind",
+            "data-dir",
+            "database-url",
+            "pg-bindir",
+            "redis-url",
+            "master-key",
+            "metrics-bind",
+        ];
+        let texts = [&texts[..], &["allowed-origins", "trusted-proxies", "log-format"]].concat();
+        let numbers: Vec<_> = flags.iter().filter(|flag| !texts.contains(&flag.as_str())).collect();
+        assert!(numbers.len() > 25, "{numbers:?}");
+        for flag in numbers {
+            for end in ["18446744073709551615", "9223372036854775807", "1e300", "-1"] {
+                let parsed = Cli::try_parse_from(["liveplan".to_owned(), format!("--{flag}={end}")]);
+                assert!(parsed.is_err(), "--{flag}={end} is taken");
+            }
+        }
+        for none in [
+            "--database-pool=0",
+            "--live-ping-seconds=0",
+            "--session-days=0",
+            "--live-reads-at-once=0",
+        ] {
+            assert!(Cli::try_parse_from(["liveplan", none]).is_err(), "{none} is taken");
         }
     }
 

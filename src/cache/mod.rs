@@ -1,7 +1,7 @@
 //! Answers that are ready to be sent, in two levels: L1 in this process, bounded in bytes, and L2 in Redis, where nodes share
-//! them for 300 s. An answer is kept with the version of what it shows. Whoever asks names the version that the database
-//! has just told together with the right to see it, so an answer that is out of date, or not for the caller, cannot be
-//! served; what a write leaves behind is only memory.
+//! them for 300 s. An answer is kept with its [`Stamp`]: the version of what it shows, how it is written, and the epoch. Whoever asks names
+//! the version that the database has just told together with the right to see it, so an answer that is out of date, written by
+//! another release, or not for the caller, cannot be served; what a write leaves behind is only memory.
 
 mod shared;
 
@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use quick_cache::Weighter;
 
+use crate::http::etag::Stamp;
 use crate::ids::{GymId, PlanId};
 use shared::Shared;
 
@@ -71,10 +72,10 @@ impl Ready {
     }
 }
 
-/// A plan as JSON, in one version.
+/// A plan as JSON, of one stamp.
 #[derive(Clone, Debug)]
 struct Kept {
-    version: i64,
+    stamp: Stamp,
     ready: Ready,
 }
 
@@ -121,20 +122,20 @@ impl Cache {
         })
     }
 
-    /// A plan's JSON in this version, where a level has it.
-    pub async fn plan(&self, gym: GymId, plan: PlanId, version: i64) -> Option<Ready> {
+    /// A plan's JSON of this stamp, where a level has it.
+    pub async fn plan(&self, gym: GymId, plan: PlanId, stamp: Stamp) -> Option<Ready> {
         let count = |n: &AtomicU64| n.fetch_add(1, Ordering::Relaxed);
-        let local = self.local.get(&(gym, plan)).filter(|kept| kept.version == version);
+        let local = self.local.get(&(gym, plan)).filter(|kept| kept.stamp == stamp);
         if let Some(kept) = local {
             count(&self.counts.local);
             return Some(kept.ready);
         }
         if let Some(shared) = &self.shared
-            && let Some(body) = shared.get(gym, plan, version).await
+            && let Some(body) = shared.get(gym, plan, stamp).await
         {
             count(&self.counts.shared);
             let ready = Ready::from(body);
-            self.keep(gym, plan, version, ready.clone());
+            self.keep(gym, plan, stamp, ready.clone());
             return Some(ready);
         }
         count(&self.counts.missed);
@@ -142,18 +143,18 @@ impl Cache {
     }
 
     /// Keeps a plan's JSON in both levels.
-    pub fn put_plan(&self, gym: GymId, plan: PlanId, version: i64, ready: Ready) {
+    pub fn put_plan(&self, gym: GymId, plan: PlanId, stamp: Stamp, ready: Ready) {
         if let Some(shared) = &self.shared {
-            shared.put(gym, plan, version, ready.body.clone());
+            shared.put(gym, plan, stamp, ready.body.clone());
         }
-        self.keep(gym, plan, version, ready);
+        self.keep(gym, plan, stamp, ready);
     }
 
     /// An answer that was long on its way does not take the place of a newer one.
-    fn keep(&self, gym: GymId, plan: PlanId, version: i64, ready: Ready) {
-        let newer = |kept: Kept| kept.version > version;
+    fn keep(&self, gym: GymId, plan: PlanId, stamp: Stamp, ready: Ready) {
+        let newer = |kept: Kept| stamp.is_before(&kept.stamp);
         if !self.local.peek(&(gym, plan)).is_some_and(newer) {
-            self.local.insert((gym, plan), Kept { version, ready });
+            self.local.insert((gym, plan), Kept { stamp, ready });
         }
     }
 
@@ -167,17 +168,28 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::etag::{Epoch, Shape};
+
+    /// A version of a plan, written in one of several ways.
+    fn stamp(version: i64, way: u32) -> Stamp {
+        Stamp {
+            version,
+            shape: Shape::of::<String>(way),
+            epoch: Epoch::of("e"),
+        }
+    }
 
     #[tokio::test]
     async fn only_the_version_that_is_asked_for_is_served_and_the_newest_is_kept() {
         let cache = Cache::new(1 << 20, None).expect("a cache");
         let (gym, plan) = (GymId::new(), PlanId::new());
-        assert!(cache.plan(gym, plan, 1).await.is_none());
-        cache.put_plan(gym, plan, 2, Bytes::from_static(b"two").into());
-        cache.put_plan(gym, plan, 1, Bytes::from_static(b"one").into());
-        assert!(cache.plan(gym, plan, 1).await.is_none());
-        assert!(cache.plan(GymId::new(), plan, 2).await.is_none());
-        let two = cache.plan(gym, plan, 2).await.expect("kept");
+        let (one, two) = (stamp(1, 1), stamp(2, 1));
+        assert!(cache.plan(gym, plan, one).await.is_none());
+        cache.put_plan(gym, plan, two, Bytes::from_static(b"two").into());
+        cache.put_plan(gym, plan, one, Bytes::from_static(b"one").into());
+        assert!(cache.plan(gym, plan, one).await.is_none());
+        assert!(cache.plan(GymId::new(), plan, two).await.is_none());
+        let two = cache.plan(gym, plan, two).await.expect("kept");
         assert_eq!(two.body().as_ref(), b"two");
         let counts = cache.counts();
         assert_eq!(
@@ -190,11 +202,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_written_in_another_way_is_not_served_and_makes_room() {
+        let cache = Cache::new(1 << 20, None).expect("a cache");
+        let (gym, plan) = (GymId::new(), PlanId::new());
+        cache.put_plan(gym, plan, stamp(7, 1), Bytes::from_static(b"old").into());
+        assert!(cache.plan(gym, plan, stamp(7, 2)).await.is_none());
+        cache.put_plan(gym, plan, stamp(3, 2), Bytes::from_static(b"new").into());
+        let new = cache.plan(gym, plan, stamp(3, 2)).await.expect("kept");
+        assert_eq!(new.body().as_ref(), b"new");
+    }
+
+    #[tokio::test]
     async fn the_first_level_is_bounded_in_bytes() {
         let cache = Cache::new(1 << 20, None).expect("a cache");
         let (gym, body) = (GymId::new(), Ready::from(Bytes::from(vec![b' '; 10_000])));
         for _ in 0..1_000 {
-            cache.put_plan(gym, PlanId::new(), 1, body.clone());
+            cache.put_plan(gym, PlanId::new(), stamp(1, 1), body.clone());
         }
         assert!(cache.local.weight() <= 1 << 20, "{}", cache.local.weight());
     }

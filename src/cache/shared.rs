@@ -10,6 +10,7 @@ use bb8_redis::RedisConnectionManager;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use redis::AsyncCommands as _;
 
+use crate::http::etag::{Shape, Stamp};
 use crate::ids::{GymId, PlanId};
 
 /// How long an answer is kept, in seconds: the number of the system that this one replaces.
@@ -58,24 +59,27 @@ impl Shared {
         }))))
     }
 
-    /// A plan's JSON in this version.
-    pub(super) async fn get(&self, gym: GymId, plan: PlanId, version: i64) -> Option<Bytes> {
-        let found: Vec<u8> = self.ask(async |conn| conn.get(key(gym, plan)).await).await?;
+    /// A plan's JSON of this stamp.
+    pub(super) async fn get(&self, gym: GymId, plan: PlanId, stamp: Stamp) -> Option<Bytes> {
+        let found: Vec<u8> = self
+            .ask(async |conn| conn.get(key(gym, plan, stamp.shape)).await)
+            .await?;
         let found = Bytes::from(found);
-        let (head, _) = found.split_first_chunk()?;
-        (i64::from_be_bytes(*head) == version).then(|| found.slice(head.len()..))
+        let head = head(stamp);
+        found.starts_with(head.as_bytes()).then(|| found.slice(head.len()..))
     }
 
     /// Keeps a plan's JSON, without waiting for it.
-    pub(super) fn put(&self, gym: GymId, plan: PlanId, version: i64, body: Bytes) {
+    pub(super) fn put(&self, gym: GymId, plan: PlanId, stamp: Stamp, body: Bytes) {
         let shared = self.clone();
         tokio::spawn(async move {
-            let mut value = BytesMut::with_capacity(size_of_val(&version) + body.len());
-            value.put_i64(version);
+            let head = head(stamp);
+            let mut value = BytesMut::with_capacity(head.len() + body.len());
+            value.put_slice(head.as_bytes());
             value.put_slice(&body);
             let value = value.as_ref();
             let _: Option<()> = shared
-                .ask(async |conn| conn.set_ex(key(gym, plan), value, KEPT).await)
+                .ask(async |conn| conn.set_ex(key(gym, plan, stamp.shape), value, KEPT).await)
                 .await;
         });
     }
@@ -102,6 +106,12 @@ impl Shared {
     }
 }
 
-fn key(gym: GymId, plan: PlanId) -> String {
-    format!("gym:{gym}:plan:{plan}")
+/// The shape is in the key, so that nodes of two releases do not take each other's place.
+fn key(gym: GymId, plan: PlanId, shape: Shape) -> String {
+    format!("gym:{gym}:plan:{plan}:{shape}")
+}
+
+/// What stands before the body.
+fn head(stamp: Stamp) -> String {
+    format!("{stamp}\n")
 }

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
 use crate::events::{Access, log};
-use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
+use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, bounds, once};
 use crate::ids::{AccountId, FollowId, PlanId};
 use crate::{gyms, plans};
 
@@ -47,6 +47,9 @@ pub(super) async fn follow_plan(
     Body(body): Body<FollowPlan>,
 ) -> Result<Answer> {
     let plan = plan.into_inner();
+    body.start_date
+        .map(|date| bounds::date("start_date", date))
+        .transpose()?;
     app.change(&caller, async move |tx| {
         let member = body.member_id.unwrap_or(caller.account);
         let now = tx.now;

@@ -1,6 +1,6 @@
 //! What may become of a follow, and which day of its plan a date is. Pure.
 
-use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use diesel::deserialize::FromSqlRow;
 use serde::{Deserialize, Serialize};
@@ -168,12 +168,6 @@ impl Days {
 #[must_use]
 pub fn may_begin(start: NaiveDate, today: NaiveDate) -> bool {
     (-EARLIEST_DAYS..=LATEST_DAYS).contains(&(start - today).num_days())
-}
-
-/// Whether a date that a client asks for can be one of a follow; what lies centuries away is a slip.
-#[must_use]
-pub fn is_plausible(date: NaiveDate) -> bool {
-    (1970..=2200).contains(&date.year())
 }
 
 /// The zone that a stored name means; UTC for one that no longer exists.

@@ -15,6 +15,7 @@ use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
 use crate::foods::nutrients::Nutrients;
 use crate::gyms;
+use crate::http::bounds;
 use crate::ids::{AccountId, FollowId, GymId, MealId, PlanId};
 use crate::meals::day::{self, DayMeal};
 use crate::meals::progress::Progress;
@@ -115,7 +116,8 @@ pub struct TodayMeal {
 /// A member's day of the plan that they are following
 #[utoipa::path(tag = "follows", params(TodayQuery),
     responses((status = 200, body = Today), (status = 403, description = "not for this caller"),
-        (status = 404, description = "no such member, or no plan is being followed")))]
+        (status = 404, description = "no such member, or no plan is being followed"),
+        (status = 422, description = "a date that cannot be")))]
 #[get("/follows/today")]
 pub(super) async fn find_today(
     app: web::Data<App>,
@@ -123,19 +125,14 @@ pub(super) async fn find_today(
     query: web::Query<TodayQuery>,
 ) -> Result<web::Json<Today>> {
     let member = query.member.unwrap_or(caller.account);
-    if query.date.is_some_and(|date| !rules::is_plausible(date)) {
-        return Err(Error::invalid(
-            "date",
-            ("a day of our time", "un día de nuestro tiempo"),
-        ));
-    }
+    let date = query.date.map(|date| bounds::date("date", date)).transpose()?;
     let today = app
         .read(&caller, async |conn| {
             let now = app.clock.now();
             gyms::require_watch(conn, &caller, member, now).await?;
             let follow = store::current(conn, caller.gym, member).await?;
             let follow = follow.ok_or_else(|| Error::new(Code::NotFollowing))?;
-            let date = match query.date {
+            let date = match date {
                 Some(date) => date,
                 None => {
                     let day_start = store::day_start(conn, caller.gym).await?;

@@ -17,7 +17,7 @@ use crate::auth::{Caller, Role};
 use crate::error::{Code, Error, Result};
 use crate::events::{Channel, Tx};
 use crate::follows::live::{hold, roster_member_entry};
-use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
+use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, bounds, once};
 use crate::ids::{AccountId, AssignmentId};
 
 /// Routes.
@@ -131,6 +131,7 @@ async fn create_assignment(
 ) -> Result<Answer> {
     caller.require(&[Role::Owner, Role::Manager])?;
     let new = body.0;
+    new.until.map(|until| bounds::instant("until", until)).transpose()?;
     app.change(&caller, async move |tx| {
         once(tx, &key, "create_assignment", &new, 201, async |tx| {
             start(tx, new.trainer_id, new.member_id, new.until).await

@@ -1,15 +1,31 @@
-//! Optimistic concurrency (RFC 9110 §13): a write names the version that it was made from.
+//! Conditional requests (RFC 9110 §13): reads that spare a body, and writes that name the version they were made from.
+//!
+//! A read whose `If-None-Match` is compared has the strong tag `"<version>.<shape>.<epoch>"`: the version of the row; the [`Shape`] of the
+//! JSON that a build makes of it, so that a release that writes the same row otherwise has other tags; and the [`Epoch`] of the gym's
+//! log, since after a restore a version may come again with other content. A compressed answer has other
+//! bytes, so its strong tag must differ (§8.8.3.3): [`by_coding`] appends the coding to it, as in `"12.be05….5f0c…-gzip"`. Weak tags would spare
+//! the suffix, but `If-Match` compares strongly (§13.1.1) and no write could be made from one.
+//!
+//! `If-Match` compares the version alone. It guards against lost updates, for which all representations of a version are one, and a client
+//! that has read before a release, or compressed, must still be able to write. Answers to writes, and reads of parts of a plan,
+//! carry the version alone: no `If-None-Match` is compared with them.
 
+use std::fmt;
 use std::future::{Ready, ready};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header};
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, Encoding, Header as _, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpRequest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use crate::error::{Code, Error, Result};
 
-/// The strong entity tag of a version.
+/// The tag of a version, which a write names.
 #[must_use]
 pub fn tag(version: i64) -> String {
     format!("\"{version}\"")
@@ -23,12 +39,169 @@ pub fn of(body: &[u8]) -> String {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..16]))
 }
 
+/// How a build writes a type as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape(u64);
+
+impl Shape {
+    /// Of a type: a digest of its schema with all that it refers to, and of a number that is kept beside the type for changes that a
+    /// schema does not show. The schema changes with the type, so that nobody has to remember it; a build's version would change the
+    /// tags of all plans with every release.
+    #[must_use]
+    pub fn of<T: ToSchema>(number: u32) -> Self {
+        let mut schemas = vec![(T::name().into_owned(), T::schema())];
+        T::schemas(&mut schemas);
+        let mut hash = Sha256::new();
+        hash.update(number.to_be_bytes());
+        for (name, schema) in schemas {
+            hash.update(name);
+            // A schema that is no JSON would have failed the document's own test.
+            hash.update(serde_json::to_string(&schema).unwrap_or_default());
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let (first, _) = digest.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        Self(u64::from_be_bytes(*first))
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Which history of a gym the version counts in: a digest of its log's epoch, which changes with a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(u32);
+
+impl Epoch {
+    /// Of the epoch's text.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        let (first, _) = digest.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        Self(u32::from_be_bytes(*first))
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// What the bytes of an answer are made of, before they are compressed: equal stamps, equal bytes. Caches keep answers by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The row's version.
+    pub version: i64,
+    /// How the row is written.
+    pub shape: Shape,
+    /// Which history the version counts in.
+    pub epoch: Epoch,
+}
+
+impl Stamp {
+    /// Whether an answer of this stamp is older than one of the other; those of different kinds are not compared.
+    #[must_use]
+    pub fn is_before(&self, other: &Self) -> bool {
+        Self {
+            version: other.version,
+            ..*self
+        } == *other
+            && self.version < other.version
+    }
+
+    /// The strong tag of the answer in a coding.
+    #[must_use]
+    pub fn tag(&self, coding: Coding) -> String {
+        format!("\"{self}{}\"", coding.suffix())
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.version, self.shape, self.epoch)
+    }
+}
+
+/// How the body of an answer is coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// As it is.
+    Identity,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1950.
+    Deflate,
+}
+
+impl Coding {
+    /// The one that a request gets: the same choice as the `Compress` middleware makes.
+    #[must_use]
+    pub fn of(request: &HttpRequest) -> Self {
+        let offers = [Encoding::identity(), Encoding::gzip(), Encoding::deflate()];
+        let chosen = header::AcceptEncoding::parse(request)
+            .ok()
+            .and_then(|accepted| accepted.negotiate(offers.iter()));
+        match chosen {
+            Some(chosen) if chosen == Encoding::gzip() => Self::Gzip,
+            Some(chosen) if chosen == Encoding::deflate() => Self::Deflate,
+            _ => Self::Identity,
+        }
+    }
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Identity => "",
+            Self::Gzip => "-gzip",
+            Self::Deflate => "-deflate",
+        }
+    }
+}
+
+/// Gives the strong tag of a compressed answer its coding, and tells caches that a tagged answer hangs on `Accept-Encoding`. Around
+/// the middleware that compresses.
+///
+/// # Errors
+/// Those of what it is around.
+pub async fn by_coding<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let mut response = next.call(request).await?;
+    let headers = response.headers_mut();
+    let Some(tag) = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()) else {
+        return Ok(response);
+    };
+    let coding = headers
+        .get(header::CONTENT_ENCODING)
+        .and_then(|coding| coding.to_str().ok());
+    let coded = match (tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')), coding) {
+        (Some(opaque), Some(coding)) => HeaderValue::from_str(&format!("\"{opaque}-{coding}\"")).ok(),
+        _ => None,
+    };
+    if let Some(coded) = coded {
+        headers.insert(header::ETAG, coded);
+    }
+    let names = |value: &HeaderValue| {
+        let fields = value.to_str().unwrap_or_default().split(',');
+        fields
+            .map(str::trim)
+            .any(|field| field == "*" || field.eq_ignore_ascii_case("accept-encoding"))
+    };
+    if !headers.get_all(header::VARY).any(names) {
+        headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    Ok(response)
+}
+
 /// The `If-Match` header of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IfMatch(Option<String>);
 
 impl IfMatch {
-    /// Passes where the header names the current version.
+    /// Passes where the header names the current version, whatever the representation.
     ///
     /// # Errors
     /// 428 without the header, 412 with the current tag where it names another version.
@@ -36,14 +209,20 @@ impl IfMatch {
         let Some(given) = &self.0 else {
             return Err(Error::new(Code::VersionRequired));
         };
-        let current = tag(current);
-        // Weak tags never match in If-Match.
-        if given.trim() == "*" || given.split(',').any(|t| t.trim() == current) {
+        if is_any(given) || given.split(',').any(|tag| version_of(tag) == Some(current)) {
             Ok(())
         } else {
-            Err(Error::new(Code::VersionStale).with("etag", current))
+            Err(Error::new(Code::VersionStale).with("etag", tag(current)))
         }
     }
+}
+
+/// The version in a strong tag of ours: alone, or before what names the representation. A weak tag never matches in `If-Match`.
+fn version_of(tag: &str) -> Option<i64> {
+    let opaque = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
+    let version = opaque.split(['.', '-']).next()?;
+    let is_ours = version == "0" || (!version.starts_with('0') && version.bytes().all(|b| b.is_ascii_digit()));
+    version.parse().ok().filter(|_| is_ours)
 }
 
 impl FromRequest for IfMatch {
@@ -51,39 +230,165 @@ impl FromRequest for IfMatch {
     type Future = Ready<Result<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let value = request.headers().get(header::IF_MATCH).and_then(|v| v.to_str().ok());
-        ready(Ok(Self(value.map(str::to_owned))))
+        ready(Ok(Self(list(request.headers(), header::IF_MATCH))))
     }
 }
 
-/// Whether `If-None-Match` names this tag, so that 304 is the answer.
+/// Whether `If-None-Match` names this tag, so that 304 is the answer. It compares weakly (RFC 9110 §8.8.3.2).
 #[must_use]
 pub fn none_match(request: &HttpRequest, tag: &str) -> bool {
-    let header = request
-        .headers()
-        .get(header::IF_NONE_MATCH)
-        .and_then(|v| v.to_str().ok());
-    header.is_some_and(|given| {
-        given
-            .split(',')
-            .any(|t| t.trim().trim_start_matches("W/") == tag || t.trim() == "*")
-    })
+    let opaque = |tag: &str| {
+        let tag = tag.trim();
+        tag.strip_prefix("W/").unwrap_or(tag).to_owned()
+    };
+    list(request.headers(), header::IF_NONE_MATCH)
+        .is_some_and(|given| is_any(&given) || given.split(',').any(|one| opaque(one) == opaque(tag)))
+}
+
+/// A header's value; one that comes on several lines is one list. Tags of ours have no comma in them.
+fn list(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let lines: Vec<&str> = headers.get_all(name).filter_map(|line| line.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(","))
+}
+
+fn is_any(given: &str) -> bool {
+    given.trim() == "*"
 }
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
 
+    /// A thing in one release.
+    #[derive(ToSchema)]
+    #[schema(as = Thing)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Before {
+        name: String,
+        inner: Inner,
+    }
+
+    /// A thing in the next.
+    #[derive(ToSchema)]
+    #[schema(as = Thing)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct After {
+        name: String,
+        inner: Inner,
+        more: i32,
+    }
+
+    #[derive(ToSchema)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Inner {
+        name: String,
+    }
+
+    fn stamp(version: i64) -> Stamp {
+        Stamp {
+            version,
+            shape: Shape::of::<Before>(1),
+            epoch: Epoch::of("e"),
+        }
+    }
+
     #[test]
-    fn a_write_names_the_current_version() {
-        assert!(IfMatch(Some("\"3\"".into())).check(3).is_ok());
-        assert!(IfMatch(Some("\"2\", \"3\"".into())).check(3).is_ok());
+    fn a_write_names_the_current_version_in_whatever_representation_it_was_read() {
+        let passes = |given: &str| IfMatch(Some(given.into())).check(3).is_ok();
         assert_eq!(IfMatch(None).check(3).expect_err("missing").code, Code::VersionRequired);
-        for stale in ["\"2\"", "W/\"3\"", "3", ""] {
+        for current in [
+            "\"3\"",
+            "\"2\", \"3\"",
+            " * ",
+            "\"3.0123456789abcdef\"",
+            "\"3.0123456789abcdef-gzip\"",
+            "\"3-gzip\"",
+            "\"x,y\", \"3.z\"",
+        ] {
+            assert!(passes(current), "{current}");
+        }
+        assert!(passes(&stamp(3).tag(Coding::Identity)) && passes(&stamp(3).tag(Coding::Gzip)));
+        assert!(!passes(&stamp(2).tag(Coding::Identity)) && !passes(&stamp(33).tag(Coding::Gzip)));
+        for stale in [
+            "\"2\"",
+            "W/\"3\"",
+            "W/\"3.0123456789abcdef\"",
+            "3",
+            "",
+            "\"03\"",
+            "\"+3\"",
+            "\"33.x\"",
+            "\".3\"",
+            "\"99999999999999999999\"",
+        ] {
             assert_eq!(
                 IfMatch(Some(stale.into())).check(3).expect_err(stale).code,
                 Code::VersionStale
             );
         }
+    }
+
+    #[test]
+    fn a_type_that_is_written_otherwise_has_another_shape() {
+        assert_eq!(Shape::of::<Before>(1), Shape::of::<Before>(1));
+        assert_ne!(Shape::of::<Before>(1), Shape::of::<After>(1));
+        assert_ne!(Shape::of::<Before>(1), Shape::of::<Before>(2));
+        assert_ne!(stamp(1).tag(Coding::Identity), stamp(1).tag(Coding::Gzip));
+    }
+
+    #[test]
+    fn only_answers_of_one_kind_are_older_or_newer() {
+        let other = Stamp {
+            shape: Shape::of::<After>(1),
+            ..stamp(9)
+        };
+        assert!(stamp(1).is_before(&stamp(2)) && !stamp(2).is_before(&stamp(2)));
+        assert!(!stamp(1).is_before(&other));
+        let restored = Stamp {
+            epoch: Epoch::of("f"),
+            ..stamp(9)
+        };
+        assert!(!stamp(1).is_before(&restored));
+        assert_ne!(stamp(9).tag(Coding::Identity), restored.tag(Coding::Identity));
+    }
+
+    #[test]
+    fn a_read_compares_weakly_with_each_tag_of_a_list() {
+        let matches = |lines: &[&str]| {
+            let request = lines
+                .iter()
+                .fold(TestRequest::default(), |request, line| {
+                    request.append_header((header::IF_NONE_MATCH, *line))
+                })
+                .to_http_request();
+            none_match(&request, "\"a\"")
+        };
+        for same in [
+            &["\"a\""][..],
+            &["W/\"a\""],
+            &["\"b\", W/\"a\""],
+            &["\"b\"", "\"a\""],
+            &["*"],
+        ] {
+            assert!(matches(same), "{same:?}");
+        }
+        for other in [&[][..], &["\"b\""], &["a"], &["W/W/\"a\""], &["\"a"], &["\"b\", *"]] {
+            assert!(!matches(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_coding_is_the_one_that_the_client_likes_most() {
+        let of = |accepts: &str| {
+            let request = TestRequest::default().insert_header((header::ACCEPT_ENCODING, accepts));
+            Coding::of(&request.to_http_request())
+        };
+        assert_eq!(Coding::of(&TestRequest::default().to_http_request()), Coding::Identity);
+        assert_eq!(of("gzip, deflate, br"), Coding::Gzip);
+        assert_eq!(of("deflate"), Coding::Deflate);
+        assert_eq!(of("gzip;q=0, identity"), Coding::Identity);
+        assert_eq!(of("br"), Coding::Identity);
     }
 }

@@ -1,6 +1,7 @@
-//! What every route shares: JSON bodies, problems in the caller's language, ETags, idempotency, pages, limits, quotas. Knows no noun.
+//! What every route shares: JSON bodies, bounds, problems in the caller's language, ETags, idempotency, pages, limits, quotas. Knows no noun.
 
 pub mod body;
+pub mod bounds;
 pub mod etag;
 pub mod idempotency;
 pub mod lang;

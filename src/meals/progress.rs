@@ -14,10 +14,10 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::db::schema::daily_progress;
 use crate::error::{Error, Result};
-use crate::follows::{self, rules};
+use crate::follows;
 use crate::foods::nutrients::Nutrients;
 use crate::gyms;
-use crate::http::Page;
+use crate::http::{Page, bounds};
 use crate::ids::AccountId;
 
 /// Days of the longest range that is read at once.
@@ -92,7 +92,7 @@ struct Range {
 /// plan's.
 #[utoipa::path(tag = "progress", params(Range),
     responses((status = 200, body = Page<Progress>), (status = 403, description = "not for this caller"),
-        (status = 404, description = "no such member")))]
+        (status = 404, description = "no such member"), (status = 422, description = "a range that cannot be")))]
 #[get("/progress/daily")]
 pub(super) async fn list_daily_progress(
     app: web::Data<App>,
@@ -100,16 +100,18 @@ pub(super) async fn list_daily_progress(
     query: web::Query<Range>,
 ) -> Result<web::Json<Page<Progress>>> {
     let member = query.member.unwrap_or(caller.account);
+    let from = query.from.map(|from| bounds::date("from", from)).transpose()?;
+    let to = query.to.map(|to| bounds::date("to", to)).transpose()?;
     let items = app
         .read(&caller, async |conn| {
             let now = app.clock.now();
             gyms::require_watch(conn, &caller, member, now).await?;
-            let to = match query.to {
+            let to = match to {
                 Some(to) => to,
                 None => follows::days_of(conn, caller.gym, member).await?.today(now),
             };
-            let from = query.from.unwrap_or(to - TimeDelta::days(DEFAULT_DAYS));
-            if !(rules::is_plausible(from) && rules::is_plausible(to)) || from > to {
+            let from = from.unwrap_or(to - TimeDelta::days(DEFAULT_DAYS));
+            if from > to {
                 return Err(Error::invalid(
                     "from",
                     ("a day not after `to`", "un día no posterior a `to`"),

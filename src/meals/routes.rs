@@ -12,7 +12,7 @@ use super::{Command, Kind, Outcome, Source, queue};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
-use crate::http::{Answer, Body, IdempotencyKey};
+use crate::http::{Answer, Body, IdempotencyKey, bounds};
 use crate::ids::{AccountId, MealId};
 
 /// What became of a meal.
@@ -225,7 +225,7 @@ async fn carry_out(app: &App, caller: &Caller, said: Said, source: Source) -> Re
         kind: said.kind,
         member,
         meal_id: said.meal_id,
-        date: said.date,
+        date: bounds::date("date", said.date)?,
         key: said.key,
         actor: caller.account,
         on_behalf: member != caller.account,

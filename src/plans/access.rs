@@ -13,6 +13,7 @@ use super::words::{Status, Visibility};
 use crate::auth::{Caller, Role};
 use crate::db::schema::{assignments, follows, plans};
 use crate::error::{Error, Result};
+use crate::http::etag::Epoch;
 use crate::ids::{AccountId, PlanId};
 
 /// The statuses of a follow that is going on.
@@ -118,8 +119,17 @@ pub async fn find_readable(
     }
 }
 
+/// The version of a plan, and the history that it counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The version.
+    pub version: i64,
+    /// The epoch of the gym's log.
+    pub epoch: Epoch,
+}
+
 /// A plan's version, and whether it may be read; none where the gym has no such plan.
-pub(super) type Version = Option<(i64, bool)>;
+pub(super) type Version = Option<(Seen, bool)>;
 
 /// The versions of plans, each for its caller, in one round trip.
 pub(super) async fn find_versions(
@@ -128,16 +138,21 @@ pub(super) async fn find_versions(
     now: DateTime<Utc>,
 ) -> QueryResult<Vec<Version>> {
     let one = |(caller, plan): &(Caller, PlanId)| store::version_if(conn, caller.gym, *plan, readable(caller, now));
-    join_all(asked.iter().map(one)).await.into_iter().collect()
+    let seen = |(version, epoch, readable): (i64, Option<String>, bool)| {
+        let epoch = Epoch::of(epoch.as_deref().unwrap_or_default());
+        (Seen { version, epoch }, readable)
+    };
+    let found = join_all(asked.iter().map(one)).await.into_iter();
+    found.map(|found| found.map(|found| found.map(seen))).collect()
 }
 
 /// The version, where it may be read.
 ///
 /// # Errors
 /// As [`find_readable`].
-pub(super) fn readable_version(found: Version) -> Result<i64> {
+pub(super) fn readable_version(found: Version) -> Result<Seen> {
     match found {
-        Some((version, true)) => Ok(version),
+        Some((seen, true)) => Ok(seen),
         Some((_, false)) => Err(Error::forbidden()),
         None => Err(Error::not_found("plan")),
     }

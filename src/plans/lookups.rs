@@ -27,7 +27,7 @@ const WAITING: usize = 4_096;
 
 /// Who asks for which plan.
 type Question = (Caller, PlanId);
-type Answer = oneshot::Sender<Result<i64>>;
+type Answer = oneshot::Sender<Result<access::Seen>>;
 /// What the database said to a question.
 type Found = (Standing, access::Version);
 
@@ -72,7 +72,7 @@ impl Lookups {
 ///
 /// # Errors
 /// 401 where the session has ended, 404 where the caller's gym has no such plan, 403 where it is not for the caller.
-pub(super) async fn version(app: &App, caller: &Caller, plan: PlanId) -> Result<i64> {
+pub(super) async fn version(app: &App, caller: &Caller, plan: PlanId) -> Result<access::Seen> {
     let (gym, lookups) = (caller.gym, &app.plan_lookups);
     lookups.counts.asked.fetch_add(1, Ordering::Relaxed);
     let (answer, answered) = oneshot::channel();
@@ -218,7 +218,7 @@ async fn find(app: &App, conn: &AsyncPgConnection, questions: &[Question]) -> Re
     Ok(standings?.into_iter().zip(versions?).collect())
 }
 
-fn told((standing, version): Found) -> Result<i64> {
+fn told((standing, version): Found) -> Result<access::Seen> {
     if standing != Standing::Good {
         return Err(Error::new(Code::SessionEnded));
     }

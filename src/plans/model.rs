@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 use super::words::{Cycle, Goal, Kind, Slot, Source, Status, Visibility};
 use crate::db::schema::plans;
 use crate::foods::nutrients::{Nutrients, Totals};
+use crate::http::etag::Shape;
 use crate::ids::{AccountId, DayId, FoodId, ItemId, MealId, PlanId};
 
 /// A food's allergens by code, each `contains`, `traces` or `absent`; a missing one is unknown.
@@ -97,6 +99,13 @@ pub struct Plan {
     /// Its days in order.
     pub days: Vec<Day>,
 }
+
+/// Raise it where plans are written as JSON in another way that their schema does not show, such as other rounding or another
+/// order. Tags and caches of before are worth nothing then.
+const WRITING: u32 = 1;
+
+/// How this build writes plans as JSON.
+pub static SHAPE: LazyLock<Shape> = LazyLock::new(|| Shape::of::<Plan>(WRITING));
 
 /// A day of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]

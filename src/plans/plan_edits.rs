@@ -39,7 +39,7 @@ pub struct NewPlan {
     pub cycle: Option<Cycle>,
     /// `gym` by default.
     pub visibility: Option<Visibility>,
-    /// A live plan's first day.
+    /// A live plan's first day, at most five years from today.
     pub start_date: Option<NaiveDate>,
 }
 
@@ -132,7 +132,7 @@ impl NewPlan {
             visibility: self.visibility.unwrap_or(Visibility::Gym),
             source: Source::Manual,
             author_id: author,
-            start_date: rules::start_date(kind, self.start_date)?,
+            start_date: rules::start_date(kind, self.start_date, now.date_naive())?,
             version: 1,
             revision: 0,
             created_at: now,

@@ -1,6 +1,6 @@
 //! What a plan may hold, whoever writes it. Pure.
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 
 use super::model::{Plan, Target};
 use super::words::Kind;
@@ -18,6 +18,8 @@ pub const ITEMS_A_PLAN: usize = 5000;
 pub const HEAVIEST: i64 = 10_000_000;
 /// The highest position.
 pub const LAST_POSITION: i32 = 999;
+/// How far from today a live plan's first day may lie, before or after: five years.
+const START_WITHIN: Days = Days::new(5 * 366);
 /// Characters of a name or title.
 const TITLE: usize = 200;
 /// Characters of a description or of notes.
@@ -94,9 +96,17 @@ pub fn duration(days: i32) -> Result<i32> {
     }
 }
 
-/// Exactly the live plans begin on a day of their own.
-pub fn start_date(kind: Kind, date: Option<NaiveDate>) -> Result<Option<NaiveDate>> {
+/// Exactly the live plans begin on a day of their own, some years from today at most: their days are counted from it.
+pub fn start_date(kind: Kind, date: Option<NaiveDate>, today: NaiveDate) -> Result<Option<NaiveDate>> {
+    let near = today - START_WITHIN..=today + START_WITHIN;
     match (kind, date) {
+        (Kind::Live, Some(date)) if !near.contains(&date) => Err(Error::invalid(
+            "start_date",
+            (
+                format!("a date from {} to {}", near.start(), near.end()),
+                format!("una fecha desde {} hasta {}", near.start(), near.end()),
+            ),
+        )),
         (Kind::Live, None) => Err(Error::invalid(
             "start_date",
             (
@@ -229,11 +239,27 @@ mod tests {
 
     #[test]
     fn only_a_live_plan_has_a_first_day() {
-        let date = NaiveDate::from_ymd_opt(2026, 6, 1);
-        assert!(start_date(Kind::Live, date).is_ok());
+        let today = NaiveDate::from_ymd_opt(2026, 6, 1).expect("a date");
+        let start_date = |kind, date| start_date(kind, date, today);
+        assert!(start_date(Kind::Live, Some(today)).is_ok());
         assert!(start_date(Kind::Plan, None).is_ok());
         assert!(start_date(Kind::Live, None).is_err());
-        assert!(start_date(Kind::Template, date).is_err());
+        assert!(start_date(Kind::Template, Some(today)).is_err());
+    }
+
+    #[test]
+    fn a_live_plan_begins_within_five_years_of_today() {
+        let today = NaiveDate::from_ymd_opt(2026, 6, 1).expect("a date");
+        for (date, taken) in [
+            (today - START_WITHIN, true),
+            (today + START_WITHIN, true),
+            (today - START_WITHIN - Days::new(1), false),
+            (today + START_WITHIN + Days::new(1), false),
+            (NaiveDate::MIN, false),
+            (NaiveDate::MAX, false),
+        ] {
+            assert_eq!(start_date(Kind::Live, Some(date), today).is_ok(), taken, "{date}");
+        }
     }
 
     #[test]

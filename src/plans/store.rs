@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 
 use super::model::{PlanSummary, Target};
 use super::words::{Goal, Kind, Status, Visibility};
-use crate::db::schema::{follows, memberships, plan_days, plan_items, plan_meals, plan_revisions, plans};
+use crate::db::schema::{
+    follows, gym_log_heads, memberships, plan_days, plan_items, plan_meals, plan_revisions, plans,
+};
 use crate::ids::{AccountId, GymId, PlanId};
 
 /// A condition on plans, such as that someone may read them.
@@ -88,16 +90,17 @@ pub async fn find_if(
         .optional()
 }
 
-/// The version of a plan, and whether it meets the condition.
+/// The version of a plan, the epoch of its gym's log, and whether the plan meets the condition.
 pub async fn version_if(
     mut conn: &AsyncPgConnection,
     gym: GymId,
     plan: PlanId,
     condition: Condition,
-) -> QueryResult<Option<(i64, bool)>> {
+) -> QueryResult<Option<(i64, Option<String>, bool)>> {
+    let epoch = gym_log_heads::table.find(gym).select(gym_log_heads::epoch);
     plans::table
         .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
-        .select((plans::version, condition))
+        .select((plans::version, epoch.single_value(), condition))
         .first(&mut conn)
         .await
         .optional()

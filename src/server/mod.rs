@@ -28,7 +28,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::http::{body, lang};
+use crate::http::{body, etag, lang};
 use crate::{auth, channels, demo, follows, foods, gyms, meals, plans};
 use docs::Bearer;
 use liveplan_hub::backend::Backend;
@@ -189,7 +189,7 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
             .service(
                 utoipa_actix_web::scope("/api/v1")
                     .configure(routes)
-                    .map(|scope| scope.wrap(Compress::default())),
+                    .map(|scope| scope.wrap(Compress::default()).wrap(from_fn(etag::by_coding))),
             )
             .split_for_parts();
         actix

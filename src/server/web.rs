@@ -52,7 +52,8 @@ async fn find_asset(request: HttpRequest, path: web::Path<String>) -> Result<Htt
         return Err(Error::not_found("page"));
     }
     let hash = u128::from_be_bytes(file.metadata.sha256_hash()[..16].try_into().unwrap_or_default());
-    let tag = format!("\"{hash:032x}\"");
+    // Weak, since the same file is sent compressed or not; nobody writes one.
+    let tag = format!("W/\"{hash:032x}\"");
     let caching = if path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
     } else {

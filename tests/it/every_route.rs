@@ -2,6 +2,7 @@
 //! product itself; one that is not in the table fails the test, and so does a row for one that is not there.
 
 mod channels;
+mod extremes;
 mod rows;
 mod world;
 

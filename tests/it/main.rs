@@ -22,6 +22,7 @@ mod load;
 mod members;
 mod migrations;
 mod nodes;
+mod panics;
 mod partitions;
 mod plans;
 mod protobuf;

@@ -33,6 +33,46 @@ async fn schema(url: &str) -> Vec<String> {
     lines.into_iter().map(|l| l.line).collect()
 }
 
+/// Indexes of the schema that another one can serve in place of: it has the same table, method, predicate and first columns. A unique
+/// index is a rule besides, so it stays.
+#[tokio::test]
+async fn no_index_is_the_beginning_of_another() {
+    let url = postgres::empty_database().await;
+    migrations::run(&url, Direction::Up).await.expect("applied");
+    let mut conn = liveplan::db::establish(&url).await.expect("a connection");
+    let query = "
+        WITH indexes AS (
+            SELECT i.indexrelid, i.indrelid, i.indisunique, c.relam, c.relname,
+                   coalesce(pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
+                   -- Each key column as it is defined, with its operator class, collation and order.
+                   ARRAY(SELECT pg_get_indexdef(i.indexrelid, n, true) || ' ' || i.indclass[n - 1] || ' '
+                                || i.indcollation[n - 1] || ' ' || i.indoption[n - 1]
+                         FROM generate_series(1, i.indnkeyatts) AS n ORDER BY n) AS keys,
+                   i.indnatts - i.indnkeyatts AS included
+            FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+            WHERE c.relnamespace = 'public'::regnamespace AND NOT c.relispartition)
+        SELECT format('%s is the beginning of %s', a.relname, b.relname) AS line
+        FROM indexes a JOIN indexes b USING (indrelid, relam, predicate)
+        WHERE a.indexrelid <> b.indexrelid AND NOT a.indisunique AND a.included = 0
+          AND a.keys = b.keys[1:cardinality(a.keys)]
+          AND (b.indisunique OR a.keys <> b.keys OR a.indexrelid < b.indexrelid)
+        ORDER BY 1";
+    let found = async |conn: &mut _| -> Vec<String> {
+        let lines: Vec<Line> = diesel::sql_query(query).load(conn).await.expect("indexes");
+        lines.into_iter().map(|l| l.line).collect()
+    };
+    assert_eq!(found(&mut conn).await, Vec::<String>::new());
+    diesel::sql_query("CREATE INDEX shorter ON assignments (gym_id)")
+        .execute(&mut conn)
+        .await
+        .expect("an index");
+    let shorter = found(&mut conn).await;
+    assert!(
+        !shorter.is_empty() && shorter.iter().all(|line| line.starts_with("shorter ")),
+        "{shorter:?}"
+    );
+}
+
 #[tokio::test]
 async fn what_is_reverted_can_be_applied_again_and_is_the_same() {
     let url = postgres::empty_database().await;

@@ -1,68 +1,74 @@
 //! Bounds of the hub, each with its variable where operators may need to change it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, value_parser};
+
+/// The highest number of bytes or things that a bound may be: a terabyte. Sums of several still fit, and what is allocated ahead
+/// for one is possible.
+pub const MOST: u64 = 1 << 40;
 
 /// Bounds of the live hub; the defaults are what production runs. Those that operators may need to change have a variable.
 #[derive(Args, Clone, Debug)]
 pub struct LiveLimits {
     /// Bytes that may wait in a connection's outgoing queue. Over it a channel that is slow is let go as a whole, and commands wait
     /// until the client has read their answers.
-    #[arg(long = "live-outbox-bytes", env = "LIVE_OUTBOX_BYTES", default_value_t = Self::DEFAULT.outbox_bytes)]
+    #[arg(long = "live-outbox-bytes", env = "LIVE_OUTBOX_BYTES", default_value_t = Self::DEFAULT.outbox_bytes, value_parser = whole(1..=MOST))]
     pub outbox_bytes: usize,
     /// Seconds within which bytes that wait for a client must move; else the socket is closed and its memory freed.
     #[arg(long = "live-write-seconds", env = "LIVE_WRITE_SECONDS", default_value = "20", value_parser = seconds)]
     pub write_within: Duration,
     /// Bytes that the kernel may hold for a client that reads slowly; it would grow this to megabytes.
-    #[arg(long = "live-send-buffer-bytes", env = "LIVE_SEND_BUFFER_BYTES", default_value_t = Self::DEFAULT.send_buffer_bytes)]
+    #[arg(long = "live-send-buffer-bytes", env = "LIVE_SEND_BUFFER_BYTES", default_value_t = Self::DEFAULT.send_buffer_bytes, value_parser = whole(1..=MOST))]
     pub send_buffer_bytes: usize,
     /// Bytes of one incoming message.
-    #[arg(long = "live-frame-bytes", env = "LIVE_FRAME_BYTES", default_value_t = Self::DEFAULT.frame_bytes)]
+    #[arg(long = "live-frame-bytes", env = "LIVE_FRAME_BYTES", default_value_t = Self::DEFAULT.frame_bytes, value_parser = whole(1..=MOST))]
     pub frame_bytes: usize,
     /// Commands that may wait on a connection. A client that comes back asks for all its channels at once, so this is more than
     /// the channels.
-    #[arg(long = "live-pending-commands", env = "LIVE_PENDING_COMMANDS", default_value_t = Self::DEFAULT.pending_commands)]
+    #[arg(long = "live-pending-commands", env = "LIVE_PENDING_COMMANDS", default_value_t = Self::DEFAULT.pending_commands, value_parser = whole(1..=MOST))]
     pub pending_commands: usize,
     /// Bytes of commands that may wait on a connection.
-    #[arg(long = "live-pending-bytes", env = "LIVE_PENDING_BYTES", default_value_t = Self::DEFAULT.pending_bytes)]
+    #[arg(long = "live-pending-bytes", env = "LIVE_PENDING_BYTES", default_value_t = Self::DEFAULT.pending_bytes, value_parser = whole(1..=MOST))]
     pub pending_bytes: usize,
     /// Subscriptions of a connection.
-    #[arg(long = "live-channels", env = "LIVE_CHANNELS", default_value_t = Self::DEFAULT.channels)]
+    #[arg(long = "live-channels", env = "LIVE_CHANNELS", default_value_t = Self::DEFAULT.channels, value_parser = whole(1..=MOST))]
     pub channels: usize,
     /// Messages and commands that a connection may send a second, in the long run.
-    #[arg(long = "live-commands-per-second", env = "LIVE_COMMANDS_PER_SECOND", default_value_t = Self::DEFAULT.commands_per_second)]
+    #[arg(long = "live-commands-per-second", env = "LIVE_COMMANDS_PER_SECOND", default_value_t = Self::DEFAULT.commands_per_second, value_parser = value_parser!(u32).range(1..))]
     pub commands_per_second: u32,
     /// Messages and commands that it may send at once after it was quiet.
-    #[arg(long = "live-commands-at-once", env = "LIVE_COMMANDS_AT_ONCE", default_value_t = Self::DEFAULT.commands_at_once)]
+    #[arg(long = "live-commands-at-once", env = "LIVE_COMMANDS_AT_ONCE", default_value_t = Self::DEFAULT.commands_at_once, value_parser = value_parser!(u32).range(1..))]
     pub commands_at_once: u32,
     /// Bytes that a connection may send a second, in the long run.
-    #[arg(long = "live-bytes-per-second", env = "LIVE_BYTES_PER_SECOND", default_value_t = Self::DEFAULT.bytes_per_second)]
+    #[arg(long = "live-bytes-per-second", env = "LIVE_BYTES_PER_SECOND", default_value_t = Self::DEFAULT.bytes_per_second, value_parser = value_parser!(u32).range(1..))]
     pub bytes_per_second: u32,
     /// Bytes that it may send at once after it was quiet.
-    #[arg(long = "live-bytes-at-once", env = "LIVE_BYTES_AT_ONCE", default_value_t = Self::DEFAULT.bytes_at_once)]
+    #[arg(long = "live-bytes-at-once", env = "LIVE_BYTES_AT_ONCE", default_value_t = Self::DEFAULT.bytes_at_once, value_parser = value_parser!(u32).range(1..))]
     pub bytes_at_once: u32,
     /// Sockets of this node; over it upgrades are answered with 503. The files that the process may open bound it too.
-    #[arg(long = "live-sockets", env = "LIVE_SOCKETS", default_value_t = Self::DEFAULT.sockets)]
+    #[arg(long = "live-sockets", env = "LIVE_SOCKETS", default_value_t = Self::DEFAULT.sockets, value_parser = whole(1..=MOST))]
     pub sockets: usize,
     /// Sockets of one address on this node. High, since a gym's phones share its Wi-Fi's address.
-    #[arg(long = "live-sockets-per-address", env = "LIVE_SOCKETS_PER_ADDRESS", default_value_t = Self::DEFAULT.sockets_per_address)]
+    #[arg(long = "live-sockets-per-address", env = "LIVE_SOCKETS_PER_ADDRESS", default_value_t = Self::DEFAULT.sockets_per_address, value_parser = whole(1..=MOST))]
     pub sockets_per_address: usize,
     /// Sockets of one account on this node; with one more its oldest is closed for good.
-    #[arg(long = "live-sockets-per-account", env = "LIVE_SOCKETS_PER_ACCOUNT", default_value_t = Self::DEFAULT.sockets_per_account)]
+    #[arg(long = "live-sockets-per-account", env = "LIVE_SOCKETS_PER_ACCOUNT", default_value_t = Self::DEFAULT.sockets_per_account, value_parser = whole(1..=MOST))]
     pub sockets_per_account: usize,
     /// Sockets of one gym on this node; further ones are sent away to come back later.
-    #[arg(long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_gym)]
+    #[arg(long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_gym, value_parser = whole(1..=MOST))]
     pub sockets_per_gym: usize,
     /// Sockets that are open and have not finished `connect`; over it upgrades are answered with 503. One address may have half.
-    #[arg(long = "live-connecting", env = "LIVE_CONNECTING", default_value_t = Self::DEFAULT.connecting)]
+    #[arg(long = "live-connecting", env = "LIVE_CONNECTING", default_value_t = Self::DEFAULT.connecting, value_parser = whole(1..=MOST))]
     pub connecting: usize,
     /// Connects and subscribes that may read the database at once: a few less than DATABASE_POOL, so that a storm of sockets
     /// leaves connections for everything else.
-    #[arg(long = "live-reads-at-once", env = "LIVE_READS_AT_ONCE", default_value_t = Self::DEFAULT.reads_at_once)]
+    #[arg(long = "live-reads-at-once", env = "LIVE_READS_AT_ONCE", default_value_t = Self::DEFAULT.reads_at_once, value_parser = whole(1..=MOST))]
     pub reads_at_once: usize,
     /// Bytes of a snapshot in a subscribe reply; over it the client fetches by REST.
-    #[arg(long = "live-snapshot-bytes", env = "LIVE_SNAPSHOT_BYTES", default_value_t = Self::DEFAULT.snapshot_bytes)]
+    #[arg(long = "live-snapshot-bytes", env = "LIVE_SNAPSHOT_BYTES", default_value_t = Self::DEFAULT.snapshot_bytes, value_parser = whole(1..=MOST))]
     pub snapshot_bytes: usize,
     /// Seconds that a socket may take to send `connect`.
     #[arg(long = "live-connect-seconds", env = "LIVE_CONNECT_SECONDS", default_value = "10", value_parser = seconds)]
@@ -144,20 +150,21 @@ pub struct Recovery {
         id = "recover-events",
         long = "live-recover-events",
         env = "LIVE_RECOVER_EVENTS",
-        default_value_t = 1000
+        default_value_t = 1000,
+        value_parser = whole(0..=MOST)
     )]
     pub events: usize,
 
     /// Bytes of them.
-    #[arg(id = "recover-bytes", long = "live-recover-bytes", env = "LIVE_RECOVER_BYTES", default_value_t = 256 * 1024)]
+    #[arg(id = "recover-bytes", long = "live-recover-bytes", env = "LIVE_RECOVER_BYTES", default_value_t = 256 * 1024, value_parser = whole(0..=MOST))]
     pub bytes: usize,
 
     /// Changes of each gym with sockets here that this node remembers.
-    #[arg(long = "live-memory-events", env = "LIVE_MEMORY_EVENTS", default_value_t = 1000)]
+    #[arg(long = "live-memory-events", env = "LIVE_MEMORY_EVENTS", default_value_t = 1000, value_parser = whole(0..=MOST))]
     pub memory_events: usize,
 
     /// Bytes of them.
-    #[arg(long = "live-memory-bytes", env = "LIVE_MEMORY_BYTES", default_value_t = 256 * 1024)]
+    #[arg(long = "live-memory-bytes", env = "LIVE_MEMORY_BYTES", default_value_t = 256 * 1024, value_parser = whole(0..=MOST))]
     pub memory_bytes: usize,
 }
 
@@ -172,12 +179,22 @@ impl Default for Recovery {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A whole number within bounds, where clap has none of its own.
+#[must_use]
+pub fn whole(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
+}
+
+/// A time to wait, at most a day: the clock's end is not far behind the longest that can be written.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text} is no number of seconds"))?;
     Duration::try_from_secs_f64(seconds)
         .ok()
-        .filter(|d| !d.is_zero())
-        .ok_or_else(|| "more than zero seconds".to_owned())
+        .filter(|d| !d.is_zero() && *d <= Duration::from_hours(24))
+        .ok_or_else(|| "more than zero seconds, at most a day".to_owned())
 }
 
 #[cfg(test)]
@@ -188,5 +205,6 @@ mod tests {
     fn seconds_are_read() {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("soon").is_err());
+        assert!(seconds("86400").is_ok() && seconds("86401").is_err() && seconds("inf").is_err());
     }
 }

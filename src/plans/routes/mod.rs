@@ -8,7 +8,6 @@ mod plans;
 mod revisions;
 
 use actix_web::body::BoxBody;
-use actix_web::http::header::Header as _;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use chrono::TimeDelta;
@@ -19,6 +18,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::Plan;
 use crate::cache::Ready;
 use crate::error::{Code, Error, Result};
+use crate::http::etag::{Coding, Stamp};
 use crate::http::idempotency::to_json;
 use crate::http::{Answer, Quota, etag, quota};
 
@@ -58,15 +58,16 @@ fn tagged(version: i64, body: &impl Serialize) -> HttpResponse {
         .json(body)
 }
 
-/// As [`tagged`], of JSON that is ready, compressed once for all who take it so.
-async fn tagged_bytes(request: &HttpRequest, version: i64, ready: Ready) -> Result<HttpResponse> {
+/// JSON that is ready, with the tag of its stamp; compressed with gzip once for all who take it so.
+async fn tagged_bytes(request: &HttpRequest, stamp: Stamp, ready: Ready) -> Result<HttpResponse> {
     let mut response = HttpResponse::Ok();
     response
-        .insert_header((header::ETAG, etag::tag(version)))
+        // The middleware that compresses is inside the one that completes the tag.
+        .insert_header((header::ETAG, stamp.tag(Coding::Identity)))
         .insert_header((header::CACHE_CONTROL, "private, no-cache"))
         .insert_header((header::VARY, "accept-encoding"))
         .content_type(header::ContentType::json());
-    if !takes_gzip(request) {
+    if Coding::of(request) != Coding::Gzip {
         return Ok(response.body(ready.body().clone()));
     }
     let body = match ready.kept_gzip() {
@@ -77,14 +78,6 @@ async fn tagged_bytes(request: &HttpRequest, version: i64, ready: Ready) -> Resu
     };
     response.insert_header(header::ContentEncoding::Gzip);
     Ok(response.body(body))
-}
-
-fn takes_gzip(request: &HttpRequest) -> bool {
-    let offers = [header::Encoding::gzip(), header::Encoding::identity()];
-    header::AcceptEncoding::parse(request)
-        .ok()
-        .and_then(|accepted| accepted.negotiate(offers.iter()))
-        == Some(header::Encoding::gzip())
 }
 
 /// A list, with a tag made of its bytes. They are not kept: a list differs by caller, and with assignments and follows that
@@ -148,9 +141,11 @@ impl Responder for Counted {
     }
 }
 
-/// The answer of a request whose `If-None-Match` names the version.
-fn not_modified(version: i64) -> HttpResponse {
+/// The answer of a request whose `If-None-Match` names the tag, with the fields that the whole answer would have (RFC 9110 §15.4.5).
+fn not_modified(tag: String) -> HttpResponse {
     HttpResponse::build(StatusCode::NOT_MODIFIED)
-        .insert_header((header::ETAG, etag::tag(version)))
+        .insert_header((header::ETAG, tag))
+        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+        .insert_header((header::VARY, "accept-encoding"))
         .finish()
 }

@@ -11,10 +11,12 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::cache::Ready;
 use crate::error::{Error, Result};
+use crate::http::etag::{Coding, Stamp};
 use crate::http::idempotency::to_json;
 use crate::http::{Body, IdempotencyKey, IfMatch, Page, PageQuery, etag, once};
 use crate::ids::PlanId;
 use crate::plans::edit::{self, Edit};
+use crate::plans::model::SHAPE;
 use crate::plans::{Kind, NewPlan, Plan, PlanPatch, PlanSummary, Status};
 use crate::plans::{access, find_readable, lookups, plan_edits, store, tree};
 
@@ -127,7 +129,7 @@ async fn create_plan(app: web::Data<App>, caller: Caller, key: IdempotencyKey, b
         ("If-None-Match" = Option<String>, Header, description = "an ETag that was read before"),
     ),
     responses(
-        (status = 200, description = "the plan; its ETag names its version", body = Plan),
+        (status = 200, description = "the plan; its ETag names its version and representation", body = Plan),
         (status = 304, description = "as it was"),
         (status = 403, description = "not for this caller"),
         (status = 404, description = "no such plan in this gym"),
@@ -141,12 +143,18 @@ async fn find_plan(
     plan: web::Path<PlanId>,
     request: HttpRequest,
 ) -> Result<HttpResponse> {
-    let version = lookups::version(&app, &caller, *plan).await?;
-    if etag::none_match(&request, &etag::tag(version)) {
-        return Ok(not_modified(version));
+    let seen = lookups::version(&app, &caller, *plan).await?;
+    let stamp = Stamp {
+        version: seen.version,
+        shape: *SHAPE,
+        epoch: seen.epoch,
+    };
+    let tag = stamp.tag(Coding::of(&request));
+    if etag::none_match(&request, &tag) {
+        return Ok(not_modified(tag));
     }
-    if let Some(ready) = app.cache.plan(caller.gym, *plan, version).await {
-        return tagged_bytes(&request, version, ready).await;
+    if let Some(ready) = app.cache.plan(caller.gym, *plan, stamp).await {
+        return tagged_bytes(&request, stamp, ready).await;
     }
     // The right is asked for again, since this is another snapshot.
     let now = app.clock.now();
@@ -157,8 +165,13 @@ async fn find_plan(
         })
         .await?;
     let ready = Ready::from(Bytes::from(to_json(&plan)?));
-    app.cache.put_plan(caller.gym, plan.id, plan.version, ready.clone());
-    tagged_bytes(&request, plan.version, ready).await
+    // A rotation in between: under the epoch of before, which nobody asks for again, this is only memory.
+    let stamp = Stamp {
+        version: plan.version,
+        ..stamp
+    };
+    app.cache.put_plan(caller.gym, plan.id, stamp, ready.clone());
+    tagged_bytes(&request, stamp, ready).await
 }
 
 /// Change what a plan says. Of a published plan this makes a new revision

@@ -18,11 +18,14 @@ fn counts(app: &App) -> (u64, u64, u64) {
     (read(&counts.local), read(&counts.shared), read(&counts.missed))
 }
 
-async fn until_shared(redis: &Redis, kit: &Kit) {
-    let key = format!("gym:{}:plan:{}", kit.gym.id, kit.plan.id);
+/// Waits until the plan is in Redis, and says under which key.
+async fn until_shared(redis: &Redis, kit: &Kit) -> String {
+    let keys = format!("gym:{}:plan:{}*", kit.gym.id, kit.plan.id);
     for _ in 0..200 {
-        if redis.ask(&["EXISTS", &key]).await == redis::Value::Int(1) {
-            return;
+        if let redis::Value::Array(keys) = redis.ask(&["KEYS", &keys]).await
+            && let Some(redis::Value::BulkString(key)) = keys.first()
+        {
+            return String::from_utf8(key.clone()).expect("text");
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
@@ -42,8 +45,8 @@ async fn nodes_share_a_plan_and_none_serves_one_that_is_out_of_date() {
     let (plan, there) = (kit.plan.id.clone(), kit.author.at(other.address));
 
     let first = kit.author.get(&format!("/plans/{plan}")).await.ok();
-    until_shared(&redis, &kit).await;
-    let ttl = redis.ask(&["TTL", &format!("gym:{}:plan:{plan}", kit.gym.id)]).await;
+    let key = until_shared(&redis, &kit).await;
+    let ttl = redis.ask(&["TTL", &key]).await;
     assert!(matches!(ttl, redis::Value::Int(1..=300)), "{ttl:?}");
     assert_eq!(there.get(&format!("/plans/{plan}")).await.ok(), first);
     assert_eq!((counts(&kit.app.app), counts(&other.app)), ((0, 0, 1), (0, 1, 0)));
@@ -54,6 +57,46 @@ async fn nodes_share_a_plan_and_none_serves_one_that_is_out_of_date() {
     kit.edit(1, &breakfast, &json!({"title": "Later"})).await;
     assert_eq!(title(&there, &plan).await, "Later");
     assert_eq!(title(&kit.author, &plan).await, "Later");
+    other.stop().await;
+    kit.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_epoch_ends_what_was_kept_and_the_tags_of_before() {
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let kit = Kit::start_with(|config| config.redis_url = Some(url.clone())).await;
+    let other = TestApp::node(&kit.app.database, |config| config.redis_url = Some(url.clone())).await;
+    let path = format!("/plans/{}", kit.plan.id);
+    let read = async |who: &Client, tag: &str| {
+        let whole = format!("/api/v1{path}");
+        who.send(reqwest::Method::GET, &whole, None, &[("If-None-Match", tag)])
+            .await
+    };
+    let tag = kit.author.get(&path).await.etag.expect("a tag");
+    assert_eq!(read(&kit.author, &tag).await.status, 304);
+    until_shared(&redis, &kit).await;
+    // A restore of one table: the same version with other content.
+    kit.sql("UPDATE plans SET name = 'Restored'").await;
+    let mut owner = kit.app.owner().await;
+    liveplan::events::log::rotate_epochs(&mut owner, Some(kit.gym.id))
+        .await
+        .expect("rotated");
+    for node in [kit.author.clone(), kit.author.at(other.address)] {
+        let again = read(&node, &tag).await;
+        assert_eq!((again.status.as_u16(), &again.body["name"]), (200, &json!("Restored")));
+        assert_eq!(again.body["version"], kit.plan.version);
+        let new = again.etag.expect("a tag");
+        assert_ne!(new, tag);
+        assert_eq!(read(&node, &new).await.status, 304);
+    }
+    let body = json!({"name": "Renamed"});
+    let headers = [("If-Match", tag.as_str())];
+    let whole = format!("/api/v1{path}");
+    kit.author
+        .send(reqwest::Method::PATCH, &whole, Some(&body), &headers)
+        .await
+        .ok();
     other.stop().await;
     kit.app.stop().await;
 }
@@ -119,11 +162,16 @@ async fn who_takes_gzip_gets_the_same_plan_in_short_and_others_as_it_is() {
     for _ in 0..2 {
         let (fields, short) = get("gzip, deflate, br").await;
         assert_eq!(fields[0].as_deref(), Some("gzip"));
+        let plain_tag = plain_fields[1].as_deref().expect("a tag");
+        let tag = fields[1].as_deref().expect("a tag");
         assert_eq!(
-            fields[1..],
-            plain_fields[1..],
-            "one version, and caches are told what it hangs on"
+            Some(tag),
+            plain_tag
+                .strip_suffix('"')
+                .map(|tag| format!("{tag}-gzip\""))
+                .as_deref()
         );
+        assert_eq!(fields[2], plain_fields[2], "caches are told what it hangs on");
         assert!(short.len() < plain.len() / 2, "{} of {}", short.len(), plain.len());
         let mut long = Vec::new();
         flate2::read::GzDecoder::new(&short[..])

@@ -49,26 +49,117 @@ async fn a_write_needs_the_version_that_was_read() {
             .await
             .refused(404, "not_found");
     }
-    let etag = format!("\"{}\"", plan.version);
-    let same = author
-        .send(Method::GET, &path(""), None, &[("If-None-Match", &etag)])
-        .await;
-    assert_eq!(
-        (same.status.as_u16(), same.etag.as_deref(), &same.body),
-        (304, Some(etag.as_str()), &json!(""))
-    );
-    assert_eq!(
-        author
-            .send(Method::GET, &path(""), None, &[("If-None-Match", "\"1\"")])
-            .await
-            .status,
-        200
-    );
+    let etag = author
+        .send(Method::GET, &path(""), None, &[])
+        .await
+        .etag
+        .expect("a tag");
     let outsider = app.person(gym, &[Role::Auditor]).await;
     outsider
         .send(Method::GET, &path(""), None, &[("If-None-Match", &etag)])
         .await
         .refused(403, "forbidden");
+    app.stop().await;
+}
+
+/// The tag of the same version in a representation of another release.
+fn of_another_release(tag: &str) -> String {
+    let (version, _) = tag.split_once('.').expect("a version and a representation");
+    format!("{version}.0123456789abcdef\"")
+}
+
+#[tokio::test]
+async fn a_read_is_spared_only_where_the_client_has_the_same_bytes() {
+    let app = TestApp::start().await;
+    let (_, author, food) = kitchen(&app).await;
+    let mut plan = TestPlan::published(&author, 1, food).await;
+    let path = format!("/api/v1{}", plan.path(""));
+    let get = async |given: Option<&str>, accepts: &str| {
+        let given = given.map(|tag| ("If-None-Match", tag));
+        let headers: Vec<_> = given.into_iter().chain([("Accept-Encoding", accepts)]).collect();
+        author.send(Method::GET, &path, None, &headers).await
+    };
+    let plain = get(None, "identity").await.etag.expect("a tag");
+    let gzip = get(None, "gzip").await.etag.expect("a tag");
+    let deflate = get(None, "deflate").await.etag.expect("a tag");
+    assert!(
+        plain != gzip && gzip != deflate && deflate != plain,
+        "{plain} {gzip} {deflate}"
+    );
+    for (tag, accepts) in [(&plain, "identity"), (&gzip, "gzip"), (&deflate, "deflate")] {
+        assert!(!tag.starts_with("W/"), "a write can be made from {tag}");
+        for given in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".into()] {
+            let same = get(Some(&given), accepts).await;
+            assert_eq!(
+                (same.status.as_u16(), same.etag.as_deref(), &same.body),
+                (304, Some(tag.as_str()), &json!("")),
+                "{given} {accepts}"
+            );
+            let field = |name: &str| same.headers[name].to_str().expect("text").to_owned();
+            assert!(field("vary").contains("accept-encoding"), "{given}: {:?}", same.headers);
+            assert_eq!(field("cache-control"), "private, no-cache", "{given}");
+        }
+    }
+    let bare = format!("\"{}\"", plan.version);
+    for (given, accepts) in [
+        (plain.as_str(), "gzip"),
+        (&gzip, "identity"),
+        (&deflate, "gzip"),
+        (&of_another_release(&plain), "identity"),
+        (&bare, "identity"),
+        ("\"1\"", "identity"),
+    ] {
+        assert_eq!(get(Some(given), accepts).await.status, 200, "{given} {accepts}");
+    }
+    plan.write(Method::PATCH, "", Some(&json!({"name": "Renamed"}))).await;
+    assert_eq!(get(Some(&plain), "identity").await.status, 200);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_is_made_from_any_representation_of_the_version_that_is() {
+    let app = TestApp::start().await;
+    let (_, author, food) = kitchen(&app).await;
+    let plan = TestPlan::published(&author, 1, food).await;
+    let path = format!("/api/v1{}", plan.path(""));
+    let send = async |method: Method, header: (&str, &str), body: Option<&Value>| {
+        author.send(method, &path, body, &[header]).await
+    };
+    let mut stale: Vec<String> = Vec::new();
+    for form in 0..6 {
+        let plain = send(Method::GET, ("Accept-Encoding", "identity"), None)
+            .await
+            .etag
+            .expect("a tag");
+        let gzip = send(Method::GET, ("Accept-Encoding", "gzip"), None)
+            .await
+            .etag
+            .expect("a tag");
+        let bare = format!("{}\"", plain.split('.').next().expect("a version"));
+        let given = [
+            plain.clone(),
+            gzip.clone(),
+            bare.clone(),
+            of_another_release(&plain),
+            format!("\"0\", {gzip}"),
+            "*".into(),
+        ][form]
+            .clone();
+        for old in &stale {
+            let refused = send(Method::PATCH, ("If-Match", old), Some(&json!({"name": "x"}))).await;
+            refused.refused(412, "version_stale");
+            assert_eq!(refused.etag.as_ref(), Some(&bare), "{old}");
+        }
+        for weak in [format!("W/{plain}"), format!("W/{bare}")] {
+            send(Method::PATCH, ("If-Match", &weak), Some(&json!({"name": "x"})))
+                .await
+                .refused(412, "version_stale");
+        }
+        let body = json!({"name": format!("Form {form}")});
+        let written = send(Method::PATCH, ("If-Match", &given), Some(&body)).await;
+        assert_eq!(written.status, 200, "{given}: {}", written.body);
+        stale = vec![plain, gzip, bare];
+    }
     app.stop().await;
 }
 

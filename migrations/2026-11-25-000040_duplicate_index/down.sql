@@ -1,0 +1,1 @@
+CREATE INDEX plans_gym ON plans (gym_id, id);
