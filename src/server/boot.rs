@@ -1,16 +1,15 @@
 //! From configuration to [`App`]: database, migrations, keys, hub, and the tasks that tend them.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::TimeDelta;
 use diesel_async::RunQueryDsl as _;
 
 use crate::app::{App, Inner};
+use crate::auth::Tokens;
 use crate::auth::seal::MasterKey;
-use crate::auth::{Tokens, sessions};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -23,10 +22,8 @@ use crate::foods;
 use crate::http::limits::Limits;
 use crate::live::Hub;
 use crate::live::table::Table;
+use crate::server::housekeeping;
 use crate::{meals, plans};
-
-/// How often partitions are tended and old keys forgotten.
-const TEND_EVERY: Duration = Duration::from_hours(1);
 
 /// What was started.
 pub struct Booted {
@@ -129,52 +126,6 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
         changes_in_flight: AtomicUsize::new(0),
         partitions_until: Mutex::new(partitions_until),
     });
-    tokio::spawn(tend(app.clone(), url));
+    tokio::spawn(housekeeping::tend(app.clone(), url));
     Ok(Booted { app, postgres })
-}
-
-/// Makes partitions ahead, drops old ones, and forgets idempotency keys of the day before, quotas long refilled and sessions
-/// long over.
-async fn tend(app: App, url: String) {
-    loop {
-        if let Err(error) = tend_once(&app).await {
-            tracing::warn!(error.cause = ?error, "cannot tend the database; trying again in an hour");
-        }
-        if let Err(error) = retire_partitions(&app, &url).await {
-            tracing::warn!(error.cause = ?error, "cannot drop old live events; trying again in an hour");
-        }
-        tokio::time::sleep(TEND_EVERY).await;
-    }
-}
-
-async fn tend_once(app: &App) -> anyhow::Result<()> {
-    let now = app.clock.now();
-    let mut conn = db::open(&app.pool, Scope::System, Mode::Write).await?;
-    let until = partitions::make_ahead(&mut conn, now).await?;
-    diesel::sql_query("DELETE FROM idempotency_keys WHERE created_at < $1")
-        .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(1))
-        .execute(&mut conn)
-        .await?;
-    diesel::sql_query("DELETE FROM quota_windows WHERE began_at < $1")
-        .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(2))
-        .execute(&mut conn)
-        .await?;
-    sessions::trim(&mut conn, now).await?;
-    db::commit(&mut conn).await?;
-    *app.partitions_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
-    Ok(())
-}
-
-/// On a connection of its own, outside transactions and with its owner's rights: partitions cannot be detached
-/// concurrently otherwise, and its settings must not stay on one of the pool.
-async fn retire_partitions(app: &App, url: &str) -> anyhow::Result<()> {
-    let oldest = partitions::oldest_kept(app.clock.now(), app.config.live_retention_days);
-    let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
-    let any = partitions::any_to_retire(&mut conn, oldest).await?;
-    db::commit(&mut conn).await?;
-    drop(conn);
-    if any {
-        partitions::retire(&mut db::establish(url).await?, oldest).await?;
-    }
-    Ok(())
 }
