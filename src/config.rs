@@ -26,6 +26,10 @@ pub struct Config {
     #[arg(long, env = "DATABASE_POOL", default_value_t = 16)]
     pub database_pool: u32,
 
+    /// Seconds that Postgres may take for one statement. Where it does not answer at all, a transaction is given up after a third more.
+    #[arg(long = "database-statement-seconds", env = "DATABASE_STATEMENT_SECONDS", default_value = "15", value_parser = seconds)]
+    pub database_statement: Duration,
+
     /// Directory of Postgres' programs, where the embedded one is not found by itself.
     #[arg(long, env = "PG_BINDIR")]
     pub pg_bindir: Option<PathBuf>,

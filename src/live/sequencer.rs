@@ -141,10 +141,13 @@ impl GymLog {
 }
 
 async fn read_head(hub: &HubInner, gym: GymId) -> Result<Head> {
-    let mut conn = db::open(&hub.pool, Scope::Gym(gym), Mode::Snapshot).await?;
-    let head = log::head(&mut conn, gym).await?;
-    db::commit(&mut conn).await?;
-    head.ok_or_else(|| Error::not_found("gym"))
+    db::within(hub.limits.insufficient_after, async {
+        let mut conn = db::open(&hub.pool, Scope::Gym(gym), Mode::Snapshot).await?;
+        let head = log::head(&mut conn, gym).await?;
+        db::commit(&mut conn).await?;
+        head.ok_or_else(|| Error::not_found("gym"))
+    })
+    .await
 }
 
 /// The task's state.
@@ -283,6 +286,7 @@ impl Sequencer {
     async fn fill(&mut self, hub: &Arc<HubInner>) {
         hub.counters.refills.up();
         self.fill_at = None;
+        let began = Instant::now();
         match self.read_missing(hub).await {
             Ok((changes, head)) => {
                 self.failing_since = None;
@@ -309,7 +313,7 @@ impl Sequencer {
             }
             Err(error) => {
                 hub.counters.refill_failures.up();
-                let since = *self.failing_since.get_or_insert_with(Instant::now);
+                let since = *self.failing_since.get_or_insert(began);
                 tracing::warn!(gym.id = %self.gym, error.cause = ?error, "cannot read what is missing");
                 if since.elapsed() > hub.limits.insufficient_after {
                     self.failing_since = None;
@@ -321,13 +325,16 @@ impl Sequencer {
     }
 
     async fn read_missing(&self, hub: &HubInner) -> Result<(Vec<Committed>, Head)> {
-        let mut conn = db::open(&hub.pool, Scope::Gym(self.gym), Mode::Snapshot).await?;
-        let head = log::head(&mut conn, self.gym)
-            .await?
-            .ok_or_else(|| Error::not_found("gym"))?;
-        let changes = log::since(&mut conn, self.gym, &self.head.epoch, self.head.seq, head.seq, REFILL).await?;
-        db::commit(&mut conn).await?;
-        Ok((changes, head))
+        db::within(hub.limits.insufficient_after, async {
+            let mut conn = db::open(&hub.pool, Scope::Gym(self.gym), Mode::Snapshot).await?;
+            let head = log::head(&mut conn, self.gym)
+                .await?
+                .ok_or_else(|| Error::not_found("gym"))?;
+            let changes = log::since(&mut conn, self.gym, &self.head.epoch, self.head.seq, head.seq, REFILL).await?;
+            db::commit(&mut conn).await?;
+            Ok((changes, head))
+        })
+        .await
     }
 
     /// Gives up what is missing: every subscription of the gym starts anew from a snapshot.

@@ -43,8 +43,11 @@ pub(super) async fn run(hub: Weak<HubInner>) {
 }
 
 async fn heads(hub: &HubInner, gyms: &[GymId]) -> Result<std::collections::HashMap<GymId, Head>> {
-    let mut conn = db::open(&hub.pool, Scope::System, Mode::Snapshot).await?;
-    let heads = log::heads(&mut conn, gyms).await?;
-    db::commit(&mut conn).await?;
-    Ok(heads)
+    db::within(hub.limits.insufficient_after, async {
+        let mut conn = db::open(&hub.pool, Scope::System, Mode::Snapshot).await?;
+        let heads = log::heads(&mut conn, gyms).await?;
+        db::commit(&mut conn).await?;
+        Ok(heads)
+    })
+    .await
 }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::embedded::{EmbeddedPostgres, Options};
 use crate::db::migrations::{self, Direction};
+use crate::db::timeouts::{self, Timeouts};
 use crate::db::{self, Mode, Scope};
 use crate::error::Error;
 use crate::events::{log, partitions};
@@ -56,7 +57,7 @@ pub async fn database(config: &Config) -> anyhow::Result<(String, Option<Embedde
         ..Options::default()
     };
     let postgres = EmbeddedPostgres::start(&config.data_dir, options).await?;
-    make_database(&postgres.url("postgres")).await?;
+    db::within(timeouts::START, make_database(&postgres.url("postgres"))).await?;
     Ok((postgres.url("liveplan"), Some(postgres)))
 }
 
@@ -85,13 +86,14 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
     if ran > 0 {
         tracing::info!(migrations = ran, "database brought up to date");
     }
-    let pool = db::connect(&url, config.database_pool).await?;
-    db::check_row_level_security(&pool).await?;
+    let timeouts = Timeouts::with_statement(config.database_statement);
+    let pool = db::connect(&url, config.database_pool, timeouts).await?;
+    db::within(timeouts::START, db::check_row_level_security(&pool)).await?;
     let master = MasterKey::load(config.master_key.as_deref(), &config.data_dir, embedded)?;
     let clock = Clock::default();
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
-    let (tokens, partitions_until) = {
+    let (tokens, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
             let tokens = Tokens::load(conn, &master, life, now).await?;
@@ -103,8 +105,9 @@ pub async fn boot(config: &Config, table: Table) -> anyhow::Result<Booted> {
             Ok::<_, Error>((tokens, until))
         })
         .await
-        .map_err(|e| anyhow::anyhow!("{e:?}"))?
-    };
+    })
+    .await
+    .map_err(|e| anyhow::anyhow!("{e:?}"))?;
     let hub = Hub::start(
         config.live.clone(),
         config.recovery.clone(),

@@ -12,7 +12,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use crate::app::App;
 use crate::auth::sessions;
 use crate::db::{self, Mode, Scope};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::partitions;
 
 /// How often it is done.
@@ -85,9 +85,13 @@ impl Trim {
     async fn all(&self, app: &App) -> Result<usize> {
         let (now, mut deleted) = (app.clock.now(), 0);
         loop {
-            let mut conn = db::open(&app.pool, Scope::System, Mode::Write).await?;
-            let batch = self.batch(&mut conn, now).await?;
-            db::commit(&mut conn).await?;
+            let batch = db::within(app.pool.timeouts().transaction, async {
+                let mut conn = db::open(&app.pool, Scope::System, Mode::Write).await?;
+                let batch = self.batch(&mut conn, now).await?;
+                db::commit(&mut conn).await?;
+                Ok::<_, Error>(batch)
+            });
+            let batch = batch.await?;
             deleted += batch;
             if i64::try_from(batch).is_ok_and(|batch| batch < BATCH) {
                 return Ok(deleted);
@@ -131,9 +135,13 @@ pub async fn once(app: &App, url: &str) {
 
 async fn make_partitions(app: &App) -> Result<()> {
     let now = app.clock.now();
-    let mut conn = db::open(&app.pool, Scope::System, Mode::Write).await?;
-    let until = partitions::make_ahead(&mut conn, now).await?;
-    db::commit(&mut conn).await?;
+    let until = db::within(app.pool.timeouts().transaction, async {
+        let mut conn = db::open(&app.pool, Scope::System, Mode::Write).await?;
+        let until = partitions::make_ahead(&mut conn, now).await?;
+        db::commit(&mut conn).await?;
+        Ok::<_, Error>(until)
+    });
+    let until = until.await?;
     *app.partitions_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     Ok(())
 }
@@ -142,12 +150,14 @@ async fn make_partitions(app: &App) -> Result<()> {
 /// concurrently otherwise, and its settings must not stay on one of the pool.
 async fn retire_partitions(app: &App, url: &str) -> anyhow::Result<()> {
     let oldest = partitions::oldest_kept(app.clock.now(), app.config.live_retention_days);
-    let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
-    let any = partitions::any_to_retire(&mut conn, oldest).await?;
-    db::commit(&mut conn).await?;
-    drop(conn);
-    if any {
-        partitions::retire(&mut db::establish(url).await?, oldest).await?;
+    let any = db::within(app.pool.timeouts().transaction, async {
+        let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
+        let any = partitions::any_to_retire(&mut conn, oldest).await?;
+        db::commit(&mut conn).await?;
+        anyhow::Ok(any)
+    });
+    if any.await? {
+        partitions::retire(&mut db::establish_for_maintenance(url).await?, oldest).await?;
     }
     Ok(())
 }

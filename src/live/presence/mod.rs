@@ -141,12 +141,16 @@ async fn tell(
     if changes.is_empty() && seen.is_empty() {
         return Ok(());
     }
-    let mut conn = db::open(&hub.pool, Scope::Gym(gym), Mode::Write).await?;
     let seen: Vec<_> = seen.iter().map(|(account, at)| (*account, *at)).collect();
-    (hub.table.record_seen)(&mut conn, gym, &seen).await?;
     let accounts: Vec<_> = changes.iter().map(|change| change.account).collect();
-    let shown_in = (hub.table.presence)(&mut conn, gym, &accounts, hub.clock.now()).await?;
-    db::commit(&mut conn).await?;
+    let shown_in = db::within(hub.pool.timeouts().transaction, async {
+        let mut conn = db::open(&hub.pool, Scope::Gym(gym), Mode::Write).await?;
+        (hub.table.record_seen)(&mut conn, gym, &seen).await?;
+        let shown_in = (hub.table.presence)(&mut conn, gym, &accounts, hub.clock.now()).await?;
+        db::commit(&mut conn).await?;
+        Ok::<_, crate::error::Error>(shown_in)
+    })
+    .await?;
     for change in changes {
         let account = change.account.to_string();
         let patch = json!({
