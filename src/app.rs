@@ -159,7 +159,8 @@ impl App {
     /// be followed by its publication even when the client has gone. `body` runs again after a deadlock.
     ///
     /// # Errors
-    /// What `body` returned, with nothing kept; [`Code::OutcomeUnknown`] where the connection broke during COMMIT.
+    /// What `body` returned, with nothing kept; [`Code::Unavailable`] where the deadline struck before COMMIT;
+    /// [`Code::OutcomeUnknown`] where it struck or the connection broke during COMMIT.
     pub async fn change<T: 'static>(
         &self,
         who: impl Into<For>,
@@ -187,48 +188,65 @@ impl App {
         let Scope::Gym(gym) = who.scope else {
             return Err(anyhow::anyhow!("a change needs a gym").into());
         };
-        let conn = db::open(&self.pool, who.scope, who.mode).await?;
-        let mut tx = Tx::new(conn, gym, who.actor, self.clock.now());
-        let done = async {
-            if let Some(claim) = who.access {
-                let now = tx.now;
-                access::check(&mut tx, &claim, now).await?;
-            }
-            let value = body(&mut tx).await?;
-            let changes = tx.close().await?;
-            Ok((value, changes))
-        };
-        match done.await {
-            Ok((value, changes)) => match db::commit(&mut tx).await {
-                Ok(()) => {
-                    let now = Instant::now();
-                    let mut changes = changes.into_iter().peekable();
-                    while let Some(mut change) = changes.next() {
-                        change.committed_at = Some(now);
-                        // In its own gym: the next of this COMMIT, or what waits for its end.
-                        change.more_soon = match changes.peek() {
-                            Some(next) => next.log == change.log,
-                            None => tx.more_soon,
-                        };
-                        self.hub.committed(change);
-                    }
-                    Ok(value)
+        let deadline = self.pool.timeouts().transaction;
+        let done = db::within(deadline, async {
+            let conn = db::open(&self.pool, who.scope, who.mode).await?;
+            let mut tx = Tx::new(conn, gym, who.actor, self.clock.now());
+            let done = async {
+                if let Some(claim) = who.access {
+                    let now = tx.now;
+                    access::check(&mut tx, &claim, now).await?;
                 }
-                // Postgres said no: nothing was kept. Anything else leaves the outcome open.
-                Err(error @ DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => {
-                    Err(error.into())
-                }
+                let value = body(&mut tx).await?;
+                let changes = tx.close().await?;
+                Ok::<_, Error>((value, changes))
+            };
+            match done.await {
+                Ok((value, changes)) => Ok((tx, value, changes)),
                 Err(error) => {
-                    self.hub.sweep_soon();
-                    Err(Error::new(Code::OutcomeUnknown).caused_by(error))
+                    db::rollback(&mut tx).await;
+                    Err(error)
                 }
-            },
+            }
+        });
+        let (mut tx, value, changes) = done.await?;
+        let committed = db::within(deadline, async { db::commit(&mut tx).await.map_err(Uncommitted::Said) });
+        match committed.await {
+            Ok(()) => {
+                let now = Instant::now();
+                let mut changes = changes.into_iter().peekable();
+                while let Some(mut change) = changes.next() {
+                    change.committed_at = Some(now);
+                    // In its own gym: the next of this COMMIT, or what waits for its end.
+                    change.more_soon = match changes.peek() {
+                        Some(next) => next.log == change.log,
+                        None => tx.more_soon,
+                    };
+                    self.hub.committed(change);
+                }
+                Ok(value)
+            }
+            // Postgres said no: nothing was kept. Anything else leaves the outcome open, silence too.
+            Err(Uncommitted::Said(error @ DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _))) => {
+                Err(error.into())
+            }
             Err(error) => {
-                db::rollback(&mut tx).await;
-                Err(error)
+                self.hub.sweep_soon();
+                Err(Error::new(Code::OutcomeUnknown).caused_by(error))
             }
         }
     }
+}
+
+/// Why a COMMIT was not confirmed.
+#[derive(Debug, thiserror::Error)]
+enum Uncommitted {
+    /// Postgres refused, or the connection broke.
+    #[error(transparent)]
+    Said(DieselError),
+    /// Nobody answered.
+    #[error(transparent)]
+    Silent(#[from] db::timeouts::Overdue),
 }
 
 struct InFlight(App);

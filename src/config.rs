@@ -2,12 +2,13 @@
 //! `.env.example`; tests build the struct.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum, value_parser};
 use ipnet::IpNet;
 
 pub use liveplan_hub::limits::{LiveLimits, Recovery};
-use liveplan_hub::limits::{MOST, whole};
+use liveplan_hub::limits::{MOST, seconds, whole};
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
@@ -30,6 +31,10 @@ pub struct Config {
     /// Connections to Postgres.
     #[arg(long, env = "DATABASE_POOL", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
     pub database_pool: u32,
+
+    /// Seconds that Postgres may take for one statement. Where it does not answer at all, a transaction is given up after a third more.
+    #[arg(long = "database-statement-seconds", env = "DATABASE_STATEMENT_SECONDS", default_value = "15", value_parser = seconds)]
+    pub database_statement: Duration,
 
     /// Directory of Postgres' programs, where the embedded one is not found by itself.
     #[arg(long, env = "PG_BINDIR")]

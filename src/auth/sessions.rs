@@ -22,7 +22,7 @@ use crate::ids::{AccountId, GymId, SessionId};
 /// Characters of a user agent that are kept.
 const USER_AGENT_CHARS: usize = 200;
 /// Days that used tokens are remembered, so that their reuse is noticed, and ended sessions kept.
-const REMEMBERED_DAYS: i64 = 7;
+pub const REMEMBERED_DAYS: i64 = 7;
 
 /// From where somebody signs in.
 #[derive(Clone, Debug, Default)]
@@ -300,15 +300,6 @@ pub async fn end_all(
     gyms.sort_unstable();
     gyms.dedup();
     Ok(gyms)
-}
-
-/// Drops used tokens and dead sessions that nobody asks for any more. As the system; returns how many rows went.
-pub async fn trim(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<usize> {
-    let before = now - TimeDelta::days(REMEMBERED_DAYS);
-    let used = refresh_tokens::table.filter(refresh_tokens::used_at.lt(before));
-    let tokens = diesel::delete(used).execute(conn).await?;
-    let dead = sessions::table.filter(sessions::ended_at.lt(before).or(sessions::expires_at.lt(before)));
-    Ok(tokens + diesel::delete(dead).execute(conn).await?)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::seal::MasterKey;
 use super::{Caller, Roles};
+use crate::db::locks::AdvisoryLock;
 use crate::db::schema::signing_keys;
 use crate::error::{Code, Error, Result};
 use crate::ids::{AccountId, GymId, KeyId, SessionId};
@@ -79,12 +80,8 @@ impl Tokens {
         life: TimeDelta,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Self> {
-        use diesel::sql_types::BigInt;
         // Nodes that start together take turns, so that one key is made.
-        diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
-            .bind::<BigInt, _>(7_310_543)
-            .execute(conn)
-            .await?;
+        AdvisoryLock::SigningKeys.take_for_transaction(conn).await?;
         let mut keys: Vec<(KeyId, Vec<u8>, Vec<u8>)> = signing_keys::table
             .filter(signing_keys::retired_at.is_null())
             .order(signing_keys::created_at.desc())

@@ -304,20 +304,27 @@ async fn add_presence(
     Ok(())
 }
 
+/// The hub lets subscriptions go when it has been without the database for as long, so nothing here waits longer.
 async fn heads(app: &App, gyms: &[GymId]) -> Result<HashMap<GymId, Head>> {
-    let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
-    let heads = log::heads(&mut conn, gyms).await?;
-    db::commit(&mut conn).await?;
-    Ok(heads)
+    db::within(app.config.live.insufficient_after, async {
+        let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
+        let heads = log::heads(&mut conn, gyms).await?;
+        db::commit(&mut conn).await?;
+        Ok(heads)
+    })
+    .await
 }
 
 async fn since(app: &App, gym: GymId, after: u64, limit: u64) -> Result<(Vec<Committed>, Head)> {
-    let mut conn = db::open(&app.pool, Scope::Gym(gym), Mode::Snapshot).await?;
-    let head = log::head(&mut conn, gym).await?;
-    let head = head.ok_or_else(|| Error::not_found("gym"))?;
-    let changes = log::since(&mut conn, gym, &head.epoch, after, head.seq, limit).await?;
-    db::commit(&mut conn).await?;
-    Ok((changes, head))
+    db::within(app.config.live.insufficient_after, async {
+        let mut conn = db::open(&app.pool, Scope::Gym(gym), Mode::Snapshot).await?;
+        let head = log::head(&mut conn, gym).await?;
+        let head = head.ok_or_else(|| Error::not_found("gym"))?;
+        let changes = log::since(&mut conn, gym, &head.epoch, after, head.seq, limit).await?;
+        db::commit(&mut conn).await?;
+        Ok((changes, head))
+    })
+    .await
 }
 
 /// Records who was seen when, and tells the rosters that show those who came or went.
@@ -327,12 +334,16 @@ async fn record_seen(
     seen: &[(UserId, DateTime<Utc>)],
     changes: &[PresenceChange],
 ) -> Result<Vec<Notice>> {
-    let mut conn = db::open(&app.pool, Scope::Gym(gym), Mode::Write).await?;
     let seen: Vec<_> = seen.iter().map(|(user, at)| (AccountId(user.0), *at)).collect();
-    gyms::store::record_seen(&mut conn, gym, &seen).await?;
     let accounts: Vec<_> = changes.iter().map(|change| AccountId(change.user.0)).collect();
-    let trainers = follows::store::trainers_of(&conn, gym, &accounts, app.clock.now()).await?;
-    db::commit(&mut conn).await?;
+    let trainers = db::within(app.pool.timeouts().transaction, async {
+        let mut conn = db::open(&app.pool, Scope::Gym(gym), Mode::Write).await?;
+        gyms::store::record_seen(&mut conn, gym, &seen).await?;
+        let trainers = follows::store::trainers_of(&conn, gym, &accounts, app.clock.now()).await?;
+        db::commit(&mut conn).await?;
+        Ok::<_, Error>(trainers)
+    })
+    .await?;
     let mut notices = Vec::new();
     for change in changes {
         let account = AccountId(change.user.0);

@@ -1,14 +1,14 @@
 //! The embedded migrations, run without libpq and under an advisory lock, so that nodes that start together take turns.
 
 use anyhow::Context as _;
-use diesel::{Connection as _, RunQueryDsl as _};
+use diesel::RunQueryDsl as _;
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
+use super::locks::AdvisoryLock;
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
-/// The advisory lock that migrating nodes share.
-const LOCK: i64 = 7_310_540;
 
 /// What to do with the migrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +21,18 @@ pub enum Direction {
 
 /// Runs the migrations on the database at `url`; returns how many ran.
 pub async fn run(url: &str, direction: Direction) -> anyhow::Result<usize> {
-    let url = url.to_owned();
+    let conn = super::establish_for_maintenance(url)
+        .await
+        .context("cannot connect to migrate")?;
+    let lock = AdvisoryLock::Migrations.key();
     let work = move || -> anyhow::Result<usize> {
-        let mut conn =
-            AsyncConnectionWrapper::<AsyncPgConnection>::establish(&url).context("cannot connect to migrate")?;
-        diesel::sql_query(format!("SELECT pg_advisory_lock({LOCK})")).execute(&mut conn)?;
+        let mut conn = AsyncConnectionWrapper::<AsyncPgConnection>::from(conn);
+        diesel::sql_query(format!("SELECT pg_advisory_lock({lock})")).execute(&mut conn)?;
         let ran = match direction {
             Direction::Up => conn.run_pending_migrations(MIGRATIONS).map(|v| v.len()),
             Direction::Down => conn.revert_all_migrations(MIGRATIONS).map(|v| v.len()),
         };
-        diesel::sql_query(format!("SELECT pg_advisory_unlock({LOCK})")).execute(&mut conn)?;
+        diesel::sql_query(format!("SELECT pg_advisory_unlock({lock})")).execute(&mut conn)?;
         ran.map_err(|e| anyhow::anyhow!("migration failed: {e}"))
     };
     tokio::task::spawn_blocking(work).await?

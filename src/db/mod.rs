@@ -4,12 +4,12 @@
 //! security with the gym it may see (see [`Scope`]); the connection's own user passes row-level security and is never used.
 
 pub mod embedded;
+pub mod locks;
 pub mod migrations;
 #[expect(missing_docs, reason = "generated")]
 pub mod schema;
 pub mod statement;
-
-use std::time::Duration;
+pub mod timeouts;
 
 use anyhow::Context as _;
 use diesel::{ConnectionError, QueryResult};
@@ -19,9 +19,15 @@ use futures_util::FutureExt as _;
 
 use crate::error::{Code, Error};
 use crate::ids::GymId;
+use timeouts::Timeouts;
+pub use timeouts::within;
 
 /// Pool of connections.
-pub type Pool = diesel_async::pooled_connection::bb8::Pool<AsyncPgConnection>;
+#[derive(Clone)]
+pub struct Pool {
+    connections: diesel_async::pooled_connection::bb8::Pool<AsyncPgConnection>,
+    timeouts: Timeouts,
+}
 /// A connection taken from the pool, without a borrow.
 pub type Pooled = diesel_async::pooled_connection::bb8::PooledConnection<'static, AsyncPgConnection>;
 
@@ -46,8 +52,22 @@ pub enum Mode {
     Planned,
 }
 
+impl Pool {
+    /// How many connections there are, and what became of those who asked for one.
+    #[must_use]
+    pub fn state(&self) -> bb8::State {
+        self.connections.state()
+    }
+
+    /// How long the database may take.
+    #[must_use]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+}
+
 /// Opens a pool. Connections live on the runtime that calls this, whichever thread asks for one.
-pub async fn connect(url: &str, size: u32) -> anyhow::Result<Pool> {
+pub async fn connect(url: &str, size: u32, timeouts: Timeouts) -> anyhow::Result<Pool> {
     let runtime = tokio::runtime::Handle::current();
     let manager = AsyncDieselConnectionManager::new_with_config(url, {
         let mut config = ManagerConfig::default();
@@ -55,52 +75,101 @@ pub async fn connect(url: &str, size: u32) -> anyhow::Result<Pool> {
         config.custom_setup = Box::new(move |url| {
             let (runtime, url) = (runtime.clone(), url.to_owned());
             async move {
-                let joined = runtime.spawn(async move { establish(&url).await }).await;
+                let joined = runtime
+                    .spawn(async move { establish_with(&url, &timeouts).await })
+                    .await;
                 joined.map_err(|e| ConnectionError::BadConnection(e.to_string()))?
             }
             .boxed()
         });
         config
     });
-    Pool::builder()
+    let connections = diesel_async::pooled_connection::bb8::Pool::builder()
         .max_size(size)
         .min_idle(1)
         .test_on_check_out(false)
-        .connection_timeout(Duration::from_secs(5))
+        .connection_timeout(timeouts.connect)
         .build(manager)
         .await
-        .context("cannot connect to the database")
+        .context("cannot connect to the database")?;
+    Ok(Pool { connections, timeouts })
 }
 
 /// One connection, with the settings that all of ours have.
 pub async fn establish(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
-    let bad = |e: tokio_postgres::Error| ConnectionError::BadConnection(e.to_string());
-    let mut config: tokio_postgres::Config = url.parse().map_err(bad)?;
+    establish_with(url, &Timeouts::default()).await
+}
+
+/// One connection with these timeouts, made within the first of them.
+pub async fn establish_with(url: &str, timeouts: &Timeouts) -> Result<AsyncPgConnection, ConnectionError> {
+    let made = async {
+        let config = client_config(url, timeouts)?;
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad_connection)?;
+        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+    };
+    // The driver's own `connect_timeout` ends with the TCP connection, before the handshake.
+    tokio::time::timeout(timeouts.connect, made)
+        .await
+        .unwrap_or_else(|late| Err(ConnectionError::BadConnection(late.to_string())))
+}
+
+/// A connection for what takes minutes and runs outside our transactions: migrations, and retiring partitions. It is cut when
+/// [`timeouts::MAINTENANCE`] is over, and whatever waits on it fails.
+pub async fn establish_for_maintenance(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
+    let timeouts = Timeouts::with_statement(timeouts::MAINTENANCE_STATEMENT);
+    let made = async {
+        let config = client_config(url, &timeouts)?;
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad_connection)?;
+        tokio::spawn(tokio::time::timeout(timeouts::MAINTENANCE, connection));
+        AsyncPgConnection::try_from(client).await
+    };
+    tokio::time::timeout(timeouts.connect, made)
+        .await
+        .unwrap_or_else(|late| Err(ConnectionError::BadConnection(late.to_string())))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn bad_connection(error: tokio_postgres::Error) -> ConnectionError {
+    ConnectionError::BadConnection(error.to_string())
+}
+
+fn client_config(url: &str, timeouts: &Timeouts) -> Result<tokio_postgres::Config, ConnectionError> {
+    let mut config: tokio_postgres::Config = url.parse().map_err(bad_connection)?;
     config
         .application_name("liveplan")
-        .connect_timeout(Duration::from_secs(5));
+        .connect_timeout(timeouts.connect)
+        .tcp_user_timeout(timeouts.unacknowledged)
+        .keepalives(true)
+        .keepalives_idle(timeouts.keepalive)
+        .keepalives_interval(timeouts.keepalive)
+        .keepalives_retries(timeouts::KEEPALIVE_PROBES);
     let options = config.get_options().unwrap_or_default().to_owned();
     config.options(format!(
-        "{options} -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off"
+        "{options} -c statement_timeout={} -c idle_in_transaction_session_timeout={} -c jit=off",
+        timeouts.statement.as_millis(),
+        timeouts.idle.as_millis()
     ));
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad)?;
-    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+    Ok(config)
 }
 
 /// Takes a connection, waiting a bounded time.
 pub async fn take(pool: &Pool) -> Result<Pooled, Error> {
-    pool.get_owned()
+    pool.connections
+        .get_owned()
         .await
         .map_err(|e| Error::new(Code::Unavailable).caused_by(anyhow::anyhow!("{e}")))
 }
 
 /// Takes a connection and begins a transaction on it. A connection that was cut while it lay idle is noticed only here;
 /// nothing was done on it, so another takes its place, and a database that is back costs no request.
+///
+/// Whoever uses the connection does so [`within`] a deadline, up to COMMIT.
 pub async fn open(pool: &Pool, scope: Scope, mode: Mode) -> Result<Pooled, Error> {
     let mut others = pool.state().connections;
     loop {
         let mut conn = take(pool).await?;
-        match begin(&mut conn, scope, mode).await.map_err(Error::from) {
+        let begun = async { begin(&mut conn, scope, mode).await.map_err(Error::from) };
+        match within(pool.timeouts.connect, begun).await {
             Ok(()) => return Ok(conn),
             Err(error) if error.code == Code::Unavailable && others > 0 => others -= 1,
             Err(error) => return Err(error),
@@ -135,7 +204,7 @@ pub async fn commit(conn: &mut AsyncPgConnection) -> QueryResult<()> {
 
 /// Ends a transaction by undoing it. A failure is not reported: the pool drops such a connection.
 pub async fn rollback(conn: &mut AsyncPgConnection) {
-    let _ = AnsiTransactionManager::rollback_transaction(conn).await;
+    let _ = tokio::time::timeout(timeouts::ROLLBACK, AnsiTransactionManager::rollback_transaction(conn)).await;
 }
 
 /// Runs `body` in a transaction of its own on `conn`.
@@ -149,15 +218,18 @@ pub async fn transaction<T>(
     finish(conn, body).await
 }
 
-/// Runs `body` in a transaction of its own on a connection of the pool.
+/// Runs `body` in a transaction of its own on a connection of the pool, up to the pool's deadline.
 pub async fn run<T>(
     pool: &Pool,
     scope: Scope,
     mode: Mode,
     body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let mut conn = open(pool, scope, mode).await?;
-    finish(&mut conn, body).await
+    within(pool.timeouts.transaction, async {
+        let mut conn = open(pool, scope, mode).await?;
+        finish(&mut conn, body).await
+    })
+    .await
 }
 
 /// Runs `body` in the transaction that has begun, and ends it.

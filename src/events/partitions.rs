@@ -5,16 +5,16 @@
 //! it was, be that a partition half detached or a table that nobody belongs to any more.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use diesel::sql_types::{BigInt, Bool, Date, Integer, Text};
+use diesel::sql_types::{Bool, Date, Integer, Text};
 use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+
+use crate::db::locks::AdvisoryLock;
 
 /// Days that partitions are made ahead.
 pub const DAYS_AHEAD: i32 = 14;
 /// Days ahead below which readiness warns.
 pub const WARN_BELOW_DAYS: i64 = 3;
-/// Whoever holds it retires partitions; another node need not.
-const LOCK: i64 = 7_310_543;
 /// What tables of days are called, with the day after it.
 const PREFIX: &str = "live_events_";
 
@@ -80,23 +80,11 @@ pub async fn any_to_retire(conn: &mut AsyncPgConnection, oldest: NaiveDate) -> Q
 /// Detaches and drops the days before `oldest`, and finishes what was begun; returns how many were dropped. Not in a
 /// transaction, by the tables' owner. Where another node is at it, it does nothing.
 pub async fn retire(conn: &mut AsyncPgConnection, oldest: NaiveDate) -> QueryResult<usize> {
-    #[derive(QueryableByName)]
-    struct Locked {
-        #[diesel(sql_type = Bool)]
-        locked: bool,
-    }
-    let taken: Locked = diesel::sql_query("SELECT pg_try_advisory_lock($1) AS locked")
-        .bind::<BigInt, _>(LOCK)
-        .get_result(conn)
-        .await?;
-    if !taken.locked {
+    if !AdvisoryLock::RetirePartitions.try_take(conn).await? {
         return Ok(0);
     }
     let dropped = retire_alone(conn, oldest).await;
-    diesel::sql_query("SELECT pg_advisory_unlock($1)")
-        .bind::<BigInt, _>(LOCK)
-        .execute(conn)
-        .await?;
+    AdvisoryLock::RetirePartitions.give_back(conn).await?;
     dropped
 }
 

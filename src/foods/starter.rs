@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Binary, Jsonb, Text, Timestamptz};
+use diesel::sql_types::{Binary, Jsonb, Text, Timestamptz};
 use diesel::{OptionalExtension as _, QueryDsl as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde::Serialize;
@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::model::{Allergen, Allergens, Kind, Portion, Portions, Presence};
 use super::nutrients::Nutrients;
 use super::rules::{self, CarbBasis};
+use crate::db::locks::AdvisoryLock;
 use crate::db::schema::food_tables;
 use crate::ids::FoodId;
 
@@ -21,8 +22,6 @@ const TABLE: &str = include_str!("starter.csv");
 const LOADER: &[u8] = b"1";
 /// The table's name in `food_tables`.
 const NAME: &str = "starter";
-/// The advisory lock that loading nodes share.
-const LOCK: i64 = 7_310_544;
 
 /// A row of `foods`.
 #[derive(Serialize)]
@@ -49,10 +48,7 @@ pub async fn load(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> anyhow::R
         .chain_update(TABLE)
         .finalize()
         .to_vec();
-    diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
-        .bind::<BigInt, _>(LOCK)
-        .execute(conn)
-        .await?;
+    AdvisoryLock::StarterFoods.take_for_transaction(conn).await?;
     let loaded: Option<Vec<u8>> = food_tables::table
         .find(NAME)
         .select(food_tables::checksum)

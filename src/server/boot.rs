@@ -1,27 +1,28 @@
 //! From configuration to [`App`]: database, migrations, keys, hub, and the tasks that tend them.
 
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use chrono::TimeDelta;
 use diesel_async::RunQueryDsl as _;
 
 use crate::app::{App, Inner};
+use crate::auth::Tokens;
 use crate::auth::seal::MasterKey;
-use crate::auth::{Tokens, sessions};
 use crate::cache::Cache;
 use crate::channels::Product;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::embedded::{self, EmbeddedPostgres, Options};
 use crate::db::migrations::{self, Direction};
+use crate::db::timeouts::{self, Timeouts};
 use crate::db::{self, Mode, Scope};
 use crate::error::Error;
 use crate::events::{log, partitions};
 use crate::foods;
 use crate::http::limits::Limits;
+use crate::server::housekeeping;
 use crate::{meals, plans};
 use liveplan_hub::Hub;
 use liveplan_hub::backend::Backend;
@@ -29,8 +30,6 @@ use liveplan_hub::limits::LiveLimits;
 
 /// What clients are told of the server.
 const VERSION: &str = concat!("liveplan ", env!("CARGO_PKG_VERSION"));
-/// How often partitions are tended and old keys forgotten.
-const TEND_EVERY: Duration = Duration::from_hours(1);
 
 /// What was started.
 pub struct Booted {
@@ -65,7 +64,7 @@ pub async fn database(config: &Config) -> anyhow::Result<(String, Option<Embedde
         ..embedded::options()
     };
     let postgres = EmbeddedPostgres::start(&config.data_dir, options).await?;
-    make_database(&postgres.url("postgres")).await?;
+    db::within(timeouts::START, make_database(&postgres.url("postgres"))).await?;
     Ok((postgres.url("liveplan"), Some(postgres)))
 }
 
@@ -94,13 +93,14 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     if ran > 0 {
         tracing::info!(migrations = ran, "database brought up to date");
     }
-    let pool = db::connect(&url, config.database_pool).await?;
-    db::check_row_level_security(&pool).await?;
+    let timeouts = Timeouts::with_statement(config.database_statement);
+    let pool = db::connect(&url, config.database_pool, timeouts).await?;
+    db::within(timeouts::START, db::check_row_level_security(&pool)).await?;
     let master = MasterKey::load(config.master_key.as_deref(), &config.data_dir, embedded)?;
     let clock = Clock::default();
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
-    let (tokens, partitions_until) = {
+    let (tokens, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
             let tokens = Tokens::load(conn, &master, life, now).await?;
@@ -112,8 +112,9 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
             Ok::<_, Error>((tokens, until))
         })
         .await
-        .map_err(|e| anyhow::anyhow!("{e:?}"))?
-    };
+    })
+    .await
+    .map_err(|e| anyhow::anyhow!("{e:?}"))?;
     let hub = hub(config, &clock)?;
     let app = App::new(Inner {
         config: config.clone(),
@@ -130,7 +131,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     });
     let product: Arc<dyn Backend> = Arc::new(Product::new(app.clone()));
     app.hub.run(&product);
-    tokio::spawn(tend(app.clone(), url));
+    tokio::spawn(housekeeping::tend(app.clone(), url));
     Ok(Booted { app, product, postgres })
 }
 
@@ -152,50 +153,4 @@ pub fn hub(config: &Config, clock: &Clock) -> anyhow::Result<Hub> {
         now,
         config.redis_url.as_deref(),
     )
-}
-
-/// Makes partitions ahead, drops old ones, and forgets idempotency keys of the day before, quotas long refilled and sessions
-/// long over.
-async fn tend(app: App, url: String) {
-    loop {
-        if let Err(error) = tend_once(&app).await {
-            tracing::warn!(error.cause = ?error, "cannot tend the database; trying again in an hour");
-        }
-        if let Err(error) = retire_partitions(&app, &url).await {
-            tracing::warn!(error.cause = ?error, "cannot drop old live events; trying again in an hour");
-        }
-        tokio::time::sleep(TEND_EVERY).await;
-    }
-}
-
-async fn tend_once(app: &App) -> anyhow::Result<()> {
-    let now = app.clock.now();
-    let mut conn = db::open(&app.pool, Scope::System, Mode::Write).await?;
-    let until = partitions::make_ahead(&mut conn, now).await?;
-    diesel::sql_query("DELETE FROM idempotency_keys WHERE created_at < $1")
-        .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(1))
-        .execute(&mut conn)
-        .await?;
-    diesel::sql_query("DELETE FROM quota_windows WHERE began_at < $1")
-        .bind::<diesel::sql_types::Timestamptz, _>(now - TimeDelta::days(2))
-        .execute(&mut conn)
-        .await?;
-    sessions::trim(&mut conn, now).await?;
-    db::commit(&mut conn).await?;
-    *app.partitions_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
-    Ok(())
-}
-
-/// On a connection of its own, outside transactions and with its owner's rights: partitions cannot be detached
-/// concurrently otherwise, and its settings must not stay on one of the pool.
-async fn retire_partitions(app: &App, url: &str) -> anyhow::Result<()> {
-    let oldest = partitions::oldest_kept(app.clock.now(), app.config.live_retention_days);
-    let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
-    let any = partitions::any_to_retire(&mut conn, oldest).await?;
-    db::commit(&mut conn).await?;
-    drop(conn);
-    if any {
-        partitions::retire(&mut db::establish(url).await?, oldest).await?;
-    }
-    Ok(())
 }

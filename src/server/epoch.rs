@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::boot;
 use crate::config::Config;
-use crate::db::{self, Mode, Scope};
+use crate::db::{self, Mode, Scope, timeouts};
 use crate::error::{Error, Lang};
 use crate::events::log;
 use crate::gyms;
@@ -16,7 +16,7 @@ use crate::gyms;
 /// Where the database is out of reach, and where there is no gym of that slug.
 pub async fn rotate(config: &Config, slug: Option<&str>) -> anyhow::Result<usize> {
     let (url, postgres) = boot::database(config).await?;
-    let rotated = rotate_at(&url, slug).await;
+    let rotated = db::within(timeouts::START, rotate_at(&url, slug)).await;
     if let Some(postgres) = postgres {
         postgres.stop().await?;
     }

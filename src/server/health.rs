@@ -1,11 +1,17 @@
 //! `healthz`: the process lives. `readyz`: it can serve, with what it depends on.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use crate::app::{App, For};
+use crate::db;
 use crate::events::partitions::{self, WARN_BELOW_DAYS};
+
+/// How long the database may take to answer before this node is not ready: less than the usual timeout of a probe.
+const DATABASE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Mounts both.
 pub fn routes(config: &mut web::ServiceConfig) {
@@ -27,9 +33,11 @@ async fn show_health() -> HttpResponse {
 
 async fn show_readiness(app: web::Data<App>) -> HttpResponse {
     let today = app.clock.now().date_naive();
-    let ahead = app
-        .read(For::SYSTEM, async |conn| Ok(partitions::last_day(conn, today).await?))
-        .await;
+    let ahead = db::within(
+        DATABASE_WITHIN,
+        app.read(For::SYSTEM, async |conn| Ok(partitions::last_day(conn, today).await?)),
+    )
+    .await;
     let database = ahead.is_ok();
     // None where today itself lacks its partition: then nothing can be written.
     let days = ahead.ok().flatten().map(|last| (last - today).num_days());

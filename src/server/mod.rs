@@ -4,6 +4,7 @@ pub mod boot;
 pub mod docs;
 pub mod epoch;
 pub mod health;
+pub mod housekeeping;
 pub mod listen;
 pub mod metrics;
 pub mod overview;

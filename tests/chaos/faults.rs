@@ -48,6 +48,7 @@ impl Faults {
             "redis",
             "postgres",
             "way to postgres",
+            "way to redis",
             "commit",
             "head",
         ];
@@ -92,7 +93,8 @@ impl Faults {
             Kind::NodeKilled | Kind::NodePaused => ["node 0", "node 1"][fault.which % 2],
             Kind::RedisKilled | Kind::RedisFlushed | Kind::RedisPaused => "redis",
             Kind::PostgresRestarted => "postgres",
-            Kind::PostgresCutOff => "way to postgres",
+            Kind::RedisSilent => "way to redis",
+            Kind::PostgresCutOff | Kind::PostgresSilent => "way to postgres",
             Kind::CommitCancelled => "commit",
             Kind::TransactionHeld => "head",
             Kind::SocketCut | Kind::ClientOffline => return None,
@@ -126,6 +128,16 @@ impl Faults {
                 world.postgres_proxy.cut();
                 tokio::time::sleep(lasts).await;
                 world.postgres_proxy.mend();
+            }
+            Kind::RedisSilent => {
+                world.redis_proxy.silence(true);
+                tokio::time::sleep(lasts).await;
+                world.redis_proxy.silence(false);
+            }
+            Kind::PostgresSilent => {
+                world.postgres_proxy.silence(true);
+                tokio::time::sleep(lasts).await;
+                world.postgres_proxy.silence(false);
             }
             Kind::SocketCut => self.clients[which % self.clients.len()].order(Order::Cut),
             Kind::ClientOffline => self.clients[which % self.clients.len()].order(Order::Offline(lasts)),

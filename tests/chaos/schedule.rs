@@ -14,8 +14,10 @@ pub enum Kind {
     RedisKilled,
     RedisFlushed,
     RedisPaused,
+    RedisSilent,
     PostgresRestarted,
     PostgresCutOff,
+    PostgresSilent,
     SocketCut,
     ClientOffline,
     CommitCancelled,
@@ -23,14 +25,17 @@ pub enum Kind {
 }
 
 /// Each kind with the mean time between two of it and how long one lasts, in milliseconds.
-const KINDS: [(Kind, u64, std::ops::Range<u64>); 11] = [
+const KINDS: [(Kind, u64, std::ops::Range<u64>); 13] = [
     (Kind::NodeKilled, 24_000, 100..1500),
     (Kind::NodePaused, 20_000, 300..3000),
     (Kind::RedisKilled, 24_000, 200..2000),
     (Kind::RedisFlushed, 15_000, 0..1),
     (Kind::RedisPaused, 20_000, 300..2500),
+    (Kind::RedisSilent, 30_000, 300..6000),
     (Kind::PostgresRestarted, 40_000, 0..1500),
     (Kind::PostgresCutOff, 30_000, 200..2500),
+    // Longer ones than the nodes' deadline, and shorter ones.
+    (Kind::PostgresSilent, 30_000, 500..8000),
     (Kind::SocketCut, 2500, 0..1),
     (Kind::ClientOffline, 3500, 200..6000),
     (Kind::CommitCancelled, 12_000, 0..1),

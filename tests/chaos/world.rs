@@ -140,6 +140,8 @@ impl Node {
             .env("DRAIN_SECONDS", "0")
             .env("WORKERS", "1")
             .env("LIVE_PING_SECONDS", "5")
+            // So that a Postgres that is silent is given up within a run.
+            .env("DATABASE_STATEMENT_SECONDS", "3")
             .env("RUST_LOG", "info")
             .stderr(Stdio::from(log.try_clone().expect("a log")))
             .stdout(Stdio::from(log))

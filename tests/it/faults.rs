@@ -11,6 +11,7 @@ mod killed;
 mod messages;
 mod races;
 pub mod screen;
+mod silence;
 
 use liveplan::auth::Role;
 use reqwest::{Method, StatusCode};

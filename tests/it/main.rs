@@ -16,6 +16,7 @@ mod follows;
 mod foods;
 mod gyms;
 mod harness;
+mod housekeeping;
 mod limits;
 mod live;
 mod load;

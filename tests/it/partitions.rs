@@ -168,6 +168,38 @@ async fn of_two_nodes_one_retires_and_the_other_leaves_it_to_it() {
 }
 
 #[tokio::test]
+async fn a_node_starts_while_another_one_retires_a_day_that_is_still_read() {
+    let (url, first, _) = with_old_days().await;
+    let mut reader = liveplan::db::establish(&url).await.expect("a connection");
+    let mut watcher = liveplan::db::establish(&url).await.expect("a connection");
+    reader
+        .batch_execute("BEGIN; SELECT count(*) FROM live_events")
+        .await
+        .expect("reading");
+    let retiring = {
+        let url = url.clone();
+        tokio::spawn(async move {
+            let mut conn = liveplan::db::establish(&url).await.expect("a connection");
+            partitions::retire(&mut conn, first + Days::new(1)).await
+        })
+    };
+    crate::harness::until("the day is being detached", async || {
+        count(
+            &mut watcher,
+            "SELECT count(*) AS n FROM pg_inherits WHERE inhdetachpending",
+        )
+        .await
+            == 1
+    })
+    .await;
+    let app = TestApp::node(&url, |_| {}).await;
+    assert!(!retiring.is_finished(), "it was being retired all the while");
+    reader.batch_execute("COMMIT").await.expect("read");
+    assert_eq!(retiring.await.expect("no panic").expect("retired"), 1);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn making_days_ahead_waits_for_nobody_who_reads() {
     let (url, _, today) = with_old_days().await;
     let mut reader = liveplan::db::establish(&url).await.expect("a connection");

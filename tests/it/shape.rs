@@ -189,14 +189,15 @@ fn crates_know_each_other_one_way() {
     let known = [
         ("embedded-postgres", &[][..]),
         ("liveplan-client", &[]),
-        ("liveplan", &["embedded-postgres", "liveplan-client"]),
-        ("liveplan-load", &["liveplan", "liveplan-client"]),
+        ("liveplan-hub", &[]),
+        ("liveplan", &["embedded-postgres", "liveplan-client", "liveplan-hub"]),
+        ("liveplan-load", &["liveplan-client", "liveplan-hub"]),
     ];
     let known = known.map(|(name, of)| (name.to_owned(), of.iter().map(ToString::to_string).collect()));
     assert_eq!(workspace_dependencies(), BTreeMap::from(known));
-    // The load tool takes the server's messages from it, and nothing else.
+    // The load tool takes the protocol's messages from the hub, and nothing else.
     for (path, source) in sources("crates/load/src") {
-        let names_it = source.contains("liveplan::");
+        let names_it = source.contains("liveplan_hub::");
         assert!(!names_it || path.ends_with("wire.rs"), "{}", path.display());
     }
 }

@@ -20,7 +20,7 @@ struct Count {
 }
 
 /// Makes the COMMIT of every completion wait for an advisory lock.
-const HOLD_COMMIT: &str = "
+pub const HOLD_COMMIT: &str = "
     CREATE FUNCTION hold_commit() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;
     CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT OR UPDATE ON completions

@@ -79,6 +79,7 @@ pub fn config(database_url: &str) -> Config {
         data_dir: std::env::temp_dir(),
         database_url: Some(database_url.to_owned()),
         database_pool: 8,
+        database_statement: Duration::from_secs(15),
         pg_bindir: None,
         redis_url: None,
         cache_bytes: 1 << 24,

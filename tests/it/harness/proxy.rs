@@ -1,5 +1,5 @@
-//! Proxies that a fault can be put into: one before Postgres that can be cut or held, one before Redis that loses what is
-//! published.
+//! Proxies that a fault can be put into: one before Postgres that can be cut, held or silent, one before Redis that loses what is
+//! published, or is silent.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ pub struct Cuttable {
     address: SocketAddr,
     cut: watch::Sender<bool>,
     held: watch::Sender<bool>,
+    silent: watch::Sender<bool>,
     trips: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -33,12 +34,15 @@ impl Cuttable {
         let address = listener.local_addr().expect("an address");
         let (cut, is_cut) = watch::channel(false);
         let (held, is_held) = watch::channel(false);
+        let (silent, is_silent) = watch::channel(false);
         let trips = Arc::<AtomicUsize>::default();
-        let task = tokio::spawn(Self::accept(listener, socket, (is_cut, is_held), trips.clone()));
+        let faults = (is_cut, is_held, is_silent);
+        let task = tokio::spawn(Self::accept(listener, socket, faults, trips.clone()));
         Self {
             address,
             cut,
             held,
+            silent,
             trips,
             task,
         }
@@ -47,12 +51,12 @@ impl Cuttable {
     async fn accept(
         listener: TcpListener,
         upstream: PathBuf,
-        (is_cut, is_held): (watch::Receiver<bool>, watch::Receiver<bool>),
+        (is_cut, is_held, is_silent): (watch::Receiver<bool>, watch::Receiver<bool>, watch::Receiver<bool>),
         trips: Arc<AtomicUsize>,
     ) {
         while let Ok((client, _)) = listener.accept().await {
             let (upstream, mut is_cut, trips) = (upstream.clone(), is_cut.clone(), trips.clone());
-            let is_held = is_held.clone();
+            let (is_held, is_silent) = (is_held.clone(), is_silent.clone());
             tokio::spawn(async move {
                 if *is_cut.borrow_and_update() {
                     return;
@@ -71,8 +75,8 @@ impl Cuttable {
                 };
                 let answered = || waiting.store(false, Ordering::SeqCst);
                 tokio::select! {
-                    _ = pass(from_client, to_server, asked, Some(is_held)) => {}
-                    _ = pass(from_server, to_client, answered, None) => {}
+                    _ = pass(from_client, to_server, asked, vec![is_held, is_silent.clone()]) => {}
+                    _ = pass(from_server, to_client, answered, vec![is_silent]) => {}
                     _ = is_cut.wait_for(|cut| *cut) => {}
                 }
             });
@@ -101,6 +105,12 @@ impl Cuttable {
         self.held.send_replace(false);
     }
 
+    /// Whether nothing passes either way. Connections stay open and new ones are accepted, as by a machine behind a network that
+    /// loses everything; what was sent meanwhile passes when it is over, as TCP sends it again.
+    pub fn silence(&self, silent: bool) {
+        self.silent.send_replace(silent);
+    }
+
     /// Ends every connection and lets none through.
     pub fn cut(&self) {
         self.cut.send_replace(true);
@@ -123,12 +133,12 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     before: impl Fn(),
-    mut held: Option<watch::Receiver<bool>>,
+    mut held: Vec<watch::Receiver<bool>>,
 ) -> std::io::Result<()> {
     let mut buffer = Vec::with_capacity(64 * 1024);
     while from.read_buf(&mut buffer).await? > 0 {
         before();
-        if let Some(held) = &mut held {
+        for held in &mut held {
             // The proxy's end lets go too.
             let _ = held.wait_for(|held| !*held).await;
         }
@@ -142,6 +152,7 @@ async fn pass(
 pub struct Lossy {
     address: SocketAddr,
     fault: Arc<Fault>,
+    silent: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -160,28 +171,39 @@ impl Lossy {
         let address = listener.local_addr().expect("an address");
         let fault = Arc::<Fault>::default();
         let put_in = fault.clone();
+        let (silent, is_silent) = watch::channel(false);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
                     continue;
                 };
-                let fault = put_in.clone();
+                let (fault, is_silent) = (put_in.clone(), is_silent.clone());
                 tokio::spawn(async move {
-                    let (from_client, mut to_client) = client.into_split();
-                    let (mut from_server, to_server) = server.into_split();
+                    let (from_client, to_client) = client.into_split();
+                    let (from_server, to_server) = server.into_split();
                     // Either end's end is the other's too.
                     tokio::select! {
-                        _ = pass_commands(from_client, to_server, &fault) => {}
-                        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+                        _ = pass_commands(from_client, to_server, &fault, is_silent.clone()) => {}
+                        _ = pass(from_server, to_client, || {}, vec![is_silent]) => {}
                     }
                 });
             }
         });
-        Self { address, fault, task }
+        Self {
+            address,
+            fault,
+            silent,
+            task,
+        }
     }
 
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// Whether nothing passes either way: see [`Cuttable::silence`].
+    pub fn silence(&self, silent: bool) {
+        self.silent.send_replace(silent);
     }
 
     /// Loses every `n`th message from now on.
@@ -216,6 +238,7 @@ async fn pass_commands(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     fault: &Fault,
+    mut silent: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let (mut buffer, mut published) = (Vec::new(), 0_usize);
     loop {
@@ -234,6 +257,8 @@ async fn pass_commands(
                 command[parts[1].clone()].fill(b'x');
                 fault.deafened.fetch_add(1, Ordering::SeqCst);
             }
+            // The proxy's end lets go too.
+            let _ = silent.wait_for(|silent| !*silent).await;
             to.write_all(&command).await?;
         }
         if from.read_buf(&mut buffer).await? == 0 {

@@ -53,6 +53,28 @@ async fn a_paused_redis_delays_nothing_but_the_fast_path() {
 }
 
 #[tokio::test]
+async fn a_redis_that_vanishes_without_a_word_delays_nothing_but_the_fast_path() {
+    let redis = Redis::start().await;
+    let lossy = Lossy::before_redis(redis.port).await;
+    let mut pair = Pair::start(&lossy.url(), &lossy.url(), Duration::from_secs(1)).await;
+    lossy.silence(true);
+    for n in 0..3 {
+        let title = format!("En silencio {n}");
+        let edited = pair.edit(&title).await;
+        assert!(edited < Duration::from_secs(1), "the edit took {edited:?}");
+        let shown = pair.shows(&title).await;
+        assert!(shown < Duration::from_secs(3), "{title} took {shown:?}");
+    }
+    lossy.silence(false);
+    until("both nodes are back", || {
+        pair.one.app.hub.broker_is_up() && pair.two.app.hub.broker_is_up()
+    })
+    .await;
+    pair.is_fast_again().await;
+    pair.stop().await;
+}
+
+#[tokio::test]
 async fn a_gyms_channel_is_listened_to_while_there_are_sockets_and_a_while_longer() {
     let redis = Redis::start().await;
     let pair = Pair::start(&redis.url(), &redis.url(), Duration::from_millis(200)).await;

@@ -284,6 +284,7 @@ impl Sequencer {
         let Some(backend) = self.backend.upgrade() else {
             return;
         };
+        let began = Instant::now();
         match backend.since(self.gym, self.head.seq, REFILL).await {
             Ok((changes, head)) => {
                 self.failing_since = None;
@@ -310,7 +311,7 @@ impl Sequencer {
             }
             Err(failure) => {
                 hub.counters.refill_failures.up();
-                let since = *self.failing_since.get_or_insert_with(Instant::now);
+                let since = *self.failing_since.get_or_insert(began);
                 tracing::warn!(gym.id = %self.gym, error.cause = ?failure, "cannot read what is missing");
                 if since.elapsed() > hub.limits.insufficient_after {
                     self.failing_since = None;

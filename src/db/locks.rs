@@ -1,0 +1,123 @@
+//! The keys of all advisory locks. Postgres has one space of keys for a database, so all of ours are in one list, in which the
+//! compiler refuses the same number twice.
+
+use diesel::sql_types::{BigInt, Bool};
+use diesel::{QueryResult, QueryableByName};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+
+/// What an advisory lock guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i64)]
+pub enum AdvisoryLock {
+    /// Migrations: nodes that start together apply them in turn.
+    Migrations = 7_310_540,
+    /// Creating the cluster's roles, which migrations of several databases may do at once. Taken by the first migration's SQL.
+    Roles = 7_310_541,
+    /// Creating partitions of `live_events`. Taken by the SQL function `make_live_event_partitions`.
+    MakePartitions = 7_310_542,
+    /// Loading the signing keys: of nodes that start together one makes the first key.
+    SigningKeys = 7_310_543,
+    /// Loading the starter foods.
+    StarterFoods = 7_310_544,
+    /// Detaching and dropping partitions of `live_events`: one node does it, and the others leave it to that one. Held for minutes.
+    RetirePartitions = 7_310_545,
+}
+
+#[derive(QueryableByName)]
+struct Taken {
+    #[diesel(sql_type = Bool)]
+    taken: bool,
+}
+
+impl AdvisoryLock {
+    /// Its number in Postgres.
+    #[must_use]
+    pub const fn key(self) -> i64 {
+        self as i64
+    }
+
+    /// Waits for the lock, and holds it until the transaction ends.
+    pub async fn take_for_transaction(self, conn: &mut AsyncPgConnection) -> QueryResult<()> {
+        let take = diesel::sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(self.key());
+        take.execute(conn).await.map(drop)
+    }
+
+    /// Takes the lock for the session unless another one holds it; returns whether it was taken.
+    pub async fn try_take(self, conn: &mut AsyncPgConnection) -> QueryResult<bool> {
+        let take = diesel::sql_query("SELECT pg_try_advisory_lock($1) AS taken").bind::<BigInt, _>(self.key());
+        take.get_result(conn).await.map(|Taken { taken }| taken)
+    }
+
+    /// Gives back a lock that the session holds.
+    pub async fn give_back(self, conn: &mut AsyncPgConnection) -> QueryResult<()> {
+        let give_back = diesel::sql_query("SELECT pg_advisory_unlock($1)").bind::<BigInt, _>(self.key());
+        give_back.execute(conn).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    const ALL: [AdvisoryLock; 6] = [
+        AdvisoryLock::Migrations,
+        AdvisoryLock::Roles,
+        AdvisoryLock::MakePartitions,
+        AdvisoryLock::SigningKeys,
+        AdvisoryLock::StarterFoods,
+        AdvisoryLock::RetirePartitions,
+    ];
+
+    /// The text of every file below a folder that has this extension.
+    fn texts(folder: &Path, extension: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                found.extend(texts(&path, extension));
+            } else if path.extension().is_some_and(|e| e == extension) {
+                found.push(std::fs::read_to_string(&path).expect("a text"));
+            }
+        }
+        found
+    }
+
+    /// What each call of Postgres' functions for advisory locks has as its first argument.
+    fn arguments(text: &str) -> Vec<String> {
+        let calls = text.split("advisory_").skip(1);
+        let rest = calls.filter_map(|call| call.split_once("lock").map(|(_, rest)| rest));
+        let rest = rest.map(|rest| rest.trim_start_matches("_shared"));
+        let argument = |rest: &str| rest.strip_prefix('(')?.split([')', ',']).next().map(str::to_owned);
+        rest.filter_map(argument).collect()
+    }
+
+    #[test]
+    fn every_advisory_lock_has_a_key_of_its_own() {
+        let keys: BTreeSet<i64> = ALL.iter().map(|lock| lock.key()).collect();
+        assert_eq!(keys.len(), ALL.len());
+    }
+
+    #[test]
+    fn code_and_migrations_take_no_lock_that_is_not_in_the_list() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let in_sql: Vec<_> = texts(&root.join("migrations"), "sql")
+            .iter()
+            .flat_map(|t| arguments(t))
+            .collect();
+        assert!(in_sql.len() >= 5, "{in_sql:?}");
+        for argument in in_sql {
+            let known = ALL.iter().any(|lock| lock.key().to_string() == argument);
+            assert!(known, "a migration locks {argument}");
+        }
+        for text in texts(&root.join("src"), "rs") {
+            let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for argument in arguments(product) {
+                // Bound or formatted by this enum's methods, and never written out.
+                assert!(["$1", "{lock}"].contains(&argument.as_str()), "code locks {argument}");
+            }
+        }
+    }
+}
