@@ -1,11 +1,13 @@
 //! [`App`]: the one shared handle. It opens transactions: [`App::read`] for one snapshot, [`App::change`] for the only
-//! way to write.
+//! way to write. Handlers get their [`Caller`] from it, by the token in `Authorization: Bearer`.
 
+use std::future::{Ready, ready};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use chrono::NaiveDate;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
@@ -268,4 +270,29 @@ fn can_retry(error: &Error) -> bool {
         Some(DieselError::DatabaseError(_, info)) => info.message().contains("deadlock detected"),
         _ => false,
     }
+}
+
+/// Extraction verifies the token only; that its session still holds is checked in the transaction that the handler opens.
+impl FromRequest for Caller {
+    type Error = Error;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(from_header(request))
+    }
+}
+
+fn from_header(request: &HttpRequest) -> Result<Caller> {
+    let app = request
+        .app_data::<web::Data<App>>()
+        .ok_or_else(|| Error::new(Code::Internal))?;
+    let token = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .ok_or_else(|| Error::new(Code::Unauthenticated))?;
+    app.tokens
+        .verify(token, app.clock.now())
+        .map(|verified| verified.caller)
 }

@@ -4,16 +4,20 @@
 //!
 //! - [`server`]: the actix app; [`channels`]: which noun answers for which channel; [`app`]: the one shared handle.
 //! - [`conformance`]: the hub for the SDKs' own suites, with a table of its own.
-//! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
+//! - Nouns, each knowing only those before it: [`gyms`], [`accounts`], [`foods`], [`assignments`], [`plans`], [`completions`],
+//!   [`follows`], [`meals`], [`rosters`], [`members`].
 //! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
 //! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own. [`events`]: the seam between changes and screens.
 //! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
 
+pub mod accounts;
 pub mod app;
+pub mod assignments;
 pub mod auth;
 pub mod cache;
 pub mod channels;
 pub mod clock;
+pub mod completions;
 pub mod config;
 pub mod conformance;
 pub mod db;
@@ -26,7 +30,9 @@ pub mod gyms;
 pub mod http;
 pub mod ids;
 pub mod meals;
+pub mod members;
 pub mod plans;
+pub mod rosters;
 pub mod server;
 pub mod simulate;
 pub mod telemetry;

@@ -1,14 +1,8 @@
-//! [`Caller`]: an authenticated account in a gym, extracted from `Authorization: Bearer`. Extraction verifies the token
-//! only; that its session still holds is checked in the transaction that the handler opens for it.
-
-use std::future::{Ready, ready};
-
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+//! [`Caller`]: an authenticated account in a gym. Handlers get it from [`crate::app`].
 
 use super::access::AccessClaim;
 use super::{Role, Roles};
-use crate::app::App;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::ids::{AccountId, GymId, SessionId};
 
 /// Who makes a request, in which gym.
@@ -45,28 +39,4 @@ impl Caller {
             Err(Error::forbidden())
         }
     }
-}
-
-impl FromRequest for Caller {
-    type Error = Error;
-    type Future = Ready<Result<Self>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(from_header(request))
-    }
-}
-
-fn from_header(request: &HttpRequest) -> Result<Caller> {
-    let app = request
-        .app_data::<web::Data<App>>()
-        .ok_or_else(|| Error::new(Code::Internal))?;
-    let token = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .ok_or_else(|| Error::new(Code::Unauthenticated))?;
-    app.tokens
-        .verify(token, app.clock.now())
-        .map(|verified| verified.caller)
 }

@@ -1,20 +1,16 @@
 //! Who calls.
 //!
 //! - On every request: [`tokens`], [`caller`], [`roles`], and [`access`], the check that a session still holds.
-//! - Signing in and staying signed in: [`routes`], [`signin`], [`sessions`] (and [`devices`], what people do with their
-//!   own), [`password`], [`email`].
-//! - Accounts and where they belong: [`store`], [`status`].
+//! - What signing in needs: [`sessions`], [`password`], [`email`]; what people do with it is above, in [`crate::accounts`].
+//! - Accounts ([`store`]), and how a membership stands ([`status`]).
 
 pub mod access;
 pub mod caller;
-pub mod devices;
 pub mod email;
 pub mod password;
 pub mod roles;
-pub mod routes;
 pub mod seal;
 pub mod sessions;
-pub mod signin;
 pub mod status;
 pub mod store;
 pub mod tokens;

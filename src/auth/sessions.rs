@@ -14,7 +14,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use sha2::{Digest as _, Sha256};
 
 use super::Caller;
-use crate::app::App;
+use crate::config::Config;
 use crate::db::schema::{refresh_tokens, sessions};
 use crate::http::peer;
 use crate::ids::{AccountId, GymId, SessionId};
@@ -34,11 +34,11 @@ pub struct Device {
 impl Device {
     /// Of a request.
     #[must_use]
-    pub fn of(request: &HttpRequest, app: &App) -> Self {
+    pub fn of(request: &HttpRequest, config: &Config) -> Self {
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|v| v.to_str().ok());
         Self {
             user_agent: user_agent.map(|text| text.chars().take(USER_AGENT_CHARS).collect()),
-            ip_address: peer::address(request, &app.config).map(|ip| ip.to_string()),
+            ip_address: peer::address(request, config).map(|ip| ip.to_string()),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Accounts and what they belong to. An account belongs to no gym: finding one by its email, making one, and asking where
-//! it belongs need the system's scope.
+//! Accounts. One belongs to no gym: finding it by its email and making it need the system's scope.
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -11,10 +10,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::email::Email;
-use super::{Roles, Status};
-use crate::db::schema::{accounts, gyms, memberships};
+use crate::db::schema::accounts;
 use crate::error::Lang;
-use crate::ids::{AccountId, GymId};
+use crate::ids::AccountId;
 
 /// An account as its owner reads it.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize, ToSchema)]
@@ -33,42 +31,6 @@ pub struct Account {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub time_zone: Option<String>,
-}
-
-/// A gym as those who belong to it read it.
-#[derive(Clone, Debug, Queryable, Selectable, Serialize, ToSchema)]
-#[diesel(table_name = gyms)]
-pub struct Gym {
-    /// Its identifier.
-    pub id: GymId,
-    /// Its name in addresses and at sign-in.
-    pub slug: String,
-    /// Its name.
-    pub name: String,
-    /// IANA name.
-    pub time_zone: String,
-    /// Preferred language.
-    #[schema(value_type = Lang)]
-    pub locale: String,
-    /// Minutes after midnight at which a day begins.
-    pub day_start: i32,
-}
-
-/// An account's membership of a gym, with the gym.
-#[derive(Clone, Debug, Queryable, Selectable)]
-#[diesel(table_name = memberships)]
-pub struct Belonging {
-    /// The gym.
-    #[diesel(embed)]
-    pub gym: Gym,
-    /// Roles in it.
-    #[diesel(deserialize_as = Vec<Option<String>>)]
-    pub roles: Roles,
-    /// How it stands.
-    #[diesel(deserialize_as = String)]
-    pub status: Status,
-    /// See [`super::access::AccessClaim`].
-    pub access_version: i64,
 }
 
 /// What an account is made of.
@@ -159,38 +121,4 @@ pub async fn account(conn: &mut AsyncPgConnection, account: AccountId) -> QueryR
         .select(Account::as_select())
         .first(conn)
         .await
-}
-
-/// Where an account belongs or has belonged, oldest first: everywhere as the system, else in the transaction's gym.
-pub async fn belongings(conn: &mut AsyncPgConnection, account: AccountId) -> QueryResult<Vec<Belonging>> {
-    memberships::table
-        .inner_join(gyms::table)
-        .filter(memberships::account_id.eq(account))
-        .order((memberships::created_at, gyms::slug))
-        .select(Belonging::as_select())
-        .load(conn)
-        .await
-}
-
-/// An account's membership of one gym, whatever its status.
-pub async fn belonging(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<Option<Belonging>> {
-    memberships::table
-        .inner_join(gyms::table)
-        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(account)))
-        .select(Belonging::as_select())
-        .first(conn)
-        .await
-        .optional()
-}
-
-/// Makes an invited membership active, by the act of the account itself.
-pub async fn accept_invitation(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<()> {
-    let invited = memberships::table
-        .find((gym, account))
-        .filter(memberships::status.eq(Status::Invited.name()));
-    diesel::update(invited)
-        .set(memberships::status.eq(Status::Active.name()))
-        .execute(conn)
-        .await?;
-    Ok(())
 }

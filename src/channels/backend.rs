@@ -20,7 +20,7 @@ use crate::error::{Code, Error, Lang, Result};
 use crate::events::log::{self, Head};
 use crate::events::{Access, Channel, Committed, log_of, user_of};
 use crate::ids::{AccountId, GymId};
-use crate::{follows, gyms, meals};
+use crate::{assignments, gyms, meals};
 use liveplan_hub::backend::{
     Answer, Answers, Ask, Backend, Failure, Fault, Found, Identity, Kind, Language, Location, Notice, Offers,
     PresenceChange, Session, Standing, Unrecoverable, Want, WhoIsOnline,
@@ -339,7 +339,7 @@ async fn record_seen(
     let trainers = db::within(app.pool.timeouts().transaction, async {
         let mut conn = db::open(&app.pool, Scope::Gym(gym), Mode::Write).await?;
         gyms::store::record_seen(&mut conn, gym, &seen).await?;
-        let trainers = follows::store::trainers_of(&conn, gym, &accounts, app.clock.now()).await?;
+        let trainers = assignments::trainers_of(&conn, gym, &accounts, app.clock.now()).await?;
         db::commit(&mut conn).await?;
         Ok::<_, Error>(trainers)
     })

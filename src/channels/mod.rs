@@ -12,7 +12,7 @@ use crate::auth::Caller;
 use crate::error::{Error, Result};
 use crate::events::{Access, Channel};
 use crate::ids::GymId;
-use crate::{follows, plans};
+use crate::{follows, plans, rosters};
 
 pub use backend::{Product, failure};
 pub use routes::{PositionedSnapshot, routes};
@@ -66,7 +66,7 @@ async fn authorise(
     match channel {
         Channel::Member(account) => follows::live::authorise_member(conn, caller, account, now).await,
         Channel::Plan(plan) => plans::live::authorise(conn, caller, plan, now).await,
-        Channel::Roster(trainer) => follows::live::authorise_roster(conn, caller, trainer, now).await,
+        Channel::Roster(trainer) => rosters::live::authorise_roster(conn, caller, trainer, now).await,
         Channel::Access(_) => Ok(Access::Refused),
     }
 }
@@ -81,7 +81,7 @@ async fn snapshot(
     match channel {
         Channel::Member(account) => follows::live::member_snapshot(conn, gym, account, now).await,
         Channel::Plan(plan) => plans::live::snapshot(conn, gym, plan).await,
-        Channel::Roster(trainer) => follows::live::roster_snapshot(conn, gym, trainer, now).await,
+        Channel::Roster(trainer) => rosters::live::roster_snapshot(conn, gym, trainer, now).await,
         Channel::Access(_) => Err(Error::not_found("channel")),
     }
 }

@@ -4,6 +4,7 @@
 //! security with the gym it may see (see [`Scope`]); the connection's own user passes row-level security and is never used.
 
 pub mod embedded;
+pub mod json;
 pub mod locks;
 pub mod migrations;
 #[expect(missing_docs, reason = "generated")]

@@ -11,18 +11,20 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Timelike as _, Utc};
 use chrono_tz::Tz;
+use liveplan_nutrition::portion::CompletionStatus as Status;
 
 use crate::app::{App, For};
-use crate::auth::store::{Gym, NewAccount};
+use crate::auth::store::NewAccount;
 use crate::auth::{Caller, Email, Role, password};
 use crate::error::{Error, Lang, Result};
 use crate::events::Tx;
 use crate::follows::{self, Beginning};
 use crate::foods::starter;
-use crate::gyms::{self, assignments, members};
+use crate::gyms::{self, Gym};
 use crate::ids::{AccountId, GymId, PlanId, SessionId};
-use crate::meals::{self, Command, Kind, Source, rules::Status};
+use crate::meals::{self, Command, Kind, Source};
 use crate::plans::{self, Goal, NewMeal, NewPlan, NewTarget, Plan};
+use crate::{members, rosters};
 pub use routes::routes;
 
 use people::{MEMBERS, OWNER, STAFF};
@@ -101,7 +103,7 @@ async fn fill(tx: &mut Tx, hash: &str) -> Result<()> {
         } else {
             (&trainer2, &plan_b)
         };
-        assignments::start(tx, trainer.account, member.account_id, None).await?;
+        rosters::start(tx, trainer.account, member.account_id, None).await?;
         follow(tx, member.account_id, plan.id, first_day(today)).await?;
         members.push((member.account_id, plan));
     }

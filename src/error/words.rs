@@ -72,6 +72,15 @@ impl<E: Into<String>, S: Into<String>> From<(E, S)> for Said {
     }
 }
 
+impl From<liveplan_nutrition::Words> for Said {
+    fn from(words: liveplan_nutrition::Words) -> Self {
+        Self {
+            en: words.en,
+            es: words.es,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use liveplan_nutrition::calendar::{Days, zone};
 
-use super::rules::{Days, Schedule, Status, zone};
+use super::rules::Status;
 use super::{live, store};
 use crate::app::{App, For};
 use crate::error::Result;
@@ -47,7 +48,7 @@ pub async fn complete_due(app: &App) -> Result<usize> {
             zone: zone(&follow.time_zone),
             day_start: follow.day_start,
         };
-        let schedule = Schedule::new(follow.duration_days, follow.cycle);
+        let schedule = follow.cycle.schedule(follow.duration_days);
         if schedule.is_over(follow.start_date, days.today(now) - LATE) {
             due.entry(follow.gym_id).or_default().push(follow.id);
         }

@@ -1,38 +1,34 @@
-//! The channels `member:{account}` and `roster:{trainer}`: who may watch them, what they show, and the events of follows.
-//!
-//! Days are shown from a date on that every zone has behind it, so that two screens agree on what there is; what is older
-//! is read by REST, and events leave it out.
+//! The channel `member:{account}`: who may watch it, what it shows, and the events of follows, also those on rosters.
 
-use std::collections::{BTreeMap, HashMap};
-
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::states::{MemberState, RosterMember, RosterState};
 use super::{Follow, store};
+use crate::assignments;
 use crate::auth::{Caller, Role};
-use crate::error::{Error, Result};
+use crate::completions::progress::{ProgressState, rows};
+use crate::completions::{self, CompletionState, by_date, member_from, roster_from};
+use crate::error::Result;
 use crate::events::{Access, Channel, Tx, merge};
-use crate::gyms::store::find_membership;
-use crate::ids::{AccountId, GymId};
-use crate::meals::{self, progress::Progress};
+use crate::gyms::store::{find_membership, lock_members};
+use crate::ids::{AccountId, GymId, MealId};
 
-/// Days before today that `member:` shows.
-const MEMBER_DAYS: Days = Days::new(14);
-/// Days before today that `roster:` shows.
-const ROSTER_DAYS: Days = Days::new(2);
-
-/// The first date that `member:` shows.
-#[must_use]
-pub fn member_from(now: DateTime<Utc>) -> NaiveDate {
-    now.date_naive() - MEMBER_DAYS
-}
-
-/// The first date that `roster:` shows.
-#[must_use]
-pub fn roster_from(now: DateTime<Utc>) -> NaiveDate {
-    now.date_naive() - ROSTER_DAYS
+/// What the channel `member:{account}` shows: the running follow, with its ticks and sums of the last days.
+#[derive(Serialize, ToSchema)]
+pub struct MemberState<'a> {
+    /// The running follow; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    follow: Option<&'a Follow>,
+    /// By date, then by meal.
+    #[schema(value_type = BTreeMap<String, BTreeMap<MealId, CompletionState>>)]
+    completions: Value,
+    /// By date.
+    #[schema(value_type = BTreeMap<String, ProgressState>)]
+    progress: Value,
 }
 
 /// Whether a caller may watch a member: the member, managers and nutritionists, and trainers as long as they are assigned.
@@ -53,24 +49,8 @@ pub async fn authorise_member(
     if !caller.roles.has(Role::Trainer) {
         return Ok(Access::Refused);
     }
-    let until = store::assigned_until(conn, caller.gym, caller.account, account, now).await?;
+    let until = assignments::store::assigned_until(conn, caller.gym, caller.account, account, now).await?;
     Ok(until.map_or(Access::Refused, |until| Access::Granted { until }))
-}
-
-/// Whether a caller may watch a trainer's roster: that trainer, and managers.
-pub async fn authorise_roster(
-    conn: &mut AsyncPgConnection,
-    caller: &Caller,
-    trainer: AccountId,
-    _now: DateTime<Utc>,
-) -> Result<Access> {
-    if trainer == caller.account && caller.roles.has(Role::Trainer) {
-        return Ok(Access::OPEN);
-    }
-    let manages = caller.roles.has(Role::Manager);
-    Ok(Access::when(
-        manages && find_membership(conn, caller.gym, trainer).await?.is_some(),
-    ))
 }
 
 /// What `member:` shows: the running follow with its completions and daily rows.
@@ -88,64 +68,14 @@ pub async fn member_snapshot(
         }));
     };
     let from = member_from(now);
-    let completed = meals::store::completed_since(conn, gym, follow.id, from).await?;
-    let progress = meals::store::progress_since(conn, gym, &[follow.id], from).await?;
+    let completed = completions::store::completed_since(conn, gym, follow.id, from).await?;
+    let progress = completions::store::progress_since(conn, gym, &[follow.id], from).await?;
     let entries = completed.iter().map(|(key, completed)| (key.date, key.meal, completed));
     Ok(json!(MemberState {
         follow: Some(&follow),
-        completions: meals::by_date(entries),
+        completions: by_date(entries),
         progress: rows(progress.iter().map(|(_, row)| row)),
     }))
-}
-
-/// What `roster:` shows: each of the trainer's members with follow and latest daily rows.
-pub async fn roster_snapshot(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    trainer: AccountId,
-    now: DateTime<Utc>,
-) -> Result<Value> {
-    let members = store::members_of(conn, gym, trainer, now).await?;
-    let ids: Vec<_> = members.iter().map(|(id, ..)| *id).collect();
-    let follows = store::current_of(conn, gym, &ids).await?;
-    let follow_ids: Vec<_> = follows.iter().map(|f| f.id).collect();
-    let mut progress: HashMap<_, Vec<Progress>> = HashMap::new();
-    for (follow, row) in meals::store::progress_since(conn, gym, &follow_ids, roster_from(now)).await? {
-        progress.entry(follow).or_default().push(row);
-    }
-    let follows: HashMap<_, _> = follows.into_iter().map(|f| (f.member_id, f)).collect();
-    let mut entries = BTreeMap::new();
-    for (member, name, since) in &members {
-        let follow = follows.get(member);
-        let rows = follow
-            .and_then(|f| progress.get(&f.id))
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        entries.insert(*member, entry(name, *since, follow, rows));
-    }
-    Ok(json!(RosterState { members: entries }))
-}
-
-/// The entry of a member on the roster of a trainer whose assignment begins now, for the event that tells of it. It holds
-/// the member until the end of the change, so that no tick goes to the old trainers only and into no entry.
-///
-/// # Errors
-/// 404 for an account that is not of the gym.
-pub async fn roster_member_entry(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    member: AccountId,
-    now: DateTime<Utc>,
-) -> Result<Value> {
-    hold(conn, gym, &[member]).await?;
-    let person = find_membership(conn, gym, member)
-        .await?
-        .ok_or_else(|| Error::not_found("member"))?;
-    let follow = store::current(conn, gym, member).await?;
-    let ids: Vec<_> = follow.iter().map(|f| f.id).collect();
-    let progress = meals::store::progress_since(conn, gym, &ids, roster_from(now)).await?;
-    let rows: Vec<_> = progress.into_iter().map(|(_, row)| row).collect();
-    Ok(json!(entry(&person.name, now, follow.as_ref(), &rows)))
 }
 
 /// Holds members until the end of a change: nobody starts or changes their follow or ticks their meals meanwhile. A change
@@ -155,7 +85,7 @@ pub async fn roster_member_entry(
 /// # Errors
 /// Those of the database.
 pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> Result<()> {
-    store::lock_members(conn, gym, members).await?;
+    lock_members(conn, gym, members).await?;
     store::lock_scheduled(conn, gym, members).await?;
     Ok(())
 }
@@ -165,7 +95,7 @@ pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId
 pub(super) async fn tell(tx: &mut Tx, member: AccountId, kind: &'static str, before: &Value) -> Result<()> {
     let (gym, now) = (tx.gym, tx.now);
     let after = member_snapshot(tx, gym, member, now).await?;
-    let trainers = store::trainers_of(tx, gym, &[member], now)
+    let trainers = assignments::trainers_of(tx, gym, &[member], now)
         .await?
         .remove(&member)
         .unwrap_or_default();
@@ -209,25 +139,4 @@ fn roster_part(snapshot: &Value, now: DateTime<Utc>) -> Value {
         }
     }
     part
-}
-
-fn entry<'a>(
-    name: &'a str,
-    since: DateTime<Utc>,
-    follow: Option<&'a Follow>,
-    progress: &[Progress],
-) -> RosterMember<'a> {
-    RosterMember {
-        name,
-        since,
-        follow,
-        progress: rows(progress),
-    }
-}
-
-fn rows<'a>(rows: impl IntoIterator<Item = &'a Progress>) -> Value {
-    rows.into_iter()
-        .map(|row| (row.date.to_string(), row.entry()))
-        .collect::<Map<_, _>>()
-        .into()
 }

@@ -2,8 +2,8 @@
 //! most.
 //!
 //! - [`start`] begins a follow and [`apply`] changes one; both tell the live channels.
-//! - [`live`]: the channels `member:` and `roster:`, who may watch them and what they show ([`states`]). Who changes what they say about
-//!   a member holds that member first ([`live::hold`], or a lock of the running follow), so that events come in the order of what
+//! - [`live`]: the channel `member:`, who may watch it and what it shows. Who changes what it, or a roster, says about a member
+//!   holds that member first ([`live::hold`], or a lock of the running follow), so that events come in the order of what
 //!   they tell.
 //! - [`ending`]: follows of plans that have come to their end. [`gate`]: where screening stands. [`today`]: the member's day. Ticks of meals are in [`crate::meals`].
 
@@ -12,13 +12,13 @@ pub mod gate;
 pub mod live;
 mod routes;
 pub mod rules;
-pub mod states;
 pub mod store;
 pub mod today;
 
 use chrono::NaiveDate;
 use diesel::deserialize::Queryable;
 use diesel_async::AsyncPgConnection;
+use liveplan_nutrition::calendar::{Days, may_begin, zone};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -26,9 +26,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
+use crate::gyms::store as gyms;
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
-use crate::{gyms, plans};
-use rules::{Action, Days, Status};
+use crate::{assignments, plans};
+use rules::{Action, Status};
 
 /// A member's following of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Queryable)]
@@ -73,8 +74,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(routes::list_follows)
         .service(routes::pause_follow)
         .service(routes::resume_follow)
-        .service(routes::abandon_follow)
-        .service(routes::find_roster);
+        .service(routes::abandon_follow);
 }
 
 /// Begins a follow. Whether the caller may do so is checked before.
@@ -90,8 +90,8 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
     if plan.status != plans::Status::Published {
         return Err(Error::new(Code::PlanNotPublished));
     }
-    store::lock_members(tx, gym, &[member]).await?;
-    let time = store::member_time(tx, gym, member)
+    gyms::lock_members(tx, gym, &[member]).await?;
+    let time = gyms::member_time(tx, gym, member)
         .await?
         .ok_or_else(|| Error::not_found("member"))?;
     let zone = match &beginning.time_zone {
@@ -101,7 +101,7 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
                 ("an IANA zone such as Europe/Madrid", "una zona IANA como Europe/Madrid"),
             )
         })?,
-        None => rules::zone(time.account_zone.as_deref().unwrap_or(&time.gym_zone)),
+        None => zone(time.account_zone.as_deref().unwrap_or(&time.gym_zone)),
     };
     let today = Days {
         zone,
@@ -121,7 +121,7 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
         (Some(live), _) => live,
         (None, asked) => asked.unwrap_or(today),
     };
-    if plan.start_date.is_none() && !rules::may_begin(start_date, today) {
+    if plan.start_date.is_none() && !may_begin(start_date, today) {
         return Err(Error::invalid(
             "start_date",
             (
@@ -160,7 +160,7 @@ pub async fn apply(tx: &mut Tx, caller: &Caller, id: FollowId, action: Action) -
     let (member, status) = store::lock(tx, gym, id)
         .await?
         .ok_or_else(|| Error::not_found("follow"))?;
-    gyms::require_act_for(tx, caller, member, now).await?;
+    assignments::require_act_for(tx, caller, member, now).await?;
     let after = action
         .after(status)
         .ok_or_else(|| Error::new(Code::FollowStatus).with("status", status.name()))?;
@@ -182,16 +182,16 @@ async fn found(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> Result
 /// # Errors
 /// 404 for an account that is not of the gym.
 pub async fn days_of(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> Result<Days> {
-    let time = store::member_time(conn, gym, member)
+    let time = gyms::member_time(conn, gym, member)
         .await?
         .ok_or_else(|| Error::not_found("member"))?;
     let follow = store::current(conn, gym, member).await?;
-    let zone = follow
+    let name = follow
         .map(|f| f.time_zone)
         .or(time.account_zone)
         .unwrap_or(time.gym_zone);
     Ok(Days {
-        zone: rules::zone(&zone),
+        zone: zone(&name),
         day_start: time.day_start,
     })
 }

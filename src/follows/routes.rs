@@ -1,21 +1,18 @@
-//! Handlers of follows, and of a trainer's roster.
+//! Handlers of follows.
 
 use actix_web::{get, post, web};
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::rules::Action;
-use super::states::RosterState;
-use super::{Beginning, Follow, live, store};
+use super::{Beginning, Follow, store};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
-use crate::events::{Access, log};
 use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, bounds, once};
 use crate::ids::{AccountId, FollowId, PlanId};
-use crate::{gyms, plans};
+use crate::{assignments, plans};
 
 /// How to follow a plan.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -56,7 +53,7 @@ pub(super) async fn follow_plan(
         if !plans::may_read(tx, &caller, plan, now).await? {
             return Err(Error::forbidden());
         }
-        gyms::require_act_for(tx, &caller, member, now).await?;
+        assignments::require_act_for(tx, &caller, member, now).await?;
         once(tx, &key, "plan.follow", &(plan, &body), 201, async |tx| {
             let (start_date, time_zone) = (body.start_date, body.time_zone.clone());
             super::start(
@@ -106,7 +103,7 @@ pub(super) async fn list_follows(
     .limit()?;
     let follows = app
         .read(&caller, async |conn| {
-            gyms::require_watch(conn, &caller, member, app.clock.now()).await?;
+            assignments::require_watch(conn, &caller, member, app.clock.now()).await?;
             Ok(store::list(conn, caller.gym, member, query.cursor, limit + 1).await?)
         })
         .await?;
@@ -167,61 +164,4 @@ async fn apply(app: &App, caller: Caller, follow: FollowId, key: IdempotencyKey,
         .await
     })
     .await
-}
-
-/// Whose roster.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct RosterQuery {
-    /// The trainer; the caller by default.
-    trainer: Option<AccountId>,
-}
-
-/// A trainer's roster and the position on its channel that it was read at.
-#[derive(Debug, Serialize, ToSchema)]
-struct Roster {
-    /// Epoch of the position.
-    epoch: String,
-    /// Offset of the position: publications up to it are in the snapshot.
-    offset: u64,
-    /// The snapshot of the channel `roster:{trainer}`.
-    #[schema(value_type = RosterState)]
-    snapshot: Value,
-}
-
-/// A trainer's members, with the position to go on from live
-#[utoipa::path(tag = "follows", params(RosterQuery),
-    responses((status = 200, body = Roster), (status = 403, description = "not for this caller"),
-        (status = 404, description = "no such trainer")))]
-#[get("/trainer/roster")]
-pub(super) async fn find_roster(
-    app: web::Data<App>,
-    caller: Caller,
-    query: web::Query<RosterQuery>,
-) -> Result<web::Json<Roster>> {
-    let trainer = query.trainer.unwrap_or(caller.account);
-    let roster = app
-        .read(&caller, async |conn| {
-            let now = app.clock.now();
-            if live::authorise_roster(conn, &caller, trainer, now).await? == Access::Refused {
-                let known = gyms::store::find_membership(conn, caller.gym, trainer).await?.is_some();
-                return Err(if known {
-                    Error::forbidden()
-                } else {
-                    Error::not_found("trainer")
-                });
-            }
-            let head = log::head(conn, caller.gym)
-                .await?
-                .ok_or_else(|| Error::not_found("gym"))?;
-            let snapshot = live::roster_snapshot(conn, caller.gym, trainer, now).await?;
-            Ok(Roster {
-                epoch: head.epoch.to_string(),
-                offset: head.seq,
-                snapshot,
-            })
-        })
-        .await?;
-    Ok(web::Json(roster))
 }

@@ -1,18 +1,8 @@
-//! What may become of a follow, and which day of its plan a date is. Pure.
+//! What may become of a follow. Pure.
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use chrono_tz::Tz;
 use diesel::deserialize::FromSqlRow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use crate::clock::local_day;
-use crate::plans::Cycle;
-
-/// Days before today that a follow may begin.
-const EARLIEST_DAYS: i64 = 31;
-/// Days after today that a follow may begin.
-const LATEST_DAYS: i64 = 366;
 
 /// How a follow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, FromSqlRow)]
@@ -103,88 +93,9 @@ impl Action {
     }
 }
 
-/// How a plan's days lie on the calendar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    /// Days of the plan.
-    pub duration_days: i32,
-    /// Whether day 1 follows the last day again. Only a fixed plan ends; plans for training and rest days go round like
-    /// weekly ones until training days are known.
-    pub repeats: bool,
-}
-
-impl Schedule {
-    /// From a plan's days and cycle.
-    #[must_use]
-    pub fn new(duration_days: i32, cycle: Cycle) -> Self {
-        Self {
-            duration_days,
-            repeats: cycle != Cycle::Fixed,
-        }
-    }
-
-    /// The number of the plan's day on `date`, where the plan began on `start`. None before the start and after the end.
-    #[must_use]
-    pub fn day(self, start: NaiveDate, date: NaiveDate) -> Option<i32> {
-        let duration = i64::from(self.duration_days);
-        let elapsed = (date - start).num_days();
-        if elapsed < 0 || duration < 1 || (!self.repeats && elapsed >= duration) {
-            return None;
-        }
-        i32::try_from(elapsed % duration + 1).ok()
-    }
-
-    /// Whether the plan has come to its end by `today`: its last day is over.
-    #[must_use]
-    pub fn is_over(self, start: NaiveDate, today: NaiveDate) -> bool {
-        !self.repeats && (today - start).num_days() >= i64::from(self.duration_days)
-    }
-}
-
-/// Where days begin for a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Days {
-    /// The member's zone.
-    pub zone: Tz,
-    /// Minutes after midnight at which the gym's day begins.
-    pub day_start: i32,
-}
-
-impl Days {
-    /// The day that it is.
-    #[must_use]
-    pub fn today(self, now: DateTime<Utc>) -> NaiveDate {
-        local_day(now, self.zone, self.day_start)
-    }
-
-    /// The last date that may be logged: tomorrow, since a member who travels east is a day ahead of their zone.
-    #[must_use]
-    pub fn last_loggable(self, now: DateTime<Utc>) -> NaiveDate {
-        self.today(now) + TimeDelta::days(1)
-    }
-}
-
-/// Whether a follow may begin on `start`.
-#[must_use]
-pub fn may_begin(start: NaiveDate, today: NaiveDate) -> bool {
-    (-EARLIEST_DAYS..=LATEST_DAYS).contains(&(start - today).num_days())
-}
-
-/// The zone that a stored name means; UTC for one that no longer exists.
-#[must_use]
-pub fn zone(name: &str) -> Tz {
-    name.parse().unwrap_or(Tz::UTC)
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    fn date(text: &str) -> NaiveDate {
-        text.parse().expect("a date")
-    }
 
     #[test]
     fn a_follow_goes_only_where_the_table_says() {
@@ -202,104 +113,5 @@ mod tests {
                 (Status::Paused, Action::Abandon, Status::Abandoned),
             ]
         );
-    }
-
-    #[test]
-    fn a_fixed_plan_has_days_only_between_start_and_end() {
-        let plan = Schedule::new(7, Cycle::Fixed);
-        let start = date("2026-03-02");
-        assert_eq!(plan.day(start, date("2026-03-01")), None);
-        assert_eq!(plan.day(start, start), Some(1));
-        assert_eq!(plan.day(start, date("2026-03-08")), Some(7));
-        assert_eq!(plan.day(start, date("2026-03-09")), None);
-    }
-
-    #[test]
-    fn only_a_fixed_plan_is_ever_over_and_not_on_its_last_day() {
-        let start = date("2026-03-02");
-        for (cycle, today, over) in [
-            (Cycle::Fixed, "2026-03-01", false),
-            (Cycle::Fixed, "2026-03-08", false),
-            (Cycle::Fixed, "2026-03-09", true),
-            (Cycle::Weekly, "2027-03-09", false),
-            (Cycle::TrainingRest, "2027-03-09", false),
-        ] {
-            assert_eq!(
-                Schedule::new(7, cycle).is_over(start, date(today)),
-                over,
-                "{cycle:?} {today}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_repeating_plan_begins_again_after_its_last_day() {
-        for cycle in [Cycle::Weekly, Cycle::TrainingRest] {
-            let plan = Schedule::new(7, cycle);
-            let start = date("2026-03-02");
-            assert_eq!(plan.day(start, date("2026-03-01")), None);
-            assert_eq!(plan.day(start, date("2026-03-09")), Some(1));
-            assert_eq!(plan.day(start, date("2026-03-22")), Some(7));
-        }
-    }
-
-    #[test]
-    fn the_clock_change_neither_skips_nor_repeats_a_day() {
-        let days = Days {
-            zone: zone("Europe/Madrid"),
-            day_start: 240,
-        };
-        let plan = Schedule::new(14, Cycle::Fixed);
-        let mut instant: DateTime<Utc> = "2026-03-26T12:00:00Z".parse().expect("an instant");
-        let start = days.today(instant);
-        for number in 1..=14 {
-            assert_eq!(plan.day(start, days.today(instant)), Some(number));
-            instant += TimeDelta::days(1);
-        }
-    }
-
-    #[test]
-    fn the_night_belongs_to_the_day_before_where_the_gyms_day_starts_later() {
-        let days = Days {
-            zone: zone("Europe/Madrid"),
-            day_start: 240,
-        };
-        let at = |text: &str| days.today(text.parse().expect("an instant"));
-        // On 29 March 2026 clocks go from 02:00 to 03:00 in Madrid.
-        assert_eq!(at("2026-03-29T01:59:00Z"), date("2026-03-28"));
-        assert_eq!(at("2026-03-29T02:00:00Z"), date("2026-03-29"));
-        // On 25 October they go from 03:00 back to 02:00.
-        assert_eq!(at("2026-10-25T02:59:00Z"), date("2026-10-24"));
-        assert_eq!(at("2026-10-25T03:00:00Z"), date("2026-10-25"));
-    }
-
-    #[test]
-    fn a_start_lies_near_today() {
-        let today = date("2026-06-10");
-        for (days, may) in [(-32, false), (-31, true), (0, true), (366, true), (367, false)] {
-            assert_eq!(may_begin(today + TimeDelta::days(days), today), may, "{days}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_zone_is_utc() {
-        assert_eq!(zone("Mars/Olympus"), Tz::UTC);
-    }
-
-    proptest! {
-        #[test]
-        fn plan_days_run_on_and_stay_within_the_plan(duration in 1_i32..=84, repeats: bool, offset in -40_i64..400) {
-            let plan = Schedule { duration_days: duration, repeats };
-            let start = date("2026-01-01");
-            let day = |n: i64| plan.day(start, start + TimeDelta::days(n));
-            match day(offset) {
-                None => prop_assert!(offset < 0 || (!repeats && offset >= i64::from(duration))),
-                Some(number) => {
-                    prop_assert!((1..=duration).contains(&number));
-                    let next = if number < duration { Some(number + 1) } else { repeats.then_some(1) };
-                    prop_assert_eq!(day(offset + 1), next);
-                }
-            }
-        }
     }
 }

@@ -5,23 +5,24 @@ use std::collections::{BTreeMap, HashMap};
 use actix_web::{get, web};
 use chrono::NaiveDate;
 use diesel_async::AsyncPgConnection;
+use liveplan_nutrition::calendar::{Days, zone};
+use liveplan_nutrition::portion::CompletionStatus;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::rules::{self, Days};
 use super::{Follow, store};
 use crate::app::App;
+use crate::assignments;
 use crate::auth::Caller;
+use crate::completions::ticked::as_ticked;
+use crate::completions::{self, Completed, Progress, day_of};
 use crate::error::{Code, Error, Result};
-use crate::foods::nutrients::Nutrients;
-use crate::gyms;
+use crate::gyms::store as gyms;
 use crate::http::bounds;
 use crate::ids::{AccountId, FollowId, GymId, MealId, PlanId};
-use crate::meals::day::{self, DayMeal};
-use crate::meals::progress::Progress;
-use crate::meals::rules::{Completed, Day};
-use crate::meals::{self, rules as meal_rules};
+use crate::plans::day::{self, DayMeal};
 use crate::plans::{Item, Meal, Slot};
+use liveplan_nutrition::nutrients::Nutrients;
 
 /// Which day of whom.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -71,12 +72,12 @@ pub enum MealStatus {
     Skipped,
 }
 
-impl From<meal_rules::Status> for MealStatus {
-    fn from(status: meal_rules::Status) -> Self {
+impl From<CompletionStatus> for MealStatus {
+    fn from(status: CompletionStatus) -> Self {
         match status {
-            meal_rules::Status::Eaten => Self::Eaten,
-            meal_rules::Status::Partial => Self::Partial,
-            meal_rules::Status::Skipped => Self::Skipped,
+            CompletionStatus::Eaten => Self::Eaten,
+            CompletionStatus::Partial => Self::Partial,
+            CompletionStatus::Skipped => Self::Skipped,
         }
     }
 }
@@ -129,15 +130,15 @@ pub(super) async fn find_today(
     let today = app
         .read(&caller, async |conn| {
             let now = app.clock.now();
-            gyms::require_watch(conn, &caller, member, now).await?;
+            assignments::require_watch(conn, &caller, member, now).await?;
             let follow = store::current(conn, caller.gym, member).await?;
             let follow = follow.ok_or_else(|| Error::new(Code::NotFollowing))?;
             let date = match date {
                 Some(date) => date,
                 None => {
-                    let day_start = store::day_start(conn, caller.gym).await?;
+                    let day_start = gyms::day_start(conn, caller.gym).await?;
                     Days {
-                        zone: rules::zone(&follow.time_zone),
+                        zone: zone(&follow.time_zone),
                         day_start,
                     }
                     .today(now)
@@ -162,7 +163,7 @@ pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, follow: Follow, date
         Some(number) => day::current(conn, gym, &[follow.plan_id], &[number]).await?,
         None => Vec::new(),
     };
-    let completed = meals::store::completed(conn, gym, &[follow.id], &[date]).await?;
+    let completed = completions::store::completed(conn, gym, &[follow.id], &[date]).await?;
     let completed: BTreeMap<_, _> = completed
         .into_iter()
         .map(|(key, completed)| (key.meal, completed))
@@ -170,12 +171,13 @@ pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, follow: Follow, date
     let ticked = if completed.is_empty() {
         Vec::new()
     } else {
-        day::as_ticked(conn, gym, follow.id, date).await?
+        as_ticked(conn, gym, follow.id, date).await?
     };
-    let stored = meals::store::progress(conn, gym, &[follow.id], &[date])
+    let stored = completions::store::progress(conn, gym, &[follow.id], &[date])
         .await?
         .remove(&(follow.id, date));
-    let progress = stored.unwrap_or_else(|| Day::new(plan.revision, &planned, completed.clone()).progress(date));
+    let progress =
+        stored.unwrap_or_else(|| Progress::new(date, day_of(plan.revision, &planned, completed.clone()).sums()));
     Ok(Today {
         follow_id: follow.id,
         plan_id: follow.plan_id,

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use diesel::{AsChangeset, Insertable};
+use liveplan_nutrition::plausibility::{CarbBasis, plausible};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::model::{Allergen, Allergens, Food, Kind, Portion, Portions, Presence};
-use super::nutrients::Nutrients;
-use super::rules::{self, CarbBasis};
+use super::rules;
 use crate::db::schema::gym_foods;
 use crate::error::{Error, Result};
 use crate::http::Patch;
+use liveplan_nutrition::nutrients::Nutrients;
 
 /// Portions that a food may have.
 const PORTIONS: usize = 20;
@@ -179,7 +180,7 @@ fn check(written: Written) -> Result<Columns> {
             ),
         ));
     }
-    let wrong = rules::plausible(&written.per_100g, written.carb_basis);
+    let wrong = plausible(&written.per_100g, written.carb_basis);
     if let Some(first) = wrong.first() {
         return Err(Error::invalid(&first.field, first.reason.clone()).extra("violations", json!(wrong)));
     }

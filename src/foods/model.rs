@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::nutrients::Nutrients;
-use super::rules::CarbBasis;
+use crate::db::json::Json;
 use crate::ids::FoodId;
+use liveplan_nutrition::nutrients::Nutrients;
+use liveplan_nutrition::plausibility::CarbBasis;
 
 /// Declares a type of names that are the same in the database and in JSON.
 macro_rules! names {
@@ -185,7 +186,7 @@ pub struct Food {
     #[schema(nullable = false)]
     pub barcode: Option<String>,
     /// What 100 g of the edible part hold.
-    #[diesel(sql_type = Jsonb)]
+    #[diesel(sql_type = Jsonb, deserialize_as = Json<Nutrients>)]
     pub per_100g: Nutrients,
     /// Whether carbohydrate holds fibre.
     #[diesel(sql_type = Text, deserialize_as = String)]

@@ -11,11 +11,12 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::model::{Allergen, Allergens, Kind, Portion, Portions, Presence};
-use super::nutrients::Nutrients;
-use super::rules::{self, CarbBasis};
+use super::rules;
 use crate::db::locks::AdvisoryLock;
 use crate::db::schema::food_tables;
 use crate::ids::FoodId;
+use liveplan_nutrition::nutrients::Nutrients;
+use liveplan_nutrition::plausibility::CarbBasis;
 
 const TABLE: &str = include_str!("starter.csv");
 /// To be raised when rows are made from the table in another way.
@@ -236,7 +237,7 @@ mod tests {
         let ids: HashSet<uuid::Uuid> = rows.iter().map(|row| row.id.0).collect();
         assert_eq!(ids.len(), rows.len());
         for row in &rows {
-            let wrong = rules::plausible(&row.per_100g, row.carb_basis);
+            let wrong = liveplan_nutrition::plausibility::plausible(&row.per_100g, row.carb_basis);
             assert!(wrong.is_empty(), "{} {}: {wrong:?}", row.source, row.source_ref);
             assert!(
                 row.portions.0.iter().all(|portion| portion.grams_milli > 0),

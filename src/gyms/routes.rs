@@ -5,19 +5,16 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::store::{self, GymChange};
-use super::{assignments, members, rules};
+use super::rules;
+use super::store::{self, Gym, GymChange};
 use crate::app::App;
-use crate::auth::store::Gym;
 use crate::auth::{Caller, Role};
 use crate::error::{Lang, Result};
 use crate::http::Body;
 
-/// Routes of gyms, memberships and assignments.
+/// Routes of the gym itself.
 pub fn routes(config: &mut ServiceConfig) {
     config.service(find_gym).service(update_gym);
-    members::routes(config);
-    assignments::routes(config);
 }
 
 /// The gym that the caller is signed in to.

@@ -6,19 +6,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
+use liveplan_nutrition::calendar::{Days, zone};
+use liveplan_nutrition::day::NotOnDay;
 use uuid::Uuid;
 
-use super::day;
 use super::planned::{PlanDay, PlannedDays};
-use super::progress::Progress;
-use super::rules::{Day, NotOnDay, Tick};
-use super::store::{self, HistoryRow, Key};
-use super::write::{self, Changes};
 use super::{Command, Completion, Kind, Outcome};
+use crate::assignments;
+use crate::completions::store::{self, HistoryRow, Key};
+use crate::completions::write::{self, Changes};
+use crate::completions::{By, Day, Progress, Tick, day_of};
 use crate::error::{Code, Error, Result};
-use crate::follows::rules::{Days, Status as FollowStatus, zone};
+use crate::follows::rules::Status as FollowStatus;
 use crate::follows::store::{self as follow_store, ScheduledFollow};
 use crate::ids::{AccountId, FollowId, GymId, MealId};
+use crate::plans::day;
 
 /// A day of a follow that commands name.
 pub(super) struct TouchedDay {
@@ -131,7 +133,7 @@ impl Batch {
             planned.read(conn, self.gym, &plan_days),
             store::completed(conn, self.gym, &follows, &dates),
             store::progress(conn, self.gym, &follows, &dates),
-            follow_store::trainers_of(conn, self.gym, &members, self.now),
+            assignments::trainers_of(conn, self.gym, &members, self.now),
         )?;
         self.trainers = trainers;
         let mut completed: HashMap<_, BTreeMap<_, _>> = HashMap::new();
@@ -144,9 +146,9 @@ impl Batch {
         for ((follow, date), named) in named {
             let meals = number(&named, date).and_then(|n| planned.get(&(named.follow.plan_id, n)));
             let meals = meals.map(AsRef::as_ref).unwrap_or_default();
-            let before = Day::new(0, meals, completed.remove(&(follow, date)).unwrap_or_default());
+            let before = day_of(0, meals, completed.remove(&(follow, date)).unwrap_or_default());
             let row_before = rows.remove(&(follow, date));
-            let row = row_before.clone().unwrap_or_else(|| before.progress(date));
+            let row = row_before.clone().unwrap_or_else(|| Progress::new(date, before.sums()));
             let member = named.follow.member_id;
             let touched = TouchedDay {
                 member,
@@ -215,9 +217,7 @@ impl Batch {
                     Tick {
                         status,
                         portion_permille,
-                        actor,
-                        on_behalf,
-                        at,
+                        by: By { actor, on_behalf, at },
                     },
                 )
             }
@@ -226,7 +226,7 @@ impl Batch {
         let changed = changed.map_err(|NotOnDay| Error::new(Code::MealNotOnDay).with("date", command.date))?;
         if changed {
             day.meals.insert(command.meal_id);
-            day.row = day.after.progress(command.date);
+            day.row = Progress::new(command.date, day.after.sums());
             self.events
                 .insert(command.member, (command.kind.event(), command.actor));
             self.history.push(HistoryRow {

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use super::batch::{Batch, Lock};
 use super::planned::PlannedDays;
 use super::{Command, Kind, apply, tell};
+use crate::assignments;
 use crate::auth::Caller;
 use crate::auth::access::{self, Standing};
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
-use crate::gyms;
 use crate::http::Answer;
 use crate::http::idempotency::{self, NewAnswer, Stored};
 use crate::ids::AccountId;
@@ -69,7 +69,7 @@ pub(super) async fn carry_out(tx: &mut Tx, planned: &PlannedDays, asked: &[Asked
     let commands: Vec<_> = asked.iter().map(|a| &a.command).collect();
     let (stored, rights, days) = tokio::join!(
         idempotency::stored(tx, gym, &keys),
-        gyms::rights_to_act(tx, gym, &pairs, now),
+        assignments::rights_to_act(tx, gym, &pairs, now),
         batch.read_days(tx, planned, &commands),
     );
     let (stored, rights) = (stored?, rights?);

@@ -1,24 +1,21 @@
-//! Meals as members live them: ticks of a plan's meals, their history, and the daily rows they add up to.
+//! Meals as members live them: the commands that tick a plan's meals. What they leave behind is [`crate::completions`].
 //!
 //! REST (`routes`) and the socket ([`rpc_complete`], [`rpc_undo`]) put commands into [`Queues`]; those of a gym that wait
 //! while others are being written are folded into one transaction (`fold`). [`complete`] is the way in for the product
-//! itself. Both work on a `batch`. [`day`] reads what a plan says for a day, [`progress`] what a day came to.
+//! itself. Both work on a `batch`.
 
 mod batch;
-pub mod day;
+mod daily;
 mod fold;
 mod planned;
-pub mod progress;
 mod queue;
 mod routes;
-pub mod rules;
-pub mod store;
-mod write;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel_async::AsyncPgConnection;
+use liveplan_nutrition::portion::CompletionStatus;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -27,15 +24,13 @@ use utoipa_actix_web::service_config::ServiceConfig;
 pub use queue::Queues;
 pub use routes::{Undo, rpc_complete, rpc_undo};
 
+use crate::completions::store::Key;
+use crate::completions::{Completed, Progress, by_date, member_from, roster_from};
 use crate::error::Result;
 use crate::events::{Channel, Tx, merge};
-use crate::follows::live;
 use crate::ids::{AccountId, MealId};
 use batch::{Batch, Lock, TouchedDay};
 use planned::PlannedDays;
-use progress::Progress;
-use rules::{Completed, Status};
-use store::Key;
 
 /// What a command does to a meal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -43,7 +38,7 @@ pub enum Kind {
     /// Says what became of it. The last word wins.
     Complete {
         /// What.
-        status: Status,
+        status: CompletionStatus,
         /// How much of it, in thousandths, where a part was eaten.
         portion_permille: Option<i32>,
     },
@@ -54,7 +49,7 @@ pub enum Kind {
 impl Kind {
     const fn event(self) -> &'static str {
         match self {
-            Self::Complete { status, .. } => status.event(),
+            Self::Complete { status, .. } => event(status),
             Self::Undo => "meal.undone",
         }
     }
@@ -64,6 +59,15 @@ impl Kind {
             Self::Complete { status, .. } => status.name(),
             Self::Undo => "undone",
         }
+    }
+}
+
+/// The event that tells of a completion.
+const fn event(status: CompletionStatus) -> &'static str {
+    match status {
+        CompletionStatus::Eaten => "meal.completed",
+        CompletionStatus::Partial => "meal.partial",
+        CompletionStatus::Skipped => "meal.skipped",
     }
 }
 
@@ -121,7 +125,7 @@ pub struct Completion {
     /// The meal.
     pub meal_id: MealId,
     /// What became of it.
-    pub status: Status,
+    pub status: CompletionStatus,
     /// How much of it was eaten, in thousandths.
     pub portion_permille: i32,
     /// Its title when it was first ticked.
@@ -134,23 +138,6 @@ pub struct Completion {
     pub at: DateTime<Utc>,
 }
 
-/// A meal that was ticked, as live channels show it: day and meal are its keys.
-#[derive(Serialize, ToSchema)]
-pub struct CompletionState<'a> {
-    /// What became of it.
-    status: Status,
-    /// How much of it was eaten, in thousandths.
-    portion_permille: i32,
-    /// Its title when it was first ticked.
-    title: &'a str,
-    /// The plan's revision then.
-    plan_revision: i32,
-    /// Whether a trainer said so for the member.
-    on_behalf: bool,
-    /// When it was last said.
-    at: DateTime<Utc>,
-}
-
 impl Completion {
     fn new(key: Key, completed: &Completed) -> Self {
         Self {
@@ -160,8 +147,8 @@ impl Completion {
             portion_permille: completed.tick.portion_permille,
             title: completed.title.clone(),
             plan_revision: completed.plan_revision,
-            on_behalf: completed.tick.on_behalf,
-            at: completed.tick.at,
+            on_behalf: completed.tick.by.on_behalf,
+            at: completed.tick.by.at,
         }
     }
 }
@@ -183,13 +170,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(routes::update_completion)
         .service(routes::delete_completion)
         .service(routes::create_completion)
-        .service(progress::list_daily_progress);
+        .service(daily::list_daily_progress);
 }
 
 /// Carries out commands in order, set-wise, and tells the live channels: one result each, and a bad one never fails its
 /// neighbours. Saying again what was said last succeeds and changes nothing.
 ///
-/// That the actors may act for the members ([`crate::gyms::require_act_for`]) is checked before.
+/// That the actors may act for the members ([`crate::assignments::require_act_for`]) is checked before.
 ///
 /// # Errors
 /// As the whole, only those of the database; nothing is kept then.
@@ -227,12 +214,12 @@ fn tell(tx: &mut Tx, batch: &Batch) {
                 .map(|((_, date), day)| (*date, day))
                 .filter(move |(date, day)| day.member == *member && !day.meals.is_empty() && *date >= from)
         };
-        let shown: Vec<_> = days(live::member_from(now)).collect();
+        let shown: Vec<_> = days(member_from(now)).collect();
         if shown.is_empty() {
             continue;
         }
         tx.emit(Channel::Member(*member), kind, member_patch(&shown));
-        let shown: Vec<_> = days(live::roster_from(now)).collect();
+        let shown: Vec<_> = days(roster_from(now)).collect();
         if shown.is_empty() {
             continue;
         }
@@ -274,29 +261,4 @@ fn progress_patch(days: &[(NaiveDate, &TouchedDay)]) -> Value {
         patch.insert(date.to_string(), row);
     }
     patch.into()
-}
-
-/// Completions as live channels show them: by date, then by meal.
-#[must_use]
-pub fn by_date<'a>(completed: impl IntoIterator<Item = (NaiveDate, MealId, &'a Completed)>) -> Value {
-    let mut dates: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    for (date, meal, completed) in completed {
-        dates
-            .entry(date.to_string())
-            .or_default()
-            .insert(meal.to_string(), entry(completed));
-    }
-    json!(dates)
-}
-
-/// The entry of a completion on live channels, where day and meal are keys.
-fn entry(completed: &Completed) -> Value {
-    json!(CompletionState {
-        status: completed.tick.status,
-        portion_permille: completed.tick.portion_permille,
-        title: &completed.title,
-        plan_revision: completed.plan_revision,
-        on_behalf: completed.tick.on_behalf,
-        at: completed.tick.at,
-    })
 }

@@ -9,8 +9,8 @@ use diesel_async::AsyncPgConnection;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::day::{self, DayMeal};
 use crate::ids::{GymId, PlanId};
+use crate::plans::day::{self, DayMeal};
 
 /// Items that are kept at most; one takes about a kilobyte.
 const ITEMS: u64 = 20_000;

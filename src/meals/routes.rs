@@ -2,12 +2,12 @@
 
 use actix_web::{delete, post, put, web};
 use chrono::NaiveDate;
+use liveplan_nutrition::portion::CompletionStatus;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::fold::Asked;
-use super::rules::Status;
 use super::{Command, Kind, Outcome, Source, queue};
 use crate::app::App;
 use crate::auth::Caller;
@@ -20,7 +20,7 @@ use crate::ids::{AccountId, MealId};
 #[serde(deny_unknown_fields)]
 pub struct CompletionUpdate {
     /// What.
-    status: Status,
+    status: CompletionStatus,
     /// How much of it, 1 to 999 thousandths, where a part was eaten.
     portion_permille: Option<i32>,
     /// The member, where an assigned trainer acts on behalf; the caller by default.
@@ -38,7 +38,7 @@ pub struct NewCompletion {
     /// The day.
     date: NaiveDate,
     /// What.
-    status: Status,
+    status: CompletionStatus,
     /// How much of it, 1 to 999 thousandths, where a part was eaten.
     portion_permille: Option<i32>,
     /// The member, where an assigned trainer acts on behalf; the caller by default.

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use super::model::PlanSummary;
 use super::store::{self, Condition};
 use super::words::{Status, Visibility};
+use crate::assignments::store::counts;
 use crate::auth::{Caller, Role};
 use crate::db::schema::{assignments, follows, plans};
 use crate::error::{Error, Result};
@@ -79,8 +80,7 @@ fn followed_by_assigned(caller: &Caller, now: DateTime<Utc>) -> Condition {
                 .eq(caller.gym)
                 .and(assignments::trainer_id.eq(caller.account)),
         )
-        .filter(assignments::since.le(now))
-        .filter(assignments::until.is_null().or(assignments::until.gt(now)))
+        .filter(counts(now))
         .select(assignments::member_id);
     let followed = follows::table
         .filter(follows::gym_id.eq(caller.gym).and(follows::status.eq_any(FOLLOWING)))

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::model::{Item, Plan};
 use super::words::Slot;
+use crate::db::json::Json;
 use crate::db::schema::{plan_days, plan_items, plan_meals};
 use crate::ids::{DayId, GymId, ItemId, MealId, PlanId};
 
@@ -181,7 +182,7 @@ async fn insert_items(conn: &mut AsyncPgConnection, at: At, rows: &[(ItemId, (Me
                 t::food_id.eq(item.food_id),
                 t::name_en.eq(&item.name_en),
                 t::name_es.eq(&item.name_es),
-                t::per_100g.eq(&item.per_100g),
+                t::per_100g.eq(Json(&item.per_100g)),
                 t::allergens.eq(json!(item.allergens)),
                 t::quantity_milli.eq(item.quantity_milli),
                 t::unit.eq(&item.unit),

@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::model::Allergens;
 use super::rules;
+use crate::db::json::Json;
 use crate::error::{Error, Result, Said};
-use crate::foods::nutrients::Nutrients;
 use crate::ids::{FoodId, GymId};
+use liveplan_nutrition::nutrients::Nutrients;
 
 /// The unit of weights.
 pub const GRAMS: &str = "g";
@@ -66,7 +67,7 @@ struct Row {
     name_en: String,
     #[diesel(sql_type = Text)]
     name_es: String,
-    #[diesel(sql_type = Jsonb)]
+    #[diesel(sql_type = Jsonb, deserialize_as = Json<Nutrients>)]
     per_100g: Nutrients,
     #[diesel(sql_type = Jsonb)]
     allergens: Value,

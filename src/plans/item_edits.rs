@@ -7,8 +7,8 @@ use super::ingredients::{Amount, GRAMS, Ingredient, Pantry};
 use super::model::{Item, Meal, Plan};
 use super::rules;
 use crate::error::{Error, Result};
-use crate::foods::nutrients::Nutrients;
 use crate::ids::{FoodId, ItemId, MealId};
+use liveplan_nutrition::nutrients::Nutrients;
 
 /// An item to be written: an amount of a food, as `grams_milli`, or as `quantity_milli` of a `unit`.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]

@@ -14,12 +14,13 @@ use super::model::{Allergens, Day, Item, Meal, Plan, PlanSummary, Target};
 use super::store;
 use super::tree::{self, Revision};
 use super::words::{Cycle, Goal, Slot, Status, Visibility};
+use crate::assignments::store::counts;
 use crate::auth::{Caller, Role};
 use crate::db::schema::{assignments, follows};
 use crate::error::{Error, Result};
 use crate::events::Access;
-use crate::foods::nutrients::Nutrients;
 use crate::ids::{AccountId, DayId, FoodId, GymId, ItemId, MealId, PlanId};
+use liveplan_nutrition::nutrients::Nutrients;
 
 /// What the channel shows now.
 ///
@@ -76,8 +77,7 @@ async fn through_assignment(
                 .eq(caller.gym)
                 .and(assignments::trainer_id.eq(caller.account)),
         )
-        .filter(assignments::since.le(now))
-        .filter(assignments::until.is_null().or(assignments::until.gt(now)))
+        .filter(counts(now))
         .filter(assignments::member_id.eq_any(followers))
         .select(assignments::until)
         .load(conn)

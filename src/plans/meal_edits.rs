@@ -9,9 +9,9 @@ use super::model::{Day, Meal, Plan};
 use super::rules;
 use super::words::Slot;
 use crate::error::{Error, Result};
-use crate::foods::nutrients::Nutrients;
 use crate::http::Patch;
 use crate::ids::{FoodId, MealId};
+use liveplan_nutrition::nutrients::Nutrients;
 
 /// A meal to be written.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]

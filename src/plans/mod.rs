@@ -6,6 +6,7 @@
 //! [`crate::follows`].
 
 mod access;
+pub mod day;
 pub mod edit;
 mod history;
 mod ingredients;

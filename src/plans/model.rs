@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 
 use super::words::{Cycle, Goal, Kind, Slot, Source, Status, Visibility};
 use crate::db::schema::plans;
-use crate::foods::nutrients::{Nutrients, Totals};
 use crate::http::etag::Shape;
 use crate::ids::{AccountId, DayId, FoodId, ItemId, MealId, PlanId};
+use liveplan_nutrition::nutrients::{Nutrients, Totals};
 
 /// A food's allergens by code, each `contains`, `traces` or `absent`; a missing one is unknown.
 pub type Allergens = BTreeMap<String, String>;

@@ -12,9 +12,9 @@ use super::{history, ingredients, rules, store};
 use crate::auth::Caller;
 use crate::error::Result;
 use crate::events::Tx;
-use crate::foods::nutrients::Nutrients;
 use crate::http::Patch;
 use crate::ids::{AccountId, DayId, ItemId, MealId, PlanId};
+use liveplan_nutrition::nutrients::Nutrients;
 
 /// A plan to be written; it begins as a draft with empty days.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]

@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::model::{Allergens, Day, Item, Meal, Plan, PlanSummary};
 use super::store;
 use super::words::{Slot, Status};
+use crate::db::json::Json;
 use crate::db::schema::{plan_days, plan_items, plan_meals};
-use crate::foods::nutrients::Nutrients;
 use crate::ids::{DayId, FoodId, GymId, ItemId, MealId, PlanId};
+use liveplan_nutrition::nutrients::Nutrients;
 
 /// Which state of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(crate) struct ItemRow {
     food_id: FoodId,
     name_en: String,
     name_es: String,
+    #[diesel(deserialize_as = Json<Nutrients>)]
     per_100g: Nutrients,
     allergens: Value,
     quantity_milli: i64,

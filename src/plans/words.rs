@@ -5,6 +5,7 @@ use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Text;
+use liveplan_nutrition::calendar::Schedule;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -101,6 +102,18 @@ words! {
         PreWorkout "pre_workout" "Before training.",
         PostWorkout "post_workout" "After training.",
         Custom "custom" "None of these.",
+    }
+}
+
+impl Cycle {
+    /// How so many days lie on the calendar. Only a fixed plan ends; plans for training and rest days go round like weekly
+    /// ones until training days are known.
+    #[must_use]
+    pub fn schedule(self, duration_days: i32) -> Schedule {
+        Schedule {
+            duration_days,
+            repeats: self != Self::Fixed,
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::config::Config;
 use crate::http::{body, etag, lang};
-use crate::{auth, channels, demo, follows, foods, gyms, meals, plans};
+use crate::{accounts, channels, demo, follows, foods, gyms, meals, members, plans, rosters};
 use docs::Bearer;
 use liveplan_hub::backend::Backend;
 use upgrade::Sockets;
@@ -87,7 +87,7 @@ pub fn page(address: SocketAddr) -> String {
     info(title = "liveplan", description = "A real-time nutrition-plan hub for gyms."),
     modifiers(&Bearer),
     // What only the socket carries.
-    components(schemas(follows::states::MemberState, follows::states::RosterState, plans::live::PlanState, meals::Undo)),
+    components(schemas(follows::live::MemberState, rosters::live::RosterState, plans::live::PlanState, meals::Undo)),
     security(("bearer" = []))
 )]
 struct Document;
@@ -97,8 +97,10 @@ pub fn routes(config: &mut ServiceConfig) {
     plans::routes(config);
     meals::routes(config);
     follows::routes(config);
-    auth::routes::routes(config);
+    accounts::routes(config);
     gyms::routes(config);
+    members::routes(config);
+    rosters::routes(config);
     foods::routes(config);
     channels::routes(config);
     overview::routes(config);
@@ -132,7 +134,7 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
         let metrics = metrics::serve(config.metrics_bind.as_deref(), &app)?;
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
-        actix_web::rt::spawn(gyms::assignments::tend(app.clone()));
+        actix_web::rt::spawn(rosters::tend(app.clone()));
         actix_web::rt::spawn(follows::ending::tend(app.clone()));
         let (stop, stopped) = Stop::new();
         tracing::info!(address = %address, "listening");

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use liveplan::auth::Role;
 use liveplan::error::Code;
 use liveplan::gyms::{self, NewGym};
+use liveplan::rosters;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -214,25 +215,10 @@ async fn an_assignment_that_runs_out_leaves_the_roster() {
     pair["until"] = json!(floor.app.app.clock.now() + TimeDelta::minutes(5));
     floor.manager.post("/assignments", &pair).await.ok();
     assert_eq!(socket.publication(&roster).await.1["type"], "assignment.started");
-    assert_eq!(
-        local(gyms::assignments::close_due(&floor.app.app))
-            .await
-            .expect("closed"),
-        0
-    );
+    assert_eq!(local(rosters::close_due(&floor.app.app)).await.expect("closed"), 0);
     floor.app.app.clock.advance(TimeDelta::minutes(6));
-    assert_eq!(
-        local(gyms::assignments::close_due(&floor.app.app))
-            .await
-            .expect("closed"),
-        1
-    );
-    assert_eq!(
-        local(gyms::assignments::close_due(&floor.app.app))
-            .await
-            .expect("closed"),
-        0
-    );
+    assert_eq!(local(rosters::close_due(&floor.app.app)).await.expect("closed"), 1);
+    assert_eq!(local(rosters::close_due(&floor.app.app)).await.expect("closed"), 0);
     assert_eq!(socket.publication(&roster).await.1["type"], "assignment.ended");
     assert_eq!(floor.manager.get("/assignments").await.ok()["items"], json!([]));
     floor.app.stop().await;

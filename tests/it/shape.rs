@@ -11,8 +11,6 @@ use liveplan::error::Code;
 
 use crate::harness::postgres;
 
-const NOUNS: [&str; 5] = ["gyms", "foods", "plans", "follows", "meals"];
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -25,53 +23,25 @@ fn entries(folder: &str) -> Vec<PathBuf> {
 
 /// The Rust files below a folder, or the file itself, with their text up to their unit tests.
 fn sources(of: &str) -> Vec<(PathBuf, String)> {
-    let (mut found, mut to_look_at) = (Vec::new(), vec![root().join(of)]);
+    let product = |text: String| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+    let sources = sources_of(&root().join(of)).into_iter();
+    sources.map(|(path, text)| (path, product(text))).collect()
+}
+
+/// The Rust files below a folder, or the file itself.
+fn sources_of(of: &Path) -> Vec<(PathBuf, String)> {
+    let (mut found, mut to_look_at) = (Vec::new(), vec![of.to_owned()]);
     while let Some(path) = to_look_at.pop() {
         if path.is_dir() {
             let entries = std::fs::read_dir(&path).expect("a folder");
             to_look_at.extend(entries.map(|entry| entry.expect("an entry").path()));
         } else if path.extension().is_some_and(|e| e == "rs") {
             let text = std::fs::read_to_string(&path).expect("a source");
-            let product = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-            found.push((path, product));
+            found.push((path, text));
         }
     }
-    assert!(!found.is_empty(), "there is no {of}");
+    assert!(!found.is_empty(), "there is no {}", of.display());
     found
-}
-
-/// The top-level modules that a source names.
-fn named_modules(source: &str) -> BTreeSet<String> {
-    let first = |path: &str| -> String {
-        let name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-        path.trim_start().chars().take_while(name).collect()
-    };
-    let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let code: String = code.collect::<Vec<_>>().join("\n");
-    let mut modules = BTreeSet::new();
-    for path in code.split("crate::").skip(1) {
-        match path.strip_prefix('{') {
-            None => drop(modules.insert(first(path))),
-            Some(group) => {
-                // Commas of inner groups separate no modules.
-                let (mut depth, mut start) = (0, true);
-                for (at, c) in group.char_indices() {
-                    if start && !c.is_whitespace() {
-                        modules.insert(first(&group[at..]));
-                        start = false;
-                    }
-                    match c {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => start = true,
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-    modules
 }
 
 #[test]
@@ -125,38 +95,6 @@ fn the_map_of_the_crate_names_every_module() {
     }
 }
 
-#[test]
-fn arrows_go_one_way() {
-    let above = ["server", "channels", "app", "auth"];
-    let may_not: [(&str, &[&str]); 9] = [
-        ("src/db", &above),
-        ("src/http", &above),
-        ("src/error", &above),
-        ("src/ids.rs", &above),
-        ("src/clock.rs", &above),
-        ("src/config.rs", &above),
-        ("src/telemetry.rs", &above),
-        ("src/events", &above),
-        ("src/auth", &["server", "channels"]),
-    ];
-    for (folder, above) in may_not {
-        for (path, source) in sources(folder) {
-            for module in named_modules(&source) {
-                let allowed = !NOUNS.contains(&module.as_str()) && !above.contains(&module.as_str());
-                // The hub's questions are answered above them, in `channels`.
-                assert!(allowed, "{} uses {module}", path.display());
-            }
-        }
-    }
-    for noun in NOUNS {
-        for (path, source) in sources(&format!("src/{noun}")) {
-            let modules = named_modules(&source);
-            let upward = ["server", "channels"].iter().find(|m| modules.contains(**m));
-            assert_eq!(upward, None, "{}", path.display());
-        }
-    }
-}
-
 /// What a package of the workspace needs of its others to be built, by manifests.
 fn workspace_dependencies() -> BTreeMap<String, Vec<String>> {
     let manifests: BTreeMap<String, String> = entries("crates")
@@ -190,7 +128,16 @@ fn crates_know_each_other_one_way() {
         ("embedded-postgres", &[][..]),
         ("liveplan-client", &[]),
         ("liveplan-hub", &[]),
-        ("liveplan", &["embedded-postgres", "liveplan-client", "liveplan-hub"]),
+        ("liveplan-nutrition", &[]),
+        (
+            "liveplan",
+            &[
+                "embedded-postgres",
+                "liveplan-client",
+                "liveplan-hub",
+                "liveplan-nutrition",
+            ],
+        ),
         ("liveplan-load", &["liveplan-client", "liveplan-hub"]),
     ];
     let known = known.map(|(name, of)| (name.to_owned(), of.iter().map(ToString::to_string).collect()));
@@ -202,6 +149,32 @@ fn crates_know_each_other_one_way() {
     }
 }
 
+/// What a crate of pure rules may be built from.
+#[test]
+fn the_rules_of_nutrition_wait_for_nothing_and_ask_no_clock() {
+    let manifest = std::fs::read_to_string(root().join("crates/nutrition/Cargo.toml")).expect("a manifest");
+    let section = manifest.split("\n[dependencies]\n").nth(1).expect("dependencies");
+    let lines = section.lines().take_while(|line| !line.starts_with('['));
+    let names: Vec<_> = lines
+        .filter_map(|line| line.split([' ', '.', '=']).next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert_eq!(names, ["chrono", "chrono-tz", "serde", "utoipa"]);
+    for (path, source) in sources("crates/nutrition/src") {
+        let code: Vec<_> = source
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect();
+        for word in ["async", "await", "::now(", "std::fs", "std::net", "std::env", "unsafe"] {
+            assert!(
+                !code.iter().any(|line| line.contains(word)),
+                "{} says {word}",
+                path.display()
+            );
+        }
+    }
+}
+
 #[test]
 fn the_supervisor_of_postgres_has_no_word_of_this_product() {
     for (path, source) in sources("crates/embedded-postgres") {
@@ -209,14 +182,6 @@ fn the_supervisor_of_postgres_has_no_word_of_this_product() {
             assert!(!source.contains(word), "{} says {word}", path.display());
         }
     }
-}
-
-#[test]
-fn modules_are_read_out_of_uses() {
-    let source =
-        "use crate::{auth, db::{self, schema::gyms}, error::Result};\n// crate::foods\nfn f() { crate::ids::new() }";
-    let modules: Vec<_> = named_modules(source).into_iter().collect();
-    assert_eq!(modules, ["auth", "db", "error", "ids"]);
 }
 
 #[test]

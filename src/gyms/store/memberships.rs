@@ -12,9 +12,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::assignments::counts;
 use crate::auth::{Role, Roles, Status};
-use crate::db::schema::{accounts, assignments, gyms, memberships};
+use crate::db::schema::{accounts, gyms, memberships};
 use crate::gyms::rules::Standing;
 use crate::ids::{AccountId, GymId};
 
@@ -38,7 +37,9 @@ pub struct Membership {
 }
 
 impl Membership {
-    fn known_to_the_gym(self) -> Self {
+    /// As others of the gym may know it.
+    #[must_use]
+    pub fn known_to_the_gym(self) -> Self {
         if self.status == Status::Invited {
             Self {
                 name: self.email.clone(),
@@ -132,8 +133,9 @@ pub async fn known_members(
     Ok(found.into_iter().collect())
 }
 
+/// The columns of a [`Membership`], over memberships and accounts.
 #[auto_type]
-fn columns() -> _ {
+pub(crate) fn columns() -> _ {
     (
         memberships::account_id,
         accounts::email,
@@ -192,52 +194,42 @@ pub async fn lock_owners(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResul
         .await
 }
 
-/// Which memberships to list.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MembersWanted {
-    /// Those with a role.
-    pub role: Option<Role>,
-    /// Those that a trainer is assigned to, and the trainer.
-    pub of_trainer: Option<AccountId>,
-    /// After this account.
-    pub after: uuid::Uuid,
-    /// How many.
-    pub limit: i64,
+/// Zones and day start that decide which day it is for a member.
+#[derive(Clone, Debug, Queryable)]
+pub struct MemberTime {
+    /// The account's zone, where it has set one.
+    pub account_zone: Option<String>,
+    /// The gym's zone.
+    pub gym_zone: String,
+    /// Minutes after midnight at which the gym's day begins.
+    pub day_start: i32,
 }
 
-/// Memberships that have not ended, by account.
-pub async fn list_memberships(
+/// Locks members' places in the gym, in the order of their accounts, so that the start of a follow and that of an
+/// assignment take turns.
+pub async fn lock_members(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> QueryResult<()> {
+    let _: Vec<AccountId> = memberships::table
+        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq_any(members)))
+        .order(memberships::account_id)
+        .select(memberships::account_id)
+        .for_no_key_update()
+        .load(conn)
+        .await?;
+    Ok(())
+}
+
+/// What decides which day it is for an account of the gym; none for an account that is not of the gym.
+pub async fn member_time(
     conn: &mut AsyncPgConnection,
     gym: GymId,
-    wanted: MembersWanted,
-    now: DateTime<Utc>,
-) -> QueryResult<Vec<Membership>> {
-    let mut query = memberships::table
+    member: AccountId,
+) -> QueryResult<Option<MemberTime>> {
+    memberships::table
         .inner_join(accounts::table)
-        .filter(
-            memberships::gym_id
-                .eq(gym)
-                .and(memberships::status.ne(Status::Ended.name())),
-        )
-        .filter(memberships::account_id.gt(AccountId(wanted.after)))
-        .order(memberships::account_id)
-        .limit(wanted.limit)
-        .select(columns())
-        .into_boxed();
-    if let Some(role) = wanted.role {
-        query = query.filter(memberships::roles.contains(vec![Some(role.name())]));
-    }
-    if let Some(trainer) = wanted.of_trainer {
-        let theirs = assignments::table
-            .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
-            .filter(counts(now))
-            .select(assignments::member_id);
-        query = query.filter(
-            memberships::account_id
-                .eq(trainer)
-                .or(memberships::account_id.eq_any(theirs)),
-        );
-    }
-    let members: Vec<Membership> = query.load(conn).await?;
-    Ok(members.into_iter().map(Membership::known_to_the_gym).collect())
+        .inner_join(gyms::table)
+        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(member)))
+        .select((accounts::time_zone, gyms::time_zone, gyms::day_start))
+        .first(conn)
+        .await
+        .optional()
 }

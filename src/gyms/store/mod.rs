@@ -1,22 +1,42 @@
 //! Rows of gyms, memberships and assignments, and when people were last seen.
 
-mod assignments;
 mod last_seen;
 mod memberships;
 
-pub use assignments::*;
 pub use last_seen::*;
 pub use memberships::*;
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    AsChangeset, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult, SelectableHelper as _,
+    AsChangeset, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult, Queryable, Selectable,
+    SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::auth::store::Gym;
 use crate::db::schema::gyms;
+use crate::error::Lang;
 use crate::ids::GymId;
+
+/// A gym as those who belong to it read it.
+#[derive(Clone, Debug, Queryable, Selectable, Serialize, ToSchema)]
+#[diesel(table_name = gyms)]
+pub struct Gym {
+    /// Its identifier.
+    pub id: GymId,
+    /// Its name in addresses and at sign-in.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+    /// IANA name.
+    pub time_zone: String,
+    /// Preferred language.
+    #[schema(value_type = Lang)]
+    pub locale: String,
+    /// Minutes after midnight at which a day begins.
+    pub day_start: i32,
+}
 
 /// Makes a gym; false where the slug is taken. As the system.
 pub async fn insert_gym(conn: &mut AsyncPgConnection, gym: &Gym, now: DateTime<Utc>) -> QueryResult<bool> {
@@ -49,6 +69,11 @@ pub async fn gym_of_slug(conn: &mut AsyncPgConnection, slug: &str) -> QueryResul
 /// One gym.
 pub async fn find_gym(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Gym> {
     gyms::table.find(gym).select(Gym::as_select()).first(conn).await
+}
+
+/// Minutes after midnight at which the gym's day begins.
+pub async fn day_start(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<i32> {
+    gyms::table.find(gym).select(gyms::day_start).first(conn).await
 }
 
 /// A change of a gym; what is none stays.

@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use chrono_tz::Pacific::{Kiritimati, Pago_Pago};
-use liveplan::clock::local_day;
 use liveplan::follows::ending::complete_due;
+use liveplan_nutrition::calendar::local_day;
 use serde_json::{Value, json};
 
 use super::kit::{Kit, publish};

@@ -58,7 +58,7 @@ impl Kit {
 
     /// The day that it is for people in Madrid.
     pub fn today(&self) -> NaiveDate {
-        liveplan::clock::local_day(self.app.app.clock.now(), chrono_tz::Europe::Madrid, 0)
+        liveplan_nutrition::calendar::local_day(self.app.app.clock.now(), chrono_tz::Europe::Madrid, 0)
     }
 
     /// The member follows the plan from some days ago on.

@@ -66,7 +66,7 @@ impl World {
             people,
             plans: Vec::new(),
             draft: None,
-            today: liveplan::clock::local_day(app.app.clock.now(), chrono_tz::Europe::Madrid, 0),
+            today: liveplan_nutrition::calendar::local_day(app.app.clock.now(), chrono_tz::Europe::Madrid, 0),
             seen: BTreeMap::new(),
             assignments: Vec::new(),
             guest_status: "active".into(),

@@ -3,17 +3,16 @@
 
 use std::collections::HashMap;
 
-use chrono::NaiveDate;
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, QueryDsl as _,
-    QueryResult, SelectableHelper as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _, QueryResult,
+    SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use crate::db::schema::{completions, plan_days, plan_items, plan_meals, plans};
-use crate::ids::{FollowId, GymId, MealId, PlanId};
-use crate::plans::Meal;
-use crate::plans::tree::{self, ItemRow, MealRow};
+use super::Meal;
+use super::tree::{self, ItemRow, MealRow};
+use crate::db::schema::{plan_days, plan_items, plan_meals, plans};
+use crate::ids::{GymId, MealId, PlanId};
 
 /// A meal on a day of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,16 +30,7 @@ pub struct DayMeal {
 }
 
 /// Plan, revision, version and number of a day, a meal on it, and one of its items.
-type Row = (PlanId, i32, i64, i32, MealRow, Option<ItemRow>);
-
-/// The condition that a row is of a revision.
-macro_rules! of_revision {
-    ($table:ident, $revision:expr) => {
-        $table::from_rev
-            .le($revision)
-            .and($table::to_rev.is_null().or($table::to_rev.gt($revision.nullable())))
-    };
-}
+pub(crate) type Row = (PlanId, i32, i64, i32, MealRow, Option<ItemRow>);
 
 /// The meals on the days of these numbers of these plans, as they are now.
 pub async fn current(
@@ -77,40 +67,6 @@ pub async fn current(
     gather(rows)
 }
 
-/// The meals that were ticked on a date of a follow, each as it was in the revision that its tick has kept.
-pub async fn as_ticked(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    follow: FollowId,
-    date: NaiveDate,
-) -> QueryResult<Vec<DayMeal>> {
-    let rows: Vec<Row> = completions::table
-        .inner_join(
-            plan_meals::table.on(plan_meals::id
-                .eq(completions::meal_id)
-                .and(of_revision!(plan_meals, completions::plan_revision))),
-        )
-        .left_join(
-            plan_items::table.on(plan_items::plan_id
-                .eq(plan_meals::plan_id)
-                .and(plan_items::meal_id.eq(plan_meals::id))
-                .and(of_revision!(plan_items, completions::plan_revision))),
-        )
-        .filter(completions::gym_id.eq(gym).and(plan_meals::gym_id.eq(gym)))
-        .filter(completions::follow_id.eq(follow).and(completions::date.eq(date)))
-        .select((
-            plan_meals::plan_id,
-            completions::plan_revision,
-            diesel::dsl::sql::<diesel::sql_types::BigInt>("0::bigint"),
-            diesel::dsl::sql::<diesel::sql_types::Integer>("0"),
-            MealRow::as_select(),
-            Option::<ItemRow>::as_select(),
-        ))
-        .load(conn)
-        .await?;
-    gather(rows)
-}
-
 /// Which of these meals a plan has or had on any day.
 pub async fn of_plans(
     mut conn: &AsyncPgConnection,
@@ -128,7 +84,7 @@ pub async fn of_plans(
 }
 
 /// Puts the rows of meals and items together, in the order of their positions.
-fn gather(rows: Vec<Row>) -> QueryResult<Vec<DayMeal>> {
+pub(crate) fn gather(rows: Vec<Row>) -> QueryResult<Vec<DayMeal>> {
     let mut gathered: Vec<DayMeal> = Vec::new();
     let mut index: HashMap<MealId, usize> = HashMap::new();
     for (plan, revision, version, number, meal, row) in rows {

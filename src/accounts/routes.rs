@@ -5,11 +5,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::email::Email;
-use super::sessions::{self, Device, Owned, Reason, Rotation};
 use super::signin::{self, Me, Session};
-use super::{Caller, Status, access, devices, password, store};
+use super::{devices, store};
 use crate::app::{App, For};
+use crate::auth::sessions::{self, Device, Owned, Reason, Rotation};
+use crate::auth::store as accounts;
+use crate::auth::{Caller, Email, Status, access, password};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, peer};
 
@@ -64,7 +65,7 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login>) -> 
     app.limits.take(&counter, signin::PER_ACCOUNT, now)?;
 
     let known = app
-        .system(async |conn| Ok(store::credentials(conn, &email).await?))
+        .system(async |conn| Ok(accounts::credentials(conn, &email).await?))
         .await?;
     let hash = known.as_ref().map(|(_, hash)| hash.clone());
     if !password::verify(password, hash).await? {
@@ -72,11 +73,11 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login>) -> 
     }
     let (account, hash) = known.ok_or_else(refused)?;
     app.limits.forget(&counter);
-    let device = Device::of(&request, &app);
+    let device = Device::of(&request, &app.config);
     let session = app
         .system(async |conn| {
             // A change of password that came in between ends all sessions, and is not to miss this one.
-            if !store::hold_password(conn, account, &hash).await? {
+            if !accounts::hold_password(conn, account, &hash).await? {
                 return Err(refused());
             }
             signin::enter(conn, &app, account, gym.as_deref(), &device, now).await
@@ -104,7 +105,7 @@ struct Refresh {
 #[post("/auth/refresh")]
 async fn refresh_session(app: web::Data<App>, request: HttpRequest, body: Body<Refresh>) -> Result<HttpResponse> {
     let token = body.0.refresh_token;
-    let device = Device::of(&request, &app);
+    let device = Device::of(&request, &app.config);
     let now = app.clock.now();
     let ended = || Error::new(Code::SessionEnded);
     let result = app
@@ -207,7 +208,7 @@ async fn switch_gym(
     request: HttpRequest,
     body: Body<Switch>,
 ) -> Result<HttpResponse> {
-    let device = Device::of(&request, &app);
+    let device = Device::of(&request, &app.config);
     let now = app.clock.now();
     let session = app
         .system(async |conn| {

@@ -1,22 +1,16 @@
-//! What a member's day came to: the daily rows, and reading them.
+//! Reading a member's daily rows.
 
 use actix_web::{get, web};
 use chrono::{NaiveDate, TimeDelta};
-use diesel::deserialize::Queryable;
-use diesel::pg::Pg;
-use diesel::{Insertable, Selectable};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::store;
 use crate::app::App;
+use crate::assignments;
 use crate::auth::Caller;
-use crate::db::schema::daily_progress;
+use crate::completions::{Progress, store};
 use crate::error::{Error, Result};
 use crate::follows;
-use crate::foods::nutrients::Nutrients;
-use crate::gyms;
 use crate::http::{Page, bounds};
 use crate::ids::AccountId;
 
@@ -24,54 +18,6 @@ use crate::ids::AccountId;
 const LONGEST_DAYS: i64 = 366;
 /// Days before the end that are read where no start is named.
 const DEFAULT_DAYS: i64 = 6;
-
-/// A day of a follow in sums, written in the transaction of each tick. What was planned is as the plan was at the last
-/// tick of that day: an edit of the plan reaches the row with the next one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Queryable, Selectable, Insertable)]
-#[diesel(table_name = daily_progress, check_for_backend(Pg))]
-pub struct Progress {
-    /// The day.
-    pub date: NaiveDate,
-    /// Meals on the plan, with those that were ticked and have left it since.
-    pub meals_planned: i32,
-    /// Meals eaten, wholly or in part.
-    pub meals_done: i32,
-    /// Meals skipped.
-    pub meals_skipped: i32,
-    /// What the plan's day holds.
-    pub planned: Nutrients,
-    /// What was eaten.
-    pub eaten: Nutrients,
-}
-
-impl Progress {
-    /// The entry of this day on live channels, where the day is the key.
-    #[must_use]
-    pub fn entry(&self) -> Value {
-        json!(ProgressState {
-            meals_planned: self.meals_planned,
-            meals_done: self.meals_done,
-            meals_skipped: self.meals_skipped,
-            planned: &self.planned,
-            eaten: &self.eaten,
-        })
-    }
-}
-
-/// A day of a follow in sums, as live channels show it: the day is its key.
-#[derive(Serialize, ToSchema)]
-pub struct ProgressState<'a> {
-    /// Meals on the plan, with those that were ticked and have left it since.
-    meals_planned: i32,
-    /// Meals eaten, wholly or in part.
-    meals_done: i32,
-    /// Meals skipped.
-    meals_skipped: i32,
-    /// What the plan's day holds.
-    planned: &'a Nutrients,
-    /// What was eaten.
-    eaten: &'a Nutrients,
-}
 
 /// Which days of whom.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -105,7 +51,7 @@ pub(super) async fn list_daily_progress(
     let items = app
         .read(&caller, async |conn| {
             let now = app.clock.now();
-            gyms::require_watch(conn, &caller, member, now).await?;
+            assignments::require_watch(conn, &caller, member, now).await?;
             let to = match to {
                 Some(to) => to,
                 None => follows::days_of(conn, caller.gym, member).await?.today(now),

@@ -1,47 +1,45 @@
-//! Rows and SQL of completions, their history and the daily rows. All of it set-wise; what a batch writes is in
-//! `write`.
+//! Reading completions and the daily rows, set-wise.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::{Jsonb, Text};
+use diesel::sql_types::Text;
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, QueryResult, Queryable, Selectable,
     SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use liveplan_nutrition::nutrients::Totals;
+use liveplan_nutrition::portion::CompletionStatus;
 use serde::Serialize;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::progress::Progress;
-use super::rules::{Completed, Status, Tick};
+use super::{By, Completed, Tick};
+use crate::db::json::Json;
 use crate::db::schema::{completions, daily_progress};
-use crate::foods::nutrients::Totals;
 use crate::ids::{AccountId, FollowId, GymId, MealId};
 
-impl FromSql<Text, Pg> for Status {
+/// A status by its name in the database.
+#[derive(FromSqlRow)]
+#[diesel(sql_type = Text)]
+struct Name(CompletionStatus);
+
+impl FromSql<Text, Pg> for Name {
     fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
         let name = <String as FromSql<Text, Pg>>::from_sql(bytes)?;
-        Self::ALL
-            .into_iter()
-            .find(|s| s.name() == name)
+        let status = CompletionStatus::named(&name);
+        status
+            .map(Self)
             .ok_or_else(|| format!("no completion is {name}").into())
     }
 }
 
-/// What a meal held at full portion, kept in a form that sums can go on from.
-#[derive(Clone, Debug, FromSqlRow)]
-#[diesel(sql_type = Jsonb)]
-struct Kept(Totals);
-
-impl FromSql<Jsonb, Pg> for Kept {
-    fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
-        Ok(Self(serde_json::from_value(<Value as FromSql<Jsonb, Pg>>::from_sql(
-            bytes,
-        )?)?))
+impl From<Name> for CompletionStatus {
+    fn from(name: Name) -> Self {
+        name.0
     }
 }
 
@@ -51,10 +49,12 @@ struct Row {
     follow_id: FollowId,
     date: NaiveDate,
     meal_id: MealId,
-    status: Status,
+    #[diesel(deserialize_as = Name)]
+    status: CompletionStatus,
     portion_permille: i32,
     title: String,
-    planned: Kept,
+    #[diesel(deserialize_as = Json<Totals>)]
+    planned: Totals,
     plan_revision: i32,
     actor_id: AccountId,
     on_behalf: bool,
@@ -136,9 +136,11 @@ impl Row {
         let tick = Tick {
             status: self.status,
             portion_permille: self.portion_permille,
-            actor: self.actor_id,
-            on_behalf: self.on_behalf,
-            at: self.at,
+            by: By {
+                actor: self.actor_id,
+                on_behalf: self.on_behalf,
+                at: self.at,
+            },
         };
         (
             Key {
@@ -149,7 +151,7 @@ impl Row {
             Completed {
                 tick,
                 title: self.title,
-                planned: self.planned.0,
+                planned: self.planned,
                 plan_revision: self.plan_revision,
             },
         )

@@ -7,15 +7,15 @@ use diesel::sql_types::Jsonb;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde_json::{Value, json};
 
+use super::Completed;
 use super::progress::Progress;
-use super::rules::Completed;
 use super::store::{HistoryRow, Key};
 use crate::db::statement::{Bind as _, Statement, statement};
 use crate::ids::{AccountId, FollowId, GymId};
 
 /// Rows to write.
 #[derive(Default)]
-pub(super) struct Changes<'a> {
+pub struct Changes<'a> {
     /// Completions, over those that are there.
     pub there: Vec<(Key, &'a Completed)>,
     /// Completions that are taken back.
@@ -56,7 +56,7 @@ const WRITE: Statement = statement(
 );
 
 /// Writes a batch's changes.
-pub(super) async fn write(
+pub async fn write(
     mut conn: &AsyncPgConnection,
     gym: GymId,
     changes: &Changes<'_>,
@@ -99,9 +99,9 @@ fn completion(gym: GymId, key: Key, completed: &Completed) -> Value {
         "title": completed.title,
         "planned": completed.planned,
         "plan_revision": completed.plan_revision,
-        "actor_id": tick.actor,
-        "on_behalf": tick.on_behalf,
-        "at": tick.at,
+        "actor_id": tick.by.actor,
+        "on_behalf": tick.by.on_behalf,
+        "at": tick.by.at,
     })
 }
 

@@ -1,18 +1,18 @@
 //! Rows of assignments.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{auto_type, exists};
+use diesel::dsl::{auto_type, exists, not};
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, QueryResult, Queryable, Selectable,
-    SelectableHelper as _, select,
+    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _, QueryResult, Queryable,
+    Selectable, SelectableHelper as _, select,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::db::schema::assignments;
+use crate::db::schema::{accounts, assignments};
 use crate::ids::{AccountId, AssignmentId, GymId};
 
 /// A trainer's assignment to a member.
@@ -33,18 +33,14 @@ pub struct Assignment {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Whether an assignment counts at an instant.
+/// Whether an assignment counts: its end has not come, nor been told. The one definition of it: rights, rosters and lists all
+/// ask here. Beginnings are not compared, since an assignment begins with the change that makes it, and a change that waited
+/// for that one may have an earlier instant.
 #[auto_type]
 pub(crate) fn counts(now: DateTime<Utc>) -> _ {
     let open = assignments::until.is_null().or(assignments::until.gt(now));
-    assignments::since.le(now).and(open)
-}
-
-/// Whether an assignment has not ended. A change asks this of rows that it has locked: one that began while it waited may
-/// have a later instant than its own.
-#[auto_type]
-fn not_over(now: DateTime<Utc>) -> _ {
-    assignments::until.is_null().or(assignments::until.gt(now))
+    // Not `closed = $n`: a generic plan cannot use a partial index whose predicate is a parameter.
+    not(assignments::closed).and(open)
 }
 
 /// Whether a trainer is assigned to a member.
@@ -81,24 +77,6 @@ pub async fn assigned_pairs(
         .load(&mut conn)
         .await?;
     Ok(pairs.into_iter().collect())
-}
-
-/// Whether a trainer has an assignment to a member that has not ended, however late it began.
-pub async fn has_assignment(
-    conn: &mut AsyncPgConnection,
-    gym: GymId,
-    trainer: AccountId,
-    member: AccountId,
-    now: DateTime<Utc>,
-) -> QueryResult<bool> {
-    let found = assignments::table
-        .filter(assignments::gym_id.eq(gym).and(not_over(now)))
-        .filter(
-            assignments::trainer_id
-                .eq(trainer)
-                .and(assignments::member_id.eq(member)),
-        );
-    select(exists(found)).get_result(conn).await
 }
 
 /// Adds an assignment.
@@ -182,7 +160,7 @@ pub async fn end_assignments(
     };
     let mut query = diesel::update(assignments::table)
         .set((assignments::until.eq(now), assignments::closed.eq(true)))
-        .filter(assignments::gym_id.eq(gym).and(not_over(now)))
+        .filter(assignments::gym_id.eq(gym).and(counts(now)))
         .returning(Assignment::as_returning())
         .into_boxed();
     if let Some(id) = id {
@@ -217,4 +195,64 @@ pub async fn close_due(conn: &mut AsyncPgConnection, gym: GymId, now: DateTime<U
         .returning(Assignment::as_returning())
         .get_results(conn)
         .await
+}
+
+/// The trainers on whose rosters members are.
+pub async fn trainers_of(
+    mut conn: &AsyncPgConnection,
+    gym: GymId,
+    members: &[AccountId],
+    now: DateTime<Utc>,
+) -> QueryResult<HashMap<AccountId, Vec<AccountId>>> {
+    let rows: Vec<(AccountId, AccountId)> = assignments::table
+        .filter(assignments::gym_id.eq(gym).and(assignments::member_id.eq_any(members)))
+        .filter(counts(now))
+        .select((assignments::member_id, assignments::trainer_id))
+        .distinct()
+        .order((assignments::member_id, assignments::trainer_id))
+        .load(&mut conn)
+        .await?;
+    let mut trainers: HashMap<AccountId, Vec<AccountId>> = HashMap::new();
+    for (member, trainer) in rows {
+        trainers.entry(member).or_default().push(trainer);
+    }
+    Ok(trainers)
+}
+
+/// A trainer's members: account, name and since when, by assignment.
+pub async fn members_of(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    trainer: AccountId,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<(AccountId, String, DateTime<Utc>)>> {
+    assignments::table
+        .inner_join(accounts::table.on(accounts::id.eq(assignments::member_id)))
+        .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
+        .filter(counts(now))
+        .order(assignments::since)
+        .select((assignments::member_id, accounts::name, assignments::since))
+        .load(conn)
+        .await
+}
+
+/// When a trainer's assignment to a member ends: none where there is no assignment, `Some(None)` for an open one.
+pub async fn assigned_until(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    trainer: AccountId,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<Option<DateTime<Utc>>>> {
+    let ends: Vec<Option<DateTime<Utc>>> = assignments::table
+        .filter(assignments::gym_id.eq(gym).and(assignments::trainer_id.eq(trainer)))
+        .filter(assignments::member_id.eq(member))
+        .filter(counts(now))
+        .select(assignments::until)
+        .load(conn)
+        .await?;
+    // An open one outlasts all others.
+    Ok(ends
+        .into_iter()
+        .max_by_key(|until| until.unwrap_or(DateTime::<Utc>::MAX_UTC)))
 }

@@ -4,14 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::expression::AsExpression;
-use diesel::pg::{Pg, PgValue};
-use diesel::serialize::{self, Output, ToSql};
-use diesel::sql_types::Jsonb;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::ToSchema;
 
 /// Thousandths of a gram in 100 g.
 const PER_100G: i128 = 100_000;
@@ -22,9 +15,8 @@ const WHOLE: i128 = 1000;
 macro_rules! nutrients {
     ($($field:ident $variant:ident $doc:literal;)+) => {
         /// Which nutrient, by the name of its field.
-        #[derive(
-            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
-        )]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[serde(rename_all = "snake_case")]
         pub enum Nutrient {
             $(#[doc = $doc] $variant,)+
@@ -33,25 +25,29 @@ macro_rules! nutrients {
         impl Nutrient {
             /// Every nutrient.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name of its field.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($field),)+ }
+            }
         }
 
         /// Amounts of nutrients; an absent one is unknown.
-        #[derive(
-            Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, AsExpression, FromSqlRow,
-        )]
-        #[diesel(sql_type = Jsonb)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[serde(deny_unknown_fields)]
         pub struct Nutrients {
             $(
                 #[doc = $doc]
                 #[serde(default, skip_serializing_if = "Option::is_none")]
-                #[schema(nullable = false)]
+                #[cfg_attr(feature = "schema", schema(nullable = false))]
                 pub $field: Option<i64>,
             )+
             /// In a sum: how much of it, in thousandths by weight, a nutrient is known for. It lists only those that are
             /// known for less than the whole; one with 0 is not known at all, and absent above.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-            #[schema(value_type = BTreeMap<String, u32>)]
+            #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<String, u32>))]
             pub known_permille: BTreeMap<Nutrient, u32>,
         }
 
@@ -115,19 +111,6 @@ impl Nutrients {
 fn round(amount: i64, by: i64, of: i128) -> i64 {
     let exact = i128::from(amount) * i128::from(by);
     i64::try_from((exact + of / 2).div_euclid(of)).unwrap_or(i64::MAX)
-}
-
-impl FromSql<Jsonb, Pg> for Nutrients {
-    fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
-        Ok(serde_json::from_value(<Value as FromSql<Jsonb, Pg>>::from_sql(bytes)?)?)
-    }
-}
-
-impl ToSql<Jsonb, Pg> for Nutrients {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        let value = serde_json::to_value(self)?;
-        <Value as ToSql<Jsonb, Pg>>::to_sql(&value, &mut out.reborrow())
-    }
 }
 
 /// A running sum. Sums of sums equal the sum of all items, amounts and known fractions alike, since it adds integers and
@@ -297,6 +280,13 @@ mod tests {
         assert_eq!((&json["fibre_mg"], json.get("sodium_mg")), (&json!(7), None));
         assert_eq!(json["known_permille"]["fibre_mg"], json!(830));
         assert_eq!(serde_json::from_value::<Nutrients>(json).expect("nutrients"), total);
+    }
+
+    #[test]
+    fn names_are_those_of_json() {
+        for nutrient in Nutrient::ALL {
+            assert_eq!(serde_json::to_value(nutrient).expect("json"), nutrient.name());
+        }
     }
 
     #[test]

@@ -1,9 +1,5 @@
 //! Rows and SQL of follows.
 
-mod members;
-
-pub use members::*;
-
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use diesel::deserialize::{self, FromSql};
 use diesel::dsl::sql;
@@ -14,9 +10,10 @@ use diesel::{
     QueryDsl as _, QueryResult, Queryable, QueryableByName, Selectable, SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use liveplan_nutrition::calendar::Schedule;
 
 use super::Follow;
-use super::rules::{Schedule, Status};
+use super::rules::Status;
 use crate::db::schema::{follows, gyms, plan_revisions, plans as plan_rows};
 use crate::db::statement::{Bind as _, Statement, statement};
 use crate::ids::{AccountId, FollowId, GymId, PlanId};
@@ -96,7 +93,7 @@ impl FollowedPlan {
     /// How its days lie on the calendar.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
-        Schedule::new(self.duration_days, self.cycle)
+        self.cycle.schedule(self.duration_days)
     }
 }
 
@@ -233,7 +230,7 @@ impl ScheduledFollow {
     /// How the plan's days lie on the calendar.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
-        Schedule::new(self.duration_days, self.cycle)
+        self.cycle.schedule(self.duration_days)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which trainer watches whom. An assignment is part of the trainer's roster, and gives the right to see the member.
+//! Assigning trainers to members. An assignment puts the member on the trainer's roster, and gives the right to see them.
 
 use std::time::Duration;
 
@@ -10,13 +10,15 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
-use super::rules::Standing;
-use super::store::{self, Assignment, AssignmentsWanted, Ending};
+use super::live::member_entry;
 use crate::app::{App, For};
+use crate::assignments::store::{self, Assignment, AssignmentsWanted, Ending};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error, Result};
 use crate::events::{Channel, Tx};
-use crate::follows::live::{hold, roster_member_entry};
+use crate::follows::live::hold;
+use crate::gyms::rules::Standing;
+use crate::gyms::store::lock_standing;
 use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, bounds, once};
 use crate::ids::{AccountId, AssignmentId};
 
@@ -168,7 +170,7 @@ pub async fn start(
     ];
     people.sort_unstable_by_key(|(account, ..)| *account);
     for (account, field, role) in people {
-        let standing = store::lock_standing(tx, gym, account).await?;
+        let standing = lock_standing(tx, gym, account).await?;
         if !standing.is_some_and(|s: Standing| s.active(role)) {
             return Err(Error::invalid(
                 field,
@@ -179,7 +181,7 @@ pub async fn start(
             ));
         }
     }
-    if store::has_assignment(tx, gym, trainer_id, member_id, now).await? {
+    if store::is_assigned(tx, gym, trainer_id, member_id, now).await? {
         return Err(Error::new(Code::AlreadyAssigned));
     }
     let assignment = Assignment {
@@ -190,7 +192,7 @@ pub async fn start(
         until,
     };
     store::insert_assignment(tx, gym, &assignment).await?;
-    let entry = roster_member_entry(tx, gym, assignment.member_id, now).await?;
+    let entry = member_entry(tx, gym, assignment.member_id, now).await?;
     let patch = json!({"members": {assignment.member_id.to_string(): entry}});
     tx.emit(Channel::Roster(assignment.trainer_id), "assignment.started", patch);
     tx.access_changed(assignment.trainer_id);
@@ -224,7 +226,10 @@ async fn end_assignment(app: web::Data<App>, caller: Caller, path: web::Path<Ass
 }
 
 /// Ends assignments in a change; returns how many.
-pub(super) async fn end(tx: &mut Tx, ending: Ending) -> Result<usize> {
+///
+/// # Errors
+/// Those of the database.
+pub async fn end(tx: &mut Tx, ending: Ending) -> Result<usize> {
     let (gym, now) = (tx.gym, tx.now);
     let ended = store::end_assignments(tx, gym, ending, now).await?;
     tell_ended(tx, &ended).await?;
@@ -273,7 +278,7 @@ pub async fn close_due(app: &App) -> Result<usize> {
                 for assignment in due {
                     // Assigned again in the meantime: the roster shows the new one.
                     let (trainer, member) = (assignment.trainer_id, assignment.member_id);
-                    if !store::has_assignment(tx, gym, trainer, member, now).await? {
+                    if !store::is_assigned(tx, gym, trainer, member, now).await? {
                         over.push(assignment);
                     }
                 }

@@ -8,12 +8,14 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::sessions::{self, Device, Owned};
-use super::store::{self, Account, Belonging, Gym};
-use super::{Caller, Role, Roles, Status};
+use super::store::{self, Belonging};
 use crate::app::App;
+use crate::auth::sessions::{self, Device, Owned};
+use crate::auth::store::{Account, account as find_account};
+use crate::auth::{Caller, Role, Roles, Status};
 use crate::error::{Code, Error, Result};
 use crate::events::Channel;
+use crate::gyms::Gym;
 use crate::http::limits::Limit;
 use crate::ids::{AccountId, SessionId};
 
@@ -151,7 +153,7 @@ pub(super) async fn with_tokens(
 pub(super) async fn me(conn: &mut AsyncPgConnection, owned: Owned, belonging: Belonging) -> Result<Me> {
     Ok(Me {
         session_id: owned.session,
-        account: store::account(conn, owned.account).await?,
+        account: find_account(conn, owned.account).await?,
         gym: belonging.gym,
         roles: belonging.roles,
         channels: own_channels(owned.account, belonging.roles),

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::sessions::{self, OpenSession, Owned, Reason};
-use super::{Caller, password, store};
 use crate::app::App;
+use crate::auth::sessions::{self, OpenSession, Owned, Reason};
+use crate::auth::store as accounts;
+use crate::auth::{Caller, password};
 use crate::db;
 use crate::error::{Code, Error, Result};
 use crate::http::limits::Limit;
@@ -62,7 +63,7 @@ async fn change_password(app: web::Data<App>, caller: Caller, body: Body<Passwor
     app.limits.take(&counter, PASSWORD_CHANGES, app.clock.now())?;
     let old = app
         .read(&caller, async |conn| {
-            Ok(store::password_hash(conn, caller.account).await?)
+            Ok(accounts::password_hash(conn, caller.account).await?)
         })
         .await?;
     if !password::verify(current_password, Some(old.clone())).await? {
@@ -72,7 +73,7 @@ async fn change_password(app: web::Data<App>, caller: Caller, body: Body<Passwor
     let new = password::hash(new_password).await?;
     app.change(&caller, async move |tx| {
         let now = tx.now;
-        if !store::set_password(tx, caller.account, &old, &new).await? {
+        if !accounts::set_password(tx, caller.account, &old, &new).await? {
             return Err(Error::new(Code::BadCredentials));
         }
         let gyms = db::as_system(tx, async |conn| {

@@ -1,4 +1,6 @@
-//! Who belongs to the gym.
+//! Who belongs to the gym: adding people, and changing their roles and status, with what cannot go on then.
+
+mod store;
 
 use actix_web::{get, patch, post, web};
 use serde::{Deserialize, Serialize};
@@ -6,18 +8,23 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
-use super::rules::{self, Standing};
-use super::store::{self, Ending, MembersWanted, Membership};
-use super::{assignments, find_or_create_account};
 use crate::app::App;
+use crate::assignments;
+use crate::assignments::store::Ending;
 use crate::auth::sessions::{self, Reason};
 use crate::auth::store::NewAccount;
 use crate::auth::{Caller, Email, Role, Roles, Status, password};
 use crate::db;
 use crate::error::{Code, Error, Lang, Result};
 use crate::events::Tx;
+use crate::gyms::find_or_create_account;
+use crate::gyms::rules::{self, Standing};
+use crate::gyms::store as gyms;
+use crate::gyms::store::Membership;
 use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
 use crate::ids::AccountId;
+use crate::rosters;
+use store::MembersWanted;
 
 /// Those who run the gym.
 const RUNS: [Role; 2] = [Role::Owner, Role::Manager];
@@ -25,7 +32,7 @@ const RUNS: [Role; 2] = [Role::Owner, Role::Manager];
 const SEES_ALL: [Role; 3] = [Role::Owner, Role::Manager, Role::Nutritionist];
 
 /// Routes.
-pub(super) fn routes(config: &mut ServiceConfig) {
+pub fn routes(config: &mut ServiceConfig) {
     config
         .service(list_memberships)
         .service(create_membership)
@@ -174,7 +181,7 @@ async fn create_membership(
 
 async fn gyms_language(tx: &mut Tx) -> Result<Lang> {
     let gym = tx.gym;
-    let gym = store::find_gym(tx, gym).await?;
+    let gym = gyms::find_gym(tx, gym).await?;
     Ok(if gym.locale == Lang::Es.tag() {
         Lang::Es
     } else {
@@ -191,14 +198,14 @@ pub async fn add(tx: &mut Tx, account: &NewAccount, roles: Roles) -> Result<Memb
     let (account, made) = db::as_system(tx, async |conn| find_or_create_account(conn, account, now).await).await?;
     let status = if made { Status::Active } else { Status::Invited };
     let standing = Standing { roles, status };
-    match store::lock_standing(tx, gym, account).await? {
-        None => store::insert_membership(tx, gym, account, standing, now).await?,
+    match gyms::lock_standing(tx, gym, account).await? {
+        None => gyms::insert_membership(tx, gym, account, standing, now).await?,
         Some(before) if before.status == Status::Ended => {
-            store::update_membership(tx, gym, account, standing).await?;
+            gyms::update_membership(tx, gym, account, standing).await?;
         }
         Some(_) => return Err(Error::new(Code::AlreadyMember)),
     }
-    store::find_membership(tx, gym, account)
+    gyms::find_membership(tx, gym, account)
         .await?
         .ok_or_else(|| Error::not_found("member"))
 }
@@ -224,9 +231,9 @@ async fn find_membership(
     let (account, now) = (path.into_inner(), app.clock.now());
     let member = app
         .read(&caller, async |conn| {
-            let member = store::find_membership(conn, caller.gym, account).await?;
+            let member = gyms::find_membership(conn, caller.gym, account).await?;
             let member = member.ok_or_else(|| Error::not_found("member"))?;
-            if !caller.roles.any(&SEES_ALL) && !super::may_watch(conn, &caller, account, now).await? {
+            if !caller.roles.any(&SEES_ALL) && !assignments::may_watch(conn, &caller, account, now).await? {
                 return Err(Error::forbidden());
             }
             Ok(member)
@@ -272,8 +279,8 @@ async fn update_membership(
         .change(&caller, async move |tx| {
             let gym = tx.gym;
             // First, and in one order: two owners who demote each other meet here.
-            let owners = store::lock_owners(tx, gym).await?;
-            let before = store::lock_standing(tx, gym, account)
+            let owners = gyms::lock_owners(tx, gym).await?;
+            let before = gyms::lock_standing(tx, gym, account)
                 .await?
                 .ok_or_else(|| Error::not_found("member"))?;
             let after = Standing {
@@ -287,7 +294,7 @@ async fn update_membership(
             if before != after {
                 apply(tx, account, before, after).await?;
             }
-            store::find_membership(tx, gym, account)
+            gyms::find_membership(tx, gym, account)
                 .await?
                 .ok_or_else(|| Error::not_found("member"))
         })
@@ -298,7 +305,7 @@ async fn update_membership(
 /// Writes a change of a membership, and ends what cannot go on with it.
 async fn apply(tx: &mut Tx, account: AccountId, before: Standing, after: Standing) -> Result<()> {
     let (gym, now) = (tx.gym, tx.now);
-    store::update_membership(tx, gym, account, after).await?;
+    gyms::update_membership(tx, gym, account, after).await?;
     if after.status != Status::Active {
         sessions::end_all(tx, account, None, Reason::Access, now).await?;
     }
@@ -307,7 +314,7 @@ async fn apply(tx: &mut Tx, account: AccountId, before: Standing, after: Standin
         (Role::Member, Ending::OfMember(account)),
     ] {
         if before.keeps(role) && !after.keeps(role) {
-            assignments::end(tx, ending).await?;
+            rosters::end(tx, ending).await?;
         }
     }
     tx.access_changed(account);

@@ -1,85 +1,9 @@
-//! One day of a member's plan as ticks change it, and what a tick may say. Pure.
+//! A day of a plan as members record it: which meals it has, what was said of them, and what that comes to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, NaiveDate, Utc};
-use diesel::deserialize::FromSqlRow;
-use diesel::expression::AsExpression;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-use super::day::DayMeal;
-use super::progress::Progress;
-use crate::foods::nutrients::Totals;
-use crate::ids::{AccountId, MealId};
-use crate::plans::Meal;
-
-/// Thousandths of a whole portion.
-pub const WHOLE_PORTION: i32 = 1000;
-
-/// What became of a meal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, AsExpression, FromSqlRow)]
-#[diesel(sql_type = diesel::sql_types::Text)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = CompletionStatus)]
-pub enum Status {
-    /// It was eaten.
-    Eaten,
-    /// A part of it was eaten.
-    Partial,
-    /// It was left out.
-    Skipped,
-}
-
-impl Status {
-    /// Every status.
-    pub const ALL: [Self; 3] = [Self::Eaten, Self::Partial, Self::Skipped];
-
-    /// The name in the database and in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Eaten => "eaten",
-            Self::Partial => "partial",
-            Self::Skipped => "skipped",
-        }
-    }
-
-    /// The event that tells of it.
-    #[must_use]
-    pub const fn event(self) -> &'static str {
-        match self {
-            Self::Eaten => "meal.completed",
-            Self::Partial => "meal.partial",
-            Self::Skipped => "meal.skipped",
-        }
-    }
-
-    /// The portion that this status means, where the client's agrees with it: a part must be named, what was eaten is
-    /// the whole, what was skipped nothing.
-    ///
-    /// # Errors
-    /// What the portion may be, in English and Spanish.
-    pub fn portion(self, given: Option<i32>) -> Result<i32, (&'static str, &'static str)> {
-        match (self, given) {
-            (Self::Eaten, None | Some(WHOLE_PORTION)) => Ok(WHOLE_PORTION),
-            (Self::Partial, Some(part)) if (1..WHOLE_PORTION).contains(&part) => Ok(part),
-            (Self::Skipped, None | Some(0)) => Ok(0),
-            (Self::Eaten, _) => Err((
-                "1000 or absent where the meal was eaten",
-                "1000 o ausente si la comida se tomó entera",
-            )),
-            (Self::Partial, _) => Err((
-                "1 to 999 where a part of the meal was eaten",
-                "de 1 a 999 si se tomó una parte de la comida",
-            )),
-            (Self::Skipped, _) => Err((
-                "0 or absent where the meal was skipped",
-                "0 o ausente si la comida se saltó",
-            )),
-        }
-    }
-}
+use crate::nutrients::{Nutrients, Totals};
+use crate::portion::CompletionStatus;
 
 /// A meal of the plan's day.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,26 +14,22 @@ pub struct PlannedMeal {
     pub totals: Totals,
 }
 
-/// Who says what of a meal.
+/// What was said of a meal, and by whom: `By` is the caller's own account of who and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tick {
+pub struct Tick<By> {
     /// What became of it.
-    pub status: Status,
-    /// The portion that goes with it.
+    pub status: CompletionStatus,
+    /// The portion that goes with it, in thousandths.
     pub portion_permille: i32,
-    /// Who says so.
-    pub actor: AccountId,
-    /// Whether the actor is the member's trainer.
-    pub on_behalf: bool,
-    /// When.
-    pub at: DateTime<Utc>,
+    /// Who said so.
+    pub by: By,
 }
 
 /// A meal that was ticked, with what it held then: neither an edit of the plan nor one of a food reaches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Completed {
+pub struct Completed<By> {
     /// The last word.
-    pub tick: Tick,
+    pub tick: Tick<By>,
     /// The meal's title.
     pub title: String,
     /// What it held at full portion.
@@ -122,32 +42,33 @@ pub struct Completed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotOnDay;
 
-/// A day of a follow: what the plan says and what was ticked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Day {
+/// A day of a plan that somebody follows. `Meal` identifies its meals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Day<Meal, By> {
     /// The plan's revision that `meals` is.
     pub revision: i32,
-    /// The meals on the plan, by id; none outside of the plan.
-    pub meals: BTreeMap<MealId, PlannedMeal>,
+    /// The meals on the plan; none outside of the plan.
+    pub meals: BTreeMap<Meal, PlannedMeal>,
     /// The meals that were ticked. They may have left the plan since.
-    pub completed: BTreeMap<MealId, Completed>,
+    pub completed: BTreeMap<Meal, Completed<By>>,
 }
 
-impl Day {
-    /// From the meals that the plan has on the day and those that were ticked.
-    #[must_use]
-    pub fn new(revision: i32, planned: &[DayMeal], completed: BTreeMap<MealId, Completed>) -> Self {
-        let planned_meal = |meal: &Meal| PlannedMeal {
-            title: meal.title.clone(),
-            totals: meal.totals(),
-        };
-        Self {
-            revision: planned.first().map_or(revision, |m| m.revision),
-            meals: planned.iter().map(|m| (m.meal.id, planned_meal(&m.meal))).collect(),
-            completed,
-        }
-    }
+/// What a day comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DaySums {
+    /// Meals on the plan, with those that were ticked and have left it since.
+    pub meals_planned: i32,
+    /// Meals eaten, wholly or in part.
+    pub meals_done: i32,
+    /// Meals skipped.
+    pub meals_skipped: i32,
+    /// What the plan's day holds.
+    pub planned: Nutrients,
+    /// What was eaten.
+    pub eaten: Nutrients,
+}
 
+impl<Meal: Copy + Ord, By> Day<Meal, By> {
     /// Ticks a meal; false where it was ticked so before, by whomever. The last word wins.
     ///
     /// Something eaten keeps what it held when it was first ticked, so that correcting a portion after the plan has
@@ -155,7 +76,7 @@ impl Day {
     ///
     /// # Errors
     /// [`NotOnDay`].
-    pub fn tick(&mut self, meal: MealId, tick: Tick) -> Result<bool, NotOnDay> {
+    pub fn tick(&mut self, meal: Meal, tick: Tick<By>) -> Result<bool, NotOnDay> {
         let planned = self.meals.get(&meal);
         match (self.completed.get_mut(&meal), planned) {
             (Some(there), _)
@@ -183,7 +104,7 @@ impl Day {
     ///
     /// # Errors
     /// [`NotOnDay`].
-    pub fn undo(&mut self, meal: MealId) -> Result<bool, NotOnDay> {
+    pub fn undo(&mut self, meal: Meal) -> Result<bool, NotOnDay> {
         if self.completed.remove(&meal).is_some() {
             Ok(true)
         } else if self.meals.contains_key(&meal) {
@@ -195,7 +116,7 @@ impl Day {
 
     /// The day's sums.
     #[must_use]
-    pub fn progress(&self, date: NaiveDate) -> Progress {
+    pub fn sums(&self) -> DaySums {
         let mut planned = Totals::default();
         for meal in self.meals.values() {
             planned += &meal.totals;
@@ -208,10 +129,9 @@ impl Day {
         let skipped = self
             .completed
             .values()
-            .filter(|c| c.tick.status == Status::Skipped)
+            .filter(|c| c.tick.status == CompletionStatus::Skipped)
             .count();
-        Progress {
-            date,
+        DaySums {
             meals_planned: count(all.len()),
             meals_done: count(self.completed.len() - skipped),
             meals_skipped: count(skipped),
@@ -230,7 +150,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::foods::nutrients::Nutrients;
+    use crate::portion::CompletionStatus as Status;
 
     fn meal(title: &str, energy: i64) -> PlannedMeal {
         let food = Nutrients {
@@ -243,18 +163,16 @@ mod tests {
         }
     }
 
-    fn tick(status: Status, portion_permille: i32) -> Tick {
+    fn tick(status: Status, portion_permille: i32) -> Tick<()> {
         Tick {
             status,
             portion_permille,
-            actor: AccountId::new(),
-            on_behalf: false,
-            at: DateTime::UNIX_EPOCH,
+            by: (),
         }
     }
 
-    fn day(energies: &[i64]) -> (Day, Vec<MealId>) {
-        let ids: Vec<_> = energies.iter().map(|_| MealId::new()).collect();
+    fn day(energies: &[i64]) -> (Day<u32, ()>, Vec<u32>) {
+        let ids: Vec<u32> = (0..).take(energies.len()).collect();
         let meals = ids
             .iter()
             .zip(energies)
@@ -270,30 +188,8 @@ mod tests {
         )
     }
 
-    fn energy(day: &Day) -> Option<i64> {
-        day.progress(NaiveDate::MIN).eaten.energy_mkcal
-    }
-
-    #[test]
-    fn a_portion_agrees_with_its_status() {
-        let cases = [
-            (Status::Eaten, None, Some(1000)),
-            (Status::Eaten, Some(1000), Some(1000)),
-            (Status::Eaten, Some(999), None),
-            (Status::Eaten, Some(1001), None),
-            (Status::Partial, None, None),
-            (Status::Partial, Some(0), None),
-            (Status::Partial, Some(1), Some(1)),
-            (Status::Partial, Some(999), Some(999)),
-            (Status::Partial, Some(1000), None),
-            (Status::Partial, Some(-5), None),
-            (Status::Skipped, None, Some(0)),
-            (Status::Skipped, Some(0), Some(0)),
-            (Status::Skipped, Some(1), None),
-        ];
-        for (status, given, portion) in cases {
-            assert_eq!(status.portion(given).ok(), portion, "{status:?} {given:?}");
-        }
+    fn energy(day: &Day<u32, ()>) -> Option<i64> {
+        day.sums().eaten.energy_mkcal
     }
 
     #[test]
@@ -311,7 +207,7 @@ mod tests {
         day.tick(ids[0], tick(Status::Partial, 500)).expect("on the day");
         assert_eq!(energy(&day), Some(201));
         day.tick(ids[1], tick(Status::Skipped, 0)).expect("on the day");
-        let progress = day.progress(NaiveDate::MIN);
+        let progress = day.sums();
         assert_eq!(
             (progress.meals_planned, progress.meals_done, progress.meals_skipped),
             (2, 1, 1)
@@ -333,10 +229,7 @@ mod tests {
         day.meals.clear();
         day.tick(ids[0], tick(Status::Partial, 250))
             .expect("it was ticked before");
-        assert_eq!(
-            (energy(&day), day.progress(NaiveDate::MIN).meals_planned),
-            (Some(100), 1)
-        );
+        assert_eq!((energy(&day), day.sums().meals_planned), (Some(100), 1));
         assert_eq!(day.undo(ids[0]), Ok(true));
         assert_eq!(day.tick(ids[0], tick(Status::Eaten, 1000)), Err(NotOnDay));
         assert_eq!(day.undo(ids[0]), Err(NotOnDay));
@@ -355,8 +248,8 @@ mod tests {
     #[test]
     fn a_meal_of_another_day_is_refused() {
         let (mut day, _) = day(&[400]);
-        assert_eq!(day.tick(MealId::new(), tick(Status::Eaten, 1000)), Err(NotOnDay));
-        assert_eq!(day.undo(MealId::new()), Err(NotOnDay));
+        assert_eq!(day.tick(u32::MAX, tick(Status::Eaten, 1000)), Err(NotOnDay));
+        assert_eq!(day.undo(u32::MAX), Err(NotOnDay));
     }
 
     fn any_act() -> impl Strategy<Value = Option<(Status, i32)>> {
@@ -387,7 +280,7 @@ mod tests {
             }
             let said: Vec<_> = last.iter().zip(&energies).filter_map(|(l, e)| Some(((*l)?, *e))).collect();
             let expected: i64 = said.iter().map(|((_, part), e)| (e * i64::from(*part) + 500) / 1000).sum();
-            let progress = day.progress(NaiveDate::MIN);
+            let progress = day.sums();
             prop_assert_eq!(progress.eaten.energy_mkcal.unwrap_or(0), expected);
             prop_assert_eq!(progress.meals_planned, count(ids.len()));
             let skipped = said.iter().filter(|((s, _), _)| *s == Status::Skipped).count();

@@ -1,0 +1,19 @@
+//! Sentences in every language of the product.
+
+/// A sentence in English and Spanish.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Words {
+    /// English.
+    pub en: String,
+    /// Spanish.
+    pub es: String,
+}
+
+impl<E: Into<String>, S: Into<String>> From<(E, S)> for Words {
+    fn from((en, es): (E, S)) -> Self {
+        Self {
+            en: en.into(),
+            es: es.into(),
+        }
+    }
+}

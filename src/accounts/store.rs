@@ -1,0 +1,63 @@
+//! Where accounts belong.
+
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult, Queryable,
+    Selectable, SelectableHelper as _,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+
+use crate::auth::{Roles, Status};
+use crate::db::schema::{gyms, memberships};
+use crate::gyms::Gym;
+use crate::ids::{AccountId, GymId};
+
+/// An account's membership of a gym, with the gym.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = memberships)]
+pub struct Belonging {
+    /// The gym.
+    #[diesel(embed)]
+    pub gym: Gym,
+    /// Roles in it.
+    #[diesel(deserialize_as = Vec<Option<String>>)]
+    pub roles: Roles,
+    /// How it stands.
+    #[diesel(deserialize_as = String)]
+    pub status: Status,
+    /// See [`crate::auth::access::AccessClaim`].
+    pub access_version: i64,
+}
+
+/// Where an account belongs or has belonged, oldest first: everywhere as the system, else in the transaction's gym.
+pub async fn belongings(conn: &mut AsyncPgConnection, account: AccountId) -> QueryResult<Vec<Belonging>> {
+    memberships::table
+        .inner_join(gyms::table)
+        .filter(memberships::account_id.eq(account))
+        .order((memberships::created_at, gyms::slug))
+        .select(Belonging::as_select())
+        .load(conn)
+        .await
+}
+
+/// An account's membership of one gym, whatever its status.
+pub async fn belonging(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<Option<Belonging>> {
+    memberships::table
+        .inner_join(gyms::table)
+        .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(account)))
+        .select(Belonging::as_select())
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// Makes an invited membership active, by the act of the account itself.
+pub async fn accept_invitation(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<()> {
+    let invited = memberships::table
+        .find((gym, account))
+        .filter(memberships::status.eq(Status::Invited.name()));
+    diesel::update(invited)
+        .set(memberships::status.eq(Status::Active.name()))
+        .execute(conn)
+        .await?;
+    Ok(())
+}

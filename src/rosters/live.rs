@@ -1,0 +1,123 @@
+//! The channel `roster:{trainer}`: who may watch it and what it shows.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncPgConnection;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::assignments::store::members_of;
+use crate::auth::{Caller, Role};
+use crate::completions::progress::{ProgressState, rows};
+use crate::completions::{self, Progress, roster_from};
+use crate::error::{Error, Result};
+use crate::events::Access;
+use crate::follows::live::hold;
+use crate::follows::{Follow, store};
+use crate::gyms::store::find_membership;
+use crate::ids::{AccountId, GymId};
+
+/// What the channel `roster:{trainer}` shows.
+#[derive(Serialize, ToSchema)]
+pub struct RosterState<'a> {
+    /// By account.
+    members: BTreeMap<AccountId, RosterMember<'a>>,
+}
+
+/// A member on a trainer's roster.
+#[derive(Serialize, ToSchema)]
+pub struct RosterMember<'a> {
+    /// Name.
+    name: &'a str,
+    /// Since when they are assigned.
+    since: DateTime<Utc>,
+    /// The running follow; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    follow: Option<&'a Follow>,
+    /// The last days, by date.
+    #[schema(value_type = BTreeMap<String, ProgressState>)]
+    progress: Value,
+}
+
+/// Whether a caller may watch a trainer's roster: that trainer, and managers.
+pub async fn authorise_roster(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    trainer: AccountId,
+    _now: DateTime<Utc>,
+) -> Result<Access> {
+    if trainer == caller.account && caller.roles.has(Role::Trainer) {
+        return Ok(Access::OPEN);
+    }
+    let manages = caller.roles.has(Role::Manager);
+    Ok(Access::when(
+        manages && find_membership(conn, caller.gym, trainer).await?.is_some(),
+    ))
+}
+
+/// What `roster:` shows: each of the trainer's members with follow and latest daily rows.
+pub async fn roster_snapshot(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    trainer: AccountId,
+    now: DateTime<Utc>,
+) -> Result<Value> {
+    let members = members_of(conn, gym, trainer, now).await?;
+    let ids: Vec<_> = members.iter().map(|(id, ..)| *id).collect();
+    let follows = store::current_of(conn, gym, &ids).await?;
+    let follow_ids: Vec<_> = follows.iter().map(|f| f.id).collect();
+    let mut progress: HashMap<_, Vec<Progress>> = HashMap::new();
+    for (follow, row) in completions::store::progress_since(conn, gym, &follow_ids, roster_from(now)).await? {
+        progress.entry(follow).or_default().push(row);
+    }
+    let follows: HashMap<_, _> = follows.into_iter().map(|f| (f.member_id, f)).collect();
+    let mut entries = BTreeMap::new();
+    for (member, name, since) in &members {
+        let follow = follows.get(member);
+        let rows = follow
+            .and_then(|f| progress.get(&f.id))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        entries.insert(*member, entry(name, *since, follow, rows));
+    }
+    Ok(json!(RosterState { members: entries }))
+}
+
+/// The entry of a member on the roster of a trainer whose assignment begins now, for the event that tells of it. It holds
+/// the member until the end of the change, so that no tick goes to the old trainers only and into no entry.
+///
+/// # Errors
+/// 404 for an account that is not of the gym.
+pub async fn member_entry(
+    conn: &mut AsyncPgConnection,
+    gym: GymId,
+    member: AccountId,
+    now: DateTime<Utc>,
+) -> Result<Value> {
+    hold(conn, gym, &[member]).await?;
+    let person = find_membership(conn, gym, member)
+        .await?
+        .ok_or_else(|| Error::not_found("member"))?;
+    let follow = store::current(conn, gym, member).await?;
+    let ids: Vec<_> = follow.iter().map(|f| f.id).collect();
+    let progress = completions::store::progress_since(conn, gym, &ids, roster_from(now)).await?;
+    let rows: Vec<_> = progress.into_iter().map(|(_, row)| row).collect();
+    Ok(json!(entry(&person.name, now, follow.as_ref(), &rows)))
+}
+
+fn entry<'a>(
+    name: &'a str,
+    since: DateTime<Utc>,
+    follow: Option<&'a Follow>,
+    progress: &[Progress],
+) -> RosterMember<'a> {
+    RosterMember {
+        name,
+        since,
+        follow,
+        progress: rows(progress),
+    }
+}
