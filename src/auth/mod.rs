@@ -1,6 +1,6 @@
 //! Who calls.
 //!
-//! - On every request: [`tokens`], [`caller`], [`roles`], and [`access`], the check that a session still holds.
+//! - On every request: [`tokens`] (and [`jwt`], their algorithms), [`caller`], [`roles`], and [`access`], the check that a session still holds.
 //! - Signing in and staying signed in: [`routes`], [`signin`], [`sessions`] (and [`devices`], what people do with their
 //!   own), [`password`], [`email`].
 //! - Accounts and where they belong: [`store`], [`status`].
@@ -9,6 +9,7 @@ pub mod access;
 pub mod caller;
 pub mod devices;
 pub mod email;
+pub mod jwt;
 pub mod password;
 pub mod roles;
 pub mod routes;
