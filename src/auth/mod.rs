@@ -1,12 +1,13 @@
 //! Who calls.
 //!
-//! - On every request: [`tokens`], [`caller`], [`roles`], and [`access`], the check that a session still holds.
+//! - On every request: [`tokens`] (and [`jwt`], their algorithms), [`caller`], [`roles`], and [`access`], the check that a session still holds.
 //! - What signing in needs: [`sessions`], [`password`], [`email`]; what people do with it is above, in [`crate::accounts`].
 //! - Accounts ([`store`]), and how a membership stands ([`status`]).
 
 pub mod access;
 pub mod caller;
 pub mod email;
+pub mod jwt;
 pub mod password;
 pub mod roles;
 pub mod seal;

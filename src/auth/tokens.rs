@@ -13,14 +13,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{ExpressionMethods as _, QueryDsl as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::seal::MasterKey;
-use super::{Caller, Roles};
+use super::{Caller, Roles, jwt};
 use crate::db::locks::AdvisoryLock;
 use crate::db::schema::signing_keys;
 use crate::error::{Code, Error, Result};
@@ -129,10 +128,8 @@ impl Tokens {
     ) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Inner {
             current,
-            encoding: EncodingKey::from_ed_der(key.to_pkcs8_der()?.as_bytes()),
-            decoding: trusted
-                .map(|(id, public)| (id, DecodingKey::from_ed_der(public)))
-                .collect(),
+            encoding: jwt::signing_key(key),
+            decoding: trusted.map(|(id, public)| (id, jwt::verifying_key(public))).collect(),
             life,
             good: Cache::new(REMEMBERED),
             checks: Checks::default(),
@@ -170,7 +167,7 @@ impl Tokens {
             iat: now.timestamp(),
             exp: (now + self.0.life).timestamp(),
         };
-        jsonwebtoken::encode(&header, &claims, &self.0.encoding).map_err(|e| Error::new(Code::Internal).caused_by(e))
+        jwt::encode(&header, &claims, &self.0.encoding).map_err(|e| Error::new(Code::Internal).caused_by(e))
     }
 
     /// Checks signature and time.
@@ -212,7 +209,7 @@ impl Tokens {
         let mut validation = Validation::new(Algorithm::EdDSA);
         // Time is the caller's business, with the injected clock.
         validation.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation)
+        let claims = jwt::decode::<Claims>(token, key, &validation)
             .map_err(|_| refused())?
             .claims;
         let caller = Caller {
@@ -310,6 +307,41 @@ mod tests {
             assert_eq!(refused.code, Code::Unauthenticated, "{forged}");
         }
         assert_eq!(tokens.remembered(), 2, "only successes are remembered");
+    }
+
+    /// Recorded, with its key, from a release that signed with another library.
+    const RECORDED: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFZERTQSIsImtpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSJ9.\
+        eyJzdWIiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDIiLCJneW0iOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMD\
+        AwMDAwMDMiLCJyb2xlcyI6WyJ0cmFpbmVyIiwibWVtYmVyIl0sInNpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwNCIsImF2Ijo1LCJpYXQiOjE3ODEwOTI4MDAsImV4cCI6MTc4MTA5MzcwMH0.\
+        X_BeuBp4V_ubm2iiNkWafG5O7NgN6--88afeHBGktcM9Wldle-RXozIEVlGWM544uAbXqIoN5qYb_optwlRtBA";
+
+    fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(digit: u32) -> T {
+        format!("00000000-0000-7000-8000-00000000000{digit}")
+            .parse()
+            .expect("an id")
+    }
+
+    fn recorded() -> (Tokens, Caller) {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let public = key.verifying_key().to_bytes().to_vec();
+        let key = Key(id(1), key, public);
+        let caller = Caller {
+            account: id(2),
+            gym: id(3),
+            roles: [Role::Member, Role::Trainer].into_iter().collect(),
+            session: id(4),
+            access_version: 5,
+        };
+        (tokens(&key, &[&key]), caller)
+    }
+
+    #[test]
+    fn a_token_of_an_earlier_release_is_good_and_the_same_is_made_to_the_byte() {
+        let (tokens, caller) = recorded();
+        assert_eq!(tokens.issue(&caller, noon()).expect("a token"), RECORDED);
+        let verified = tokens.verify(RECORDED, noon()).expect("good");
+        let end = noon() + TimeDelta::seconds(900);
+        assert_eq!((verified.caller, verified.expires_at), (caller, end));
     }
 
     #[test]

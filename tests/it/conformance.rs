@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header};
+use liveplan::auth::jwt;
 use liveplan::conformance::Started;
 use liveplan::server::Stop;
 use liveplan_hub::protocol::{Answer, ChannelRequest, Command, Event, PublishRequest};
@@ -52,7 +53,7 @@ impl Conformance {
 
 pub fn token(claims: &Value) -> String {
     let key = EncodingKey::from_secret(b"secret");
-    jsonwebtoken::encode(&Header::default(), claims, &key).expect("a token")
+    jwt::encode(&Header::default(), claims, &key).expect("a token")
 }
 
 /// Seconds since 1970, `from_now` on.

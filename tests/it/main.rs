@@ -10,6 +10,7 @@ mod demo;
 mod direct;
 mod embedded;
 mod every_route;
+mod face;
 mod faults;
 mod folding;
 mod follows;

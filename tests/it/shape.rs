@@ -175,6 +175,45 @@ fn the_rules_of_nutrition_wait_for_nothing_and_ask_no_clock() {
     }
 }
 
+/// Each package that the build may take, with its versions.
+fn locked_versions() -> BTreeMap<String, Vec<String>> {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("a lock file");
+    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in lock.split("[[package]]\n").skip(1) {
+        let field = |name: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(name));
+            line.expect("a field").trim_matches([' ', '=', '"']).to_owned()
+        };
+        versions.entry(field("name")).or_default().push(field("version"));
+    }
+    versions
+}
+
+#[test]
+fn one_library_does_each_part_of_the_cryptography_and_none_does_what_is_not_used() {
+    let versions = locked_versions();
+    assert!(versions.len() > 200, "{} packages", versions.len());
+    for unused in ["rsa", "p256", "p384", "ring", "aws-lc-rs", "openssl"] {
+        assert_eq!(versions.get(unused), None, "{unused}");
+    }
+    for once in [
+        "chacha20",
+        "curve25519-dalek",
+        "digest",
+        "ed25519-dalek",
+        "hmac",
+        "rand",
+        "sha2",
+    ] {
+        assert_eq!(
+            versions.get(once).map(Vec::len),
+            Some(1),
+            "{once}: {:?}",
+            versions.get(once)
+        );
+    }
+}
+
 #[test]
 fn the_supervisor_of_postgres_has_no_word_of_this_product() {
     for (path, source) in sources("crates/embedded-postgres") {
