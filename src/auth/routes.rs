@@ -11,6 +11,7 @@ use super::signin::{self, Me, Session};
 use super::{Caller, Status, access, devices, password, store};
 use crate::app::{App, For};
 use crate::error::{Code, Error, Result};
+use crate::http::body::SMALL_BYTES;
 use crate::http::{Body, peer};
 
 /// The routes under `/auth`.
@@ -49,7 +50,7 @@ struct Login {
     )
 )]
 #[post("/auth/login")]
-async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login>) -> Result<HttpResponse> {
+async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMALL_BYTES>) -> Result<HttpResponse> {
     let Login { email, password, gym } = body.0;
     let now = app.clock.now();
     let refused = || Error::new(Code::BadCredentials);
@@ -102,7 +103,11 @@ struct Refresh {
     )
 )]
 #[post("/auth/refresh")]
-async fn refresh_session(app: web::Data<App>, request: HttpRequest, body: Body<Refresh>) -> Result<HttpResponse> {
+async fn refresh_session(
+    app: web::Data<App>,
+    request: HttpRequest,
+    body: Body<Refresh, SMALL_BYTES>,
+) -> Result<HttpResponse> {
     let token = body.0.refresh_token;
     let device = Device::of(&request, &app);
     let now = app.clock.now();
@@ -205,7 +210,7 @@ async fn switch_gym(
     app: web::Data<App>,
     caller: Caller,
     request: HttpRequest,
-    body: Body<Switch>,
+    body: Body<Switch, SMALL_BYTES>,
 ) -> Result<HttpResponse> {
     let device = Device::of(&request, &app);
     let now = app.clock.now();

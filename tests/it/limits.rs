@@ -2,6 +2,8 @@
 //! and who comes back within it is served again.
 
 mod abuse;
+mod bodies;
+mod connections;
 mod door;
 mod drain;
 mod fuzz;

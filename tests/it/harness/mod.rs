@@ -21,7 +21,7 @@ use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
 use liveplan::auth::{Caller, Role, Roles};
-use liveplan::config::{Config, LiveLimits, ProxyHeader, Recovery};
+use liveplan::config::{Config, HttpLimits, LiveLimits, ProxyHeader, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use liveplan_hub::backend::Backend;
@@ -29,7 +29,7 @@ use tokio::sync::OnceCell;
 
 pub use binary::BinarySocket;
 pub use client::{Answer, Client};
-pub use raw::RawSocket;
+pub use raw::{RawHttp, RawSocket};
 pub use socket::Socket;
 
 /// Waits until something holds, for a bounded time.
@@ -97,6 +97,7 @@ pub fn config(database_url: &str) -> Config {
         log_format: "text".into(),
         demo: false,
         throwaway: false,
+        http: HttpLimits::default(),
         live: LiveLimits::default(),
     }
 }
