@@ -114,9 +114,55 @@ pub struct Config {
     #[arg(skip)]
     pub throwaway: bool,
 
+    /// Bounds of plain connections and of what they send.
+    #[command(flatten)]
+    pub http: HttpLimits,
+
     /// Bounds of the live hub.
     #[command(flatten)]
     pub live: LiveLimits,
+}
+
+/// Bounds of plain connections, which are those that are not sockets, and of what they send.
+#[derive(Args, Clone, Debug)]
+pub struct HttpLimits {
+    /// Connections of this node that are not sockets: requests, and handshakes. What is over it is closed at once. A quarter of
+    /// the files that the process may open bounds them too.
+    #[arg(long = "http-connections", env = "HTTP_CONNECTIONS", default_value_t = Self::DEFAULT.connections, value_parser = whole(1..=MOST))]
+    pub connections: usize,
+
+    /// Those of one address, or of one /64 of IPv6. High, since a gym's phones share its Wi-Fi's address. A trusted proxy is
+    /// bounded in all alone.
+    #[arg(long = "http-connections-per-address", env = "HTTP_CONNECTIONS_PER_ADDRESS", default_value_t = Self::DEFAULT.connections_per_address, value_parser = whole(1..=MOST))]
+    pub connections_per_address: usize,
+
+    /// Seconds that a client may take to send a request's head, and that a connection may be idle between requests.
+    #[arg(long = "http-head-seconds", env = "HTTP_HEAD_SECONDS", default_value = "5", value_parser = seconds)]
+    pub head_within: Duration,
+
+    /// Seconds that a client may take to send a body, besides the time that the largest one takes at HTTP_BODY_BYTES_PER_SECOND.
+    #[arg(long = "http-body-seconds", env = "HTTP_BODY_SECONDS", default_value = "10", value_parser = seconds)]
+    pub body_within: Duration,
+
+    /// Bytes a second that the slowest client sends of a body.
+    #[arg(long = "http-body-bytes-per-second", env = "HTTP_BODY_BYTES_PER_SECOND", default_value_t = Self::DEFAULT.body_bytes_per_second, value_parser = value_parser!(u32).range(1..))]
+    pub body_bytes_per_second: u32,
+}
+
+impl HttpLimits {
+    const DEFAULT: Self = Self {
+        connections: 5000,
+        connections_per_address: 2500,
+        head_within: Duration::from_secs(5),
+        body_within: Duration::from_secs(10),
+        body_bytes_per_second: 8 * 1024,
+    };
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 /// How proxies say whose request they pass on.
@@ -151,6 +197,7 @@ mod tests {
     fn what_is_not_set_is_the_default_that_tests_have() {
         let config = Cli::parse_from(["liveplan"]).config;
         assert_eq!(format!("{:?}", config.live), format!("{:?}", LiveLimits::default()));
+        assert_eq!(format!("{:?}", config.http), format!("{:?}", HttpLimits::default()));
     }
 
     #[test]
@@ -200,6 +247,7 @@ mod tests {
             "--live-ping-seconds=0",
             "--session-days=0",
             "--live-reads-at-once=0",
+            "--http-body-bytes-per-second=0",
         ] {
             assert!(Cli::try_parse_from(["liveplan", none]).is_err(), "{none} is taken");
         }

@@ -33,6 +33,8 @@ impl Node {
             .env("DRAIN_SECONDS", "0")
             .env("RUST_LOG", "warn")
             // Everybody here has one address, and often one gym.
+            .env("HTTP_CONNECTIONS", "1000000")
+            .env("HTTP_CONNECTIONS_PER_ADDRESS", "1000000")
             .env("LIVE_SOCKETS", "1000000")
             .env("LIVE_SOCKETS_PER_ADDRESS", "1000000")
             .env("LIVE_SOCKETS_PER_GYM", "1000000")

@@ -12,6 +12,7 @@ use crate::auth::sessions::{self, Device, Owned, Reason, Rotation};
 use crate::auth::store as accounts;
 use crate::auth::{Caller, Email, Status, access, password};
 use crate::error::{Code, Error, Result};
+use crate::http::body::SMALL_BYTES;
 use crate::http::{Body, peer};
 
 /// The routes under `/auth`.
@@ -50,7 +51,7 @@ struct Login {
     )
 )]
 #[post("/auth/login")]
-async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login>) -> Result<HttpResponse> {
+async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMALL_BYTES>) -> Result<HttpResponse> {
     let Login { email, password, gym } = body.0;
     let now = app.clock.now();
     let refused = || Error::new(Code::BadCredentials);
@@ -103,7 +104,11 @@ struct Refresh {
     )
 )]
 #[post("/auth/refresh")]
-async fn refresh_session(app: web::Data<App>, request: HttpRequest, body: Body<Refresh>) -> Result<HttpResponse> {
+async fn refresh_session(
+    app: web::Data<App>,
+    request: HttpRequest,
+    body: Body<Refresh, SMALL_BYTES>,
+) -> Result<HttpResponse> {
     let token = body.0.refresh_token;
     let device = Device::of(&request, &app.config);
     let now = app.clock.now();
@@ -206,7 +211,7 @@ async fn switch_gym(
     app: web::Data<App>,
     caller: Caller,
     request: HttpRequest,
-    body: Body<Switch>,
+    body: Body<Switch, SMALL_BYTES>,
 ) -> Result<HttpResponse> {
     let device = Device::of(&request, &app.config);
     let now = app.clock.now();

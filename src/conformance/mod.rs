@@ -20,7 +20,7 @@ use anyhow::Context as _;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::lang;
+use crate::http::{body, lang};
 use crate::server::upgrade::{self, Sockets};
 use crate::server::{self, Stop, boot, health, listen, trace};
 use liveplan_hub::backend::Backend;
@@ -71,6 +71,7 @@ pub fn serve(mut config: Config, started: impl FnOnce(Started)) -> anyhow::Resul
                 .configure(echo::routes)
                 .configure(health::routes_alone)
                 .wrap(from_fn(lang::problems))
+                .wrap(from_fn(body::bounded))
                 .wrap(from_fn(trace::requests))
         })?;
         let handle = server.handle();

@@ -88,7 +88,8 @@ codes! {
     Invalid "invalid" 422 1422 "The field {field} is not acceptable: {reason}." "El campo {field} no es aceptable: {reason}.";
     Malformed "malformed" 400 107 "The request cannot be read: {reason}." "No se puede leer la petición: {reason}.";
     TooLarge "too_large" 413 1413 "The request is larger than the limit of {limit} bytes." "La petición supera el límite de {limit} bytes.";
-    UnsupportedMediaType "unsupported_media_type" 415 1415 "Send JSON with Content-Type: application/json." "Envía JSON con Content-Type: application/json.";
+    RequestTimeout "request_timeout" 408 1408 "The request took too long to arrive. Send it again." "La petición ha tardado demasiado en llegar. Envíala de nuevo.";
+    UnsupportedMediaType "unsupported_media_type" 415 1415 "Send JSON with Content-Type: application/json, not compressed." "Envía JSON con Content-Type: application/json, sin comprimir.";
     VersionRequired "version_required" 428 1428 "Send If-Match with the ETag that you read, so that nobody's change is lost." "Envía If-Match con el ETag que leíste, para que no se pierda el cambio de nadie.";
     VersionStale "version_stale" 412 1412 "Somebody changed this in the meantime. Read it again; the current tag is {etag}." "Alguien lo ha cambiado entretanto. Vuelve a leerlo; la etiqueta actual es {etag}.";
     KeyReused "key_reused" 422 1423 "This idempotency key was already used for a different request. Use a new key." "Esta clave de idempotencia ya se usó para otra petición. Usa una clave nueva.";
@@ -220,7 +221,12 @@ impl Error {
     pub fn temporary(&self) -> bool {
         matches!(
             self.code,
-            Code::Internal | Code::Unavailable | Code::OutcomeUnknown | Code::Busy | Code::TooMany
+            Code::Internal
+                | Code::Unavailable
+                | Code::OutcomeUnknown
+                | Code::Busy
+                | Code::TooMany
+                | Code::RequestTimeout
         )
     }
 

@@ -1,14 +1,21 @@
-//! Listening. It is what actix-web's `HttpServer` does, and one thing that it does not offer: when the answer to a WebSocket
-//! handshake is sent, HTTP lets go of the stream, and whoever answered has it for itself (see [`Handover`]).
+//! Listening. It is what actix-web's `HttpServer` does, and two things that it does not offer: when the answer to a WebSocket
+//! handshake is sent, HTTP lets go of the stream, and whoever answered has it for itself (see [`Handover`]); and plain
+//! connections have bounds and an end (see [`PlainStream`]).
 
+use std::future::ready;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_http::body::{MessageBody, to_bytes};
+use actix_http::error::DispatchError;
 use actix_http::h1::{Codec, SendResponse};
-use actix_http::{ConnectionType, HttpMessage as _, HttpService, Request, Response, StatusCode};
+use actix_http::{
+    ConnectionType, HttpMessage as _, HttpService, Protocol as HttpVersion, Request, Response, StatusCode,
+};
 use actix_server::Server;
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
@@ -19,15 +26,13 @@ use actix_web::rt::net::TcpStream;
 use anyhow::Context as _;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::connection::{Connections, PlainStream};
 use super::upgrade::{Handover, Upgradable};
 use crate::config::Config;
+use liveplan_hub::open_files;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 2048;
-/// Connections of a worker above the node's sockets: requests, and handshakes.
-const OTHER_CONNECTIONS: usize = 5000;
-/// How long a client may take to send a request's head, and how long a connection may be idle between requests.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Seconds that requests have to end.
@@ -61,8 +66,9 @@ where
         .workers(workers)
         .disable_signals()
         .shutdown_timeout(SHUTDOWN_SECONDS)
-        // A full node says so before its worker stops to listen.
-        .max_concurrent_connections(config.live.sockets.saturating_add(OTHER_CONNECTIONS));
+        // What is over the node's bound is closed, not left in the kernel's queue.
+        .max_concurrent_connections(config.http.connections.saturating_mul(2));
+    let connections = Connections::new(config, open_files());
     let stopping = server.graceful_shutdown_signal();
     let mut first = None;
     for address in config.bind.to_socket_addrs().with_context(|| cannot_listen(config))? {
@@ -71,21 +77,25 @@ where
         first = first.or(Some(address));
         let (app, stopping) = (app.clone(), stopping.clone());
         let (send_buffer_bytes, write_within) = (config.live.send_buffer_bytes, config.live.write_within);
+        let (head_within, connections) = (config.http.head_within, connections.clone());
         server = server.listen(format!("http-{address}"), listener, move || {
             let (service, handshakes, stopping) = (app.clone(), app.clone(), stopping.clone());
+            let connections = connections.clone();
             let service = map_config(service().into_factory(), |()| AppConfig::default());
-            HttpService::build()
+            let http = HttpService::build()
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
                     async move { stopping.notified().await }
                 })
-                .keep_alive(PATIENCE)
-                .client_request_timeout(PATIENCE)
+                .keep_alive(head_within)
+                .client_request_timeout(head_within)
                 .client_disconnect_timeout(CLOSE_WITHIN)
                 .h1_allow_half_closed(false)
-                .tcp_nodelay(true)
                 .local_addr(address)
-                .on_connect_ext(move |stream: &TcpStream, _| prepare(stream, send_buffer_bytes, write_within))
+                .on_connect_ext(move |stream: &PlainStream, data| {
+                    prepare(stream.tcp(), send_buffer_bytes, write_within);
+                    data.insert(stream.activity().clone());
+                })
                 .upgrade(fn_factory(move || {
                     let service = map_config(handshakes().into_factory(), |()| AppConfig::default());
                     async move {
@@ -95,8 +105,8 @@ where
                         }))
                     }
                 }))
-                .finish(service.map_err(|error| error.error_response()))
-                .tcp()
+                .finish(service.map_err(|error| error.error_response()));
+            fn_service(move |stream| ready(admit(stream, &connections, head_within * 2))).and_then(http)
         })?;
     }
     Ok((server.run(), first.context("no address")?))
@@ -117,9 +127,24 @@ fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Without these it works too, only with more memory for slow clients.
+/// Lets a connection in where there is room; else it is closed, which costs least. Looked at every so often it has at least
+/// that long for the next head, and the pause before it.
+fn admit(
+    stream: TcpStream,
+    connections: &Arc<Connections>,
+    every: Duration,
+) -> Result<(PlainStream, HttpVersion, Option<SocketAddr>), DispatchError> {
+    let peer = stream.peer_addr()?;
+    let Some(slot) = connections.enter(peer.ip()) else {
+        return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into());
+    };
+    Ok((PlainStream::new(stream, slot, every), HttpVersion::Http1, Some(peer)))
+}
+
+/// Without these it works too, only later, and with more memory for slow clients.
 fn prepare(stream: &TcpStream, send_buffer_bytes: usize, write_within: Duration) {
     let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_send_buffer_size(send_buffer_bytes);
     // Also where the client's window stays shut: what does not move is given up with all its memory.
     #[cfg(target_os = "linux")]
@@ -127,7 +152,11 @@ fn prepare(stream: &TcpStream, send_buffer_bytes: usize, write_within: Duration)
 }
 
 /// Answers a handshake as any request is answered, by the app with all that it wraps, and hands the stream over if it agreed.
-async fn handshake<S, B>(app: Rc<S>, request: Request, framed: Framed<TcpStream, Codec>) -> Result<(), actix_web::Error>
+async fn handshake<S, B>(
+    app: Rc<S>,
+    request: Request,
+    framed: Framed<PlainStream, Codec>,
+) -> Result<(), actix_web::Error>
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
     B: MessageBody + 'static,
@@ -145,7 +174,7 @@ where
         Some(handover) => {
             let parts = SendResponse::new(framed, response.drop_body()).await?.into_parts();
             // A task of its own: what this one held for HTTP is freed.
-            actix_web::rt::spawn(handover.take(parts.io, parts.read_buf.freeze()));
+            actix_web::rt::spawn(handover.take(parts.io.into_tcp(), parts.read_buf.freeze()));
         }
         None => {
             response.head_mut().set_connection_type(ConnectionType::Close);

@@ -1,6 +1,7 @@
 //! The server: what [`App`] is built from, the actix app with its middleware in order, and shutdown.
 
 pub mod boot;
+pub mod connection;
 pub mod docs;
 pub mod epoch;
 pub mod health;
@@ -179,7 +180,7 @@ fn allow_open_files() {
 }
 
 fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<(actix_server::Server, SocketAddr)> {
-    let origins = config.allowed_origins.clone();
+    let (origins, limits) = (config.allowed_origins.clone(), config.http.clone());
     let sockets = Sockets {
         hub: app.hub.clone(),
         backend: product,
@@ -199,7 +200,7 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
             .app_data(actix_web::web::Data::new(app.clone()))
             .app_data(actix_web::web::Data::new(sockets.clone()))
             .app_data(actix_web::web::Data::new(docs::Documents::new(&document)))
-            .configure(body::configure)
+            .configure(body::configure(&limits))
             .configure(upgrade::routes)
             .configure(health::routes)
             .configure(docs::routes)
@@ -207,6 +208,7 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
             .default_service(actix_web::web::to(web::not_found))
             // The last wrapped is the first to see a request.
             .wrap(from_fn(lang::problems))
+            .wrap(from_fn(body::bounded))
             .wrap(cors(&origins))
             .wrap(from_fn(trace::requests))
     })

@@ -1,16 +1,21 @@
 //! One span and one line a request. A request's id is given back in `X-Request-Id`.
 
+use std::rc::Rc;
+
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use tracing::Instrument as _;
 
-/// Wraps a request in its span.
+use super::connection::Activity;
+
+/// Wraps a request in its span, and keeps its connection for as long as it is answered.
 pub async fn requests<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let _answering = request.conn_data::<Rc<Activity>>().map(Activity::answering);
     let id = uuid::Uuid::now_v7().simple();
     let span = tracing::info_span!("request", request.id = %id, http.method = %request.method());
     async move {

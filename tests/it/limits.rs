@@ -2,6 +2,8 @@
 //! and who comes back within it is served again.
 
 mod abuse;
+mod bodies;
+mod connections;
 mod door;
 mod drain;
 mod fuzz;
@@ -16,15 +18,14 @@ use liveplan::events::{log_of, user_of};
 use liveplan_hub::protocol::Codec;
 use liveplan_hub::session::connection::Connection;
 
-use crate::harness::{Client, Gym, TestApp};
-use crate::nodes::until;
+use crate::harness::{Client, Gym, TestApp, until};
 
 /// Waits until nothing is left of any socket: no place and so no file, no subscription, no account. Who holds its connection keeps it.
 async fn nothing_is_left(app: &TestApp) {
     let hub = &app.app.hub;
-    until("the sockets are gone", || hub.door().counts() == (0, 0, 0)).await;
-    until("the registry is empty", || hub.registry().counts() == (0, 0)).await;
-    until("every reader has ended", || {
+    until("the sockets are gone", async || hub.door().counts() == (0, 0, 0)).await;
+    until("the registry is empty", async || hub.registry().counts() == (0, 0)).await;
+    until("every reader has ended", async || {
         Codec::ALL.iter().all(|codec| hub.counters.sockets(*codec).1 == 0)
     })
     .await;

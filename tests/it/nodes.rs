@@ -15,7 +15,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::redis::{Program, Redis};
-use crate::harness::{Client, Gym, Socket, TestApp};
+use crate::harness::{Client, Gym, Socket, TestApp, until};
 use crate::plans::{Published, publish};
 
 /// Two nodes: somebody edits at one, and watches at the other.
@@ -60,7 +60,7 @@ impl Pair {
             channel,
             screen,
         };
-        until("the watching node hears", || count(&pair.heard().subscribed) > 0).await;
+        until("the watching node hears", async || count(&pair.heard().subscribed) > 0).await;
         pair
     }
 
@@ -117,15 +117,6 @@ impl Pair {
 /// What a counter says.
 pub fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
-}
-
-/// Waits, for a bounded time, until something is so.
-pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < Duration::from_secs(20), "not so that {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// A sweep too slow to help: what arrives came through Redis, or because the node knew that it had missed something.

@@ -274,7 +274,8 @@ impl HubInner {
 }
 
 /// How many files this process may open.
-fn open_files() -> usize {
+#[must_use]
+pub fn open_files() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit
         .current

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Floor;
 use crate::harness::redis::Redis;
-use crate::harness::{Client, Socket, TestApp};
+use crate::harness::{Client, Socket, TestApp, until};
 
 /// How soon a channel must end.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -72,19 +72,16 @@ pub async fn until_waiting(owner: &mut AsyncPgConnection, kind: &str) {
         #[diesel(sql_type = BigInt)]
         n: i64,
     }
-    let began = Instant::now();
-    loop {
-        let sql = format!(
-            "SELECT count(*) AS n FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = '{kind}'"
-        );
-        let waiting: Count = diesel::sql_query(sql).get_result(owner).await.expect("activity");
-        if waiting.n > 0 {
-            return;
-        }
-        assert!(began.elapsed() < Duration::from_secs(10), "nobody waits for {kind}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let sql = format!(
+        "SELECT count(*) AS n FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = '{kind}'"
+    );
+    let what = format!("somebody waits for {kind}");
+    until(&what, async || {
+        let waiting = diesel::sql_query(&sql).get_result::<Count>(owner).await;
+        waiting.expect("activity").n > 0
+    })
+    .await;
 }
 
 /// The end of a channel on a socket: the code of its unsubscribe push.

@@ -16,7 +16,7 @@ use super::Floor;
 use super::access::until_waiting;
 use crate::harness::proxy::Cuttable;
 use crate::harness::redis::Redis;
-use crate::harness::{Client, PASSWORD, Socket, TestApp};
+use crate::harness::{Client, PASSWORD, Socket, TestApp, until};
 
 /// How soon after both sides are let go it must be over.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -96,11 +96,7 @@ impl Scene {
     }
 
     async fn until_counts(&self, what: &str, so: impl Fn((usize, usize)) -> bool) {
-        let began = Instant::now();
-        while !so(self.counts()) {
-            assert!(began.elapsed() < Duration::from_secs(5), "{what}: {:?}", self.counts());
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        until(what, async || so(self.counts())).await;
     }
 
     /// Somebody whose access can end by this, with the session that it ends with.

@@ -15,13 +15,13 @@ pub mod socket;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
 use liveplan::auth::{Caller, Role, Roles};
-use liveplan::config::{Config, LiveLimits, ProxyHeader, Recovery};
+use liveplan::config::{Config, HttpLimits, LiveLimits, ProxyHeader, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use liveplan_hub::backend::Backend;
@@ -29,18 +29,16 @@ use tokio::sync::OnceCell;
 
 pub use binary::BinarySocket;
 pub use client::{Answer, Client};
-pub use raw::RawSocket;
+pub use raw::{RawHttp, RawSocket};
 pub use socket::Socket;
 
-/// Waits until it holds, for at most five seconds.
+/// Waits until something holds, for a bounded time.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..200 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < Duration::from_secs(20), "not so that {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{what}, within 5 s");
 }
 
 /// A server with a database of its own.
@@ -99,6 +97,7 @@ pub fn config(database_url: &str) -> Config {
         log_format: "text".into(),
         demo: false,
         throwaway: false,
+        http: HttpLimits::default(),
         live: LiveLimits::default(),
     }
 }

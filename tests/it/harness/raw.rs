@@ -81,3 +81,73 @@ impl RawSocket {
         u16::from_be_bytes([payload[0], payload[1]])
     }
 }
+
+/// A plain connection of bare bytes.
+pub struct RawHttp(pub TcpStream);
+
+/// An answer as it came.
+pub struct RawAnswer {
+    pub status: u16,
+    /// The head, in lower case.
+    pub head: String,
+    pub body: String,
+}
+
+impl RawAnswer {
+    /// Asserts that it is this problem.
+    #[track_caller]
+    pub fn refused(&self, status: u16, code: &str) {
+        let problem: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
+        assert_eq!(
+            (self.status, problem["code"].as_str().unwrap_or_default()),
+            (status, code),
+            "{}{}",
+            self.head,
+            self.body
+        );
+    }
+}
+
+impl RawHttp {
+    pub async fn open(address: SocketAddr) -> Self {
+        Self(TcpStream::connect(address).await.expect("a connection"))
+    }
+
+    /// Sends a request's first line, these header lines and what comes after the head.
+    pub async fn send(&mut self, request: &str, lines: &[&str], body: &str) {
+        let mut text = format!("{request} HTTP/1.1\r\nHost: test\r\n");
+        for line in lines {
+            text.push_str(line);
+            text.push_str("\r\n");
+        }
+        text.push_str("\r\n");
+        text.push_str(body);
+        self.0.write_all(text.as_bytes()).await.expect("sent");
+    }
+
+    /// The next answer, whose length is in its head.
+    pub async fn answer(&mut self) -> RawAnswer {
+        let read = async {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(self.0.read_u8().await.expect("an answer"));
+            }
+            let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+            let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = length.map_or(0, |length| length.parse().expect("a length"));
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).await.expect("a body");
+            let body = String::from_utf8(body).expect("text");
+            RawAnswer { status, head, body }
+        };
+        tokio::time::timeout(WITHIN, read).await.expect("an answer in time")
+    }
+
+    /// Whether the server ends the connection before long; what it still sends is not looked at.
+    pub async fn ends(&mut self) -> bool {
+        let mut rest = Vec::new();
+        let end = tokio::time::timeout(WITHIN, self.0.read_to_end(&mut rest)).await;
+        end.is_ok()
+    }
+}

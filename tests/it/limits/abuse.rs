@@ -8,8 +8,7 @@ use serde_json::json;
 use super::nothing_is_left;
 use crate::harness::process::Node;
 use crate::harness::raw::frame;
-use crate::harness::{RawSocket, Socket, TestApp, postgres};
-use crate::nodes::until;
+use crate::harness::{RawSocket, Socket, TestApp, postgres, until};
 
 const PATH: &str = "/connection/websocket";
 const MEBIBYTE: u64 = 1024 * 1024;
@@ -162,7 +161,7 @@ async fn ten_thousand_subscribes_on_one_socket_are_too_many_at_any_speed() {
     };
     assert_eq!(sending.await, 3013);
     drop(hasty);
-    until("it has left", || app.app.hub.registry().counts() == (1, 16)).await;
+    until("it has left", async || app.app.hub.registry().counts() == (1, 16)).await;
     drop(patient);
     nothing_is_left(&app).await;
     let mut back = Socket::open(app.address).await;

@@ -9,8 +9,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::nothing_is_left;
-use crate::harness::{Socket, TestApp};
-use crate::nodes::until;
+use crate::harness::{Socket, TestApp, until};
 
 #[tokio::test]
 async fn an_account_with_one_socket_too_many_loses_its_oldest_for_good() {
@@ -50,7 +49,7 @@ async fn a_full_gym_sends_away_for_a_while_and_other_gyms_are_not_held_up() {
     let mut other = app.person(elsewhere, &[Role::Member]).await.socket().await;
     assert_eq!(other.subscribe("plan:none").await["error"]["code"], 102);
     drop(one);
-    until("there is room", || app.app.hub.registry().counts().0 == 2).await;
+    until("there is room", async || app.app.hub.registry().counts().0 == 2).await;
     assert!(refused().await.expect("a reply")["connect"].is_object());
     app.stop().await;
 }
@@ -78,7 +77,7 @@ async fn what_a_node_has_no_room_for_is_refused_before_the_upgrade_and_let_in_la
         let ready = app.nobody().send(reqwest::Method::GET, "/readyz", None, &[]).await;
         assert_eq!(ready.status, StatusCode::OK);
         drop(inside.pop());
-        until("there is room", || app.app.hub.door().counts().0 == 2).await;
+        until("there is room", async || app.app.hub.door().counts().0 == 2).await;
         inside.push(Socket::open(app.address).await);
         drop(inside);
         nothing_is_left(&app).await;
@@ -171,7 +170,7 @@ async fn who_waits_too_long_for_the_database_is_told_to_try_again() {
         .expect("locked");
     let mut reads = Socket::open(app.address).await;
     let due = reads.send("connect", json!({"token": member.token})).await;
-    until("it reads", || app.app.hub.registry().counts().0 == 2).await;
+    until("it reads", async || app.app.hub.registry().counts().0 == 2).await;
     let mut waits = Socket::open(app.address).await;
     let began = Instant::now();
     let told = waits.call("connect", json!({"token": member.token})).await;

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::side_of;
 use crate::faults::Floor;
-use crate::harness::{Socket, TestApp};
-use crate::nodes::until;
+use crate::harness::{Socket, TestApp, until};
 
 #[derive(diesel::QueryableByName)]
 struct Count {
@@ -39,21 +38,21 @@ async fn a_node_that_stops_is_not_ready_lets_nobody_in_and_answers_what_it_has_a
     };
     let key = uuid::Uuid::new_v4().to_string();
     let due = phone.send("rpc", tick(&key)).await;
-    until("it is begun", || {
+    until("it is begun", async || {
         AtomicUsize::load(&app.app.changes_in_flight, Ordering::SeqCst) > 0
     })
     .await;
     let database = app.database.clone();
     let mut keeper = liveplan::db::establish(&database).await.expect("a connection");
     let stopping = tokio::spawn(app.stop());
-    until("it drains", || hub.is_draining()).await;
+    until("it drains", async || hub.is_draining()).await;
     let ready = nobody.send(reqwest::Method::GET, "/readyz", None, &[]).await;
     assert_eq!((ready.status.as_u16(), &ready.body["draining"]), (503, &json!(true)));
     let (status, wait) = Socket::try_open(address).await.err().expect("refused");
     assert!(status == 503 && wait > 0);
     assert_eq!(unsaid.closed().await, 3001);
     // What comes now is not accepted, and so not answered: the client asks another node.
-    until("its turn to go has come", || !side.takes_commands()).await;
+    until("its turn to go has come", async || !side.takes_commands()).await;
     phone.send("rpc", tick("late")).await;
     lock.batch_execute("COMMIT").await.expect("unlocked");
     let mut answers: Vec<Value> = Vec::new();

@@ -6,8 +6,7 @@ use liveplan::auth::Role;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::process::Node;
-use crate::harness::{Client, Socket, TestApp};
-use crate::nodes::until;
+use crate::harness::{Client, Socket, TestApp, until};
 
 /// A half of them; the first warms up.
 const HALF: usize = 1500;
@@ -65,7 +64,7 @@ async fn sockets_that_come_and_go_leave_neither_memory_nor_files() {
     half().await;
     quiet().await;
     // Files of sockets that have just ended are closed a moment later.
-    until("the files are as before", || node.files() <= files).await;
+    until("the files are as before", async || node.files() <= files).await;
     let second = node.memory().0;
     assert!(second * 100 <= first * 105, "{first} bytes, then {second}");
     maker.stop().await;

@@ -11,8 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{nothing_is_left, side_of};
 use crate::faults::Floor;
-use crate::harness::{Socket, TestApp};
-use crate::nodes::until;
+use crate::harness::{Socket, TestApp, until};
 use crate::plans::{publish, rename};
 
 const BOUND: usize = 8 * 1024;
@@ -161,16 +160,16 @@ async fn a_client_that_asks_and_never_reads_costs_a_bound_and_is_closed_when_not
     let mut deaf = author.narrow_socket().await;
     let side = side_of(&app, gym, &author);
     ask(&mut deaf, &channel, 100).await;
-    until("its answers wait", || side.outbox.waiting_bytes() > BOUND).await;
+    until("its answers wait", async || side.outbox.waiting_bytes() > BOUND).await;
     let mut most = 0;
-    until("it is closed", || {
+    until("it is closed", async || {
         most = most.max(side.outbox.waiting_bytes());
         side.outbox.closed().is_some()
     })
     .await;
     assert!(most <= BOUND + one + 100, "{most} bytes waited");
     assert_eq!(side.outbox.closed(), Some(Close::Slow));
-    until("what waited is freed", || side.outbox.waiting_bytes() < 100).await;
+    until("what waited is freed", async || side.outbox.waiting_bytes() < 100).await;
     // The client is still there and has read nothing: the kernel's memory and the file are given up too.
     drop(side);
     nothing_is_left(&app).await;
@@ -188,7 +187,7 @@ async fn who_does_not_read_and_asks_on_has_too_many_requests() {
     let mut deaf = author.narrow_socket().await;
     let side = side_of(&app, gym, &author);
     ask(&mut deaf, &channel, 150).await;
-    until("it is closed", || side.outbox.closed().is_some()).await;
+    until("it is closed", async || side.outbox.closed().is_some()).await;
     assert_eq!(side.outbox.closed(), Some(Close::TooManyRequests));
     drop(side);
     nothing_is_left(&app).await;
@@ -202,17 +201,20 @@ async fn a_client_whose_commands_wait_for_it_to_read_is_still_heard() {
     let mut slow = author.narrow_socket().await;
     let side = side_of(&app, gym, &author);
     ask(&mut slow, &channel, 100).await;
-    until("its answers wait", || side.outbox.waiting_bytes() > BOUND).await;
+    until("its answers wait", async || side.outbox.waiting_bytes() > BOUND).await;
     // It begins to read: every command is answered, in order.
     for id in 2..=201_u32 {
         let answer = slow.next().await.expect("an answer");
         assert_eq!(answer["id"], id);
     }
     ask(&mut slow, &channel, 100).await;
-    until("its answers wait", || side.outbox.waiting_bytes() > BOUND).await;
+    until("its answers wait", async || side.outbox.waiting_bytes() > BOUND).await;
     slow.stream.send(Message::Close(None)).await.expect("sent");
-    until("its close is heard", || side.outbox.closed() == Some(Close::Normal)).await;
-    until("it has left", || app.app.hub.registry().counts() == (0, 0)).await;
+    until("its close is heard", async || {
+        side.outbox.closed() == Some(Close::Normal)
+    })
+    .await;
+    until("it has left", async || app.app.hub.registry().counts() == (0, 0)).await;
     drop(slow);
     drop(side);
     nothing_is_left(&app).await;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{NEVER, Pair, count, until};
-use crate::harness::TestApp;
+use super::{NEVER, Pair, count};
 use crate::harness::proxy::Lossy;
 use crate::harness::redis::Redis;
+use crate::harness::{TestApp, until};
 
 #[tokio::test]
 async fn a_subscription_that_died_silently_is_found_by_the_probe_and_made_anew() {
@@ -17,7 +17,7 @@ async fn a_subscription_that_died_silently_is_found_by_the_probe_and_made_anew()
     // The connection is cut, and what it subscribes to next is nothing: the server confirms all the same.
     lossy.deafen(true);
     redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-    until("a subscription leads nowhere", || lossy.deafened() > 0).await;
+    until("a subscription leads nowhere", async || lossy.deafened() > 0).await;
     lossy.deafen(false);
     let failures = count(&pair.heard().probe_failures);
     pair.edit("No se oye").await;
@@ -40,15 +40,15 @@ async fn a_paused_redis_delays_nothing_but_the_fast_path() {
         let shown = pair.shows(&title).await;
         assert!(shown < Duration::from_secs(3), "{title} took {shown:?}");
     }
-    until("both nodes know", || {
+    until("both nodes know", async || {
         !pair.one.app.hub.broker_is_up() && !pair.two.app.hub.broker_is_up()
     })
     .await;
     assert!(count(&pair.heard().lost_connections) > 0);
     redis.resume();
-    until("both nodes are back", || pair.two.app.hub.broker_is_up()).await;
+    until("both nodes are back", async || pair.two.app.hub.broker_is_up()).await;
     pair.is_fast_again().await;
-    until("the publisher is back", || pair.one.app.hub.broker_is_up()).await;
+    until("the publisher is back", async || pair.one.app.hub.broker_is_up()).await;
     pair.stop().await;
 }
 
@@ -66,7 +66,7 @@ async fn a_redis_that_vanishes_without_a_word_delays_nothing_but_the_fast_path()
         assert!(shown < Duration::from_secs(3), "{title} took {shown:?}");
     }
     lossy.silence(false);
-    until("both nodes are back", || {
+    until("both nodes are back", async || {
         pair.one.app.hub.broker_is_up() && pair.two.app.hub.broker_is_up()
     })
     .await;
@@ -91,7 +91,7 @@ async fn a_gyms_channel_is_listened_to_while_there_are_sockets_and_a_while_longe
     } = pair;
     drop(screen);
     let empty = || two.app.hub.registry().counts() == (0, 0);
-    until("the socket is gone", empty).await;
+    until("the socket is gone", async || empty()).await;
     // Whoever comes back soon finds it as it was.
     let mut screen = author.at(two.address).socket().await;
     screen.subscribe(&channel).await;
@@ -99,7 +99,7 @@ async fn a_gyms_channel_is_listened_to_while_there_are_sockets_and_a_while_longe
     assert_eq!((count(&counters.subscribed), count(&counters.unsubscribed)), (1, 0));
     let dropped = Instant::now();
     drop(screen);
-    until("nobody listens", || count(&counters.unsubscribed) == 1).await;
+    until("nobody listens", async || count(&counters.unsubscribed) == 1).await;
     assert!(dropped.elapsed() > Duration::from_secs(8), "it lingered");
     assert_eq!(redis.listeners(gym.id).await, 0);
     two.stop().await;
@@ -119,6 +119,6 @@ async fn a_node_starts_without_its_redis_and_finds_it_when_it_comes() {
     let said: serde_json::Value = answer.json().await.expect("JSON");
     assert_eq!(said["broker"], false, "and says what is missing");
     redis.restart().await;
-    until("it is found", || one.app.hub.broker_is_up()).await;
+    until("it is found", async || one.app.hub.broker_is_up()).await;
     one.stop().await;
 }

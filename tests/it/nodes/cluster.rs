@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use liveplan::config::Config;
 
-use super::{NEVER, Pair, until};
+use super::{NEVER, Pair};
 use crate::harness::cluster::Cluster;
 use crate::harness::redis::Program;
-use crate::harness::{Gym, TestApp};
+use crate::harness::{Gym, TestApp, until};
 
 /// Two nodes on a cluster, and a gym on each of its servers.
 async fn nodes(cluster: &Cluster, sweep_every: Duration) -> (TestApp, TestApp, [Gym; 3]) {
@@ -75,7 +75,7 @@ async fn a_server_killed_or_paused_delays_its_gyms_and_no_others() {
     let took = pair.shows("En pausa").await;
     assert!(took < Duration::from_secs(3), "{took:?}");
     cluster.resume(1);
-    until("it is back", || pair.two.app.hub.broker_is_up()).await;
+    until("it is back", async || pair.two.app.hub.broker_is_up()).await;
     pair.is_fast_again().await;
     pair.stop().await;
 }

@@ -7,10 +7,9 @@ use liveplan::events::{log_of, user_of};
 use redis::Value as Answer;
 use serde_json::Value;
 
-use super::until;
 use crate::harness::process::Node;
 use crate::harness::redis::Redis;
-use crate::harness::{Client, Gym, Socket, TestApp};
+use crate::harness::{Client, Gym, Socket, TestApp, until};
 
 /// A trainer who watches at one node, and members who are theirs.
 struct Wall {
@@ -76,7 +75,7 @@ async fn somebody_who_reconnects_does_not_flicker_and_who_stays_away_was_last_se
     // Away and back; that two others come one after the other shows that the node looked twice in between.
     drop(phone);
     let accounts = || wall.watching.app.hub.registry().accounts();
-    until("the phone is gone", || {
+    until("the phone is gone", async || {
         !accounts()[&log_of(wall.gym.id)].contains(&user_of(wall.members[0].account))
     })
     .await;
@@ -177,7 +176,7 @@ async fn a_redis_that_is_away_for_long_takes_nobody_offline() {
     let failures = &wall.watching.app.hub.counters.broker.lease_failures;
     let before = super::count(failures);
     // Longer than a lease and the debounce together.
-    until("many exchanges failed", || super::count(failures) > before + 9).await;
+    until("many exchanges failed", async || super::count(failures) > before + 9).await;
     assert_eq!(wall.shows().await["online"][wall.members[0].account.to_string()], true);
     redis.restart().await;
     let dropped = Instant::now();

@@ -1,0 +1,141 @@
+//! How many plain connections an address and a node may have, and how long one may go without a request.
+
+use std::time::{Duration, Instant};
+
+use diesel_async::SimpleAsyncConnection as _;
+use liveplan::auth::Role;
+use liveplan::config::Config;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::harness::{RawHttp, Socket, TestApp, until};
+
+const HEALTH: &str = "GET /healthz";
+
+/// With the metrics' listener apart, which is not bounded here.
+fn at_most(connections: usize, per_address: usize) -> impl FnOnce(&mut Config) {
+    move |config| {
+        (config.http.connections, config.http.connections_per_address) = (connections, per_address);
+        config.http.head_within = Duration::from_mins(1);
+    }
+}
+
+/// A connection that was let in, which its answer shows.
+async fn admitted(app: &TestApp) -> RawHttp {
+    let mut client = RawHttp::open(app.address).await;
+    client.send(HEALTH, &[], "").await;
+    assert_eq!(client.answer().await.status, 200);
+    client
+}
+
+async fn is_full(app: &TestApp) {
+    let mut refused = RawHttp::open(app.address).await;
+    assert!(refused.ends().await, "closed at once");
+}
+
+#[tokio::test]
+async fn an_address_with_too_many_connections_and_a_full_node_close_the_next_at_once() {
+    for (connections, per_address) in [(3, 100), (100, 3)] {
+        let app = TestApp::start_with(at_most(connections, per_address)).await;
+        let mut inside = Vec::new();
+        for _ in 0..3 {
+            inside.push(admitted(&app).await);
+        }
+        is_full(&app).await;
+        // Who is inside is served on.
+        for client in &mut inside {
+            client.send(HEALTH, &[], "").await;
+            assert_eq!(client.answer().await.status, 200);
+        }
+        inside.remove(0);
+        until("there is room", async || {
+            let mut next = RawHttp::open(app.address).await;
+            let _ = next.0.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            let mut first = [0; 12];
+            let read = tokio::io::AsyncReadExt::read_exact(&mut next.0, &mut first).await;
+            read.is_ok() && first == *b"HTTP/1.1 200"
+        })
+        .await;
+        app.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_bounded_in_all_alone() {
+    let app = TestApp::start_with(|config| {
+        at_most(4, 1)(config);
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    })
+    .await;
+    let mut inside = Vec::new();
+    for _ in 0..4 {
+        inside.push(admitted(&app).await);
+    }
+    is_full(&app).await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn sockets_leave_their_connections_places_to_others_and_clients_keep_theirs() {
+    let app = TestApp::start_with(at_most(2, 2)).await;
+    let member = app.person(app.gym().await, &[Role::Member]).await;
+    let mut sockets = Vec::new();
+    for _ in 0..8 {
+        let mut socket = Socket::open(app.address).await;
+        socket.connect(member.token.as_deref().expect("signed in")).await;
+        sockets.push(socket);
+    }
+    let mut client = admitted(&app).await;
+    for _ in 0..20 {
+        client.send(HEALTH, &[], "").await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    for socket in &mut sockets {
+        assert_eq!(socket.subscribe("plan:none").await["error"]["code"], 102);
+    }
+    app.stop().await;
+}
+
+/// A second for a head, and so two between two looks. Actix's clock is half a second coarse.
+fn hasty(config: &mut Config) {
+    config.http.head_within = Duration::from_secs(1);
+}
+
+#[tokio::test]
+async fn a_head_that_stalls_or_drips_ends_its_connection_also_after_a_request() {
+    let app = TestApp::start_with(hasty).await;
+    let one = async |has_asked: bool, drips: bool| {
+        let mut client = if has_asked {
+            admitted(&app).await
+        } else {
+            RawHttp::open(app.address).await
+        };
+        let began = Instant::now();
+        client.0.write_all(b"GET /healthz HTTP/1.1\r\n").await.expect("sent");
+        while drips && began.elapsed() < Duration::from_secs(5) {
+            if client.0.write_all(b"a: b\r\n").await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(client.ends().await, "asked: {has_asked}, drips: {drips}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    };
+    tokio::join!(one(false, false), one(false, true), one(true, false), one(true, true));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_long_is_answered() {
+    let app = TestApp::start_with(hasty).await;
+    let member = app.person(app.gym().await, &[Role::Member]).await;
+    let mut lock = app.owner().await;
+    lock.batch_execute("BEGIN; LOCK TABLE memberships IN ACCESS EXCLUSIVE MODE")
+        .await
+        .expect("locked");
+    let waiting = tokio::spawn(async move { member.get("/auth/me").await });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!waiting.is_finished());
+    lock.batch_execute("COMMIT").await.expect("unlocked");
+    waiting.await.expect("joined").ok();
+    app.stop().await;
+}
