@@ -16,7 +16,17 @@ struct OfChannel {
     committed: Vec<std::time::Instant>,
 }
 
-/// Hands changes to this node's subscriptions, those of a channel together, and acts on changes of access.
+/// Holds back what comes from a change on of those whose access it changes, until their rights were checked again. Before anybody
+/// can be given the change.
+pub(crate) fn doubt_access(hub: &HubInner, log: LogId, change: &Committed) {
+    for user in change.events.iter().filter_map(|event| whose_access(&event.channel)) {
+        for connection in hub.registry.connections_of(log, user) {
+            connection.doubt(Some(log), change.seq);
+        }
+    }
+}
+
+/// Hands changes to this node's subscriptions, those of a channel together, and has rights checked again where access changed.
 pub(crate) async fn deliver(hub: &Arc<HubInner>, gym: LogId, changes: Vec<Committed>) {
     let mut channels: HashMap<Arc<str>, OfChannel> = HashMap::new();
     for change in changes {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::HubInner;
 use crate::backend::{Backend, Failure, Kind};
-use crate::fanout::delivery::{deliver, lose_all};
+use crate::fanout::delivery::{deliver, doubt_access, lose_all};
 use crate::ids::LogId;
 use crate::limits::{LiveLimits, Recovery};
 use crate::log::change::{Bounds, Committed, Head, LoggedEvent};
@@ -260,6 +260,7 @@ impl Sequencer {
         let mut next = Vec::new();
         while let Some(change) = self.waiting.take(self.head.seq + 1) {
             self.head.seq = change.seq;
+            doubt_access(hub, self.gym, &change);
             if let Some(log) = &log {
                 log.remember(&change);
             }

@@ -13,9 +13,13 @@ use serde_json::Value;
 use super::*;
 use crate::Hub;
 use crate::backend::{Answers, Ask, Fault, Identity, Language, Location, Notice, PresenceChange, Session, WhoIsOnline};
+use crate::fanout::subscription::{Recipient, Subscription};
 use crate::ids::UserId;
+use crate::log::change::access_channel;
 use crate::log::waiting;
-use crate::protocol::ErrorReply;
+use crate::protocol::{Codec, ErrorReply};
+use crate::session::connection::Connection;
+use crate::ws::outbox::Outbox;
 
 /// Changes that a log holds, which may be out of reach.
 struct Shelf {
@@ -193,4 +197,51 @@ async fn the_inbox_is_bounded_in_bytes_and_takes_more_once_it_is_emptied() {
     assert_eq!(log.inbox_bytes.load(Ordering::Relaxed), 0);
     log.offer(shelf.changes[0].clone());
     assert!(inbox.try_recv().is_ok());
+}
+
+/// A connection of a user's that watches a channel, from the beginning of the log.
+fn watching(hub: &Hub, log: &Arc<GymLog>, user: UserId, channel: &str) -> (Arc<Connection>, Arc<Subscription>) {
+    let place = hub.door().enter(None).expect("room");
+    let outbox = Outbox::new(1 << 20, None);
+    let connection = Connection::new(hub.clone(), Codec::Json, Language("en"), outbox.clone(), &place);
+    let session = Session {
+        log: log.id(),
+        user,
+        name: "ana".into(),
+        id: uuid::Uuid::nil(),
+        expires_at: None,
+        claims: Arc::new(()),
+    };
+    connection.enter(session, log.clone()).expect("entered");
+    let to = Recipient {
+        number: 1,
+        codec: Codec::Json,
+        outbox,
+        info: Arc::default(),
+    };
+    let subscription = Subscription::new(channel.into(), false, to);
+    let guard = hub.registry().subscribe(log.id(), subscription.clone(), log.clone());
+    assert!(connection.keep(guard).is_none());
+    assert!(subscription.go_live(0).is_some());
+    (connection, subscription)
+}
+
+#[tokio::test]
+async fn of_one_batch_what_follows_a_change_of_access_is_held_back_and_what_precedes_it_is_not() {
+    let (hub, shelf, log, mut sequencer) = scene(3, 2);
+    let (ana, ben) = (UserId::random(), UserId::random());
+    let (hers, watched) = watching(&hub, &log, ana, "a");
+    let (his, _) = watching(&hub, &log, ben, "a");
+    for change in &shelf.changes {
+        let mut change = change.clone();
+        if change.seq == 2 {
+            change.events[0].channel = access_channel(ana).into();
+        }
+        sequencer.take(&hub.0, change);
+    }
+    sequencer.hand_on(&hub.0).await;
+    assert_eq!((hers.traffic().deliveries, his.traffic().deliveries), (1, 2));
+    assert!(hers.must_authorise() && !his.must_authorise());
+    assert_eq!(watched.certain(hers.doubts()).frames, 1);
+    assert_eq!(hers.traffic().deliveries, 2);
 }
