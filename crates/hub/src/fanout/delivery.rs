@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::HubInner;
 use crate::fanout::encoded::{Bundle, Encoded};
+use crate::fanout::subscription::Doubt;
 use crate::ids::LogId;
 use crate::log::change::{Committed, LoggedEvent, whose_access};
 
@@ -67,8 +68,13 @@ async fn hand_out(hub: &Arc<HubInner>, gym: LogId, channels: HashMap<Arc<str>, O
 /// words of changed access, so every connection is checked too.
 pub(crate) fn lose_all(hub: &Arc<HubInner>, gym: LogId) {
     hub.counters.let_go.up();
+    let subscriptions = hub.registry.subscriptions_of(gym);
+    for subscription in &subscriptions {
+        // None of them may get what comes after what is missing: it would look as if nothing were.
+        subscription.doubt(Doubt::FOR_GOOD);
+    }
     // Those that go meanwhile are not kept: with them their files.
-    let subscriptions: Vec<_> = hub.registry.subscriptions_of(gym).iter().map(Arc::downgrade).collect();
+    let subscriptions: Vec<_> = subscriptions.iter().map(Arc::downgrade).collect();
     let connections: Vec<_> = hub.registry.connections_in(gym).iter().map(Arc::downgrade).collect();
     hub.runtime.spawn(async move {
         for batch in subscriptions.chunks(50) {

@@ -15,6 +15,14 @@ pub struct Doubt {
     pub number: u64,
 }
 
+impl Doubt {
+    /// One that no check answers: the subscription is about to be ended.
+    pub const FOR_GOOD: Self = Self {
+        from: 0,
+        number: u64::MAX,
+    };
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Held {

@@ -245,3 +245,25 @@ async fn of_one_batch_what_follows_a_change_of_access_is_held_back_and_what_prec
     assert_eq!(watched.certain(hers.doubts()).frames, 1);
     assert_eq!(hers.traffic().deliveries, 2);
 }
+
+#[tokio::test]
+async fn a_log_that_lost_changes_delivers_nothing_after_them_until_the_subscription_is_lost() {
+    let (hub, shelf, log, mut sequencer) = scene(3, 2);
+    let (hers, watched) = watching(&hub, &log, UserId::random(), "a");
+    // The first two are beyond what the log holds: a client that had the third would never miss them.
+    let head = Head {
+        seq: 2,
+        ..sequencer.head.clone()
+    };
+    sequencer.restart_at(&hub.0, head);
+    sequencer.take(&hub.0, shelf.changes[2].clone());
+    sequencer.hand_on(&hub.0).await;
+    assert_eq!(hers.traffic().deliveries, 0);
+    assert!(!watched.ended(), "they are told a few at a time");
+    let began = Instant::now();
+    while !watched.ended() {
+        assert!(began.elapsed() < Duration::from_secs(5), "it is never lost");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(hers.traffic().deliveries, 0);
+}
