@@ -161,6 +161,11 @@ async fn anyone_publishes_reads_and_sees_who_is_there() {
     }
     let stats = ana.call("presence_stats", json!({"channel": "room"})).await;
     assert_eq!(stats["presence_stats"], json!({"num_clients": 1, "num_users": 1}));
+    let nobody = json!({"channel": "nobody's"});
+    let stats = ana.call("presence_stats", nobody.clone()).await;
+    assert_eq!(stats["presence_stats"], json!({"num_clients": 0, "num_users": 0}));
+    let presence = ana.call("presence", nobody).await;
+    assert_eq!(presence["presence"], json!({"presence": {}}));
     assert_eq!(
         ana.call("rpc", json!({"method": "anything"})).await["error"]["code"],
         108

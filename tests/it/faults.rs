@@ -5,6 +5,7 @@
 mod access;
 mod commit;
 mod database;
+mod doubt;
 mod ends;
 mod epoch;
 mod killed;

@@ -9,6 +9,7 @@ use liveplan::config::Config;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::conformance::Conformance;
 use crate::harness::{Client, Gym, PASSWORD, TestApp};
 use crate::plans::{Published, publish};
 use script::{Script, Sdk};
@@ -186,4 +187,12 @@ async fn javascript_survives_a_restart_of_the_server() {
 #[tokio::test]
 async fn python_survives_a_restart_of_the_server() {
     a_restart_is_survived(Sdk::Python).await;
+}
+
+#[tokio::test]
+async fn javascript_is_told_of_channels_that_nobody_watches() {
+    let server = Conformance::start().await;
+    let given = json!({"address": server.address.to_string()});
+    Script::pass(Sdk::JavaScript, "nobody", &given).await;
+    server.stop().await;
 }

@@ -200,7 +200,7 @@ async fn an_end_of_access_whose_message_is_lost_is_found_by_the_sweep() {
 }
 
 /// An assignment that runs out, which no event tells of.
-async fn assign_until(app: &TestApp, gym: Gym, trainer: &Client, member: &Client, until: DateTime<Utc>) {
+pub async fn assign_until(app: &TestApp, gym: Gym, trainer: &Client, member: &Client, until: DateTime<Utc>) {
     diesel::sql_query(
         "INSERT INTO assignments (id, gym_id, trainer_id, member_id, since, until) VALUES ($1, $2, $3, $4, now(), $5)",
     )

@@ -39,19 +39,19 @@ enum Side {
 }
 
 /// A node whose way to Postgres can be held, and one at which access ends meanwhile.
-struct Scene {
+pub struct Scene {
     _redis: Redis,
-    proxy: Cuttable,
-    held: TestApp,
-    free: TestApp,
-    floor: Floor,
-    manager: Client,
+    pub proxy: Cuttable,
+    pub held: TestApp,
+    pub free: TestApp,
+    pub floor: Floor,
+    pub manager: Client,
     /// Keeps the gym's sequencer running at the node, so that nothing but the right is still to be read.
     log: Arc<GymLog>,
 }
 
 impl Scene {
-    async fn set() -> Self {
+    pub async fn set() -> Self {
         let redis = Redis::start().await;
         let with_redis = |config: &mut liveplan::config::Config| config.redis_url = Some(redis.url());
         let free = TestApp::start_with(with_redis).await;
@@ -79,7 +79,7 @@ impl Scene {
     }
 
     /// Waits until the node has heard all that has been committed.
-    async fn hears(&self) {
+    pub async fn hears(&self) {
         let gym = self.floor.gym.id;
         let mut owner = self.free.owner().await;
         let head = liveplan::events::log::head(&mut owner, gym).await.expect("read");
@@ -186,7 +186,7 @@ impl Scene {
         }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.held.stop().await;
         self.free.stop().await;
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::HubInner;
 use crate::fanout::encoded::{Bundle, Encoded};
+use crate::fanout::subscription::Doubt;
 use crate::ids::LogId;
 use crate::log::change::{Committed, LoggedEvent, whose_access};
 
@@ -16,7 +17,17 @@ struct OfChannel {
     committed: Vec<std::time::Instant>,
 }
 
-/// Hands changes to this node's subscriptions, those of a channel together, and acts on changes of access.
+/// Holds back what comes from a change on of those whose access it changes, until their rights were checked again. Before anybody
+/// can be given the change.
+pub(crate) fn doubt_access(hub: &HubInner, log: LogId, change: &Committed) {
+    for user in change.events.iter().filter_map(|event| whose_access(&event.channel)) {
+        for connection in hub.registry.connections_of(log, user) {
+            connection.doubt(Some(log), change.seq);
+        }
+    }
+}
+
+/// Hands changes to this node's subscriptions, those of a channel together, and has rights checked again where access changed.
 pub(crate) async fn deliver(hub: &Arc<HubInner>, gym: LogId, changes: Vec<Committed>) {
     let mut channels: HashMap<Arc<str>, OfChannel> = HashMap::new();
     for change in changes {
@@ -57,8 +68,13 @@ async fn hand_out(hub: &Arc<HubInner>, gym: LogId, channels: HashMap<Arc<str>, O
 /// words of changed access, so every connection is checked too.
 pub(crate) fn lose_all(hub: &Arc<HubInner>, gym: LogId) {
     hub.counters.let_go.up();
+    let subscriptions = hub.registry.subscriptions_of(gym);
+    for subscription in &subscriptions {
+        // None of them may get what comes after what is missing: it would look as if nothing were.
+        subscription.doubt(Doubt::FOR_GOOD);
+    }
     // Those that go meanwhile are not kept: with them their files.
-    let subscriptions: Vec<_> = hub.registry.subscriptions_of(gym).iter().map(Arc::downgrade).collect();
+    let subscriptions: Vec<_> = subscriptions.iter().map(Arc::downgrade).collect();
     let connections: Vec<_> = hub.registry.connections_in(gym).iter().map(Arc::downgrade).collect();
     hub.runtime.spawn(async move {
         for batch in subscriptions.chunks(50) {

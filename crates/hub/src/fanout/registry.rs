@@ -236,6 +236,13 @@ impl Registry {
     }
 }
 
+impl SubscriptionGuard {
+    /// The log of its channel.
+    pub(crate) fn log(&self) -> LogId {
+        self.gym
+    }
+}
+
 impl Drop for SubscriptionGuard {
     fn drop(&mut self) {
         self.subscription.end();

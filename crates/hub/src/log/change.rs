@@ -59,6 +59,14 @@ pub struct Committed {
     pub more_soon: bool,
 }
 
+impl Committed {
+    /// Bytes that it keeps occupied, about.
+    pub(crate) fn size(&self) -> usize {
+        let events = self.events.iter().map(|e| e.channel.len() + e.payload.len());
+        size_of::<Self>() + events.sum::<usize>()
+    }
+}
+
 /// What a recovery may cost, in publications and in bytes of their payloads.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {

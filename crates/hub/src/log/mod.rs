@@ -1,4 +1,4 @@
-//! A log's changes on this node: in order ([`sequencer`]), the last of them (`replay`), compared with the backend (`sweep`), read once
+//! A log's changes on this node: in order ([`sequencer`]), the last of them (`replay`), what is too early (`waiting`), compared with the backend (`sweep`), read once
 //! for many (`single_flight`).
 
 pub mod change;
@@ -6,3 +6,4 @@ pub(crate) mod replay;
 pub mod sequencer;
 pub(crate) mod single_flight;
 pub(crate) mod sweep;
+pub(crate) mod waiting;

@@ -50,13 +50,13 @@ impl Memory {
     /// Takes the next change.
     pub fn push(&mut self, change: &Committed) {
         self.top = change.seq;
-        self.bytes += size(change);
+        self.bytes += change.size();
         self.changes.push_back(change.clone());
         let (events, bytes) = self.limits;
         while self.changes.len() > events || self.bytes > bytes {
             let Some(oldest) = self.changes.pop_front() else { break };
             self.floor = oldest.seq;
-            self.bytes -= size(&oldest);
+            self.bytes -= oldest.size();
         }
     }
 
@@ -80,12 +80,6 @@ impl Memory {
             },
         })
     }
-}
-
-/// Bytes that a change keeps occupied, about.
-fn size(change: &Committed) -> usize {
-    let events = change.events.iter().map(|e| e.channel.len() + e.payload.len());
-    size_of::<Committed>() + events.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -169,7 +163,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_in_bytes() {
-        let one = size(&change(11, "a", &"x".repeat(100)));
+        let one = change(11, "a", &"x".repeat(100)).size();
         let mut memory = memory(1000, 3 * one);
         for seq in 11..=30 {
             memory.push(&change(seq, "a", &"x".repeat(100)));

@@ -63,8 +63,7 @@ pub struct Member {
 #[derive(Clone, PartialEq, Eq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct ClientInfo {
-    /// Whose it is.
-    #[serde(skip_serializing_if = "is_default")]
+    /// Whose it is; written when nobody's too, since the JavaScript SDK hands it on as it is.
     #[prost(string, tag = "1")]
     pub user: String,
     /// The connection's id.

@@ -180,22 +180,19 @@ pub struct SubscribeResult {
 #[derive(Clone, PartialEq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct PresenceResult {
-    /// Who watches, by connection.
-    #[serde(skip_serializing_if = "is_default")]
+    /// Who watches, by connection. Written when empty too: the JavaScript SDK hands it on as it is.
     #[prost(btree_map = "string, message", tag = "1")]
     pub presence: BTreeMap<String, ClientInfo>,
 }
 
-/// Result of `presence_stats`.
+/// Result of `presence_stats`. Both are written when 0 too: the JavaScript SDK hands them on as they are.
 #[derive(Clone, PartialEq, Eq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct PresenceStatsResult {
     /// Connections that watch.
-    #[serde(skip_serializing_if = "is_default")]
     #[prost(uint32, tag = "1")]
     pub num_clients: u32,
     /// Whose they are, each counted once.
-    #[serde(skip_serializing_if = "is_default")]
     #[prost(uint32, tag = "2")]
     pub num_users: u32,
 }

@@ -2,7 +2,7 @@
 //! worked through in [`crate::session::commands`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use crate::Hub;
 use crate::backend::{Language, Session};
 use crate::fanout::registry::{ConnectionGuard, SubscriptionGuard};
-use crate::fanout::subscription::Subscription;
+use crate::fanout::subscription::{Doubt, Subscription};
+use crate::ids::LogId;
 use crate::log::sequencer::GymLog;
 use crate::protocol::close::Close;
 use crate::protocol::{Answer, ClientInfo, Codec, Command, Reply};
@@ -84,6 +85,10 @@ pub struct Connection {
     state: Mutex<State>,
     next_number: AtomicU32,
     authorise: AtomicBool,
+    /// How often its rights came into doubt.
+    doubts: AtomicU64,
+    /// Rights were checked again.
+    checked: Notify,
     /// Wakes the reader.
     woken: Notify,
 }
@@ -103,6 +108,8 @@ impl Connection {
             state: Mutex::default(),
             next_number: AtomicU32::new(1),
             authorise: AtomicBool::new(false),
+            doubts: AtomicU64::new(0),
+            checked: Notify::new(),
             woken: Notify::new(),
         });
         place.taken_by(&connection);
@@ -295,6 +302,44 @@ impl Connection {
         state.authorise_at = Some(state.authorise_at.map_or(at, |there| there.min(at)));
         drop(state);
         self.woken.notify_one();
+    }
+
+    /// Its rights may have ended with a log's change of this number: from there on its subscriptions hold back what comes, until
+    /// they were checked again. What they get of other logs, and without a log all of it, is held back at once.
+    pub fn doubt(&self, log: Option<LogId>, from: u64) {
+        // Counted first: a check that sees the number reads after it, and so what the change did.
+        let number = self.doubts.fetch_add(1, Ordering::SeqCst) + 1;
+        let state = self.lock();
+        let subscriptions: Vec<_> = state
+            .subscriptions
+            .values()
+            .map(|guard| (Some(guard.log()) == log, guard.subscription.clone()))
+            .collect();
+        drop(state);
+        for (same, subscription) in subscriptions {
+            let from = if same { from } else { 0 };
+            subscription.doubt(Doubt { from, number });
+        }
+    }
+
+    /// How often its rights came into doubt so far. A check that begins to read now answers all of these.
+    pub(crate) fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::SeqCst)
+    }
+
+    /// Rights were checked again, or cannot be: whoever waits for it goes on.
+    pub(crate) fn checked(&self) {
+        self.checked.notify_one();
+    }
+
+    /// Waits while a subscription's right is in doubt; false where that takes too long.
+    pub(crate) async fn certain_of(&self, subscription: &Subscription, within: Duration) -> bool {
+        let certain = async {
+            while subscription.in_doubt() {
+                self.checked.notified().await;
+            }
+        };
+        tokio::time::timeout(within, certain).await.is_ok()
     }
 
     /// Asks for the rights to be checked again now. May be called on any thread.

@@ -13,12 +13,15 @@ use crate::session::connection::{Connection, REFRESH_GRACE};
 /// How often a check is tried while the database cannot be read.
 const ATTEMPTS: u32 = 3;
 
-/// Checks all rights of a connection again: its session and roles, and each subscription. Where they cannot be read, the
-/// connection is closed rather than left open.
+/// Checks all rights of a connection again: its session and roles, and each subscription. What was held back meanwhile goes out
+/// where the right holds. Where they cannot be read, the connection is closed rather than left open.
 pub(crate) async fn check_again(backend: Arc<dyn Backend>, connection: Arc<Connection>) {
     for attempt in 1..=ATTEMPTS {
         match check_once(&*backend, &connection).await {
-            Ok(()) => return,
+            Ok(()) => {
+                connection.checked();
+                return;
+            }
             Err(failure) => {
                 tracing::warn!(connection.id = connection.id, error.cause = ?failure, "cannot check rights again");
                 tokio::time::sleep(Duration::from_millis(200) * attempt).await;
@@ -26,13 +29,14 @@ pub(crate) async fn check_again(backend: Arc<dyn Backend>, connection: Arc<Conne
         }
     }
     connection.close(Close::ServerError);
+    connection.checked();
 }
 
 async fn check_once(backend: &dyn Backend, connection: &Arc<Connection>) -> Result<(), Failure> {
     let Some(session) = connection.session() else {
         return Ok(());
     };
-    let subscriptions = connection.subscriptions();
+    let (answered, subscriptions) = (connection.doubts(), connection.subscriptions());
     let right = |channel: &Arc<str>| Ask {
         channel: channel.clone(),
         want: Want::Right,
@@ -44,11 +48,18 @@ async fn check_once(backend: &dyn Backend, connection: &Arc<Connection>) -> Resu
         connection.close(close);
         return Ok(());
     }
+    let mut refused = Vec::new();
     for (subscription, answer) in subscriptions.iter().zip(read.answers) {
-        if start::granted(connection, answer).is_none() {
-            subscription.revoke();
-            connection.forget_this(subscription);
+        if start::granted(connection, answer).is_some() {
+            hub.registry().count(subscription.certain(answered));
+        } else {
+            refused.push(subscription);
         }
+    }
+    // After what others are told of the same change.
+    for subscription in refused {
+        subscription.revoke();
+        connection.forget_this(subscription);
     }
     expire(connection);
     Ok(())

@@ -18,6 +18,9 @@ use crate::protocol::{Answer, ErrorReply, ProtocolError, SubRefreshRequest, SubR
 use crate::session::connect::ttl;
 use crate::session::connection::{Connection, REFRESH_GRACE};
 
+/// How long an answer waits for a right that came into doubt meanwhile: SDKs give up after 5 s.
+const CERTAIN_WITHIN: Duration = Duration::from_secs(3);
+
 /// Enters a pending subscription; none where the connection has it or has too many.
 pub(crate) fn register(
     connection: &Arc<Connection>,
@@ -105,6 +108,9 @@ async fn try_subscribe(
         log: &log,
     };
     let refused = match read(&**backend, connection, session, target, request).await {
+        Ok(Ok(Outcome::State { .. })) if !connection.certain_of(&subscription, CERTAIN_WITHIN).await => {
+            backend.failure(Kind::Unavailable).reply(lang)
+        }
         Ok(Ok(Outcome::State { mut result, position })) => match subscription.ready() {
             Ready::Open => {
                 (result.expires, result.ttl) = expiry(connection, &subscription, token_lasts);

@@ -208,6 +208,7 @@ fn tick(
         timers.pong_by = timers.pong_by.or(Some(now + pong_within));
     }
     if connection.rights_have_ended(now) {
+        connection.doubt(None, 0);
         tokio::task::spawn_local(reauthorise::check_again(backend.clone(), connection.clone()));
     }
     true

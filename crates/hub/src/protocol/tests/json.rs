@@ -74,3 +74,64 @@ fn pushes_are_named_as_the_sdks_name_them() {
         r##"{"push":{"channel":"#4\"2","pub":{"data":1,"offset":2}}}"##
     );
 }
+
+#[test]
+fn what_sdks_read_without_a_default_is_written_when_it_is_zero_or_empty() {
+    let stats = PresenceStatsResult::default();
+    assert_eq!(
+        text(&Reply::to(6, Answer::PresenceStats(stats))),
+        r#"{"id":6,"presence_stats":{"num_clients":0,"num_users":0}}"#
+    );
+    let nobody = PresenceResult::default();
+    assert_eq!(
+        text(&Reply::to(5, Answer::Presence(nobody))),
+        r#"{"id":5,"presence":{"presence":{}}}"#
+    );
+    let info = ClientInfo {
+        user: String::new(),
+        client: "c".into(),
+    };
+    let presence = [("c".to_owned(), info.clone())].into();
+    assert_eq!(
+        text(&Reply::to(5, Answer::Presence(PresenceResult { presence }))),
+        r#"{"id":5,"presence":{"presence":{"c":{"user":"","client":"c"}}}}"#
+    );
+    let left = Push {
+        channel: "c".into(),
+        event: Some(Event::Leave(Member { info: Some(info) })),
+    };
+    assert_eq!(
+        text(&Reply::push(left)),
+        r#"{"push":{"channel":"c","leave":{"info":{"user":"","client":"c"}}}}"#
+    );
+    let ended = Push {
+        channel: "c".into(),
+        event: Some(Event::Unsubscribe(Unsubscribed::default())),
+    };
+    assert_eq!(
+        text(&Reply::push(ended)),
+        r#"{"push":{"channel":"c","unsubscribe":{"code":0,"reason":""}}}"#
+    );
+    assert_eq!(
+        text(&Reply::to(1, Answer::Error(ErrorReply::default()))),
+        r#"{"id":1,"error":{"code":0,"message":""}}"#
+    );
+}
+
+#[test]
+fn what_every_sdk_has_a_default_for_is_left_out() {
+    let history = HistoryResult::default();
+    assert_eq!(
+        text(&Reply::to(7, Answer::History(history))),
+        r#"{"id":7,"history":{}}"#
+    );
+    let subscribed = SubscribeResult::default();
+    assert_eq!(
+        text(&Reply::to(2, Answer::Subscribe(subscribed))),
+        r#"{"id":2,"subscribe":{}}"#
+    );
+    assert_eq!(
+        text(&Reply::to(1, Answer::Connect(ConnectResult::default()))),
+        r#"{"id":1,"connect":{"client":"","version":""}}"#
+    );
+}

@@ -105,6 +105,11 @@ fn presence_and_history() {
         num_users: 1,
     };
     check(&Reply::to(6, Answer::PresenceStats(stats)), "08 0806 5204 0802 1001");
+    // Protobuf leaves out what is zero or empty, whatever the other codec writes.
+    let nobody = PresenceResult::default();
+    check(&Reply::to(5, Answer::Presence(nobody)), "04 0805 4a00");
+    let nobody = PresenceStatsResult::default();
+    check(&Reply::to(6, Answer::PresenceStats(nobody)), "04 0806 5200");
     let history = HistoryResult {
         publications: vec![third()],
         epoch: "e".into(),

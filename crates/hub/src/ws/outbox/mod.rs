@@ -330,6 +330,14 @@ impl Outbox {
         self.lock().closed
     }
 
+    /// Takes what waits, for a test to look at.
+    #[cfg(test)]
+    pub(crate) fn take_waiting(&self) -> Vec<Bytes> {
+        let mut queue = self.lock();
+        queue.bytes = 0;
+        queue.frames.drain(..).map(|(_, frame)| frame).collect()
+    }
+
     /// Bytes that wait.
     pub fn waiting_bytes(&self) -> usize {
         self.lock().bytes

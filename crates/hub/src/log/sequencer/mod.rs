@@ -4,8 +4,7 @@
 //! Changes come from this node's commits and from the broker, in any order and more than once. The next number goes on;
 //! a lower one is dropped; a higher one waits a moment for what is missing and is then read from the log.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,15 +13,18 @@ use tokio::time::Instant;
 
 use crate::HubInner;
 use crate::backend::{Backend, Failure, Kind};
-use crate::fanout::delivery::{deliver, lose_all};
+use crate::fanout::delivery::{deliver, doubt_access, lose_all};
 use crate::ids::LogId;
 use crate::limits::{LiveLimits, Recovery};
 use crate::log::change::{Bounds, Committed, Head, LoggedEvent};
 use crate::log::replay::{Memory, Recalled};
+use crate::log::waiting::Waiting;
 
 /// Changes that may wait for the sequencer; over it they are dropped here and read from the log.
 const INBOX: usize = 4096;
-/// Changes that may wait behind a hole; over it the hole is filled at once.
+/// Bytes of them.
+const INBOX_BYTES: usize = 4 << 20;
+/// Changes that may wait behind a hole for it to close by itself; over it the hole is filled at once.
 const WAITING: usize = 1024;
 /// Changes that are handed on together at most.
 const TOGETHER: usize = 64;
@@ -40,11 +42,11 @@ enum Input {
 pub struct GymLog {
     gym: LogId,
     inbox: mpsc::Sender<Input>,
+    /// Of the changes in it, together.
+    inbox_bytes: AtomicUsize,
     position: Mutex<Option<Head>>,
     memory: Mutex<Memory>,
     start: tokio::sync::Mutex<Option<mpsc::Receiver<Input>>>,
-    /// Changes that found the inbox full.
-    pub dropped: AtomicU64,
 }
 
 impl GymLog {
@@ -54,10 +56,10 @@ impl GymLog {
         Arc::new(Self {
             gym,
             inbox,
+            inbox_bytes: AtomicUsize::new(0),
             position: Mutex::default(),
             memory: Mutex::new(Memory::new(bounds)),
             start,
-            dropped: AtomicU64::new(0),
         })
     }
 
@@ -88,7 +90,7 @@ impl GymLog {
                 gym: self.gym,
                 head: head.clone(),
                 known: head.seq,
-                waiting: BTreeMap::new(),
+                waiting: Waiting::default(),
                 fill_at: None,
                 failing_since: None,
             };
@@ -99,9 +101,16 @@ impl GymLog {
 
     /// Takes a committed change without waiting.
     pub(crate) fn offer(&self, change: Committed) {
-        if self.inbox.try_send(Input::Change(change)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let size = change.size();
+        let full = self.inbox_bytes.fetch_add(size, Ordering::Relaxed) > INBOX_BYTES;
+        if full || self.inbox.try_send(Input::Change(change)).is_err() {
+            self.inbox_bytes.fetch_sub(size, Ordering::Relaxed);
         }
+    }
+
+    /// A change was taken out of the inbox.
+    fn taken(&self, change: &Committed) {
+        self.inbox_bytes.fetch_sub(change.size(), Ordering::Relaxed);
     }
 
     /// Takes what the sweep read, without waiting.
@@ -155,7 +164,7 @@ struct Sequencer {
     /// The highest number known to exist.
     known: u64,
     /// Changes behind a hole.
-    waiting: BTreeMap<u64, Committed>,
+    waiting: Waiting,
     /// When to read what is missing.
     fill_at: Option<Instant>,
     failing_since: Option<Instant>,
@@ -181,7 +190,12 @@ impl Sequencer {
             loop {
                 for input in inputs.drain(..) {
                     match input {
-                        Input::Change(change) => self.take(&hub, change),
+                        Input::Change(change) => {
+                            if let Some(log) = self.log.upgrade() {
+                                log.taken(&change);
+                            }
+                            self.take(&hub, change);
+                        }
                         Input::Head(head) => self.notice(&hub, head).await,
                     }
                 }
@@ -204,18 +218,18 @@ impl Sequencer {
         }
         self.known = self.known.max(change.seq);
         if change.seq > self.head.seq {
-            self.waiting.insert(change.seq, change);
+            self.waiting.insert(change);
         }
     }
 
     /// How long the last change may wait for the one that is about to follow it, so that many subscribers get both in one write: not
     /// behind a hole, and not where as many wait as are handed on together.
     fn waits_for_more(&self, hub: &HubInner) -> Option<Duration> {
-        let (next, _) = self.waiting.first_key_value()?;
-        if *next > self.head.seq + 1 || self.waiting.len() >= TOGETHER {
+        let next = self.waiting.first()?;
+        if next > self.head.seq + 1 || self.waiting.len() >= TOGETHER {
             return None;
         }
-        let (_, change) = self.waiting.last_key_value().filter(|(_, change)| change.more_soon)?;
+        let change = self.waiting.last().filter(|change| change.more_soon)?;
         let width = |event: &LoggedEvent| hub.registry.width(self.gym, &event.channel);
         let widest = change.events.iter().map(width).max()?;
         let each = u32::try_from(widest).unwrap_or(u32::MAX);
@@ -244,21 +258,13 @@ impl Sequencer {
     async fn hand_on(&mut self, hub: &Arc<HubInner>) {
         let log = self.log.upgrade();
         let mut next = Vec::new();
-        while let Some(entry) = self.waiting.first_entry() {
-            match entry.key().cmp(&(self.head.seq + 1)) {
-                std::cmp::Ordering::Greater => break,
-                std::cmp::Ordering::Less => {
-                    entry.remove();
-                }
-                std::cmp::Ordering::Equal => {
-                    let change = entry.remove();
-                    self.head.seq = change.seq;
-                    if let Some(log) = &log {
-                        log.remember(&change);
-                    }
-                    next.push(change);
-                }
+        while let Some(change) = self.waiting.take(self.head.seq + 1) {
+            self.head.seq = change.seq;
+            doubt_access(hub, self.gym, &change);
+            if let Some(log) = &log {
+                log.remember(&change);
             }
+            next.push(change);
         }
         deliver(hub, self.gym, next).await;
         if let Some(log) = log {
@@ -266,10 +272,12 @@ impl Sequencer {
         }
     }
 
+    /// What still waits is behind a hole.
     fn mind_the_hole(&mut self, hub: &HubInner) {
+        self.waiting.forget_farthest();
         if self.head.seq >= self.known {
             self.fill_at = None;
-        } else if self.waiting.len() > WAITING {
+        } else if self.waiting.len() > WAITING && self.failing_since.is_none() {
             self.fill_at = Some(Instant::now());
         } else if self.fill_at.is_none() {
             hub.counters.hole_waits.up();
@@ -300,7 +308,7 @@ impl Sequencer {
                     return;
                 }
                 for change in changes {
-                    self.waiting.insert(change.seq, change);
+                    self.waiting.insert(change);
                 }
                 // A number that the log does not have yet was dropped with its transaction's node, or never was.
                 self.known = self.known.min(head.seq.max(self.head.seq));
@@ -327,10 +335,13 @@ impl Sequencer {
         self.known = head.seq;
         self.head = head;
         self.fill_at = None;
-        self.waiting = self.waiting.split_off(&(self.head.seq + 1));
+        self.waiting.forget_before(self.head.seq + 1);
         if let Some(log) = self.log.upgrade() {
             log.restart(&self.head);
         }
         lose_all(hub, self.gym);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,7 @@
-//! One connection's subscription to one channel: held back until its snapshot is read, then live, and ended for good.
+//! One connection's subscription to one channel: held back until its snapshot is read, then live, and ended for good. While its
+//! right is in doubt it is held back again.
+
+mod held;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,13 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::fanout::encoded::{Bundle, framed};
+use crate::fanout::encoded::{Bundle, Encoded, framed};
 use crate::protocol::close::{Close, Unsubscribe};
 use crate::protocol::{ClientInfo, Codec, Event, Push, Reply, Unsubscribed};
 use crate::ws::outbox::{Outbox, Pushed, SubscriptionNumber};
-
-/// Publications held back while a snapshot is read. Over it the subscription starts anew, as for a slow client.
-const HELD_PUBLICATIONS: usize = 1024;
+pub use held::Doubt;
+use held::{Held, Released};
 
 /// The connection that a subscription belongs to, as far as it needs it.
 #[derive(Clone)]
@@ -28,12 +30,23 @@ pub struct Recipient {
 }
 
 enum State {
-    /// Its snapshot is being read; what comes meanwhile is held back.
-    Pending { held: Vec<(u64, Bytes)>, overflowed: bool },
+    /// What comes is held back: its snapshot is being read, or its right is in doubt.
+    Held(Box<Held>),
     /// Everything up to `last` was sent.
     Live { last: u64 },
     /// Nothing more is sent.
     Ended { lost: bool },
+}
+
+impl State {
+    /// Whether the client was told that it is subscribed, and not yet that it is no more.
+    fn is_told(&self) -> bool {
+        match self {
+            Self::Held(held) => held.is_answered(),
+            Self::Live { .. } => true,
+            Self::Ended { .. } => false,
+        }
+    }
 }
 
 /// What was handed to connections.
@@ -94,15 +107,11 @@ impl Subscription {
     /// A pending subscription.
     #[must_use]
     pub fn new(channel: Arc<str>, server_side: bool, to: Recipient) -> Arc<Self> {
-        let state = Mutex::new(State::Pending {
-            held: Vec::new(),
-            overflowed: false,
-        });
         Arc::new(Self {
             channel,
             server_side,
             to,
-            state,
+            state: Mutex::new(State::Held(Box::default())),
             joined: AtomicBool::new(false),
             expires_at: Mutex::default(),
         })
@@ -117,26 +126,37 @@ impl Subscription {
         let mut handed = Handed::default();
         let mut state = self.lock();
         let pushed = match &mut *state {
-            State::Pending { held, overflowed } => {
-                for message in bundle.messages() {
-                    if held.len() < HELD_PUBLICATIONS {
-                        held.push((message.offset(), message.frame(self.to.codec).clone()));
-                    } else {
-                        *overflowed = true;
-                    }
-                }
-                return handed;
-            }
             State::Live { last } => self.push(last, bundle, &mut handed),
+            State::Held(held) => {
+                let frame = |message: &Encoded| (message.offset(), message.frame(self.to.codec).clone());
+                let go = bundle.messages().iter().filter_map(|message| held.put(frame(message)));
+                self.push_each(go, &mut handed)
+            }
             State::Ended { .. } => return handed,
         };
         if pushed == Pushed::Overflow {
-            *state = State::Ended { lost: true };
-            drop(state);
-            handed.lost = 1;
-            self.tell(Unsubscribe::InsufficientState, Close::Slow);
+            self.lose_slow(state, &mut handed);
         }
         handed
+    }
+
+    fn push_each(&self, frames: impl Iterator<Item = Bytes>, handed: &mut Handed) -> Pushed {
+        for frame in frames {
+            let pushed = self.to.outbox.push(self.to.number, &frame);
+            handed.note(pushed, 1, &frame);
+            if pushed != Pushed::Queued {
+                return pushed;
+            }
+        }
+        Pushed::Queued
+    }
+
+    /// Ends it since its client reads too slowly, or more came than may be held back.
+    fn lose_slow(&self, mut state: MutexGuard<'_, State>, handed: &mut Handed) {
+        *state = State::Ended { lost: true };
+        drop(state);
+        handed.lost = 1;
+        self.tell(Unsubscribe::InsufficientState, Close::Slow);
     }
 
     /// Pushes what is after `last`, in one piece where it can.
@@ -165,37 +185,57 @@ impl Subscription {
         Pushed::Queued
     }
 
-    /// Goes live at the position of its snapshot, with what was held back after it. To be called after the reply was
-    /// queued. None where it was ended meanwhile.
+    /// Goes live at the position of its snapshot, with what was held back after it; in doubt, only up to there. To be called after the
+    /// reply was queued. None where it was ended meanwhile.
     pub fn go_live(&self, position: u64) -> Option<Handed> {
-        let mut handed = Handed::default();
         let mut state = self.lock();
-        let State::Pending { held, overflowed } = &mut *state else {
+        let State::Held(held) = &mut *state else {
             return None;
         };
-        let (held, overflowed) = (std::mem::take(held), *overflowed);
-        let mut last = position;
-        let mut full = overflowed;
-        for (offset, frame) in held {
-            if full || (offset > 0 && offset <= last) {
-                continue;
-            }
-            last = last.max(offset);
-            let pushed = self.to.outbox.push(self.to.number, &frame);
-            handed.note(pushed, 1, &frame);
-            full = pushed == Pushed::Overflow;
+        held.answered(position);
+        Some(self.let_go(state))
+    }
+
+    /// Its right is in doubt: what comes from there on is held back until it is [certain](Self::certain) or over.
+    pub fn doubt(&self, doubt: Doubt) {
+        let mut state = self.lock();
+        match &mut *state {
+            State::Live { last } => *state = State::Held(Box::new(Held::doubted(*last, doubt))),
+            State::Held(held) => held.doubt(doubt),
+            State::Ended { .. } => {}
         }
-        *state = if full {
-            State::Ended { lost: true }
-        } else {
-            State::Live { last }
+    }
+
+    /// Whether its right is in doubt.
+    pub fn in_doubt(&self) -> bool {
+        matches!(&*self.lock(), State::Held(held) if held.in_doubt())
+    }
+
+    /// Its right was found to hold, by a read that began after all doubts up to this number: what they held back goes out.
+    pub fn certain(&self, up_to: u64) -> Handed {
+        let mut state = self.lock();
+        if let State::Held(held) = &mut *state
+            && held.certain(up_to)
+        {
+            return self.let_go(state);
+        }
+        Handed::default()
+    }
+
+    /// Sends what may be sent of what is held back, and holds back no longer than it must.
+    fn let_go(&self, mut state: MutexGuard<'_, State>) -> Handed {
+        let mut handed = Handed::default();
+        let State::Held(held) = &mut *state else {
+            return handed;
         };
-        drop(state);
-        if full {
-            handed.lost = 1;
-            self.tell(Unsubscribe::InsufficientState, Close::Slow);
+        let pushed = self.push_each(held.take().into_iter(), &mut handed);
+        match held.released() {
+            _ if pushed == Pushed::Overflow => self.lose_slow(state, &mut handed),
+            Released::Not => {}
+            Released::Live { last } => *state = State::Live { last },
+            Released::Overflowed => self.lose_slow(state, &mut handed),
         }
-        Some(handed)
+        handed
     }
 
     /// Ends it silently; returns whether the client had been told that it was subscribed.
@@ -205,18 +245,12 @@ impl Subscription {
 
     fn finish(&self, lost: bool) -> bool {
         let mut state = self.lock();
-        match *state {
-            // The first reason counts.
-            State::Ended { .. } => false,
-            State::Pending { .. } => {
-                *state = State::Ended { lost };
-                false
-            }
-            State::Live { .. } => {
-                *state = State::Ended { lost };
-                true
-            }
+        let told = state.is_told();
+        // The first reason counts.
+        if !matches!(*state, State::Ended { .. }) {
+            *state = State::Ended { lost };
         }
+        told
     }
 
     /// Whether it has ended.
@@ -229,7 +263,7 @@ impl Subscription {
         match *self.lock() {
             State::Ended { lost: true } => Ready::Lost,
             State::Ended { lost: false } => Ready::Revoked,
-            State::Pending { .. } | State::Live { .. } => Ready::Open,
+            State::Held(_) | State::Live { .. } => Ready::Open,
         }
     }
 
@@ -259,7 +293,7 @@ impl Subscription {
 
     /// The connection, for others, where its client was told that it is subscribed.
     pub fn watcher(&self) -> Option<&Arc<ClientInfo>> {
-        matches!(*self.lock(), State::Live { .. }).then_some(&self.to.info)
+        self.lock().is_told().then_some(&self.to.info)
     }
 
     /// Notes that the others are told that it joined, and returns who.
@@ -302,93 +336,4 @@ impl Subscription {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fanout::encoded::Encoded;
-
-    fn subscription(bound: usize) -> (Arc<Outbox>, Arc<Subscription>) {
-        let outbox = Outbox::new(bound, None);
-        let to = Recipient {
-            number: 1,
-            codec: Codec::Json,
-            outbox: outbox.clone(),
-            info: Arc::default(),
-        };
-        let subscription = Subscription::new("plan:x".into(), false, to);
-        (outbox, subscription)
-    }
-
-    fn publication(offset: u64) -> Encoded {
-        Encoded::publication("plan:x", &Bytes::from_static(b"{}"), offset)
-    }
-
-    #[test]
-    fn what_comes_together_goes_out_together_without_what_was_there() {
-        let (outbox, subscription) = subscription(10_000);
-        assert!(subscription.go_live(5).is_some());
-        let bundle = |offsets: std::ops::RangeInclusive<u64>| Bundle::new(offsets.map(publication).collect());
-        let one = publication(6).frame(Codec::Json).len();
-        assert_eq!(subscription.deliver(&bundle(4..=7)).frames, 2);
-        assert_eq!(outbox.waiting_bytes(), 2 * one);
-        assert_eq!(subscription.deliver(&bundle(8..=9)).frames, 2);
-        assert_eq!(subscription.deliver(&bundle(8..=9)).frames, 0);
-        assert_eq!((outbox.waiting_bytes(), outbox.traffic().0), (4 * one, 4));
-    }
-
-    fn deliver(subscription: &Subscription, offset: u64) {
-        subscription.deliver(&publication(offset).into());
-    }
-
-    #[test]
-    fn what_came_during_the_snapshot_follows_it_without_what_it_held() {
-        let (outbox, subscription) = subscription(10_000);
-        for offset in [4, 5, 6] {
-            deliver(&subscription, offset);
-        }
-        assert_eq!(outbox.waiting_bytes(), 0);
-        let one = publication(5).frame(Codec::Json).len();
-        assert_eq!(
-            subscription.go_live(5).map(|h| (h.frames, h.bytes)),
-            Some((1, one as u64))
-        );
-        assert_eq!(outbox.waiting_bytes(), one);
-        deliver(&subscription, 6);
-        assert_eq!(outbox.waiting_bytes(), one);
-        deliver(&subscription, 9);
-        assert_eq!(outbox.waiting_bytes(), 2 * one);
-    }
-
-    #[test]
-    fn one_that_ended_while_pending_never_goes_live() {
-        let (outbox, subscription) = subscription(10_000);
-        subscription.revoke();
-        assert_eq!(subscription.go_live(1), None);
-        deliver(&subscription, 2);
-        assert_eq!(outbox.waiting_bytes(), 0);
-    }
-
-    #[test]
-    fn one_that_was_lost_while_pending_can_be_told_from_one_that_was_revoked() {
-        let (_outbox, lost) = subscription(10_000);
-        lost.lose();
-        let (_outbox, revoked) = subscription(10_000);
-        revoked.revoke();
-        revoked.lose();
-        assert_eq!((lost.ready(), revoked.ready()), (Ready::Lost, Ready::Revoked));
-    }
-
-    #[test]
-    fn a_slow_clients_channel_ends_with_a_word() {
-        let (outbox, subscription) = subscription(100);
-        assert!(subscription.go_live(0).is_some());
-        let mut handed = Handed::default();
-        for offset in 1..10 {
-            handed.add(subscription.deliver(&publication(offset).into()));
-        }
-        assert_eq!(handed.lost, 1);
-        assert!(handed.frames > 0 && handed.bytes <= 100, "{handed:?}");
-        assert!(subscription.ended());
-        assert!(outbox.closed().is_none());
-        assert!(outbox.waiting_bytes() > 0);
-    }
-}
+mod tests;
