@@ -7,6 +7,7 @@ mod commit;
 mod database;
 mod ends;
 mod epoch;
+mod foreign;
 mod killed;
 mod messages;
 mod races;
