@@ -154,8 +154,8 @@ impl App {
         db::run(&self.pool, Scope::System, Mode::Write, body).await
     }
 
-    /// Makes a change: runs `body` in a transaction, writes the events it emitted as the last act, commits, and hands
-    /// them to the hub at once. It runs in a task of its own that outlives the request, since a COMMIT that was sent must
+    /// Makes a change: runs `body` in a transaction, writes the events it emitted as the last act, with another look at the
+    /// caller's access behind them, commits, and hands them to the hub at once. It runs in a task of its own that outlives the request, since a COMMIT that was sent must
     /// be followed by its publication even when the client has gone. `body` runs again after what may pass: a deadlock, or
     /// another failure of the database that does not say what it is.
     ///
@@ -205,12 +205,17 @@ impl App {
             let conn = db::open(&self.pool, who.scope, who.mode).await?;
             let mut tx = Tx::new(conn, gym, who.actor, self.clock.now());
             let done = async {
+                let now = tx.now;
                 if let Some(claim) = who.access {
-                    let now = tx.now;
                     access::check(&mut tx, &claim, now).await?;
                 }
                 let value = body(&mut tx).await?;
-                let changes = tx.close().await?;
+                let changes = tx
+                    .close(async |conn, kept| match who.access {
+                        Some(claim) => access::recheck(conn, &[claim], now, kept).await,
+                        None => Ok(()),
+                    })
+                    .await?;
                 Ok::<_, Error>((value, changes))
             };
             match done.await {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::sessions::{self, OpenSession, Owned, Reason};
-use super::{Caller, password, store};
+use super::{Caller, access, password, store};
 use crate::app::App;
 use crate::db;
 use crate::error::{Code, Error, Result};
@@ -152,6 +152,9 @@ async fn end_session(app: web::Data<App>, caller: Caller, path: web::Path<Sessio
             session,
             ..Owned::of(&caller)
         };
+        if session == caller.session {
+            access::hold_own(tx, &caller).await?;
+        }
         if !sessions::end(tx, &owned, Reason::Ended, now).await? {
             return Err(Error::not_found("session"));
         }

@@ -10,6 +10,7 @@ use super::rules::{self, Standing};
 use super::store::{self, Ending, MembersWanted, Membership};
 use super::{assignments, find_or_create_account};
 use crate::app::App;
+use crate::auth::access;
 use crate::auth::sessions::{self, Reason};
 use crate::auth::store::NewAccount;
 use crate::auth::{Caller, Email, Role, Roles, Status, password};
@@ -285,6 +286,9 @@ async fn update_membership(
                 return Err(Error::new(Code::LastOwner));
             }
             if before != after {
+                if account == caller.account {
+                    access::hold_own(tx, &caller).await?;
+                }
                 apply(tx, account, before, after).await?;
             }
             store::find_membership(tx, gym, account)

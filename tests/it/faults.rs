@@ -9,6 +9,7 @@ mod ends;
 mod epoch;
 mod foreign;
 mod killed;
+mod late;
 mod messages;
 mod races;
 pub mod screen;
