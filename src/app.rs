@@ -17,7 +17,7 @@ use crate::auth::{Caller, Tokens};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::{self, Mode, Pool, Scope};
+use crate::db::{self, Mode, Pool, Scope, failure};
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
 use crate::http::limits::Limits;
@@ -25,7 +25,7 @@ use crate::ids::{AccountId, GymId};
 use crate::{meals, plans};
 use liveplan_hub::Hub;
 
-/// How often a change is begun again after a deadlock or a serialization failure.
+/// How often a change is tried where what failed may pass, such as a deadlock.
 const ATTEMPTS: usize = 3;
 
 /// The shared handle; cloning it is cheap.
@@ -156,9 +156,10 @@ impl App {
         db::run(&self.pool, Scope::System, Mode::Write, body).await
     }
 
-    /// Makes a change: runs `body` in a transaction, writes the events it emitted as the last act, commits, and hands
-    /// them to the hub at once. It runs in a task of its own that outlives the request, since a COMMIT that was sent must
-    /// be followed by its publication even when the client has gone. `body` runs again after a deadlock.
+    /// Makes a change: runs `body` in a transaction, writes the events it emitted as the last act, with another look at the
+    /// caller's access behind them, commits, and hands them to the hub at once. It runs in a task of its own that outlives the request, since a COMMIT that was sent must
+    /// be followed by its publication even when the client has gone. `body` runs again after what may pass: a deadlock, or
+    /// another failure of the database that does not say what it is.
     ///
     /// # Errors
     /// What `body` returned, with nothing kept; [`Code::Unavailable`] where the deadline struck before COMMIT;
@@ -172,10 +173,10 @@ impl App {
         app.changes_in_flight.fetch_add(1, Ordering::AcqRel);
         let work = async move {
             let _guard = InFlight(app.clone());
-            let mut attempt = 1;
+            let (began, mut attempt) = (Instant::now(), 1);
             loop {
                 match app.attempt(who, &body).await {
-                    Err(error) if attempt < ATTEMPTS && can_retry(&error) => attempt += 1,
+                    Err(error) if attempt < ATTEMPTS && app.may_pass(&error, began) => attempt += 1,
                     result => return result,
                 }
             }
@@ -183,6 +184,17 @@ impl App {
         match actix_web::rt::spawn(work).await {
             Ok(result) => result,
             Err(panic) => Err(Error::new(Code::Internal).caused_by(panic)),
+        }
+    }
+
+    /// Whether another attempt may succeed; also where another change has taken an idempotency key between this one's look
+    /// for it and its end.
+    fn may_pass(&self, error: &Error, began: Instant) -> bool {
+        match error.cause::<DieselError>() {
+            Some(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info)) => {
+                info.constraint_name() == Some("idempotency_keys_pkey")
+            }
+            _ => failure::may_pass(error, began.elapsed(), self.pool.timeouts().statement),
         }
     }
 
@@ -195,20 +207,22 @@ impl App {
             let conn = db::open(&self.pool, who.scope, who.mode).await?;
             let mut tx = Tx::new(conn, gym, who.actor, self.clock.now());
             let done = async {
+                let now = tx.now;
                 if let Some(claim) = who.access {
-                    let now = tx.now;
                     access::check(&mut tx, &claim, now).await?;
                 }
                 let value = body(&mut tx).await?;
-                let changes = tx.close().await?;
+                let changes = tx
+                    .close(async |conn, kept| match who.access {
+                        Some(claim) => access::recheck(conn, &[claim], now, kept).await,
+                        None => Ok(()),
+                    })
+                    .await?;
                 Ok::<_, Error>((value, changes))
             };
             match done.await {
                 Ok((value, changes)) => Ok((tx, value, changes)),
-                Err(error) => {
-                    db::rollback(&mut tx).await;
-                    Err(error)
-                }
+                Err(error) => Err(failure::undo(&mut tx, error).await),
             }
         });
         let (mut tx, value, changes) = done.await?;
@@ -256,19 +270,6 @@ struct InFlight(App);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.changes_in_flight.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A deadlock or serialization failure, for which Postgres undid everything and asks to try again; or a key that another
-/// change has taken between this one's look for it and its end.
-fn can_retry(error: &Error) -> bool {
-    match error.cause::<DieselError>() {
-        Some(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
-        Some(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info)) => {
-            info.constraint_name() == Some("idempotency_keys_pkey")
-        }
-        Some(DieselError::DatabaseError(_, info)) => info.message().contains("deadlock detected"),
-        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::auth::sessions::{self, OpenSession, Owned, Reason};
 use crate::auth::store as accounts;
-use crate::auth::{Caller, password};
+use crate::auth::{Caller, access, password};
 use crate::db;
 use crate::error::{Code, Error, Result};
 use crate::http::body::SMALL_BYTES;
@@ -158,6 +158,9 @@ async fn end_session(app: web::Data<App>, caller: Caller, path: web::Path<Sessio
             session,
             ..Owned::of(&caller)
         };
+        if session == caller.session {
+            access::hold_own(tx, &caller).await?;
+        }
         if !sessions::end(tx, &owned, Reason::Ended, now).await? {
             return Err(Error::not_found("session"));
         }

@@ -162,6 +162,7 @@ async fn end_reused(app: &App, owned: Owned) -> Result<()> {
 async fn logout(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
     app.change(&caller, async move |tx| {
         let now = tx.now;
+        access::hold_own(tx, &caller).await?;
         sessions::end(tx, &Owned::of(&caller), Reason::Logout, now).await?;
         tx.access_changed(caller.account);
         Ok(())
@@ -217,7 +218,7 @@ async fn switch_gym(
     let now = app.clock.now();
     let session = app
         .system(async |conn| {
-            access::check(conn, &caller.claim(), now).await?;
+            access::hold(conn, &caller.claim(), now).await?;
             signin::enter(conn, &app, caller.account, Some(&body.0.gym), &device, now).await
         })
         .await?;

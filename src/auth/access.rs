@@ -1,4 +1,7 @@
 //! Whether a token's session still holds: it has not ended, the membership is active, and roles are those of the token.
+//!
+//! A read asks once, in its snapshot. A change asks twice, since what it asked may end while it waits for a lock: first
+//! thing, and again as its last act ([`recheck`]), when nothing can end access any more before its COMMIT.
 
 use std::collections::HashMap;
 
@@ -7,8 +10,10 @@ use diesel::sql_types::{Array, BigInt, Bool, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use crate::db::statement::{Bind as _, statement};
+use super::Caller;
+use crate::db::statement::{Bind as _, Statement, statement};
 use crate::error::{Code, Error, Result};
+use crate::events::{Kept, Tx};
 use crate::ids::{AccountId, SessionId};
 
 /// What a token claims about its access.
@@ -65,22 +70,43 @@ impl SessionRow {
     }
 }
 
+macro_rules! sessions {
+    ($tail:literal) => {
+        statement(concat!(
+            "SELECT s.id AS session, s.account_id AS account, s.ended_at IS NULL AND s.expires_at > $ AS open,
+                    m.status = 'active' AS active, m.access_version
+             FROM sessions s JOIN memberships m USING (gym_id, account_id) WHERE s.id = ANY($)",
+            $tail
+        ))
+    };
+}
+
+const FIND: Statement = sessions!("");
+/// In one order everywhere, so that two changes do not wait for each other. Stronger than a share, so that a change that ends
+/// its own session need not wait for another that does.
+const HOLD: Statement = sessions!(" ORDER BY s.id FOR NO KEY UPDATE OF s, m");
+
 /// Looks up how claims stand, one after the other, in a transaction that sees their gym.
 pub async fn standings(
+    conn: &AsyncPgConnection,
+    claims: &[AccessClaim],
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<Standing>> {
+    look(FIND, conn, claims, now).await
+}
+
+async fn look(
+    sessions: Statement,
     mut conn: &AsyncPgConnection,
     claims: &[AccessClaim],
     now: DateTime<Utc>,
 ) -> QueryResult<Vec<Standing>> {
-    let sessions: Vec<_> = claims.iter().map(|c| c.session).collect();
-    let rows: Vec<SessionRow> = statement(
-        "SELECT s.id AS session, s.account_id AS account, s.ended_at IS NULL AND s.expires_at > $ AS open,
-                m.status = 'active' AS active, m.access_version
-         FROM sessions s JOIN memberships m USING (gym_id, account_id) WHERE s.id = ANY($)",
-    )
-    .bind::<Timestamptz, _>(now)
-    .bind::<Array<SqlUuid>, _>(sessions)
-    .load(&mut conn)
-    .await?;
+    let ids: Vec<_> = claims.iter().map(|c| c.session).collect();
+    let rows: Vec<SessionRow> = sessions
+        .bind::<Timestamptz, _>(now)
+        .bind::<Array<SqlUuid>, _>(ids)
+        .load(&mut conn)
+        .await?;
     let rows: HashMap<_, _> = rows.into_iter().map(|row| (row.session, row)).collect();
     let standing = |claim: &AccessClaim| match rows.get(&claim.session) {
         None => Standing::SessionEnded,
@@ -101,4 +127,31 @@ pub async fn check(conn: &mut AsyncPgConnection, claim: &AccessClaim, now: DateT
         Standing::Good => Ok(()),
         _ => Err(Error::new(Code::SessionEnded)),
     }
+}
+
+/// Refuses a change one of whose claims has ended since it was checked. As the change's last act.
+pub async fn recheck(conn: &AsyncPgConnection, claims: &[AccessClaim], now: DateTime<Utc>, kept: Kept) -> Result<()> {
+    let sessions = match kept {
+        Kept::ByLog => FIND,
+        Kept::ByRows => HOLD,
+    };
+    let found = look(sessions, conn, claims, now).await?;
+    if found.into_iter().all(|standing| standing == Standing::Good) {
+        Ok(())
+    } else {
+        Err(Error::new(Code::SessionEnded))
+    }
+}
+
+/// Refuses a claim that does not hold, and keeps one that does as it is until the transaction ends.
+pub async fn hold(conn: &AsyncPgConnection, claim: &AccessClaim, now: DateTime<Utc>) -> Result<()> {
+    recheck(conn, std::slice::from_ref(claim), now, Kept::ByRows).await
+}
+
+/// The same for the caller of a change that is about to end that very access: it would not be found any more by the
+/// change's last act, and need not be.
+pub async fn hold_own(tx: &mut Tx, caller: &Caller) -> Result<()> {
+    hold(tx, &caller.claim(), tx.now).await?;
+    tx.access_is_held();
+    Ok(())
 }

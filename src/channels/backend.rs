@@ -308,9 +308,8 @@ async fn add_presence(
 async fn heads(app: &App, gyms: &[GymId]) -> Result<HashMap<GymId, Head>> {
     db::within(app.config.live.insufficient_after, async {
         let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
-        let heads = log::heads(&mut conn, gyms).await?;
-        db::commit(&mut conn).await?;
-        Ok(heads)
+        let heads = log::heads(&mut conn, gyms).await.map_err(Error::from);
+        db::end(&mut conn, heads).await
     })
     .await
 }
@@ -318,11 +317,14 @@ async fn heads(app: &App, gyms: &[GymId]) -> Result<HashMap<GymId, Head>> {
 async fn since(app: &App, gym: GymId, after: u64, limit: u64) -> Result<(Vec<Committed>, Head)> {
     db::within(app.config.live.insufficient_after, async {
         let mut conn = db::open(&app.pool, Scope::Gym(gym), Mode::Snapshot).await?;
-        let head = log::head(&mut conn, gym).await?;
-        let head = head.ok_or_else(|| Error::not_found("gym"))?;
-        let changes = log::since(&mut conn, gym, &head.epoch, after, head.seq, limit).await?;
-        db::commit(&mut conn).await?;
-        Ok((changes, head))
+        let missed = async {
+            let head = log::head(&mut conn, gym).await?;
+            let head = head.ok_or_else(|| Error::not_found("gym"))?;
+            let changes = log::since(&mut conn, gym, &head.epoch, after, head.seq, limit).await?;
+            Ok((changes, head))
+        };
+        let missed = missed.await;
+        db::end(&mut conn, missed).await
     })
     .await
 }
@@ -338,10 +340,12 @@ async fn record_seen(
     let accounts: Vec<_> = changes.iter().map(|change| AccountId(change.user.0)).collect();
     let trainers = db::within(app.pool.timeouts().transaction, async {
         let mut conn = db::open(&app.pool, Scope::Gym(gym), Mode::Write).await?;
-        gyms::store::record_seen(&mut conn, gym, &seen).await?;
-        let trainers = assignments::trainers_of(&conn, gym, &accounts, app.clock.now()).await?;
-        db::commit(&mut conn).await?;
-        Ok::<_, Error>(trainers)
+        let recorded = async {
+            gyms::store::record_seen(&mut conn, gym, &seen).await?;
+            Ok::<_, Error>(assignments::trainers_of(&conn, gym, &accounts, app.clock.now()).await?)
+        };
+        let trainers = recorded.await;
+        db::end(&mut conn, trainers).await
     })
     .await?;
     let mut notices = Vec::new();

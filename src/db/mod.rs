@@ -4,6 +4,7 @@
 //! security with the gym it may see (see [`Scope`]); the connection's own user passes row-level security and is never used.
 
 pub mod embedded;
+pub mod failure;
 pub mod json;
 pub mod locks;
 pub mod migrations;
@@ -169,7 +170,12 @@ pub async fn open(pool: &Pool, scope: Scope, mode: Mode) -> Result<Pooled, Error
     let mut others = pool.state().connections;
     loop {
         let mut conn = take(pool).await?;
-        let begun = async { begin(&mut conn, scope, mode).await.map_err(Error::from) };
+        let begun = async {
+            match begin(&mut conn, scope, mode).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(failure::undo(&mut conn, error.into()).await),
+            }
+        };
         match within(pool.timeouts.connect, begun).await {
             Ok(()) => return Ok(conn),
             Err(error) if error.code == Code::Unavailable && others > 0 => others -= 1,
@@ -216,7 +222,8 @@ pub async fn transaction<T>(
     body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {
     begin(conn, scope, mode).await?;
-    finish(conn, body).await
+    let result = body(conn).await;
+    end(conn, result).await
 }
 
 /// Runs `body` in a transaction of its own on a connection of the pool, up to the pool's deadline.
@@ -228,22 +235,21 @@ pub async fn run<T>(
 ) -> Result<T, Error> {
     within(pool.timeouts.transaction, async {
         let mut conn = open(pool, scope, mode).await?;
-        finish(&mut conn, body).await
+        let result = body(&mut conn).await;
+        end(&mut conn, result).await
     })
     .await
 }
 
-/// Runs `body` in the transaction that has begun, and ends it.
-async fn finish<T>(
-    conn: &mut AsyncPgConnection,
-    body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
-) -> Result<T, Error> {
-    match body(conn).await {
+/// Ends a transaction that has come to this: keeps a success, undoes a failure.
+pub async fn end<T>(conn: &mut AsyncPgConnection, result: Result<T, Error>) -> Result<T, Error> {
+    let ended = match result {
         Ok(value) => commit(conn).await.map(|()| value).map_err(Error::from),
-        Err(error) => {
-            rollback(conn).await;
-            Err(error)
-        }
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(value) => Ok(value),
+        Err(error) => Err(failure::undo(conn, error).await),
     }
 }
 

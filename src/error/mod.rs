@@ -310,19 +310,11 @@ impl From<diesel::result::Error> for Error {
         let code = match &error {
             Diesel::DatabaseError(Kind::ClosedConnection | Kind::UnableToSendCommand, _)
             | Diesel::BrokenTransactionManager => Code::Unavailable,
-            Diesel::DatabaseError(_, info) if is_going_away(info.message()) => Code::Unavailable,
+            // A server that is going away is found by `db::failure`, which has the connection.
             _ => Code::Internal,
         };
         Self::new(code).caused_by(error)
     }
-}
-
-/// Whether this is what Postgres or the driver says last on a connection that ends: it was cut, or its server is stopping.
-/// Diesel does not hand on the SQLSTATE (57P01 to 57P03).
-fn is_going_away(message: &str) -> bool {
-    message.contains("connection closed")
-        || message.starts_with("terminating connection")
-        || message.starts_with("the database system is")
 }
 
 impl From<anyhow::Error> for Error {

@@ -130,6 +130,15 @@ pub(crate) struct Draft {
     pub events: Vec<(LoggedEvent, &'static str)>,
 }
 
+/// What keeps a change's last look at access true up to COMMIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The head of the gym's log, which the change has locked: whatever ends access logs that it does.
+    ByLog,
+    /// Locks of the rows that are looked at, in a change that logs nothing.
+    ByRows,
+}
+
 /// The transaction of a change. It dereferences to its connection, so that stores take it as it is.
 pub struct Tx {
     pub(crate) conn: Pooled,
@@ -142,6 +151,7 @@ pub struct Tx {
     changes: Vec<PendingChange>,
     logged: Vec<Committed>,
     elsewhere: BTreeMap<GymId, AccountId>,
+    access_held: bool,
     /// Another change of the gym waits for the end of this one.
     pub(crate) more_soon: bool,
 }
@@ -156,6 +166,7 @@ impl Tx {
             changes: Vec::new(),
             logged: Vec::new(),
             elsewhere: BTreeMap::new(),
+            access_held: false,
             more_soon: false,
         }
     }
@@ -203,44 +214,68 @@ impl Tx {
         self.elsewhere.insert(gym, account);
     }
 
-    /// Writes the events into the gym's log as the last act before COMMIT, since that locks the gym's head, and sends
-    /// `writes` ahead of them in the same round trip.
-    ///
-    /// # Errors
-    /// Those of `writes` before those of the log.
-    pub async fn log_after(&mut self, writes: impl AsyncFnOnce(&AsyncPgConnection) -> Result<()>) -> Result<()> {
-        let drafts = self.drafts();
-        let conn: &AsyncPgConnection = &self.conn;
-        // Not `try_join`: an error of the writes makes the log's fail too, and the first is the one to tell.
-        let (written, logged) = tokio::join!(writes(conn), log::append(conn, self.gym, self.now, drafts));
-        written?;
-        self.logged.extend(logged?);
-        Ok(())
+    /// Says that the access which the change stands on was looked at under locks, so that it needs no second look.
+    pub(crate) fn access_is_held(&mut self) {
+        self.access_held = true;
     }
 
-    /// Writes the events that are not in the gym's log yet, and returns all of the transaction. What is said in other gyms'
-    /// logs goes in the order of the gyms, so that two such changes do not wait for each other.
-    pub(crate) async fn close(&mut self) -> Result<Vec<Committed>> {
+    /// Writes the events into the gym's log as the last act before COMMIT, since that locks the gym's head. In the same round
+    /// trip `writes` go ahead of them, and behind them `recheck` looks again at what must still hold.
+    ///
+    /// # Errors
+    /// Those of `writes` before those of the log, and those of `recheck` last.
+    pub async fn log_after(
+        &mut self,
+        writes: impl AsyncFnOnce(&AsyncPgConnection) -> Result<()>,
+        recheck: impl AsyncFnOnce(&AsyncPgConnection, Kept) -> Result<()>,
+    ) -> Result<()> {
         let drafts = self.drafts();
-        let logged = if self.elsewhere.is_empty() {
-            log::append(&self.conn, self.gym, self.now, drafts).await?
+        let kept = if drafts.is_empty() && self.logged.is_empty() {
+            Kept::ByRows
         } else {
-            let mut logs = BTreeMap::from([(self.gym, drafts)]);
+            Kept::ByLog
+        };
+        let conn: &AsyncPgConnection = &self.conn;
+        // Not `try_join`: an error of the writes makes the others fail too, and the first is the one to tell.
+        let (written, logged, checked) = tokio::join!(
+            writes(conn),
+            log::append(conn, self.gym, self.now, drafts),
+            recheck(conn, kept)
+        );
+        written?;
+        self.logged.extend(logged?);
+        checked
+    }
+
+    /// Writes the events that are not in the gym's log yet, looks with `recheck` at what must still hold, and returns all
+    /// events of the transaction. What is said in other gyms' logs goes in the order of the gyms, so that two such changes do
+    /// not wait for each other.
+    pub(crate) async fn close(
+        &mut self,
+        recheck: impl AsyncFnOnce(&AsyncPgConnection, Kept) -> Result<()>,
+    ) -> Result<Vec<Committed>> {
+        let held = self.access_held;
+        let recheck = async move |conn: &AsyncPgConnection, kept| if held { Ok(()) } else { recheck(conn, kept).await };
+        if self.elsewhere.is_empty() {
+            self.log_after(async |_| Ok(()), recheck).await?;
+        } else {
+            let mut logs = BTreeMap::from([(self.gym, self.drafts())]);
             for (gym, account) in std::mem::take(&mut self.elsewhere) {
                 self.access_changed(account);
                 logs.entry(gym).or_default().extend(self.drafts());
             }
             let now = self.now;
-            db::as_system(self, async move |conn| {
+            let logged = db::as_system(self, async move |conn| {
                 let mut logged = Vec::new();
                 for (gym, drafts) in logs {
                     logged.extend(log::append(conn, gym, now, drafts).await?);
                 }
                 Ok(logged)
             })
-            .await?
-        };
-        self.logged.extend(logged);
+            .await?;
+            self.logged.extend(logged);
+            recheck(&self.conn, Kept::ByLog).await?;
+        }
         Ok(std::mem::take(&mut self.logged))
     }
 

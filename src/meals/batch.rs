@@ -251,9 +251,14 @@ impl Batch {
         Ok(Applied { key, completion })
     }
 
+    /// Whether the commands changed nothing.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.history.is_empty()
+    }
+
     /// Writes what the commands changed.
     pub(super) async fn write(&self, conn: &AsyncPgConnection) -> Result<()> {
-        if self.history.is_empty() {
+        if self.is_unchanged() {
             return Ok(());
         }
         let mut changes = Changes {

@@ -52,7 +52,7 @@ pub(super) enum Turn {
 /// Carries out commands of one gym, none of which shares its member or its key with another.
 ///
 /// # Errors
-/// As the whole, only those of the database; nothing is kept then.
+/// As the whole, those of the database and of [`write`]; nothing is kept then.
 pub(super) async fn carry_out(tx: &mut Tx, planned: &PlannedDays, asked: &[Asked], lock: Lock) -> Result<Vec<Turn>> {
     let (gym, now) = (tx.gym, tx.now);
     let claims: Vec<_> = asked.iter().map(|a| a.caller.claim()).collect();
@@ -117,7 +117,11 @@ fn admit(
     first.map(|first| first.again(&asked.fingerprint()?)).transpose()
 }
 
-/// Applies the commands and writes what they changed, their answers and their events.
+/// Applies the commands and writes what they changed, their answers and their events, with another look at the access of
+/// all of them behind.
+///
+/// # Errors
+/// [`Code::SessionEnded`] where that of one has ended since it was checked; by themselves the others can be carried out.
 async fn write(tx: &mut Tx, batch: &mut Batch, asked: &[&Asked]) -> Result<Vec<Result<Answer>>> {
     let commands: Vec<_> = asked.iter().map(|a| &a.command).collect();
     let outcomes = apply(tx, batch, &commands).await?;
@@ -146,13 +150,20 @@ async fn write(tx: &mut Tx, batch: &mut Batch, asked: &[&Asked]) -> Result<Vec<R
             body,
         })
         .collect();
+    if batch.is_unchanged() && kept.is_empty() {
+        return Ok(answers);
+    }
     tell(tx, batch);
     let (gym, now) = (tx.gym, tx.now);
-    tx.log_after(async |conn| {
-        let (written, stored) = tokio::join!(batch.write(conn), idempotency::store(conn, gym, now, &kept));
-        written?;
-        Ok(stored?)
-    })
+    let claims: Vec<_> = asked.iter().map(|a| a.caller.claim()).collect();
+    tx.log_after(
+        async |conn| {
+            let (written, stored) = tokio::join!(batch.write(conn), idempotency::store(conn, gym, now, &kept));
+            written?;
+            Ok(stored?)
+        },
+        async |conn, kept| access::recheck(conn, &claims, now, kept).await,
+    )
     .await?;
     Ok(answers)
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::assignments;
 use crate::assignments::store::Ending;
+use crate::auth::access;
 use crate::auth::sessions::{self, Reason};
 use crate::auth::store::NewAccount;
 use crate::auth::{Caller, Email, Role, Roles, Status, password};
@@ -292,6 +293,9 @@ async fn update_membership(
                 return Err(Error::new(Code::LastOwner));
             }
             if before != after {
+                if account == caller.account {
+                    access::hold_own(tx, &caller).await?;
+                }
                 apply(tx, account, before, after).await?;
             }
             gyms::find_membership(tx, gym, account)

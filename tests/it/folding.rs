@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::follows::kit::{Kit, Screen};
 use crate::harness::client::Answer;
-use crate::harness::{Client, until};
+use crate::harness::proxy::Cuttable;
+use crate::harness::{Client, TestApp, until};
 
 /// A gym whose log is held by another transaction, so that the first batch cannot end and what comes meanwhile waits.
 struct Held(AsyncPgConnection);
@@ -195,6 +196,32 @@ async fn what_is_wrong_with_one_that_waits_is_told_to_it_alone() {
         (kit.count("completions").await, kit.count("idempotency_keys").await),
         (3, 0)
     );
+    kit.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_tick_takes_five_round_trips() {
+    let kit = Kit::start().await;
+    kit.follow(0).await;
+    let proxy = Cuttable::before_postgres(&kit.app.database).await;
+    let node = TestApp::node(&proxy.url(&kit.app.database), |config| {
+        config.database_pool = 1;
+        config.live.sweep_every = Duration::from_hours(1);
+    })
+    .await;
+    let member = kit.member.at(node.address);
+    let path = kit.completion(&kit.plan.lunch);
+    let mut trips = Vec::new();
+    for portion in 1..=16 {
+        let before = proxy.trips();
+        let part = json!({"status": "partial", "portion_permille": portion});
+        member.put(&path, &part).await.ok();
+        trips.push(proxy.trips() - before);
+    }
+    // BEGIN; access and follow; key, rights and day; what is written, told and checked again; COMMIT. The first prepare their
+    // statements, and on a busy machine what is sent together may arrive in two parts.
+    assert_eq!(trips.iter().min(), Some(&5), "{trips:?}");
+    node.stop().await;
     kit.app.stop().await;
 }
 

@@ -4,6 +4,7 @@ pub mod balancer;
 pub mod binary;
 pub mod client;
 pub mod cluster;
+pub mod foreign;
 pub mod metrics;
 pub mod postgres;
 pub mod process;

@@ -24,12 +24,7 @@ pub struct Cuttable {
 impl Cuttable {
     /// Before the Postgres of a test's database.
     pub async fn before_postgres(database: &str) -> Self {
-        let config: tokio_postgres::Config = database.parse().expect("a database URL");
-        let port = config.get_ports().first().copied().unwrap_or(5432);
-        let socket = match config.get_hosts().first() {
-            Some(tokio_postgres::config::Host::Unix(dir)) => dir.join(format!(".s.PGSQL.{port}")),
-            other => panic!("the tests' Postgres listens on a Unix socket, not on {other:?}"),
-        };
+        let socket = socket_of(database);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (cut, is_cut) = watch::channel(false);
@@ -85,9 +80,7 @@ impl Cuttable {
 
     /// The address of the same database through the proxy.
     pub fn url(&self, database: &str) -> String {
-        let config: tokio_postgres::Config = database.parse().expect("a database URL");
-        let (user, name) = (config.get_user().expect("a user"), config.get_dbname().expect("a name"));
-        format!("postgresql://{user}@{}/{name}", self.address)
+        url_at(self.address, database)
     }
 
     /// How often something was asked of the database and waited for.
@@ -126,6 +119,23 @@ impl Drop for Cuttable {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// The socket that a test's Postgres listens on.
+pub fn socket_of(database: &str) -> PathBuf {
+    let config: tokio_postgres::Config = database.parse().expect("a database URL");
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    match config.get_hosts().first() {
+        Some(tokio_postgres::config::Host::Unix(dir)) => dir.join(format!(".s.PGSQL.{port}")),
+        other => panic!("the tests' Postgres listens on a Unix socket, not on {other:?}"),
+    }
+}
+
+/// The address of the same database at another place.
+pub fn url_at(address: SocketAddr, database: &str) -> String {
+    let config: tokio_postgres::Config = database.parse().expect("a database URL");
+    let (user, name) = (config.get_user().expect("a user"), config.get_dbname().expect("a name"));
+    format!("postgresql://{user}@{address}/{name}")
 }
 
 /// Passes bytes on, with a word before each part, and none while they are held.
