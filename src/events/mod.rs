@@ -9,7 +9,7 @@ pub mod log;
 pub mod merge;
 pub mod partitions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
@@ -141,7 +141,7 @@ pub struct Tx {
     pub now: DateTime<Utc>,
     changes: Vec<PendingChange>,
     logged: Vec<Committed>,
-    elsewhere: BTreeMap<GymId, AccountId>,
+    elsewhere: BTreeMap<GymId, BTreeSet<AccountId>>,
     /// Another change of the gym waits for the end of this one.
     pub(crate) more_soon: bool,
 }
@@ -199,8 +199,8 @@ impl Tx {
     }
 
     /// Says the same in another gym, where it has changed with this change: sessions of all gyms end with a password.
-    pub(crate) fn access_changed_in(&mut self, gym: GymId, account: AccountId) {
-        self.elsewhere.insert(gym, account);
+    pub fn access_changed_in(&mut self, gym: GymId, account: AccountId) {
+        self.elsewhere.entry(gym).or_default().insert(account);
     }
 
     /// Writes the events into the gym's log as the last act before COMMIT, since that locks the gym's head, and sends
@@ -226,8 +226,10 @@ impl Tx {
             log::append(&self.conn, self.gym, self.now, drafts).await?
         } else {
             let mut logs = BTreeMap::from([(self.gym, drafts)]);
-            for (gym, account) in std::mem::take(&mut self.elsewhere) {
-                self.access_changed(account);
+            for (gym, accounts) in std::mem::take(&mut self.elsewhere) {
+                for account in accounts {
+                    self.access_changed(account);
+                }
                 logs.entry(gym).or_default().extend(self.drafts());
             }
             let now = self.now;
