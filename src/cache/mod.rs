@@ -6,12 +6,12 @@
 mod shared;
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use prometheus_client::metrics::counter::Counter;
 use quick_cache::Weighter;
 
 use crate::http::etag::Stamp;
@@ -93,11 +93,11 @@ impl Weighter<(GymId, PlanId), Kept> for ByBytes {
 #[derive(Debug, Default)]
 pub struct Counts {
     /// L1 had it.
-    pub local: AtomicU64,
+    pub local: Counter,
     /// L2 had it.
-    pub shared: AtomicU64,
+    pub shared: Counter,
     /// Neither had it.
-    pub missed: AtomicU64,
+    pub missed: Counter,
 }
 
 /// Plans as JSON.
@@ -124,21 +124,20 @@ impl Cache {
 
     /// A plan's JSON of this stamp, where a level has it.
     pub async fn plan(&self, gym: GymId, plan: PlanId, stamp: Stamp) -> Option<Ready> {
-        let count = |n: &AtomicU64| n.fetch_add(1, Ordering::Relaxed);
         let local = self.local.get(&(gym, plan)).filter(|kept| kept.stamp == stamp);
         if let Some(kept) = local {
-            count(&self.counts.local);
+            self.counts.local.inc();
             return Some(kept.ready);
         }
         if let Some(shared) = &self.shared
             && let Some(body) = shared.get(gym, plan, stamp).await
         {
-            count(&self.counts.shared);
+            self.counts.shared.inc();
             let ready = Ready::from(body);
             self.keep(gym, plan, stamp, ready.clone());
             return Some(ready);
         }
-        count(&self.counts.missed);
+        self.counts.missed.inc();
         None
     }
 
@@ -192,13 +191,7 @@ mod tests {
         let two = cache.plan(gym, plan, two).await.expect("kept");
         assert_eq!(two.body().as_ref(), b"two");
         let counts = cache.counts();
-        assert_eq!(
-            (
-                counts.local.load(Ordering::Relaxed),
-                counts.missed.load(Ordering::Relaxed)
-            ),
-            (1, 3)
-        );
+        assert_eq!((counts.local.get(), counts.missed.get()), (1, 3));
     }
 
     #[tokio::test]
