@@ -4,5 +4,5 @@
 pub mod change;
 pub(crate) mod replay;
 pub mod sequencer;
-pub(crate) mod single_flight;
+pub mod single_flight;
 pub(crate) mod sweep;
