@@ -7,7 +7,7 @@
 //! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
 //! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
 //! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own. [`events`]: the seam between changes and screens.
-//! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
+//! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`], [`turns`].
 
 pub mod app;
 pub mod auth;
@@ -30,3 +30,4 @@ pub mod plans;
 pub mod server;
 pub mod simulate;
 pub mod telemetry;
+pub mod turns;
