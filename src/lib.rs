@@ -8,7 +8,7 @@
 //!   [`follows`], [`meals`], [`rosters`], [`members`].
 //! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
 //! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own. [`events`]: the seam between changes and screens.
-//! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
+//! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`], [`turns`].
 
 pub mod accounts;
 pub mod app;
@@ -36,3 +36,4 @@ pub mod rosters;
 pub mod server;
 pub mod simulate;
 pub mod telemetry;
+pub mod turns;

@@ -1,28 +1,22 @@
-//! Passwords: argon2id, worked out on blocking threads, few at a time, so that sign-in never takes all cores. An unknown
-//! account costs what a known one does.
+//! Passwords: argon2id, in turns of its own, so that sign-in never takes all cores. An unknown account costs what a known one
+//! does.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use argon2::password_hash::{Error as HashError, PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::{Code, Error, Result};
+use crate::turns::Turns;
 
 /// Characters that a password may have.
 const LENGTH: std::ops::RangeInclusive<usize> = 8..=256;
-/// How long a sign-in may wait for its turn.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// No password has this hash: what is verified where there is no account.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LWF0LWFsbC4uLg$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
-/// Hashes that may be worked out at the same time: half of the cores.
-static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Semaphore::new((cores / 2).max(1))
-});
+/// Hashes that may be worked out at the same time.
+static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(Code::TooMany));
 
 /// Refuses a new password that is too short or too long.
 pub fn check_length(field: &str, password: &str) -> Result<()> {
@@ -39,12 +33,13 @@ pub fn check_length(field: &str, password: &str) -> Result<()> {
 
 /// Hashes a password of any length; [`check_length`] is for those that people choose.
 pub async fn hash(password: String) -> Result<String> {
-    let hash = in_turn(move || {
-        argon2()?
-            .hash_password(password.as_bytes())
-            .map(|hash| hash.to_string())
-    })
-    .await?;
+    let hash = TURNS
+        .take(move || {
+            argon2()?
+                .hash_password(password.as_bytes())
+                .map(|hash| hash.to_string())
+        })
+        .await?;
     hash.map_err(failed)
 }
 
@@ -54,7 +49,7 @@ pub async fn verify(password: String, hash: Option<String>) -> Result<bool> {
     if password.chars().count() > *LENGTH.end() {
         return Ok(false);
     }
-    let verified = in_turn(move || {
+    let verified = TURNS.take(move || {
         let known = hash.is_some();
         let hash = hash.as_deref().unwrap_or(NOBODY);
         argon2()?.verify_password(password.as_bytes(), hash).map(|()| known)
@@ -70,20 +65,6 @@ pub async fn verify(password: String, hash: Option<String>) -> Result<bool> {
 fn argon2() -> Result<Argon2<'static>, HashError> {
     let params = Params::new(19 * 1024, 2, 1, None).map_err(HashError::from)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-}
-
-async fn in_turn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let turn: SemaphorePermit<'static> = match tokio::time::timeout(PATIENCE, TURNS.acquire()).await {
-        Ok(Ok(turn)) => turn,
-        Ok(Err(closed)) => return Err(Error::new(Code::Internal).caused_by(closed)),
-        Err(_) => return Err(Error::new(Code::TooMany).with("seconds", PATIENCE.as_secs())),
-    };
-    // The turn goes with the work: a client that leaves does not make room for another hash while its own still runs.
-    let done = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        work()
-    });
-    done.await.map_err(|e| Error::new(Code::Internal).caused_by(e))
 }
 
 fn failed(error: HashError) -> Error {

@@ -6,7 +6,6 @@
 //! loaded with other keys knows nothing of it. Time is looked at each time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,6 +13,7 @@ use diesel::{ExpressionMethods as _, QueryDsl as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use ed25519_dalek::SigningKey;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use prometheus_client::metrics::counter::Counter;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -66,9 +66,9 @@ struct Inner {
 #[derive(Debug, Default)]
 pub struct Checks {
     /// By memory.
-    pub remembered: AtomicU64,
+    pub remembered: Counter,
     /// By their signature, also those that were refused.
-    pub signatures: AtomicU64,
+    pub signatures: Counter,
 }
 
 impl Tokens {
@@ -177,12 +177,11 @@ impl Tokens {
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let known = self.0.good.get(&digest);
-        let count = |n: &AtomicU64| n.fetch_add(1, Ordering::Relaxed);
         let verified = if let Some(known) = known {
-            count(&self.0.checks.remembered);
+            self.0.checks.remembered.inc();
             known
         } else {
-            count(&self.0.checks.signatures);
+            self.0.checks.signatures.inc();
             self.check_signature(token)?
         };
         if verified.expires_at <= now {
@@ -260,7 +259,7 @@ mod tests {
 
     fn by(tokens: &Tokens) -> (u64, u64) {
         let Checks { remembered, signatures } = tokens.checks();
-        (remembered.load(Ordering::Relaxed), signatures.load(Ordering::Relaxed))
+        (remembered.get(), signatures.get())
     }
 
     #[test]

@@ -6,16 +6,18 @@
 mod shared;
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use prometheus_client::metrics::counter::Counter;
 use quick_cache::Weighter;
 
+use crate::error::{Code, Result};
 use crate::http::etag::Stamp;
 use crate::ids::{GymId, PlanId};
+use crate::turns::Turns;
 use shared::Shared;
 
 /// A compressed answer is kept where it is so many times shorter; room for it is counted from the beginning.
@@ -25,19 +27,32 @@ const ENTRY: u64 = 128;
 /// The length of plans as JSON, about: a plan of 7 days, 5 meals and 4 items is this long.
 const USUAL: u64 = 64 * 1024;
 
-/// An answer that is ready to be sent, also in short.
+/// An answer of so many bytes is compressed in less time than it takes to hand it to another thread and back, about.
+const AT_ONCE: usize = 4 * 1024;
+
+/// Answers that may be compressed at the same time.
+static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(Code::Busy));
+
+/// An answer that is ready to be sent, also in short. Clones share what was compressed.
 #[derive(Clone, Debug, Default)]
 pub struct Ready {
     body: Bytes,
-    /// The same, compressed when somebody first asks for it so.
-    gzipped: Arc<OnceLock<Bytes>>,
+    short: Arc<Short>,
+}
+
+/// An answer compressed, once somebody has asked for it so.
+#[derive(Debug, Default)]
+struct Short {
+    kept: OnceLock<Bytes>,
+    /// Held by who compresses; the others wait for what it makes.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl From<Bytes> for Ready {
     fn from(body: Bytes) -> Self {
         Self {
             body,
-            gzipped: Arc::default(),
+            short: Arc::default(),
         }
     }
 }
@@ -49,27 +64,45 @@ impl Ready {
         &self.body
     }
 
-    /// Compressed (RFC 1952), where it was before.
-    #[must_use]
-    pub fn kept_gzip(&self) -> Option<&Bytes> {
-        self.gzipped.get()
+    /// Compressed (RFC 1952), a long one on another thread and once for all who ask at the same time. What does not become
+    /// much shorter is not kept, since it would not be counted.
+    ///
+    /// # Errors
+    /// 503 where it is not this one's turn in time.
+    pub async fn gzip(&self) -> Result<Bytes> {
+        self.gzip_by(gzip).await
     }
 
-    /// Compressed. What does not become much shorter is not kept, since it would not be counted.
-    #[must_use]
-    pub fn gzip(&self) -> Bytes {
-        if let Some(kept) = self.gzipped.get() {
-            return kept.clone();
+    async fn gzip_by(&self, compress: impl FnOnce(&[u8]) -> Bytes + Send + 'static) -> Result<Bytes> {
+        let kept = || self.short.kept.get().cloned();
+        if let Some(kept) = kept() {
+            return Ok(kept);
         }
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        // Writing to memory does not fail.
-        let _ = encoder.write_all(&self.body);
-        let short = Bytes::from(encoder.finish().unwrap_or_default());
+        if self.body.len() <= AT_ONCE {
+            return Ok(self.keep(compress(&self.body)));
+        }
+        let _making = TURNS.within(self.short.making.lock()).await?;
+        if let Some(kept) = kept() {
+            return Ok(kept);
+        }
+        let body = self.body.clone();
+        let short = TURNS.take(move || compress(&body)).await?;
+        Ok(self.keep(short))
+    }
+
+    fn keep(&self, short: Bytes) -> Bytes {
         if short.len() <= self.body.len() / SHORTER {
-            return self.gzipped.get_or_init(|| short).clone();
+            return self.short.kept.get_or_init(|| short).clone();
         }
         short
     }
+}
+
+fn gzip(body: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_default().into()
 }
 
 /// A plan as JSON, of one stamp.
@@ -93,11 +126,11 @@ impl Weighter<(GymId, PlanId), Kept> for ByBytes {
 #[derive(Debug, Default)]
 pub struct Counts {
     /// L1 had it.
-    pub local: AtomicU64,
+    pub local: Counter,
     /// L2 had it.
-    pub shared: AtomicU64,
+    pub shared: Counter,
     /// Neither had it.
-    pub missed: AtomicU64,
+    pub missed: Counter,
 }
 
 /// Plans as JSON.
@@ -124,37 +157,43 @@ impl Cache {
 
     /// A plan's JSON of this stamp, where a level has it.
     pub async fn plan(&self, gym: GymId, plan: PlanId, stamp: Stamp) -> Option<Ready> {
-        let count = |n: &AtomicU64| n.fetch_add(1, Ordering::Relaxed);
         let local = self.local.get(&(gym, plan)).filter(|kept| kept.stamp == stamp);
         if let Some(kept) = local {
-            count(&self.counts.local);
+            self.counts.local.inc();
             return Some(kept.ready);
         }
         if let Some(shared) = &self.shared
             && let Some(body) = shared.get(gym, plan, stamp).await
         {
-            count(&self.counts.shared);
-            let ready = Ready::from(body);
-            self.keep(gym, plan, stamp, ready.clone());
-            return Some(ready);
+            self.counts.shared.inc();
+            return Some(self.keep(gym, plan, stamp, body.into()));
         }
-        count(&self.counts.missed);
+        self.counts.missed.inc();
         None
     }
 
-    /// Keeps a plan's JSON in both levels.
-    pub fn put_plan(&self, gym: GymId, plan: PlanId, stamp: Stamp, ready: Ready) {
+    /// Keeps a plan's JSON in both levels, and returns what is kept of this stamp.
+    pub fn put_plan(&self, gym: GymId, plan: PlanId, stamp: Stamp, ready: Ready) -> Ready {
         if let Some(shared) = &self.shared {
             shared.put(gym, plan, stamp, ready.body.clone());
         }
-        self.keep(gym, plan, stamp, ready);
+        self.keep(gym, plan, stamp, ready)
     }
 
-    /// An answer that was long on its way does not take the place of a newer one.
-    fn keep(&self, gym: GymId, plan: PlanId, stamp: Stamp, ready: Ready) {
-        let newer = |kept: Kept| stamp.is_before(&kept.stamp);
-        if !self.local.peek(&(gym, plan)).is_some_and(newer) {
-            self.local.insert((gym, plan), Kept { stamp, ready });
+    /// An answer that was long on its way does not take the place of a newer one, and of those that were made at the same time
+    /// the first stays, so that it is compressed once.
+    fn keep(&self, gym: GymId, plan: PlanId, stamp: Stamp, ready: Ready) -> Ready {
+        match self.local.peek(&(gym, plan)) {
+            Some(kept) if kept.stamp == stamp => kept.ready,
+            Some(kept) if stamp.is_before(&kept.stamp) => ready,
+            _ => {
+                let kept = Kept {
+                    stamp,
+                    ready: ready.clone(),
+                };
+                self.local.insert((gym, plan), kept);
+                ready
+            }
         }
     }
 
@@ -167,6 +206,10 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+
     use super::*;
     use crate::http::etag::{Epoch, Shape};
 
@@ -192,13 +235,7 @@ mod tests {
         let two = cache.plan(gym, plan, two).await.expect("kept");
         assert_eq!(two.body().as_ref(), b"two");
         let counts = cache.counts();
-        assert_eq!(
-            (
-                counts.local.load(Ordering::Relaxed),
-                counts.missed.load(Ordering::Relaxed)
-            ),
-            (1, 3)
-        );
+        assert_eq!((counts.local.get(), counts.missed.get()), (1, 3));
     }
 
     #[tokio::test]
@@ -222,14 +259,39 @@ mod tests {
         assert!(cache.local.weight() <= 1 << 20, "{}", cache.local.weight());
     }
 
-    #[test]
-    fn what_is_compressed_is_kept_only_where_it_is_much_shorter() {
-        let spaces = Ready::from(Bytes::from(vec![b' '; 10_000]));
-        assert!(spaces.clone().gzip().len() < 100);
-        assert!(spaces.kept_gzip().is_some(), "for all who have it");
-        let noise: Vec<u8> = (0..10_000).map(|_| rand::random()).collect();
-        let noise = Ready::from(Bytes::from(noise));
-        assert!(noise.gzip().len() > 9_000);
-        assert!(noise.kept_gzip().is_none());
+    #[tokio::test]
+    async fn what_is_compressed_is_kept_only_where_it_is_much_shorter() {
+        let kept = |ready: &Ready| ready.short.kept.get().is_some();
+        for length in [AT_ONCE, 10 * AT_ONCE] {
+            let spaces = Ready::from(Bytes::from(vec![b' '; length]));
+            assert!(spaces.clone().gzip().await.expect("its turn").len() < 100);
+            assert!(kept(&spaces), "for all who have it");
+            let noise: Vec<u8> = (0..length).map(|_| rand::random()).collect();
+            let noise = Ready::from(Bytes::from(noise));
+            assert!(noise.gzip().await.expect("its turn").len() > length * 9 / 10);
+            assert!(!kept(&noise));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_compressed_once_and_not_by_the_worker_that_asks() {
+        let cache = Cache::new(1 << 20, None).expect("a cache");
+        let (gym, plan) = (GymId::new(), PlanId::new());
+        let (worker, made) = (std::thread::current().id(), Arc::new(AtomicUsize::new(0)));
+        // Read from the database by each of them.
+        let answers: Vec<_> = (0..50)
+            .map(|_| cache.put_plan(gym, plan, stamp(1, 1), Bytes::from(vec![b' '; 1 << 16]).into()))
+            .collect();
+        let asks = answers.iter().map(|ready| {
+            let made = made.clone();
+            ready.gzip_by(move |body| {
+                assert_ne!(std::thread::current().id(), worker);
+                made.fetch_add(1, Ordering::SeqCst);
+                gzip(body)
+            })
+        });
+        let short = join_all(asks).await;
+        assert!(short.iter().all(|short| short.as_ref().is_ok_and(|s| s.len() < 200)));
+        assert_eq!(made.load(Ordering::SeqCst), 1);
     }
 }

@@ -15,7 +15,7 @@ use crate::ids::GymId;
 use crate::{follows, plans, rosters};
 
 pub use backend::{Product, failure};
-pub use routes::{PositionedSnapshot, routes};
+pub use routes::{PositionedSnapshot, Snapshots, routes};
 
 /// Name, who, what it shows, its events: for people and for `/api/live.json`.
 pub const DESCRIBED: &[(&str, &str, &str, &str)] = &[

@@ -1,6 +1,10 @@
 //! The REST reading of a channel's snapshot, of any size.
 
-use actix_web::{get, web};
+use std::sync::Arc;
+
+use actix_web::http::header::ContentType;
+use actix_web::{HttpResponse, get, web};
+use bytes::Bytes;
 use diesel_async::AsyncPgConnection;
 use serde::Serialize;
 use serde_json::Value;
@@ -10,11 +14,14 @@ use utoipa::openapi::schema::{OneOfBuilder, Schema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{STATES, authorise, snapshot};
-use crate::app::App;
+use crate::app::{App, For};
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
 use crate::events::{Access, Channel, log};
+use crate::http::idempotency::to_json;
+use crate::ids::GymId;
 use crate::{gyms, plans};
+use liveplan_hub::log::single_flight::Shared as SingleFlight;
 
 /// A channel's snapshot and the position that it was read at.
 #[derive(Serialize, ToSchema)]
@@ -39,6 +46,11 @@ fn channel_state() -> Schema {
         .into()
 }
 
+/// Reads of snapshots that are under way. What a channel shows is the same for all who may see it, and many ask at once when
+/// they have lost it together, so one read serves those who asked before it began.
+#[derive(Clone, Default)]
+pub struct Snapshots(Arc<SingleFlight<(GymId, Channel), Bytes, Code>>);
+
 /// A live channel's snapshot with its position, of any size
 #[utoipa::path(tag = "live", params(("channel" = String, Path, description = "Channel name")),
     responses((status = 200, body = PositionedSnapshot), (status = 403, description = "not for this caller"),
@@ -46,28 +58,47 @@ fn channel_state() -> Schema {
 #[get("/live/snapshots/{channel}")]
 async fn find_snapshot(
     app: web::Data<App>,
+    snapshots: web::Data<Snapshots>,
     caller: Caller,
     name: web::Path<String>,
-) -> Result<web::Json<PositionedSnapshot>> {
+) -> Result<HttpResponse> {
     let channel: Channel = name.parse().map_err(|_| Error::not_found("channel"))?;
-    let read = app
-        .read(&caller, async |conn| {
-            let now = app.clock.now();
-            if authorise(conn, &caller, channel, now).await? == Access::Refused {
-                return Err(refusal(conn, &caller, channel, now).await?);
-            }
-            let head = log::head(conn, caller.gym)
-                .await?
-                .ok_or_else(|| Error::not_found("gym"))?;
-            let snapshot = snapshot(conn, caller.gym, channel, now).await?;
-            Ok(PositionedSnapshot {
-                epoch: head.epoch.to_string(),
-                offset: head.seq,
-                snapshot,
-            })
-        })
-        .await?;
-    Ok(web::Json(read))
+    let ticket = snapshots.0.ticket((caller.gym, channel));
+    app.read(&caller, async |conn| {
+        let now = app.clock.now();
+        match authorise(conn, &caller, channel, now).await? {
+            Access::Granted { .. } => Ok(()),
+            Access::Refused => Err(refusal(conn, &caller, channel, now).await?),
+        }
+    })
+    .await?;
+    let found = ticket.get(read(&app, caller.gym, channel)).await;
+    let found = found.map_err(|code| match code {
+        Code::NotFound => Error::not_found("channel"),
+        code => Error::new(code),
+    })?;
+    app.hub.counters.recovery.snapshots_shared.add(found.shared.into());
+    let body = Bytes::clone(&found.value);
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
+}
+
+/// What a channel shows, for all who may see it.
+async fn read(app: &App, gym: GymId, channel: Channel) -> Result<Bytes, Code> {
+    app.hub.counters.recovery.snapshot_reads.up();
+    let read = app.read(For::gym(gym), async |conn| {
+        let head = log::head(conn, gym).await?.ok_or_else(|| Error::not_found("gym"))?;
+        let snapshot = snapshot(conn, gym, channel, app.clock.now()).await?;
+        let positioned = PositionedSnapshot {
+            epoch: head.epoch.to_string(),
+            offset: head.seq,
+            snapshot,
+        };
+        Ok(to_json(&positioned)?.into())
+    });
+    read.await.map_err(|error| {
+        error.log();
+        error.code
+    })
 }
 
 /// What somebody gets who may not see a channel: 403 for one of their own gym, else 404.

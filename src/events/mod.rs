@@ -9,7 +9,7 @@ pub mod log;
 pub mod merge;
 pub mod partitions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
@@ -150,7 +150,7 @@ pub struct Tx {
     pub now: DateTime<Utc>,
     changes: Vec<PendingChange>,
     logged: Vec<Committed>,
-    elsewhere: BTreeMap<GymId, AccountId>,
+    elsewhere: BTreeMap<GymId, BTreeSet<AccountId>>,
     access_held: bool,
     /// Another change of the gym waits for the end of this one.
     pub(crate) more_soon: bool,
@@ -210,8 +210,8 @@ impl Tx {
     }
 
     /// Says the same in another gym, where it has changed with this change: sessions of all gyms end with a password.
-    pub(crate) fn access_changed_in(&mut self, gym: GymId, account: AccountId) {
-        self.elsewhere.insert(gym, account);
+    pub fn access_changed_in(&mut self, gym: GymId, account: AccountId) {
+        self.elsewhere.entry(gym).or_default().insert(account);
     }
 
     /// Says that the access which the change stands on was looked at under locks, so that it needs no second look.
@@ -260,8 +260,10 @@ impl Tx {
             self.log_after(async |_| Ok(()), recheck).await?;
         } else {
             let mut logs = BTreeMap::from([(self.gym, self.drafts())]);
-            for (gym, account) in std::mem::take(&mut self.elsewhere) {
-                self.access_changed(account);
+            for (gym, accounts) in std::mem::take(&mut self.elsewhere) {
+                for account in accounts {
+                    self.access_changed(account);
+                }
                 logs.entry(gym).or_default().extend(self.drafts());
             }
             let now = self.now;

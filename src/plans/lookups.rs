@@ -5,12 +5,12 @@
 //! not used again. Everyone gets their own answer.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::rt;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use diesel_async::AsyncPgConnection;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
 use super::access;
@@ -43,9 +43,9 @@ pub struct Lookups {
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Requests that asked.
-    pub asked: AtomicU64,
+    pub asked: Counter,
     /// Looks into the database for them.
-    pub looks: AtomicU64,
+    pub looks: Counter,
 }
 
 impl Lookups {
@@ -74,7 +74,7 @@ impl Lookups {
 /// 401 where the session has ended, 404 where the caller's gym has no such plan, 403 where it is not for the caller.
 pub(super) async fn version(app: &App, caller: &Caller, plan: PlanId) -> Result<access::Seen> {
     let (gym, lookups) = (caller.gym, &app.plan_lookups);
-    lookups.counts.asked.fetch_add(1, Ordering::Relaxed);
+    lookups.counts.asked.inc();
     let (answer, answered) = oneshot::channel();
     let question = ((*caller, plan), answer);
     match lookups.waiting.entry(gym) {
@@ -182,7 +182,7 @@ async fn look(
     questions: &[Question],
     answers: Vec<Vec<Answer>>,
 ) -> Result<(), (Error, Vec<Vec<Answer>>)> {
-    app.plan_lookups.counts.looks.fetch_add(1, Ordering::Relaxed);
+    app.plan_lookups.counts.looks.inc();
     let mut unanswered = Some(answers);
     let looked = app
         .read(For::gym(gym), async |conn| {

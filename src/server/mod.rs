@@ -186,6 +186,7 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
         backend: product,
         config: Arc::new(config.clone()),
     };
+    let snapshots = channels::Snapshots::default();
     listen::serve(config, move || {
         let (actix, document) = ActixApp::new()
             .into_utoipa_app()
@@ -199,6 +200,7 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
         actix
             .app_data(actix_web::web::Data::new(app.clone()))
             .app_data(actix_web::web::Data::new(sockets.clone()))
+            .app_data(actix_web::web::Data::new(snapshots.clone()))
             .app_data(actix_web::web::Data::new(docs::Documents::new(&document)))
             .configure(body::configure(&limits))
             .configure(upgrade::routes)

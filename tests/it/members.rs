@@ -1,7 +1,10 @@
 //! Who belongs to a gym, and what a change of it does at once.
 
+use diesel::sql_types::{Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl as _;
+use liveplan::app::For;
 use liveplan::auth::Role;
+use liveplan::ids::AccountId;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -343,7 +346,6 @@ async fn people_are_closed_to_nobody_the_wrong_role_and_another_gym() {
 
 #[tokio::test]
 async fn the_systems_rights_are_given_back_within_a_change() {
-    use liveplan::app::For;
     use liveplan::db;
     let app = TestApp::start().await;
     let (here, there) = (app.gym().await, app.gym().await);
@@ -363,4 +365,34 @@ async fn gyms(conn: &mut diesel_async::AsyncPgConnection) -> i64 {
     use diesel::QueryDsl as _;
     use liveplan::db::schema::gyms;
     gyms::table.count().get_result(conn).await.expect("a count")
+}
+
+#[tokio::test]
+async fn all_whose_access_changes_with_a_change_of_another_gym_are_told_there() {
+    #[derive(diesel::QueryableByName)]
+    struct Told {
+        #[diesel(sql_type = Text)]
+        channel: String,
+    }
+    let app = TestApp::start().await;
+    let (here, there) = (app.gym().await, app.gym().await);
+    let mut people = vec![AccountId::new(), AccountId::new()];
+    people.sort_unstable();
+    let accounts = people.clone();
+    let change = app.app.change(For::gym(here.id), async move |tx| {
+        for account in &accounts {
+            tx.access_changed_in(there.id, *account);
+        }
+        Ok(())
+    });
+    local(change).await.expect("changed");
+    let told: Vec<Told> = diesel::sql_query("SELECT channel FROM live_events WHERE gym_id = $1 ORDER BY channel")
+        .bind::<SqlUuid, _>(there.id)
+        .load(&mut app.owner().await)
+        .await
+        .expect("events");
+    let told: Vec<_> = told.iter().map(|row| row.channel.as_str()).collect();
+    let expected: Vec<_> = people.iter().map(|account| format!("!access:{account}")).collect();
+    assert_eq!(told, expected);
+    app.stop().await;
 }

@@ -9,7 +9,7 @@ mod revisions;
 
 use actix_web::body::BoxBody;
 use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, Responder, web};
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Plan;
 use crate::cache::Ready;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::http::etag::{Coding, Stamp};
 use crate::http::idempotency::to_json;
 use crate::http::{Answer, Quota, etag, quota};
@@ -70,12 +70,7 @@ async fn tagged_bytes(request: &HttpRequest, stamp: Stamp, ready: Ready) -> Resu
     if Coding::of(request) != Coding::Gzip {
         return Ok(response.body(ready.body().clone()));
     }
-    let body = match ready.kept_gzip() {
-        Some(kept) => kept.clone(),
-        None => web::block(move || ready.gzip())
-            .await
-            .map_err(|error| Error::new(Code::Internal).caused_by(error))?,
-    };
+    let body = ready.gzip().await?;
     response.insert_header(header::ContentEncoding::Gzip);
     Ok(response.body(body))
 }

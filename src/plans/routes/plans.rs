@@ -170,7 +170,7 @@ async fn find_plan(
         version: plan.version,
         ..stamp
     };
-    app.cache.put_plan(caller.gym, plan.id, stamp, ready.clone());
+    let ready = app.cache.put_plan(caller.gym, plan.id, stamp, ready);
     tagged_bytes(&request, stamp, ready).await
 }
 

@@ -303,21 +303,21 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
         "Plans asked for, by which level of the cache had them.",
         "path",
         [
-            ("memory", counts.local.load(Ordering::Relaxed)),
-            ("redis", counts.shared.load(Ordering::Relaxed)),
-            ("database", counts.missed.load(Ordering::Relaxed)),
+            ("memory", counts.local.get()),
+            ("redis", counts.shared.get()),
+            ("database", counts.missed.get()),
         ],
     )?;
     let lookups = app.plan_lookups.counts();
     text.counter(
         "plan_version_requests",
         "Requests that asked for a plan's version and the right to see it.",
-        &lookups.asked.load(Ordering::Relaxed),
+        &lookups.asked.get(),
     )?;
     text.counter(
         "plan_version_reads",
         "Reads of the database for them.",
-        &lookups.looks.load(Ordering::Relaxed),
+        &lookups.looks.get(),
     )?;
     let checks = app.tokens.checks();
     text.counters(
@@ -325,8 +325,8 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
         "Access tokens checked, by memory of those found good before or by their signature.",
         "path",
         [
-            ("memory", checks.remembered.load(Ordering::Relaxed)),
-            ("signature", checks.signatures.load(Ordering::Relaxed)),
+            ("memory", checks.remembered.get()),
+            ("signature", checks.signatures.get()),
         ],
     )?;
     text.gauge(

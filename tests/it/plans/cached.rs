@@ -1,7 +1,6 @@
 //! Plans served from memory and from Redis: always the version that is, only to those who may, with or without Redis.
 
 use std::io::Read as _;
-use std::sync::atomic::Ordering;
 
 use liveplan::app::App;
 use liveplan::auth::Role;
@@ -14,8 +13,7 @@ use crate::harness::{Client, TestApp};
 /// How often L1, L2 and neither had a plan.
 fn counts(app: &App) -> (u64, u64, u64) {
     let counts = app.cache.counts();
-    let read = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    (read(&counts.local), read(&counts.shared), read(&counts.missed))
+    (counts.local.get(), counts.shared.get(), counts.missed.get())
 }
 
 /// Waits until the plan is in Redis, and says under which key.

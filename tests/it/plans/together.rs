@@ -1,7 +1,6 @@
 //! Reads of plans that wait are looked up together, and stay what they were: each is told what it may know, of a moment
 //! after it came.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
@@ -45,7 +44,7 @@ impl Scene {
     }
 
     fn looks(&self) -> u64 {
-        self.node.app.plan_lookups.counts().looks.load(Ordering::Relaxed)
+        self.node.app.plan_lookups.counts().looks.get()
     }
 
     /// Begins a look that does not end, and returns when it is under way.

@@ -87,6 +87,47 @@ async fn a_thousand_subscribes_to_a_plan_cost_few_reads_and_who_has_no_right_is_
 }
 
 #[tokio::test]
+async fn hundreds_who_fetch_a_snapshot_at_once_share_its_reads_and_who_has_no_right_is_refused_among_them() {
+    let app = TestApp::start().await;
+    let mut floor = Floor::make(&app, 1).await;
+    let path = format!("/live/snapshots/plan:{}", floor.plan.id);
+    let (reader, owner) = tokio::join!(
+        app.person(floor.gym, &[Role::Nutritionist]),
+        app.person(floor.gym, &[Role::Auditor])
+    );
+    let counters = &app.app.hub.counters.recovery;
+    let all = async |who: &Client| join_all((0..PEOPLE).map(|_| who.get(&path))).await;
+    let (first, refused, (), second) = tokio::join!(
+        all(&reader),
+        all(&owner),
+        floor.rename("En plena tormenta"),
+        all(&reader)
+    );
+    for answer in &refused {
+        answer.refused(403, "forbidden");
+    }
+    let (reads, shared) = (counters.snapshot_reads.get(), counters.snapshots_shared.get());
+    println!("{} snapshots, {reads} reads", 2 * PEOPLE);
+    assert_eq!(
+        reads + shared,
+        2 * PEOPLE as u64,
+        "each read its own or shared another's"
+    );
+    assert!(reads <= 50, "{reads} reads for {} snapshots", 2 * PEOPLE);
+    let offsets = first.into_iter().chain(second).map(|answer| {
+        let body = answer.ok();
+        assert!(body["snapshot"]["days"].is_object(), "{body}");
+        body["offset"].as_u64().expect("an offset")
+    });
+    let newest = offsets.max().expect("some");
+    // Who asks now is not served by a read of before.
+    floor.rename("En calma").await;
+    let after = reader.get(&path).await.ok();
+    assert!(after["offset"].as_u64() > Some(newest) && after.to_string().contains("En calma"));
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_thousand_who_come_back_to_a_node_that_remembers_nothing_share_its_reads() {
     let app = TestApp::start_with(|config| config.recovery.memory_events = 0).await;
     let mut floor = Floor::make(&app, 1).await;

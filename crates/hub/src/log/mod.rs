@@ -4,6 +4,6 @@
 pub mod change;
 pub(crate) mod replay;
 pub mod sequencer;
-pub(crate) mod single_flight;
+pub mod single_flight;
 pub(crate) mod sweep;
 pub(crate) mod waiting;

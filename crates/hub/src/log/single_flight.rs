@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use crate::backend::Failure;
 
 /// The reads of one kind, by what they read.
-pub(crate) struct Shared<K: Eq + Hash, T, E = Failure> {
+pub struct Shared<K: Eq + Hash, T, E = Failure> {
     slots: DashMap<K, Weak<Slot<T, E>>>,
     begun: AtomicU64,
 }
@@ -29,7 +29,7 @@ struct Read<T, E> {
 }
 
 /// The right to what reads of a key find that begin from now on.
-pub(crate) struct Ticket<K: Eq + Hash + Clone, T, E = Failure> {
+pub struct Ticket<K: Eq + Hash + Clone, T, E = Failure> {
     shared: Arc<Shared<K, T, E>>,
     key: K,
     /// There until the ticket is dropped.
@@ -39,8 +39,10 @@ pub(crate) struct Ticket<K: Eq + Hash + Clone, T, E = Failure> {
 }
 
 /// What a read found, and whether it was made for another.
-pub(crate) struct Found<T> {
+pub struct Found<T> {
+    /// What it found.
     pub value: Arc<T>,
+    /// Whether it was made for another.
     pub shared: bool,
 }
 
@@ -78,6 +80,9 @@ impl<K: Eq + Hash + Clone, T, E> Shared<K, T, E> {
 
 impl<K: Eq + Hash + Clone, T, E: Clone> Ticket<K, T, E> {
     /// What a read found that began after the ticket was taken: one that somebody else made, or `read`.
+    ///
+    /// # Errors
+    /// That of the read.
     pub async fn get(&self, read: impl Future<Output = Result<T, E>>) -> Result<Found<T>, E> {
         let unshared = |value| Found { value, shared: false };
         let Some(slot) = &self.slot else {
