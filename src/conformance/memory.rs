@@ -205,17 +205,21 @@ impl Backend for Memory {
                 Want::State => Found::State(Bytes::new()),
                 Want::Tail(limit) => Found::Tail(log.tail(*limit)),
                 Want::Since {
-                    epoch, after, bounds, ..
+                    epoch,
+                    after,
+                    bounds,
+                    or_state,
                 } => {
                     let missed = log.missed(epoch, *after, *bounds);
-                    let state = missed.is_err().then(Bytes::new);
+                    let state = (missed.is_err() && *or_state).then(Bytes::new);
                     Found::Since { missed, state }
                 }
             },
         };
+        let more = asks.iter().any(|ask| !matches!(ask.want, Want::Right));
         let answers = Answers {
             standing: Standing::Good,
-            head: Some(log.head.clone()),
+            head: more.then(|| log.head.clone()),
             answers: asks.iter().map(answer).collect(),
         };
         ready(Ok(answers)).boxed_local()
@@ -228,10 +232,8 @@ impl Backend for Memory {
     }
 
     fn since(&self, log: LogId, after: u64, limit: u64) -> BoxFuture<'_, Result<(Vec<Committed>, Head), Failure>> {
-        let logs = self.logs();
-        let Some(found) = logs.get(&log) else {
-            return ready(Err(self.failure(Kind::NotFound))).boxed();
-        };
+        let mut logs = self.logs();
+        let found = logs.entry(log).or_insert_with(Log::new);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let change = |(seq, event): &(u64, LoggedEvent)| found.committed(log, *seq, event.clone());
         let changes = found.after(after).take(limit).map(change).collect();

@@ -6,6 +6,7 @@
 mod auth;
 mod completions;
 mod conformance;
+mod contract;
 mod demo;
 mod direct;
 mod embedded;
