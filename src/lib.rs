@@ -6,7 +6,9 @@
 //! - [`conformance`]: the hub for the SDKs' own suites, with a table of its own.
 //! - Nouns: [`gyms`], [`foods`], [`plans`], [`follows`], [`meals`].
 //! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
-//! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own. [`events`]: the seam between changes and screens.
+//! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own.
+//! - [`idempotency`] and [`quota`]: what a request may do once, or so many times, kept in its change.
+//! - [`events`]: the seam between changes and screens.
 //! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`].
 
 pub mod app;
@@ -24,9 +26,11 @@ pub mod follows;
 pub mod foods;
 pub mod gyms;
 pub mod http;
+pub mod idempotency;
 pub mod ids;
 pub mod meals;
 pub mod plans;
+pub mod quota;
 pub mod server;
 pub mod simulate;
 pub mod telemetry;

@@ -13,7 +13,8 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
 use crate::events::{Access, log};
-use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, bounds, once};
+use crate::http::{Body, Page, PageQuery, bounds};
+use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::{AccountId, FollowId, PlanId};
 use crate::{gyms, plans};
 

@@ -17,7 +17,8 @@ use crate::auth::{Caller, Role};
 use crate::error::{Code, Error, Result};
 use crate::events::{Channel, Tx};
 use crate::follows::live::{hold, roster_member_entry};
-use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, bounds, once};
+use crate::http::{Body, Page, PageQuery, bounds};
+use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::{AccountId, AssignmentId};
 
 /// Routes.

@@ -17,7 +17,8 @@ use crate::auth::{Caller, Email, Role, Roles, Status, password};
 use crate::db;
 use crate::error::{Code, Error, Lang, Result};
 use crate::events::Tx;
-use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
+use crate::http::{Body, Page, PageQuery};
+use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::AccountId;
 
 /// Those who run the gym.
