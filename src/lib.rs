@@ -7,7 +7,9 @@
 //! - Nouns, each knowing only those before it: [`gyms`], [`accounts`], [`foods`], [`assignments`], [`plans`], [`completions`],
 //!   [`follows`], [`meals`], [`rosters`], [`members`].
 //! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
-//! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own. [`events`]: the seam between changes and screens.
+//! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own.
+//! - [`idempotency`] and [`quota`]: what a request may do once, or so many times, kept in its change.
+//! - [`events`]: the seam between changes and screens.
 //! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`], [`turns`].
 
 pub mod accounts;
@@ -28,10 +30,12 @@ pub mod follows;
 pub mod foods;
 pub mod gyms;
 pub mod http;
+pub mod idempotency;
 pub mod ids;
 pub mod meals;
 pub mod members;
 pub mod plans;
+pub mod quota;
 pub mod rosters;
 pub mod server;
 pub mod simulate;

@@ -18,7 +18,7 @@ use crate::app::{App, For};
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
 use crate::events::{Access, Channel, log};
-use crate::http::idempotency::to_json;
+use crate::idempotency::to_json;
 use crate::ids::GymId;
 use crate::{gyms, plans};
 use liveplan_hub::log::single_flight::Shared as SingleFlight;

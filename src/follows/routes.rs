@@ -10,7 +10,8 @@ use super::{Beginning, Follow, store};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Error, Result};
-use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, bounds, once};
+use crate::http::{Body, Page, PageQuery, bounds};
+use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::{AccountId, FollowId, PlanId};
 use crate::{assignments, plans};
 

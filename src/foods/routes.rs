@@ -13,7 +13,8 @@ use crate::app::App;
 use crate::auth::{Caller, Role};
 use crate::error::{Error, Result};
 use crate::events::Tx;
-use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, once};
+use crate::http::{Body, Page, PageQuery};
+use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::FoodId;
 
 /// Those who add foods.

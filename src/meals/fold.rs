@@ -11,8 +11,7 @@ use crate::auth::Caller;
 use crate::auth::access::{self, Standing};
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
-use crate::http::Answer;
-use crate::http::idempotency::{self, NewAnswer, Stored};
+use crate::idempotency::{self, Answer, NewAnswer, Stored};
 use crate::ids::AccountId;
 
 /// A command and who gave it.

@@ -17,7 +17,7 @@ use super::fold::{self, Asked, Turn};
 use super::planned::PlannedDays;
 use crate::app::{App, For};
 use crate::error::{Code, Error, Result};
-use crate::http::Answer;
+use crate::idempotency::Answer;
 use crate::ids::GymId;
 
 /// Commands of one gym that wait at most; more are refused, to be tried again.

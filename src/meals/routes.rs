@@ -12,7 +12,8 @@ use super::{Command, Kind, Outcome, Source, queue};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{Code, Error, Result};
-use crate::http::{Answer, Body, IdempotencyKey, bounds};
+use crate::http::{Body, bounds};
+use crate::idempotency::{Answer, IdempotencyKey};
 use crate::ids::{AccountId, MealId};
 
 /// What became of a meal.

@@ -19,7 +19,8 @@ use crate::events::{Channel, Tx};
 use crate::follows::live::hold;
 use crate::gyms::rules::Standing;
 use crate::gyms::store::lock_standing;
-use crate::http::{Answer, Body, IdempotencyKey, Page, PageQuery, bounds, once};
+use crate::http::{Body, Page, PageQuery, bounds};
+use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::{AccountId, AssignmentId};
 
 /// Routes.

@@ -18,9 +18,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::Plan;
 use crate::cache::Ready;
 use crate::error::Result;
+use crate::http::etag;
 use crate::http::etag::{Coding, Stamp};
-use crate::http::idempotency::to_json;
-use crate::http::{Answer, Quota, etag, quota};
+use crate::idempotency::{Answer, to_json};
+use crate::quota::{self, Quota};
 
 /// Mounts the routes.
 pub fn routes(config: &mut ServiceConfig) {

@@ -1,6 +1,6 @@
 //! What an account may do so many times in a window. It is counted in the transaction of what is done: all nodes agree, and
 //! what is refused for another reason, or repeated with its idempotency key, does not count. (Attempts that must count even
-//! when they fail, such as sign-ins, are in [`super::limits`].)
+//! when they fail, such as sign-ins, are in [`crate::http::limits`].)
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
