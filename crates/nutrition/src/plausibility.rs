@@ -84,7 +84,10 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
         if !(0..=at_most).contains(&amount) {
             wrong.push(Violation::of(
                 nutrient.name(),
-                (format!("0 to {at_most} per 100 g"), format!("de 0 a {at_most} por 100 g")),
+                (
+                    format!("0 to {at_most} per 100 g"),
+                    format!("de 0 a {at_most} por 100 g"),
+                ),
             ));
         }
     }
