@@ -56,7 +56,9 @@ impl MasterKey {
 
     /// Decrypts the output of [`Self::seal`].
     pub fn open(&self, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).context("sealed secret too short")?;
+        let (nonce, sealed) = sealed
+            .split_at_checked(NONCE_BYTES)
+            .context("sealed secret too short")?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into()?;
         self.0
             .decrypt(&XNonce::from(nonce), sealed)
