@@ -45,7 +45,7 @@ struct Login {
     responses(
         (status = 200, body = Session),
         (status = 401, description = "bad_credentials: the same for a wrong password and an unknown email"),
-        (status = 403, description = "no_membership: the account has no active membership there"),
+        (status = 403, description = "no_membership: the account has no active membership of the gym"),
         (status = 409, description = "gym_required: the account belongs to several gyms; `gyms` lists their slugs"),
         (status = 429, description = "too_many_requests: too many attempts for this account or from this address"),
     )
@@ -204,7 +204,7 @@ struct Switch {
     responses(
         (status = 200, body = Session),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "no_membership: the account has no active membership there"),
+        (status = 403, description = "no_membership: the account has no active membership of the gym"),
     ),
     security(("bearer" = []))
 )]

@@ -44,7 +44,7 @@ impl Menu {
     /// If `foods` does not have a food, or the row is malformed.
     pub fn meal(&self, foods: &HashMap<String, FoodId>) -> Result<NewMeal> {
         let wrong = |what: &str| anyhow::anyhow!("menus.csv, {}: {what}", self.title);
-        let (hours, minutes) = self.time.split_once(':').ok_or_else(|| wrong("no time"))?;
+        let (hours, minutes) = self.time.split_once(':').ok_or_else(|| wrong("malformed time"))?;
         let number = |text: &str| text.parse::<i32>().map_err(|_| wrong(text));
         let mut items = Vec::new();
         for item in self.items.split(';') {

@@ -103,7 +103,7 @@ codes! {
     FollowPaused "follow_paused" 409 1460 "The plan is paused. Resume it first." "El plan está en pausa. Reanúdalo primero.";
     FollowStatus "follow_status" 409 1461 "A follow with the status {status} does not allow this action." "Un seguimiento en estado {status} no permite esta acción.";
     UnknownMethod "unknown_method" 404 104 "There is no command called {method}." "No existe ningún comando llamado {method}.";
-    NoMembership "no_membership" 403 1450 "You have no active membership of that gym. Ask its staff." "No tienes ninguna membresía activa en ese gimnasio. Consulta a su personal.";
+    NoMembership "no_membership" 403 1450 "You have no active membership of the gym. Ask its staff." "No tienes ninguna membresía activa en el gimnasio. Consulta a su personal.";
     LastOwner "last_owner" 409 1451 "The gym needs an active owner. Make somebody else an owner first." "El gimnasio necesita un propietario activo. Nombra antes a otro propietario.";
     AlreadyMember "already_member" 409 1452 "This person already belongs to the gym." "Esta persona ya pertenece al gimnasio.";
     AlreadyAssigned "already_assigned" 409 1453 "This trainer is already assigned to this member." "Este entrenador ya está asignado a este miembro.";

@@ -127,8 +127,8 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
         return Err(Error::invalid(
             "start_date",
             (
-                "must be at most 31 days before today and at most 366 days after it",
-                "debe ser como mucho 31 días anterior a hoy o 366 días posterior",
+                "must be between 31 days before today and 366 days after it",
+                "debe estar entre 31 días antes de hoy y 366 días después",
             ),
         ));
     }

@@ -35,7 +35,7 @@ async fn find_gym(app: web::Data<App>, caller: Caller) -> Result<web::Json<Gym>>
 #[serde(deny_unknown_fields)]
 struct GymPatch {
     name: Option<String>,
-    /// IANA name, such as `Europe/Madrid`.
+    /// IANA time zone, such as `Europe/Madrid`.
     time_zone: Option<String>,
     locale: Option<Lang>,
     /// Minutes after midnight at which a day begins, 0 to 720.

@@ -122,7 +122,7 @@ struct NewAssignment {
         (status = 401, description = "not signed in"),
         (status = 403, description = "not an owner or manager"),
         (status = 409, description = "already_assigned"),
-        (status = 422, description = "not an active trainer or member of this gym, or `until` is over"),
+        (status = 422, description = "not an active trainer or member of this gym, or `until` is in the past"),
     ),
     security(("bearer" = []))
 )]
@@ -148,7 +148,8 @@ async fn create_assignment(
 /// Assigns a trainer to a member from now on.
 ///
 /// # Errors
-/// 422 if the two are not an active trainer and an active member, or if `until` is over; [`Code::AlreadyAssigned`].
+/// 422 if the two are not an active trainer and an active member, or if `until` is in the past;
+/// [`Code::AlreadyAssigned`].
 pub async fn start(
     tx: &mut Tx,
     trainer_id: AccountId,

@@ -24,10 +24,10 @@ pub async fn live(options: &Options, number: u32, until: Instant) -> anyhow::Res
         match opened {
             Ok(session) => match day(session, options, until, &mut tally).await {
                 Ok(()) => return Ok(tally),
-                Err(error) => tracing::debug!("{email}: {error:#}"),
+                Err(error) => tracing::debug!("{email} lost its session: {error:#}"),
             },
             Err(error) if first => return Err(error.context(format!("{email} cannot start"))),
-            Err(error) => tracing::debug!("{email}: {error:#}"),
+            Err(error) => tracing::debug!("{email} cannot reconnect: {error:#}"),
         }
         first = false;
         if Instant::now() + AGAIN_AFTER >= until {

@@ -110,7 +110,7 @@ pub async fn run_until(options: &Options, until: Instant) -> anyhow::Result<Tall
         return Err(first);
     }
     for error in failures {
-        tracing::warn!("{error:#}");
+        tracing::warn!("a simulated member stopped: {error:#}");
     }
     Ok(total)
 }

@@ -86,7 +86,7 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
                 nutrient.name(),
                 (
                     format!("0 to {at_most} per 100 g"),
-                    format!("de 0 a {at_most} por 100 g"),
+                    format!("de 0 a {at_most} por cada 100 g"),
                 ),
             ));
         }
@@ -126,7 +126,7 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
             "carbohydrate_mg",
             (
                 "protein, carbohydrate and fat together exceed 105 g per 100 g",
-                "las proteínas, los hidratos de carbono y las grasas suman más de 105 g por 100 g",
+                "las proteínas, los hidratos de carbono y las grasas suman más de 105 g por cada 100 g",
             ),
         ));
     }
