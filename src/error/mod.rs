@@ -90,8 +90,8 @@ codes! {
     TooLarge "too_large" 413 1413 "The request exceeds the limit of {limit} bytes." "La petición supera el límite de {limit} bytes.";
     RequestTimeout "request_timeout" 408 1408 "The request took too long to arrive. Send it again." "La petición ha tardado demasiado en llegar. Envíala de nuevo.";
     UnsupportedMediaType "unsupported_media_type" 415 1415 "Send uncompressed JSON with Content-Type: application/json." "Envía JSON sin comprimir, con Content-Type: application/json.";
-    VersionRequired "version_required" 428 1428 "Send If-Match with the ETag that you read, so that you do not overwrite somebody else's change." "Envía If-Match con el ETag que leíste, para no sobrescribir el cambio de otra persona.";
-    VersionStale "version_stale" 412 1412 "Somebody else has changed this in the meantime. Read it again; the current ETag is {etag}." "Otra persona lo ha cambiado mientras tanto. Vuelve a leerlo; el ETag actual es {etag}.";
+    VersionRequired "version_required" 428 1428 "Send If-Match with the ETag that you read, so that you do not overwrite another change." "Envía If-Match con el ETag que leíste, para no sobrescribir otro cambio.";
+    VersionStale "version_stale" 412 1412 "This has changed in the meantime. Read it again; the current ETag is {etag}." "Esto ha cambiado mientras tanto. Vuelve a leerlo; el ETag actual es {etag}.";
     KeyReused "key_reused" 422 1423 "This idempotency key was already used for a different request. Use a new key." "Esta clave de idempotencia ya se usó para otra petición. Usa una clave nueva.";
     TooMany "too_many_requests" 429 1429 "Too many attempts. Wait {seconds} seconds and try again." "Demasiados intentos. Espera {seconds} segundos e inténtalo de nuevo.";
     PlanNotPublished "plan_not_published" 409 1430 "Only a published plan can be followed." "Solo se puede seguir un plan publicado.";
