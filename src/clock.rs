@@ -1,4 +1,4 @@
-//! Time as a dependency: handlers and jobs ask [`Clock`], never the system, so that tests can move it.
+//! The clock. Handlers and jobs read the time from [`Clock`], never from the system, so that tests can move it forward.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,15 +12,15 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The present instant.
+    /// Returns the current time, rounded down to microseconds.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
     pub fn now(&self) -> DateTime<Utc> {
-        // Postgres keeps microseconds; what is returned must equal what is read back.
+        // Postgres stores microseconds, and a stored value must equal the value that is read back.
         let now = Utc::now() + TimeDelta::milliseconds(self.offset_ms.load(Ordering::Relaxed));
         DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
     }
 
-    /// Moves this clock, and all clones of it, forward.
+    /// Moves this clock and all its clones forward.
     pub fn advance(&self, by: TimeDelta) {
         self.offset_ms.fetch_add(by.num_milliseconds(), Ordering::Relaxed);
     }

@@ -1,6 +1,7 @@
-//! Typed identifiers: a UUIDv7 each, so that a plan's id cannot be passed where a meal's is meant.
+//! Typed identifiers. Each is a UUIDv7 with its own type, so that the compiler refuses a plan's id in place of a
+//! meal's.
 
-/// Declares identifier types that go through JSON, Postgres and OpenAPI as plain UUIDs.
+/// Declares identifier types that are plain UUIDs in JSON, Postgres and OpenAPI.
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)+) => {$(
         $(#[$doc])*
@@ -14,7 +15,7 @@ macro_rules! ids {
         pub struct $name(pub uuid::Uuid);
 
         impl $name {
-            /// A new identifier, ordered by time of creation.
+            /// Creates an identifier. Identifiers sort by time of creation.
             #[must_use]
             #[allow(clippy::new_without_default, reason = "two calls differ, so a default would mislead")]
             pub fn new() -> Self {
@@ -59,27 +60,27 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A gym, the tenant of everything.
+    /// A gym: the tenant.
     GymId;
-    /// A person's account, over all gyms.
+    /// A person's account, shared by all gyms.
     AccountId;
     /// A trainer's assignment to a member.
     AssignmentId;
-    /// A signed-in device.
+    /// A session: one signed-in device.
     SessionId;
     /// A key that signs access tokens.
     KeyId;
-    /// A food, shared or a gym's own.
+    /// A food, either shared or a gym's own.
     FoodId;
     /// A plan.
     PlanId;
-    /// A day of a plan, the same over revisions.
+    /// A day of a plan. It keeps its identifier across revisions.
     DayId;
-    /// A meal of a plan, the same over revisions.
+    /// A meal of a plan. It keeps its identifier across revisions.
     MealId;
-    /// An item of a meal, the same over revisions.
+    /// An item of a meal. It keeps its identifier across revisions.
     ItemId;
-    /// A member's following of a plan.
+    /// A follow: a member on a plan.
     FollowId;
     /// An event in a gym's log.
     EventId;

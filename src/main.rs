@@ -14,7 +14,7 @@ use liveplan::server::{self, boot};
 use liveplan::simulate;
 use liveplan::telemetry;
 
-/// Much is allocated for a moment, by many threads: JSON, rows, frames.
+/// mimalloc, because many threads make short-lived allocations: JSON, rows, frames.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -23,8 +23,8 @@ const LOAD_TOOL: &str = "liveplan-load";
 
 /// A real-time nutrition-plan hub for gyms.
 ///
-/// Without `DATABASE_URL` it runs a Postgres of its own in `DATA_DIR`; with `REDIS_URL` it shares changes with other nodes.
-/// Every option can be given by environment variable too; `.env.example` explains them.
+/// Without `DATABASE_URL` it runs its own Postgres in `DATA_DIR`. With `REDIS_URL` it shares changes with other nodes.
+/// Every option can also be set by an environment variable; `.env.example` explains them.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -36,32 +36,33 @@ struct Cli {
 enum Command {
     /// Serve the API, the live hub and the web app.
     Serve {
-        /// Serve the live hub alone to the SDKs' own test suites instead: every channel is open to anyone, on a database of
-        /// its own that is not kept.
+        /// Serve only the live hub, for the SDKs' own test suites. Every channel is open to everybody, and no data is
+        /// kept.
         #[arg(long)]
         conformance: bool,
         #[command(flatten)]
         config: Config,
     },
-    /// Make a demo gym, once, and serve it with one-click sign-in. Every password in it is `demo`.
+    /// Create a demo gym if there is none, and serve it with one-click sign-in. Every password in it is `demo`.
     Demo(Config),
-    /// Act as members of a running demo gym, over sockets and REST, so that the trainers' walls live.
+    /// Simulate members of a running demo gym, over sockets and REST, so that the trainers' walls show activity.
     ///
-    /// Example: `liveplan simulate --members 12 --minutes 10` beside `liveplan demo`.
+    /// Example: run `liveplan simulate --members 12 --minutes 10` beside `liveplan demo`.
     Simulate(simulate::Options),
-    /// Load a running server with real sockets, and check that each got every publication once and in order.
+    /// Load-test a running server with real sockets, and check that each socket gets every publication once and in
+    /// order.
     ///
-    /// This is the program `liveplan-load`, beside this one or in PATH: it gets the same arguments, and `liveplan load --help`
-    /// is its help.
+    /// This runs the program `liveplan-load`, which must be beside this program or in PATH, with the same arguments.
+    /// `liveplan load --help` shows its help.
     #[command(disable_help_flag = true)]
     Load {
-        /// What `liveplan-load` is to do.
+        /// Arguments of `liveplan-load`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Bring the database up to date and end.
+    /// Apply all pending migrations to the database and exit.
     Migrate {
-        /// Revert all migrations instead; everything in the database is lost.
+        /// Revert all migrations instead. This deletes everything in the database.
         #[arg(long)]
         revert: bool,
         #[command(flatten)]
@@ -70,7 +71,7 @@ enum Command {
     /// Manage gyms.
     #[command(subcommand)]
     Gym(GymCommand),
-    /// Manage the epochs of live positions.
+    /// Manage the epochs of the gyms' logs.
     #[command(subcommand)]
     Epoch(EpochCommand),
     /// Print the OpenAPI document.
@@ -79,12 +80,13 @@ enum Command {
 
 #[derive(Subcommand)]
 enum EpochCommand {
-    /// Make every client take a new snapshot: after rows were restored or changed behind liveplan's back.
+    /// Start new epochs, so that every client takes a new snapshot. Use this after another program restored or changed
+    /// rows.
     ///
-    /// A restore of the whole database is noticed at the next start without it. Nodes that are running notice within a
-    /// second.
+    /// Running nodes notice the new epochs within a second. A restore of the whole database needs no rotation: liveplan
+    /// notices it at the next start.
     Rotate {
-        /// Only those of this gym, by its short name; all by default.
+        /// Slug of the only gym whose epoch is rotated; all gyms by default.
         #[arg(long)]
         gym: Option<String>,
         #[command(flatten)]
@@ -94,9 +96,9 @@ enum EpochCommand {
 
 #[derive(Subcommand)]
 enum GymCommand {
-    /// Make a gym and its first owner; the password is read from `LIVEPLAN_PASSWORD`.
+    /// Create a gym and its first owner. Set the owner's password in `LIVEPLAN_PASSWORD`.
     Create {
-        /// Short name in addresses, such as `centro`.
+        /// Short name in URLs and at sign-in, such as `centro`.
         #[arg(long)]
         slug: String,
         /// Full name.
@@ -105,7 +107,7 @@ enum GymCommand {
         /// IANA time zone, such as `Europe/Madrid`.
         #[arg(long)]
         time_zone: String,
-        /// `es` or `en`.
+        /// Language of the gym, `es` or `en`.
         #[arg(long, default_value = "es")]
         locale: String,
         /// The owner's email.
@@ -147,7 +149,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             config.demo = true;
             server::run(config, |started| {
                 println!("liveplan demo: open {}", server::page(started.address));
-                // The handle is kept: dropping it stops nothing, the signal does.
+                // Nobody needs this handle: the demo runs until a signal stops it.
                 std::mem::forget(started.stop);
             })
         }
@@ -189,7 +191,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 let made = liveplan::gyms::create(&booted.app, gym).await;
                 booted.stop().await;
                 println!(
-                    "gym {} made",
+                    "gym {} created",
                     made.map_err(|e| anyhow::anyhow!("{}", e.detail(liveplan::error::Lang::En)))?
                 );
                 Ok(())
@@ -215,12 +217,12 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Replaces this process by the load tool, beside this program or in PATH; returns where that fails.
+/// Replaces this process with the load tool, beside this program or in PATH. Returns only if that fails.
 fn load(arguments: &[OsString]) -> anyhow::Error {
     let beside = std::env::current_exe().map(|program| program.with_file_name(LOAD_TOOL));
     let program = beside.ok().filter(|path| path.is_file());
     let error = process::Command::new(program.unwrap_or_else(|| PathBuf::from(LOAD_TOOL)))
-        // Its help names the program after this.
+        // The tool's help shows this as the program's name.
         .arg0("liveplan load")
         .args(arguments)
         .exec();

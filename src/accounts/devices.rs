@@ -1,4 +1,4 @@
-//! What people do with their own sign-in: change the password, see and end sessions.
+//! Routes for the caller's own credentials: change the password, list sessions, end a session.
 
 use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,13 +17,13 @@ use crate::http::limits::Limit;
 use crate::http::{Body, Page};
 use crate::ids::SessionId;
 
-/// Wrong current passwords of one account, on one node.
+/// Limit on attempts with a wrong current password, per account and node.
 const PASSWORD_CHANGES: Limit = Limit {
     attempts: 10,
     window: TimeDelta::minutes(15),
 };
 
-/// Routes.
+/// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
         .service(change_password)
@@ -41,7 +41,7 @@ struct PasswordChange {
     new_password: String,
 }
 
-/// Change the password. All other sessions of the account end, in every gym.
+/// Change the password. This ends all other sessions of the account, in every gym.
 #[utoipa::path(
     tag = "auth",
     request_body = PasswordChange,
@@ -96,12 +96,12 @@ async fn change_password(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// A signed-in device.
+/// A session: one signed-in device.
 #[derive(Serialize, ToSchema)]
 struct DeviceSession {
     id: SessionId,
     created_at: DateTime<Utc>,
-    /// When it last took a token.
+    /// Time of the last sign-in or refresh.
     last_used_at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -109,11 +109,11 @@ struct DeviceSession {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     ip_address: Option<String>,
-    /// Whether it is the one that asks.
+    /// Whether this request came from it.
     current: bool,
 }
 
-/// The caller's open sessions in this gym, the last used first.
+/// List the caller's open sessions in this gym, most recently used first.
 #[utoipa::path(
     tag = "auth",
     responses((status = 200, body = Page<DeviceSession>), (status = 401, description = "not signed in")),
@@ -138,14 +138,14 @@ async fn list_sessions(app: web::Data<App>, caller: Caller) -> Result<web::Json<
     Ok(web::Json(Page::all(open.into_iter().map(item).collect())))
 }
 
-/// End one of the caller's own sessions in this gym, with its sockets.
+/// End one of the caller's own sessions in this gym and close its sockets.
 #[utoipa::path(
     tag = "auth",
     params(("session" = SessionId, Path)),
     responses(
         (status = 204, description = "ended"),
         (status = 401, description = "not signed in"),
-        (status = 404, description = "no such open session of the caller"),
+        (status = 404, description = "the caller has no such open session"),
     ),
     security(("bearer" = []))
 )]

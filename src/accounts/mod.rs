@@ -1,5 +1,5 @@
-//! People and their own accounts: signing in and staying signed in ([`routes`], [`signin`]), the devices they are signed in
-//! on, and where they belong ([`store`]).
+//! Accounts and their sessions: sign-in, refresh and sign-out ([`routes`], [`signin`]), the password and the list of
+//! sessions ([`devices`]), and the account's memberships ([`store`]).
 
 mod devices;
 mod routes;

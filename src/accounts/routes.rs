@@ -1,4 +1,4 @@
-//! Sign-in, refresh, sign-out and what a client may know of itself.
+//! Routes for sign-in, refresh, sign-out, the caller's own data, and the switch to another gym.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::http::body::SMALL_BYTES;
 use crate::http::{Body, peer};
 
-/// The routes under `/auth`.
+/// Mounts the routes under `/auth`.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(login)
@@ -34,7 +34,7 @@ struct Login {
     /// Its password.
     #[schema(format = Password)]
     password: String,
-    /// Slug of the gym; needed by those who belong to several.
+    /// Slug of the gym; required if the account belongs to several.
     gym: Option<String>,
 }
 
@@ -44,10 +44,10 @@ struct Login {
     request_body = Login,
     responses(
         (status = 200, body = Session),
-        (status = 401, description = "bad_credentials, the same for a wrong password and an unknown email"),
-        (status = 403, description = "no_membership: the account has no active membership there"),
+        (status = 401, description = "bad_credentials: the same for a wrong password and an unknown email"),
+        (status = 403, description = "no_membership: the account has no active membership of the gym"),
         (status = 409, description = "gym_required: the account belongs to several gyms; `gyms` lists their slugs"),
-        (status = 429, description = "too_many_requests: too many attempts of this account or address"),
+        (status = 429, description = "too_many_requests: too many attempts for this account or from this address"),
     )
 )]
 #[post("/auth/login")]
@@ -59,9 +59,9 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
         app.limits
             .take(&format!("login:address:{address}"), signin::PER_ADDRESS, now)?;
     }
-    // What is no address names nobody.
+    // A malformed email address cannot match an account.
     let email = Email::parse(&email).map_err(|_| refused())?;
-    // Counted before the password is looked at, so that guesses made at once count too.
+    // Count the attempt before verifying the password, so that concurrent guesses count too.
     let counter = format!("login:account:{email}");
     app.limits.take(&counter, signin::PER_ACCOUNT, now)?;
 
@@ -77,7 +77,8 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
     let device = Device::of(&request, &app.config);
     let session = app
         .system(async |conn| {
-            // A change of password that came in between ends all sessions, and is not to miss this one.
+            // Refuse if the password was changed since it was verified: that change ended all sessions, and would miss
+            // this one.
             if !accounts::hold_password(conn, account, &hash).await? {
                 return Err(refused());
             }
@@ -90,17 +91,17 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
-    /// The last refresh token that this session was given.
+    /// The session's latest refresh token.
     refresh_token: String,
 }
 
-/// Take a new access token and the next refresh token. The one that was sent is used up; sent again, it ends the session.
+/// Get a new access token and the next refresh token. A refresh token works once; sending it again ends the session.
 #[utoipa::path(
     tag = "auth",
     request_body = Refresh,
     responses(
         (status = 200, body = Session),
-        (status = 401, description = "session_ended: the token is unknown or used, or the session is over"),
+        (status = 401, description = "session_ended: the token is unknown or already used, or the session has ended"),
     )
 )]
 #[post("/auth/refresh")]
@@ -139,9 +140,9 @@ async fn refresh_session(
     }
 }
 
-/// Ends a session whose used token came back; its sockets hear of it.
+/// Ends the session of a reused refresh token, and emits an access event so that its sockets close.
 async fn end_reused(app: &App, owned: Owned) -> Result<()> {
-    tracing::warn!(session.id = %owned.session, gym.id = %owned.gym, "a used refresh token came back; the session ends");
+    tracing::warn!(session.id = %owned.session, gym.id = %owned.gym, "refresh token reused; ending the session");
     app.change(For::account(owned.gym, owned.account), async move |tx| {
         let now = tx.now;
         if sessions::end(tx, &owned, Reason::Reuse, now).await? {
@@ -152,7 +153,7 @@ async fn end_reused(app: &App, owned: Owned) -> Result<()> {
     .await
 }
 
-/// Sign out: the session ends, with its sockets.
+/// Sign out: end the session and close its sockets.
 #[utoipa::path(
     tag = "auth",
     responses((status = 204, description = "signed out"), (status = 401, description = "not signed in")),
@@ -171,7 +172,7 @@ async fn logout(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Who is signed in, in which gym, with which roles and live channels.
+/// Read the signed-in account with its gym, roles and live channels.
 #[utoipa::path(
     tag = "auth",
     responses((status = 200, body = Me), (status = 401, description = "not signed in")),
@@ -192,18 +193,18 @@ async fn find_me(app: web::Data<App>, caller: Caller) -> Result<web::Json<Me>> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Switch {
-    /// Slug of the gym to go to.
+    /// Slug of the gym to switch to.
     gym: String,
 }
 
-/// Go to another gym of the same account: a session there takes the place of this one.
+/// Switch to another gym of the same account. A new session there replaces this one.
 #[utoipa::path(
     tag = "auth",
     request_body = Switch,
     responses(
         (status = 200, body = Session),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "no_membership: the account has no active membership there"),
+        (status = 403, description = "no_membership: the account has no active membership of the gym"),
     ),
     security(("bearer" = []))
 )]
@@ -222,7 +223,7 @@ async fn switch_gym(
             signin::enter(conn, &app, caller.account, Some(&body.0.gym), &device, now).await
         })
         .await?;
-    // Second, so that a failure in between leaves the client signed in.
+    // End the old session last, so that a failure in between leaves the client signed in.
     app.change(For::account(caller.gym, caller.account), async move |tx| {
         let now = tx.now;
         sessions::end(tx, &Owned::of(&caller), Reason::Ended, now).await?;

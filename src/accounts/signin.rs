@@ -1,4 +1,4 @@
-//! Signing in to a gym, and what a signed-in client is told: [`Session`] with its tokens, [`Me`] without.
+//! Sign-in to a gym, and the response bodies: [`Session`] with tokens, [`Me`] without.
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
@@ -19,12 +19,12 @@ use crate::gyms::Gym;
 use crate::http::limits::Limit;
 use crate::ids::{AccountId, SessionId};
 
-/// Wrong passwords of one account, on one node.
+/// Limit on attempts with a wrong password, per account and node.
 pub(super) const PER_ACCOUNT: Limit = Limit {
     attempts: 10,
     window: TimeDelta::minutes(15),
 };
-/// Attempts from one address. High, since the phones of a gym's Wi-Fi share one.
+/// Limit on attempts per IP address and node. It is high because all phones on a gym's Wi-Fi share one address.
 pub(super) const PER_ADDRESS: Limit = Limit {
     attempts: 300,
     window: TimeDelta::minutes(15),
@@ -33,36 +33,36 @@ pub(super) const PER_ADDRESS: Limit = Limit {
 /// A signed-in account and gym.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
-    /// The signed-in device.
+    /// The session: one signed-in device.
     pub session_id: SessionId,
-    /// Who is signed in.
+    /// The signed-in account.
     pub account: Account,
-    /// In which gym.
+    /// The gym of the session.
     pub gym: Gym,
-    /// With which roles.
+    /// The account's roles in the gym.
     pub roles: Roles,
-    /// The account's own live channels.
+    /// Names of the account's own live channels.
     pub channels: Vec<String>,
 }
 
 /// A signed-in account and gym, with tokens.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Session {
-    /// For `Authorization: Bearer` and the socket.
+    /// Access token for `Authorization: Bearer` and for connecting the socket.
     pub access_token: String,
-    /// Good for one refresh, which returns the next.
+    /// Refresh token. It works once; the refresh returns the next one.
     pub refresh_token: String,
     /// Always `Bearer`.
     pub token_type: &'static str,
-    /// Seconds that the access token lives.
+    /// Lifetime of the access token in seconds.
     pub expires_in: i64,
-    /// Who is signed in, where.
+    /// The signed-in account and gym.
     #[serde(flatten)]
     pub me: Me,
 }
 
 impl Session {
-    /// As a response that no cache keeps.
+    /// Builds the response. No cache may store it.
     pub(super) fn response(&self) -> HttpResponse {
         HttpResponse::Ok()
             .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -70,11 +70,13 @@ impl Session {
     }
 }
 
-/// The gym that somebody signs in to: the one they name, else the only one they are active in. An invitation is accepted
-/// by naming the gym, so that no gym can come between people and theirs by inviting them.
+/// Chooses the gym to sign in to: the named gym, or else the only gym with an active membership. A person accepts an
+/// invitation by naming the gym. Without a name an invitation is ignored, so that no gym can redirect a person's
+/// sign-in by inviting them.
 ///
 /// # Errors
-/// [`Code::GymRequired`] with the gyms to choose from, [`Code::NoMembership`] where there is nothing to choose.
+/// [`Code::GymRequired`] with the slugs to choose from; [`Code::NoMembership`] if there is nothing to choose, or no
+/// active or invited membership of the named gym.
 fn choose<'a>(belongings: &'a [Belonging], named: Option<&str>) -> Result<&'a Belonging> {
     let open = || {
         belongings
@@ -99,7 +101,7 @@ fn choose<'a>(belongings: &'a [Belonging], named: Option<&str>) -> Result<&'a Be
     }
 }
 
-/// Opens a session of an account in a gym. As the system.
+/// Opens a session for an account in a gym, and accepts its invitation if it has one. Needs the system role.
 pub(super) async fn enter(
     conn: &mut AsyncPgConnection,
     app: &App,
@@ -119,12 +121,12 @@ pub(super) async fn enter(
     with_tokens(conn, app, owned, belonging.clone(), token, now).await
 }
 
-/// How long a session may go unused.
+/// The time without a refresh after which a session expires.
 pub(super) fn unused(app: &App) -> TimeDelta {
     TimeDelta::days(app.config.session_days)
 }
 
-/// What a client is told of a session that has just been given a refresh token.
+/// Issues the access token of a session that just got a refresh token, and builds the response.
 pub(super) async fn with_tokens(
     conn: &mut AsyncPgConnection,
     app: &App,
@@ -149,7 +151,7 @@ pub(super) async fn with_tokens(
     })
 }
 
-/// What a client is told of a session.
+/// Reads account, gym, roles and channels of a session.
 pub(super) async fn me(conn: &mut AsyncPgConnection, owned: Owned, belonging: Belonging) -> Result<Me> {
     Ok(Me {
         session_id: owned.session,
@@ -209,16 +211,16 @@ mod tests {
     }
 
     #[test]
-    fn who_belongs_to_several_gyms_names_one() {
+    fn an_account_with_several_gyms_must_name_one() {
         let gyms = [belonging("norte", Status::Active), belonging("sur", Status::Active)];
-        let error = choose(&gyms, None).expect_err("which?");
+        let error = choose(&gyms, None).expect_err("a name is required");
         assert_eq!(error.code, Code::GymRequired);
         assert_eq!(error.problem(crate::error::Lang::En)["gyms"], json!(["norte", "sur"]));
         assert_eq!(chosen(&gyms, Some("sur")), Ok("sur".into()));
     }
 
     #[test]
-    fn an_invitation_is_accepted_by_name_only() {
+    fn an_invitation_is_accepted_only_by_naming_the_gym() {
         let gyms = [belonging("norte", Status::Active), belonging("sur", Status::Invited)];
         assert_eq!(chosen(&gyms, None), Ok("norte".into()));
         assert_eq!(chosen(&gyms, Some("sur")), Ok("sur".into()));
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_follow_roles() {
+    fn an_accounts_own_channels_depend_on_its_roles() {
         let id = AccountId::new();
         assert_eq!(
             own_channels(id, [Role::Owner, Role::Trainer].into_iter().collect()),

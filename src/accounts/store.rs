@@ -1,4 +1,4 @@
-//! Where accounts belong.
+//! SQL of an account's memberships.
 
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult, Queryable,
@@ -11,24 +11,25 @@ use crate::db::schema::{gyms, memberships};
 use crate::gyms::Gym;
 use crate::ids::{AccountId, GymId};
 
-/// An account's membership of a gym, with the gym.
+/// An account's membership, with its gym.
 #[derive(Clone, Debug, Queryable, Selectable)]
 #[diesel(table_name = memberships)]
 pub struct Belonging {
     /// The gym.
     #[diesel(embed)]
     pub gym: Gym,
-    /// Roles in it.
+    /// Roles in the gym.
     #[diesel(deserialize_as = Vec<Option<String>>)]
     pub roles: Roles,
-    /// How it stands.
+    /// Status of the membership.
     #[diesel(deserialize_as = String)]
     pub status: Status,
     /// See [`crate::auth::access::AccessClaim`].
     pub access_version: i64,
 }
 
-/// Where an account belongs or has belonged, oldest first: everywhere as the system, else in the transaction's gym.
+/// Lists an account's memberships of any status, oldest first. The system role sees those of all gyms; the application
+/// role sees that of the transaction's gym.
 pub async fn belongings(conn: &mut AsyncPgConnection, account: AccountId) -> QueryResult<Vec<Belonging>> {
     memberships::table
         .inner_join(gyms::table)
@@ -39,7 +40,7 @@ pub async fn belongings(conn: &mut AsyncPgConnection, account: AccountId) -> Que
         .await
 }
 
-/// An account's membership of one gym, whatever its status.
+/// Finds an account's membership of one gym, of any status.
 pub async fn belonging(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<Option<Belonging>> {
     memberships::table
         .inner_join(gyms::table)
@@ -50,7 +51,7 @@ pub async fn belonging(conn: &mut AsyncPgConnection, gym: GymId, account: Accoun
         .optional()
 }
 
-/// Makes an invited membership active, by the act of the account itself.
+/// Makes an invited membership active. Only the invited account may cause this, by signing in.
 pub async fn accept_invitation(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<()> {
     let invited = memberships::table
         .find((gym, account))

@@ -1,6 +1,6 @@
-//! Which trainer is assigned to which member ([`store`]), and who may therefore see and act for whom: [`may_watch`] and
-//! [`rights_to_act`], with [`require_watch`] and [`require_act_for`] answering as a route should. What changes assignments
-//! is above, in [`crate::rosters`], since screens are told of it.
+//! Assignments of trainers to members ([`store`]), and the rights that follow from them. [`may_watch`] and
+//! [`rights_to_act`] decide; [`require_watch`] and [`require_act_for`] return a refusal as a route's error.
+//! [`crate::rosters`] changes assignments, because a change also publishes events.
 
 pub mod store;
 
@@ -16,7 +16,8 @@ use crate::ids::{AccountId, GymId};
 
 pub use store::{Assignment, trainers_of};
 
-/// Whether the caller may see a member's plan and progress: the member, managers, nutritionists, assigned trainers.
+/// Whether the caller may read a member's plan and progress. The member, managers, nutritionists and assigned trainers
+/// may.
 pub async fn may_watch(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -32,7 +33,8 @@ pub async fn may_watch(
     is_assigned_trainer(conn, caller, member, now).await
 }
 
-/// Refuses who may not see a member: 404 where there is no such person in the gym, else 403.
+/// Requires that the caller may read a member's plan and progress ([`may_watch`]): otherwise 403, or 404 if the gym has
+/// no such person.
 pub async fn require_watch(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -48,7 +50,8 @@ pub async fn require_watch(
     }
 }
 
-/// Refuses who may not act for a member: 404 where there is no such person in the gym, else 403.
+/// Requires that the caller may act for a member ([`rights_to_act`]): otherwise 403, or 404 if the gym has no such
+/// person.
 pub async fn require_act_for(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -59,8 +62,8 @@ pub async fn require_act_for(
     rights.pop().unwrap_or_else(|| Err(Error::forbidden()))
 }
 
-/// Whether each of these callers of one gym may follow, complete and weigh in for a member: the member, and assigned
-/// trainers. 404 where there is no such person in the gym, else 403.
+/// Returns for each pair whether the caller may act for the member: follow plans, tick meals, record weights. The
+/// member and assigned trainers may; others get 403, or 404 if the gym has no such person. All callers are of this gym.
 pub async fn rights_to_act(
     conn: &AsyncPgConnection,
     gym: GymId,

@@ -1,4 +1,4 @@
-//! Rows of assignments.
+//! Rows and SQL of assignments.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,21 +21,21 @@ use crate::ids::{AccountId, AssignmentId, GymId};
 pub struct Assignment {
     /// Its identifier.
     pub id: AssignmentId,
-    /// Who watches and adjusts.
+    /// The trainer.
     pub trainer_id: AccountId,
-    /// Whom.
+    /// The member.
     pub member_id: AccountId,
-    /// Since when.
+    /// Start of the assignment.
     pub since: DateTime<Utc>,
-    /// Until when; absent for one without an end.
+    /// End of the assignment; absent if it is open-ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Whether an assignment counts: its end has not come, nor been told. The one definition of it: rights, rosters and lists all
-/// ask here. Beginnings are not compared, since an assignment begins with the change that makes it, and a change that waited
-/// for that one may have an earlier instant.
+/// Condition that an assignment is in force: it is not closed, and its end has not passed. Rights, rosters and lists
+/// all use this one definition. It does not compare `since`: an assignment starts with the change that creates it, and
+/// a change that waited for that one can have an earlier `now`.
 #[auto_type]
 pub(crate) fn counts(now: DateTime<Utc>) -> _ {
     let open = assignments::until.is_null().or(assignments::until.gt(now));
@@ -61,7 +61,7 @@ pub async fn is_assigned(
     select(exists(assigned)).get_result(conn).await
 }
 
-/// Which of these trainers are assigned to which of these members: pairs of trainer and member.
+/// Returns the pairs (trainer, member) of these trainers and members that have an assignment in force.
 pub async fn assigned_pairs(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -95,20 +95,20 @@ pub async fn insert_assignment(conn: &mut AsyncPgConnection, gym: GymId, assignm
     Ok(())
 }
 
-/// Which assignments to list.
+/// Filter and page of a list of assignments.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AssignmentsWanted {
-    /// Those of a trainer.
+    /// Only those of this trainer.
     pub trainer: Option<AccountId>,
-    /// Those to a member.
+    /// Only those to this member.
     pub member: Option<AccountId>,
-    /// After this assignment.
+    /// The last assignment of the previous page; nil for the first page.
     pub after: uuid::Uuid,
-    /// How many.
+    /// Maximum number of rows.
     pub limit: i64,
 }
 
-/// Assignments that count, oldest first.
+/// Lists assignments in force, oldest first.
 pub async fn list_assignments(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -135,7 +135,7 @@ pub async fn list_assignments(
     query.load(conn).await
 }
 
-/// Which assignments end.
+/// Which assignments to end.
 #[derive(Clone, Copy, Debug)]
 pub enum Ending {
     /// This one.
@@ -146,7 +146,7 @@ pub enum Ending {
     OfMember(AccountId),
 }
 
-/// Ends assignments that have not ended, and returns them.
+/// Ends and closes the selected assignments that are in force, and returns them.
 pub async fn end_assignments(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -175,7 +175,7 @@ pub async fn end_assignments(
     query.get_results(conn).await
 }
 
-/// Gyms with assignments whose end has come and was not told. As the system.
+/// Lists gyms with assignments whose end has passed and that are not closed yet. Needs the system role.
 pub async fn gyms_with_due(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<Vec<GymId>> {
     assignments::table
         .filter(assignments::closed.eq(false).and(assignments::until.le(now)))
@@ -185,7 +185,7 @@ pub async fn gyms_with_due(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> 
         .await
 }
 
-/// Closes the assignments whose end has come, and returns them.
+/// Closes the assignments whose end has passed, and returns them.
 pub async fn close_due(conn: &mut AsyncPgConnection, gym: GymId, now: DateTime<Utc>) -> QueryResult<Vec<Assignment>> {
     let due = assignments::table
         .filter(assignments::gym_id.eq(gym).and(assignments::closed.eq(false)))
@@ -197,7 +197,7 @@ pub async fn close_due(conn: &mut AsyncPgConnection, gym: GymId, now: DateTime<U
         .await
 }
 
-/// The trainers on whose rosters members are.
+/// Returns the assigned trainers of each of these members.
 pub async fn trainers_of(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -219,7 +219,7 @@ pub async fn trainers_of(
     Ok(trainers)
 }
 
-/// A trainer's members: account, name and since when, by assignment.
+/// Lists a trainer's assigned members (account, name, start of the assignment), in the order of the starts.
 pub async fn members_of(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -236,7 +236,8 @@ pub async fn members_of(
         .await
 }
 
-/// When a trainer's assignment to a member ends: none where there is no assignment, `Some(None)` for an open one.
+/// Returns when a trainer's assignment to a member ends: `None` without an assignment, `Some(None)` for an open-ended
+/// one.
 pub async fn assigned_until(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -251,7 +252,7 @@ pub async fn assigned_until(
         .select(assignments::until)
         .load(conn)
         .await?;
-    // An open one outlasts all others.
+    // An open-ended assignment outlasts all others.
     Ok(ends
         .into_iter()
         .max_by_key(|until| until.unwrap_or(DateTime::<Utc>::MAX_UTC)))

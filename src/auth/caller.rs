@@ -5,23 +5,23 @@ use super::{Role, Roles};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, GymId, SessionId};
 
-/// Who makes a request, in which gym.
+/// The authenticated account that makes a request, and its gym.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// The account.
     pub account: AccountId,
-    /// The gym of the token; the tenant of all that the request does.
+    /// The gym in the token: the tenant of everything that the request does.
     pub gym: GymId,
     /// The roles in that gym.
     pub roles: Roles,
-    /// The signed-in device.
+    /// The session in the token.
     pub session: SessionId,
     /// See [`AccessClaim`].
     pub access_version: i64,
 }
 
 impl Caller {
-    /// What to check in the transaction.
+    /// Returns the claim that the request's transaction must check.
     #[must_use]
     pub fn claim(&self) -> AccessClaim {
         AccessClaim {
@@ -31,7 +31,7 @@ impl Caller {
         }
     }
 
-    /// Refuses callers with none of the roles.
+    /// Refuses a caller who has none of the roles (403).
     pub fn require(&self, roles: &[Role]) -> Result<()> {
         if self.roles.any(roles) {
             Ok(())

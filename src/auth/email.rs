@@ -1,18 +1,18 @@
-//! Email addresses as the database knows accounts by them: trimmed, lower case, ASCII.
+//! Email addresses in the form that identifies accounts in the database: trimmed, lower case, ASCII.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// An address of plausible shape. Whether it receives mail is not known.
+/// A well-formed address. Nothing verifies that it receives mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email(String);
 
 impl Email {
-    /// Reads an address; capitals and space around it do not matter.
+    /// Parses an address. Ignores case and surrounding whitespace.
     ///
     /// # Errors
-    /// 422 on `email` where it has not the shape of one.
+    /// 422 on the field `email` if the address is malformed.
     pub fn parse(text: &str) -> Result<Self> {
         let email = text.trim().to_ascii_lowercase();
         if has_shape(&email) {
@@ -38,7 +38,7 @@ impl fmt::Display for Email {
     }
 }
 
-/// RFC 5321's lengths and the usual characters; quoted and international addresses are refused.
+/// Checks the lengths of RFC 5321 and the usual characters. Refuses quoted and international addresses.
 fn has_shape(email: &str) -> bool {
     let Some((local, domain)) = email.rsplit_once('@') else {
         return false;
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_account_has_one_spelling() {
+    fn case_and_surrounding_whitespace_do_not_matter() {
         assert_eq!(
             Email::parse("  Ana.Lopez+gym@Example.COM ")
                 .expect("an address")
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_the_shape_is_refused() {
+    fn a_malformed_address_is_refused() {
         let long = format!("{}@example.com", "x".repeat(65));
         for text in [
             "",

@@ -1,8 +1,9 @@
-//! Who calls.
+//! Authentication and access.
 //!
-//! - On every request: [`tokens`] (and [`jwt`], their algorithms), [`caller`], [`roles`], and [`access`], the check that a session still holds.
-//! - What signing in needs: [`sessions`], [`password`], [`email`]; what people do with it is above, in [`crate::accounts`].
-//! - Accounts ([`store`]), and how a membership stands ([`status`]).
+//! - Every request uses [`tokens`] (with [`jwt`], their algorithms), [`caller`], [`roles`], and [`access`], which
+//!   checks that the session is open and the membership active.
+//! - Sign-in uses [`sessions`], [`password`] and [`email`]; its routes are in [`crate::accounts`].
+//! - [`store`] has the rows of accounts, [`status`] the status of a membership, and [`seal`] the master key.
 
 pub mod access;
 pub mod caller;

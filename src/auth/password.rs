@@ -1,5 +1,6 @@
-//! Passwords: argon2id, in turns of its own, so that sign-in never takes all cores. An unknown account costs what a known one
-//! does.
+//! Passwords: argon2id hashes, computed on blocking threads in [`Turns`] of their own, so that sign-ins never take all
+//! cores. Verifying takes as long for an unknown account as for a known one, so that its duration does
+//! not reveal which accounts exist.
 
 use std::sync::LazyLock;
 
@@ -9,13 +10,13 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use crate::error::{Code, Error, Result};
 use crate::turns::Turns;
 
-/// Characters that a password may have.
+/// Allowed length of a password in characters.
 const LENGTH: std::ops::RangeInclusive<usize> = 8..=256;
-/// No password has this hash: what is verified where there is no account.
+/// A hash that no password has. Without an account, [`verify`] computes against this one.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LWF0LWFsbC4uLg$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
-/// Hashes that may be worked out at the same time.
+/// Bounds how many hashes are computed at once.
 static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(Code::TooMany));
 
 /// Refuses a new password that is too short or too long.
@@ -24,14 +25,14 @@ pub fn check_length(field: &str, password: &str) -> Result<()> {
         Ok(())
     } else {
         let reason = (
-            format!("{} to {} characters", LENGTH.start(), LENGTH.end()),
-            format!("de {} a {} caracteres", LENGTH.start(), LENGTH.end()),
+            format!("must be {} to {} characters long", LENGTH.start(), LENGTH.end()),
+            format!("debe tener de {} a {} caracteres", LENGTH.start(), LENGTH.end()),
         );
         Err(Error::invalid(field, reason))
     }
 }
 
-/// Hashes a password of any length; [`check_length`] is for those that people choose.
+/// Hashes a password of any length. Check a password that a person chooses with [`check_length`] first.
 pub async fn hash(password: String) -> Result<String> {
     let hash = TURNS
         .take(move || {
@@ -43,9 +44,9 @@ pub async fn hash(password: String) -> Result<String> {
     hash.map_err(failed)
 }
 
-/// Whether a password is the one that was hashed. Without a hash it takes as long, and is not.
+/// Whether the hash is of this password. Without a hash the answer is no, after a computation that takes as long.
 pub async fn verify(password: String, hash: Option<String>) -> Result<bool> {
-    // Nobody can have set one that is longer, and its length is the caller's to know.
+    // No stored password is longer, and this early return reveals only a length that the caller knows.
     if password.chars().count() > *LENGTH.end() {
         return Ok(false);
     }
@@ -61,7 +62,7 @@ pub async fn verify(password: String, hash: Option<String>) -> Result<bool> {
     }
 }
 
-/// OWASP's first choice for argon2id: 19 MiB, two passes, one lane.
+/// Parameters that OWASP recommends for argon2id: 19 MiB, two passes, one lane.
 fn argon2() -> Result<Argon2<'static>, HashError> {
     let params = Params::new(19 * 1024, 2, 1, None).map_err(HashError::from)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_the_password_that_was_hashed_passes() {
+    async fn only_the_hashed_password_verifies() {
         let hash = hash("correct horse".into()).await.expect("a hash");
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_has_no_password_but_its_hash_is_read_like_any_other() {
+    async fn without_a_hash_no_password_verifies_and_the_stand_in_hash_is_valid() {
         assert!(!verify("correct horse".into(), None).await.expect("verified"));
     }
 

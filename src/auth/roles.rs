@@ -1,4 +1,4 @@
-//! Roles of a membership. They are a set: in a small gym the owner also trains.
+//! Roles of a membership. A membership has a set of roles: in a small gym the owner may be a trainer too.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,9 @@ pub enum Role {
     Owner,
     /// Runs the gym.
     Manager,
-    /// Writes and clears plans.
+    /// Writes plans and grants clearance to follow them.
     Nutritionist,
-    /// Watches and adjusts assigned members.
+    /// Watches assigned members and acts for them.
     Trainer,
     /// Follows a plan.
     Member,
@@ -71,7 +71,7 @@ impl Roles {
         Role::ALL.into_iter().filter(move |r| self.has(*r))
     }
 
-    /// The set as the database holds it.
+    /// The names of the roles, as the database stores them.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
         self.iter().map(Role::name).collect()
@@ -85,7 +85,7 @@ impl FromIterator<Role> for Roles {
 }
 
 impl From<Vec<Option<String>>> for Roles {
-    /// From a `text[]` column; a name that is no role is left out.
+    /// Reads a `text[]` column. Ignores unknown names.
     fn from(names: Vec<Option<String>>) -> Self {
         names
             .iter()
@@ -119,7 +119,7 @@ impl utoipa::PartialSchema for Roles {
 }
 
 impl utoipa::ToSchema for Roles {
-    /// Queries refer to a role by name; the document has it by way of those who have some.
+    /// Registers the schema of [`Role`] as well: query parameters refer to it by name, and do not register it.
     fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
         use utoipa::{PartialSchema, ToSchema};
         schemas.push((<Role as ToSchema>::name().into(), <Role as PartialSchema>::schema()));

@@ -1,4 +1,5 @@
-//! The master key, which seals secrets that lie in the database: XChaCha20-Poly1305, the nonce before the ciphertext.
+//! The master key, which encrypts secrets that are stored in the database: XChaCha20-Poly1305, with the nonce in front
+//! of the ciphertext.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,11 +12,12 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
 const NONCE_BYTES: usize = 24;
 
-/// Seals and opens.
+/// The master key: seals (encrypts) and opens (decrypts) secrets.
 pub struct MasterKey(XChaCha20Poly1305);
 
 impl MasterKey {
-    /// From `MASTER_KEY`, or from the key file in the data directory, which is made where it is missing and may be made.
+    /// Loads the key from `configured` (`MASTER_KEY`), or else from the file `master.key` in the data directory.
+    /// Creates a missing file if `may_make` is true.
     pub fn load(configured: Option<&str>, data_dir: &Path, may_make: bool) -> anyhow::Result<Self> {
         let text = match configured {
             Some(text) => text.to_owned(),
@@ -42,27 +44,29 @@ impl MasterKey {
         ))
     }
 
-    /// Seals bytes.
+    /// Encrypts bytes.
     pub fn seal(&self, plain: &[u8]) -> anyhow::Result<Vec<u8>> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let sealed = self
             .0
             .encrypt(&XNonce::from(nonce), plain)
-            .map_err(|_| anyhow::anyhow!("cannot seal"))?;
+            .map_err(|_| anyhow::anyhow!("encryption failed"))?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// Opens what [`Self::seal`] made.
+    /// Decrypts the output of [`Self::seal`].
     pub fn open(&self, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).context("too short")?;
+        let (nonce, sealed) = sealed
+            .split_at_checked(NONCE_BYTES)
+            .context("sealed secret too short")?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into()?;
         self.0
             .decrypt(&XNonce::from(nonce), sealed)
-            .map_err(|_| anyhow::anyhow!("wrong key or damaged"))
+            .map_err(|_| anyhow::anyhow!("wrong master key, or damaged secret"))
     }
 }
 
-/// Makes the key file, readable by its owner only, whole or not at all.
+/// Creates the key file atomically, readable by its owner only.
 fn make(path: &Path) -> anyhow::Result<String> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let text = BASE64_STANDARD.encode(rand::random::<[u8; 32]>());

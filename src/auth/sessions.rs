@@ -1,5 +1,5 @@
-//! Sessions: signed-in devices. A session is the family of its refresh tokens, of which one is good at a time; a used one
-//! that comes back means that somebody copied it, and the session ends. Only hashes of tokens are stored.
+//! Sessions: signed-in devices. A session has a chain of refresh tokens, of which only the latest works. If a used
+//! token is sent again, somebody has copied it, so the session ends. The database stores only hashes of refresh tokens.
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
@@ -19,12 +19,12 @@ use crate::db::schema::{refresh_tokens, sessions};
 use crate::http::peer;
 use crate::ids::{AccountId, GymId, SessionId};
 
-/// Characters of a user agent that are kept.
+/// Stored length of a user agent in characters; the rest is cut off.
 const USER_AGENT_CHARS: usize = 200;
-/// Days that used tokens are remembered, so that their reuse is noticed, and ended sessions kept.
+/// Days for which the database keeps used refresh tokens (so that reuse is detected) and ended sessions.
 pub const REMEMBERED_DAYS: i64 = 7;
 
-/// From where somebody signs in.
+/// The device that signs in or refreshes.
 #[derive(Clone, Debug, Default)]
 pub struct Device {
     user_agent: Option<String>,
@@ -32,7 +32,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Of a request.
+    /// Reads user agent and IP address from a request.
     #[must_use]
     pub fn of(request: &HttpRequest, config: &Config) -> Self {
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|v| v.to_str().ok());
@@ -46,13 +46,13 @@ impl Device {
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Its owner signed out.
+    /// The account signed out.
     Logout,
-    /// Its owner ended it from another one.
+    /// The account ended it in its list of sessions, or switched to another gym.
     Ended,
     /// The password was changed.
     Password,
-    /// A used refresh token came back.
+    /// A used refresh token was sent again.
     Reuse,
     /// The membership is no longer active.
     Access,
@@ -87,29 +87,29 @@ impl RefreshToken {
         BASE64_URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// A fast hash is enough: nobody guesses 32 random bytes.
+    /// A fast hash is enough, because nobody can guess 32 random bytes.
     fn hash(&self) -> Vec<u8> {
         Sha256::digest(self.0).to_vec()
     }
 }
 
-/// A session as its owner reads it.
+/// An open session, as its account may see it.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = sessions)]
 pub struct OpenSession {
     /// Its identifier.
     pub id: SessionId,
-    /// When it was signed in.
+    /// Time of the sign-in.
     pub created_at: DateTime<Utc>,
-    /// When it last took a token.
+    /// Time of the last sign-in or refresh.
     pub last_used_at: DateTime<Utc>,
-    /// What the device called itself.
+    /// User agent at the last sign-in or refresh.
     pub user_agent: Option<String>,
-    /// Where it last took a token from.
+    /// IP address at the last sign-in or refresh.
     pub ip_address: Option<String>,
 }
 
-/// Opens a session that may go unused for `unused`; returns it with its first refresh token.
+/// Opens a session that expires after `unused` without a refresh. Returns its id and its first refresh token.
 pub async fn open(
     conn: &mut AsyncPgConnection,
     (gym, account): (GymId, AccountId),
@@ -154,12 +154,12 @@ async fn add_token(
     Ok(token.text())
 }
 
-/// Whose a session is.
+/// A session with its gym and account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owned {
-    /// In which gym.
+    /// The gym.
     pub gym: GymId,
-    /// Whose.
+    /// The account.
     pub account: AccountId,
     /// The session.
     pub session: SessionId,
@@ -177,19 +177,19 @@ impl Owned {
     }
 }
 
-/// What became of a refresh token.
+/// The outcome of a refresh.
 #[derive(Debug)]
 pub enum Rotation {
-    /// It was good, and is used up; here is the next one.
+    /// The token worked and is now used; with the next token.
     Rotated(Owned, String),
-    /// It had been used before.
+    /// The token had been used before.
     Reused(Owned),
-    /// It is none of ours, or its session is over.
+    /// The token is unknown, or its session has ended or expired.
     Refused,
 }
 
-/// Uses a refresh token. Of two that come at once with the same token, the row lock lets one through and shows the other
-/// that it is used. As the system.
+/// Exchanges a refresh token for the next one. If two requests send the same token at once, the row lock lets one
+/// through, and the other then finds the token used. Needs the system role.
 pub async fn rotate(
     conn: &mut AsyncPgConnection,
     token: &str,
@@ -246,7 +246,7 @@ pub async fn rotate(
     Ok(Rotation::Rotated(Owned { gym, account, session }, next))
 }
 
-/// The open sessions of an account in a gym, the last used first.
+/// Lists the open sessions of an account in a gym, most recently used first.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -262,7 +262,8 @@ pub async fn list(
         .await
 }
 
-/// Ends one session of an account; false where it is not open. Sockets hear of it by `Tx::access_changed`.
+/// Ends one session of an account. Returns false if it has already ended. Call `Tx::access_changed` afterwards, so that
+/// the session's sockets close.
 pub async fn end(conn: &mut AsyncPgConnection, owned: &Owned, reason: Reason, now: DateTime<Utc>) -> QueryResult<bool> {
     let session = sessions::table
         .find(owned.session)
@@ -279,8 +280,8 @@ pub async fn end(conn: &mut AsyncPgConnection, owned: &Owned, reason: Reason, no
     Ok(ended == 1)
 }
 
-/// Ends the sessions of an account but `kept`, and returns the gyms they were in: all gyms' as the system, else those of
-/// the transaction's gym.
+/// Ends all sessions of an account except `kept`, and returns their gyms. The system role ends sessions in all gyms;
+/// the application role ends those in the transaction's gym.
 pub async fn end_all(
     conn: &mut AsyncPgConnection,
     account: AccountId,
@@ -307,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refresh_token_is_43_characters_and_is_known_by_its_hash() {
+    fn a_refresh_token_has_43_characters_and_a_stable_hash() {
         let token = RefreshToken::new();
         assert_eq!(token.text().len(), 43);
         let read = RefreshToken::parse(&token.text()).expect("a token");

@@ -3,18 +3,19 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How a membership stands. Only an active one gives access.
+/// The status of a membership. Only an active membership gives access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = MembershipStatus)]
 pub enum Status {
-    /// Somebody who had an account already was added; it becomes active when they sign in to the gym by its name.
+    /// The gym added an account that existed already. The membership becomes active when that account signs in and
+    /// names the gym.
     Invited,
-    /// Belongs to the gym.
+    /// The account belongs to the gym.
     Active,
-    /// Kept out for the time being.
+    /// The gym has suspended the account's access for a time.
     Suspended,
-    /// No longer belongs to the gym.
+    /// The account no longer belongs to the gym.
     Ended,
 }
 
@@ -32,7 +33,7 @@ impl Status {
 }
 
 impl From<String> for Status {
-    /// From the database, whose CHECK admits no other names; an unknown one gives no access.
+    /// Reads the name in the database, whose CHECK constraint allows only these four. An unknown name gives no access.
     fn from(name: String) -> Self {
         match name.as_str() {
             "invited" => Self::Invited,

@@ -1,4 +1,5 @@
-//! Accounts. One belongs to no gym: finding it by its email and making it need the system's scope.
+//! Rows and SQL of accounts. An account belongs to no gym: creating one and finding one by email need the system role
+//! (`App::system`).
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -14,26 +15,26 @@ use crate::db::schema::accounts;
 use crate::error::Lang;
 use crate::ids::AccountId;
 
-/// An account as its owner reads it.
+/// An account, as its owner may see it.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize, ToSchema)]
 #[diesel(table_name = accounts)]
 pub struct Account {
     /// Its identifier.
     pub id: AccountId,
-    /// Lower case.
+    /// Email address in lower case.
     pub email: String,
     /// The person's name.
     pub name: String,
     /// Preferred language.
     #[schema(value_type = Lang)]
     pub locale: String,
-    /// IANA name; absent where the gym's is used.
+    /// IANA time zone; absent if the account uses its gym's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub time_zone: Option<String>,
 }
 
-/// What an account is made of.
+/// An account to create.
 #[derive(Clone, Debug)]
 pub struct NewAccount {
     /// Its email.
@@ -42,11 +43,11 @@ pub struct NewAccount {
     pub name: String,
     /// Preferred language.
     pub locale: Lang,
-    /// From [`super::password::hash`].
+    /// Result of [`super::password::hash`].
     pub password_hash: String,
 }
 
-/// Makes an account; none where the email is taken. As the system.
+/// Creates an account; `None` if the email is taken. Needs the system role.
 pub async fn create_account(
     conn: &mut AsyncPgConnection,
     new: &NewAccount,
@@ -68,7 +69,7 @@ pub async fn create_account(
         .optional()
 }
 
-/// Whose email it is, and the hash of their password. As the system.
+/// Finds an account by email. Returns its id and password hash. Needs the system role.
 pub async fn credentials(conn: &mut AsyncPgConnection, email: &Email) -> QueryResult<Option<(AccountId, String)>> {
     accounts::table
         .filter(accounts::email.eq(email.as_str()))
@@ -78,7 +79,7 @@ pub async fn credentials(conn: &mut AsyncPgConnection, email: &Email) -> QueryRe
         .optional()
 }
 
-/// The hash of an account's password.
+/// Reads an account's password hash.
 pub async fn password_hash(conn: &mut AsyncPgConnection, account: AccountId) -> QueryResult<String> {
     accounts::table
         .find(account)
@@ -87,7 +88,8 @@ pub async fn password_hash(conn: &mut AsyncPgConnection, account: AccountId) -> 
         .await
 }
 
-/// Holds the password as it is until the transaction ends; false where it is no longer the one that has this hash.
+/// Locks the account's row, so that its password cannot change until the transaction ends. Returns false if the
+/// password no longer has this hash.
 pub async fn hold_password(conn: &mut AsyncPgConnection, account: AccountId, hash: &str) -> QueryResult<bool> {
     let held: Option<AccountId> = accounts::table
         .filter(accounts::id.eq(account).and(accounts::password_hash.eq(hash)))
@@ -99,7 +101,7 @@ pub async fn hold_password(conn: &mut AsyncPgConnection, account: AccountId, has
     Ok(held.is_some())
 }
 
-/// Sets a new password; false where the old one is no longer the one that has this hash.
+/// Replaces the password hash. Returns false if the current hash is no longer `old_hash`.
 pub async fn set_password(
     conn: &mut AsyncPgConnection,
     account: AccountId,
@@ -114,7 +116,7 @@ pub async fn set_password(
     Ok(changed == 1)
 }
 
-/// An account.
+/// Reads an account.
 pub async fn account(conn: &mut AsyncPgConnection, account: AccountId) -> QueryResult<Account> {
     accounts::table
         .find(account)

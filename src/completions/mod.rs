@@ -1,8 +1,10 @@
-//! What was said of a plan's meals, and the daily rows that it adds up to: their rows and what live channels show of them. The
-//! commands that change them are above, in [`crate::meals`]; the arithmetic of a day is [`liveplan_nutrition::day`].
+//! Completions and daily progress: their rows, and their form on live channels. The commands that change them are in
+//! [`crate::meals`]; the arithmetic of a day is in [`liveplan_nutrition::day`].
 //!
-//! - [`store`]: reading; [`write`]: a batch's changes, in one statement. [`ticked`]: meals as the plan had them when ticked.
-//! - [`progress`]: the daily row. [`by_date`], [`member_from`], [`roster_from`]: what screens get.
+//! - [`store`] reads the rows; [`write`] writes a batch's changes in one statement; [`ticked`] reads meals as the plan
+//!   had them when they were ticked.
+//! - [`progress`] has the daily progress. [`by_date`], [`member_from`] and [`roster_from`] determine what live channels
+//!   show.
 
 pub mod progress;
 pub mod store;
@@ -24,25 +26,25 @@ use crate::plans::day::DayMeal;
 
 pub use progress::Progress;
 
-/// Who said something of a meal, and when.
+/// The actor and time of a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct By {
-    /// Who says so.
+    /// The account that ticked.
     pub actor: AccountId,
-    /// Whether the actor is the member's trainer.
+    /// Whether the actor ticked as the member's trainer.
     pub on_behalf: bool,
-    /// When.
+    /// Time of the tick.
     pub at: DateTime<Utc>,
 }
 
-/// What was said of a meal.
+/// A tick, with its actor and time.
 pub type Tick = day::Tick<By>;
-/// A meal that was ticked.
+/// A completion, with actor and time of its latest tick.
 pub type Completed = day::Completed<By>;
 /// A day of a follow.
 pub type Day = day::Day<MealId, By>;
 
-/// A day, from the meals that the plan has on it and those that were ticked. `revision` is the plan's where it has none.
+/// Builds a day from its planned meals and its completions. `revision` is the plan's, for a day without planned meals.
 #[must_use]
 pub fn day_of(revision: i32, planned: &[DayMeal], completed: BTreeMap<MealId, Completed>) -> Day {
     let planned_meal = |meal: &Meal| PlannedMeal {
@@ -56,9 +58,9 @@ pub fn day_of(revision: i32, planned: &[DayMeal], completed: BTreeMap<MealId, Co
     }
 }
 
-/// Days before today that `member:` shows.
+/// Number of days before today that `member:` shows.
 const MEMBER_DAYS: Days = Days::new(14);
-/// Days before today that `roster:` shows.
+/// Number of days before today that `roster:` shows.
 const ROSTER_DAYS: Days = Days::new(2);
 
 /// The first date that `member:` shows.
@@ -73,24 +75,24 @@ pub fn roster_from(now: DateTime<Utc>) -> NaiveDate {
     now.date_naive() - ROSTER_DAYS
 }
 
-/// A meal that was ticked, as live channels show it: day and meal are its keys.
+/// A completion on live channels, where date and meal are its keys.
 #[derive(Serialize, ToSchema)]
 pub struct CompletionState<'a> {
-    /// What became of it.
+    /// Whether the meal was eaten, eaten in part, or skipped.
     status: CompletionStatus,
-    /// How much of it was eaten, in thousandths.
+    /// The eaten portion, in thousandths.
     portion_permille: i32,
-    /// Its title when it was first ticked.
+    /// Title of the meal when its nutrients were copied.
     title: &'a str,
-    /// The plan's revision then.
+    /// Plan revision that title and nutrients were copied from.
     plan_revision: i32,
-    /// Whether a trainer said so for the member.
+    /// Whether a trainer ticked the meal for the member.
     on_behalf: bool,
-    /// When it was last said.
+    /// Time of the latest tick.
     at: DateTime<Utc>,
 }
 
-/// Completions as live channels show them: by date, then by meal.
+/// Builds the completions of a live channel: by date, then by meal.
 #[must_use]
 pub fn by_date<'a>(completed: impl IntoIterator<Item = (NaiveDate, MealId, &'a Completed)>) -> Value {
     let mut dates: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
@@ -103,7 +105,7 @@ pub fn by_date<'a>(completed: impl IntoIterator<Item = (NaiveDate, MealId, &'a C
     json!(dates)
 }
 
-/// The entry of a completion on live channels, where day and meal are keys.
+/// Builds the entry of a completion on live channels, where date and meal are its keys.
 fn entry(completed: &Completed) -> Value {
     json!(CompletionState {
         status: completed.tick.status,

@@ -1,4 +1,4 @@
-//! What a member's day came to: the daily row.
+//! Daily progress: one row of sums for each day of a follow.
 
 use chrono::NaiveDate;
 use diesel::Selectable;
@@ -13,29 +13,29 @@ use utoipa::ToSchema;
 use crate::db::json::Json;
 use crate::db::schema::daily_progress;
 
-/// A day of a follow in sums, written in the transaction of each tick. What was planned is as the plan was at the last
-/// tick of that day: an edit of the plan reaches the row with the next one.
+/// Daily progress: the sums of one day of a follow, written in the transaction of each tick. The planned sums are those
+/// of the plan at the last tick of that day; an edit of the plan reaches the row with the next tick.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Queryable, Selectable)]
 #[diesel(table_name = daily_progress, check_for_backend(Pg))]
 pub struct Progress {
-    /// The day.
+    /// The date.
     pub date: NaiveDate,
-    /// Meals on the plan, with those that were ticked and have left it since.
+    /// Planned meals, plus completed meals that were removed from the plan since.
     pub meals_planned: i32,
-    /// Meals eaten, wholly or in part.
+    /// Meals eaten, in whole or in part.
     pub meals_done: i32,
     /// Meals skipped.
     pub meals_skipped: i32,
-    /// What the plan's day holds.
+    /// Nutrients of the meals on the plan.
     #[diesel(deserialize_as = Json<Nutrients>)]
     pub planned: Nutrients,
-    /// What was eaten.
+    /// Nutrients eaten.
     #[diesel(deserialize_as = Json<Nutrients>)]
     pub eaten: Nutrients,
 }
 
 impl Progress {
-    /// The row of a date.
+    /// Builds the row of a date.
     #[must_use]
     pub fn new(date: NaiveDate, sums: DaySums) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Progress {
         }
     }
 
-    /// The entry of this day on live channels, where the day is the key.
+    /// Builds the entry of this day on live channels, where the date is its key.
     #[must_use]
     pub fn entry(&self) -> Value {
         json!(ProgressState {
@@ -61,22 +61,22 @@ impl Progress {
     }
 }
 
-/// A day of a follow in sums, as live channels show it: the day is its key.
+/// Daily progress on live channels, where the date is its key.
 #[derive(Serialize, ToSchema)]
 pub struct ProgressState<'a> {
-    /// Meals on the plan, with those that were ticked and have left it since.
+    /// Planned meals, plus completed meals that were removed from the plan since.
     meals_planned: i32,
-    /// Meals eaten, wholly or in part.
+    /// Meals eaten, in whole or in part.
     meals_done: i32,
     /// Meals skipped.
     meals_skipped: i32,
-    /// What the plan's day holds.
+    /// Nutrients of the meals on the plan.
     planned: &'a Nutrients,
-    /// What was eaten.
+    /// Nutrients eaten.
     eaten: &'a Nutrients,
 }
 
-/// Daily rows as live channels show them, by date.
+/// Builds the daily progress of a live channel, by date.
 #[must_use]
 pub fn rows<'a>(rows: impl IntoIterator<Item = &'a Progress>) -> Value {
     rows.into_iter()

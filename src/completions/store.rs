@@ -1,4 +1,4 @@
-//! Reading completions and the daily rows, set-wise.
+//! SQL that reads completions and daily progress, for many follows at once.
 
 use std::collections::HashMap;
 
@@ -33,7 +33,7 @@ impl FromSql<Text, Pg> for Name {
         let status = CompletionStatus::named(&name);
         status
             .map(Self)
-            .ok_or_else(|| format!("no completion is {name}").into())
+            .ok_or_else(|| format!("unknown completion status {name}").into())
     }
 }
 
@@ -61,45 +61,45 @@ struct Row {
     at: DateTime<Utc>,
 }
 
-/// Which completion.
+/// The key of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// The follow.
     pub follow: FollowId,
-    /// The day.
+    /// The date.
     pub date: NaiveDate,
     /// The meal.
     pub meal: MealId,
 }
 
-/// An entry of the history.
+/// A row of the history of completions.
 #[derive(Clone, Debug, Serialize)]
 pub struct HistoryRow {
-    /// Ordered by time.
+    /// A UUIDv7, ordered by time.
     pub id: Uuid,
     /// The gym.
     pub gym_id: GymId,
     /// The follow.
     pub follow_id: FollowId,
-    /// The day.
+    /// The date.
     pub date: NaiveDate,
     /// The meal.
     pub meal_id: MealId,
-    /// A status, or `undone`.
+    /// Name of a status, or `undone`.
     pub action: &'static str,
-    /// The portion; 0 for one undone.
+    /// The eaten portion in thousandths; 0 for `undone`.
     pub portion_permille: i32,
-    /// The client's key.
+    /// The client's idempotency key.
     pub client_key: Option<String>,
-    /// Which way it came.
+    /// Origin of the command: `rest`, `socket` or `system`.
     pub source: &'static str,
-    /// Who said so.
+    /// The account that ticked or undid.
     pub actor_id: AccountId,
-    /// When.
+    /// Time of the command.
     pub at: DateTime<Utc>,
 }
 
-/// The completions of these follows on these dates.
+/// Reads the completions of these follows on these dates.
 pub async fn completed(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -115,7 +115,7 @@ pub async fn completed(
     Ok(rows.into_iter().map(Row::split).collect())
 }
 
-/// The completions of a follow from a date on.
+/// Reads the completions of a follow from a date on.
 pub async fn completed_since(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -158,7 +158,7 @@ impl Row {
     }
 }
 
-/// The daily rows of these follows on these dates.
+/// Reads the daily progress of these follows on these dates.
 pub async fn progress(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -181,7 +181,7 @@ pub async fn progress(
         .collect())
 }
 
-/// The daily rows of these follows from a date on, in the order of their dates.
+/// Reads the daily progress of these follows from a date on, in the order of dates.
 pub async fn progress_since(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -201,7 +201,7 @@ pub async fn progress_since(
         .await
 }
 
-/// A member's days in a range, each of the last follow that has it.
+/// Reads a member's daily progress in a range of dates. If several follows have a date, the newest of them counts.
 pub async fn progress_between(
     conn: &mut AsyncPgConnection,
     gym: GymId,

@@ -1,4 +1,4 @@
-//! The meals that were ticked, as the plan had them then.
+//! Completed meals, as the plan had them when they were ticked.
 
 use chrono::NaiveDate;
 use diesel::{
@@ -12,7 +12,7 @@ use crate::ids::{FollowId, GymId};
 use crate::plans::day::{DayMeal, Row, gather};
 use crate::plans::tree::{ItemRow, MealRow};
 
-/// The condition that a row is of a revision.
+/// Condition that a row belongs to a revision.
 macro_rules! of_revision {
     ($table:ident, $revision:expr) => {
         $table::from_rev
@@ -21,7 +21,7 @@ macro_rules! of_revision {
     };
 }
 
-/// The meals that were ticked on a date of a follow, each as it was in the revision that its tick has kept.
+/// Reads the completed meals of a follow on a date, each as it was in the plan revision that its completion has stored.
 pub async fn as_ticked(
     conn: &mut AsyncPgConnection,
     gym: GymId,

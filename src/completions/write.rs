@@ -1,5 +1,5 @@
-//! What a batch changed, written in one statement: completions put and taken away, the history, the daily rows. Rows travel
-//! as JSON, so that one prepared statement serves batches of every size.
+//! Writes a batch's changes in one statement: completions upserted and deleted, the history, the daily progress. Rows
+//! are passed as JSON, so that one prepared statement serves batches of every size.
 
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
@@ -13,16 +13,16 @@ use super::store::{HistoryRow, Key};
 use crate::db::statement::{Bind as _, Statement, statement};
 use crate::ids::{AccountId, FollowId, GymId};
 
-/// Rows to write.
+/// The rows that a batch writes.
 #[derive(Default)]
 pub struct Changes<'a> {
-    /// Completions, over those that are there.
+    /// Completions to upsert.
     pub there: Vec<(Key, &'a Completed)>,
-    /// Completions that are taken back.
+    /// Completions to delete.
     pub gone: Vec<Key>,
-    /// Entries of the history.
+    /// Rows to append to the history.
     pub history: &'a [HistoryRow],
-    /// Daily rows, over those that are there.
+    /// Daily progress to upsert.
     pub days: Vec<(FollowId, AccountId, &'a Progress)>,
 }
 

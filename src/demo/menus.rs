@@ -1,4 +1,5 @@
-//! What the demo's plans say: seven days of five meals each, of foods of the starter table by their English names.
+//! The menus of the demo's plans: seven days of five meals each, with foods of the starter table by their English
+//! names.
 
 use std::collections::HashMap;
 
@@ -8,11 +9,11 @@ use crate::plans::{NewItem, NewMeal, Slot};
 
 const TABLE: &str = include_str!("menus.csv");
 
-/// A meal of a plan.
+/// A meal of a plan: one row of the table.
 #[derive(Debug, serde::Deserialize)]
 pub struct Menu {
     plan: String,
-    /// 1 for Monday.
+    /// Day of the week; 1 is Monday.
     pub day: i32,
     slot: Slot,
     time: String,
@@ -21,10 +22,10 @@ pub struct Menu {
     items: String,
 }
 
-/// The meals of a plan, by day and time.
+/// Reads the meals of a plan (`a` or `b`), by day and time.
 ///
 /// # Errors
-/// Where the table cannot be read.
+/// If the table is malformed.
 pub fn of(plan: &str) -> Result<Vec<Menu>> {
     let mut menus = Vec::new();
     for menu in csv::Reader::from_reader(TABLE.as_bytes()).into_deserialize() {
@@ -37,13 +38,13 @@ pub fn of(plan: &str) -> Result<Vec<Menu>> {
 }
 
 impl Menu {
-    /// The meal, of foods by name.
+    /// Converts the row to a meal. `foods` maps names to ids.
     ///
     /// # Errors
-    /// For a food that is not in the table, or a line that cannot be read.
+    /// If `foods` does not have a food, or the row is malformed.
     pub fn meal(&self, foods: &HashMap<String, FoodId>) -> Result<NewMeal> {
         let wrong = |what: &str| anyhow::anyhow!("menus.csv, {}: {what}", self.title);
-        let (hours, minutes) = self.time.split_once(':').ok_or_else(|| wrong("no time"))?;
+        let (hours, minutes) = self.time.split_once(':').ok_or_else(|| wrong("malformed time"))?;
         let number = |text: &str| text.parse::<i32>().map_err(|_| wrong(text));
         let mut items = Vec::new();
         for item in self.items.split(';') {

@@ -1,7 +1,7 @@
-//! A gym to try the product with: people of every role, two plans of real foods, and a few days of history. It is made once,
-//! by the `demo` command, through the same functions as a real gym's.
+//! The demo gym: staff and members, two plans of real foods, and a few days of history. The `demo` command creates it
+//! once, with the same functions that create a real gym.
 //!
-//! [`seed`] makes it, [`people`] says who is in it, [`menus`] what they eat.
+//! [`seed`] creates the gym, [`people`] lists its people, and [`menus`] has the meals of its plans.
 
 pub mod menus;
 pub mod people;
@@ -29,19 +29,20 @@ pub use routes::routes;
 
 use people::{MEMBERS, OWNER, STAFF};
 
-/// The gym's name in addresses.
+/// The gym's slug.
 pub const SLUG: &str = "demo";
-/// The password of every account of it.
+/// The password of every account in the gym.
 pub const PASSWORD: &str = "demo";
-/// The gym's, and so its members', zone.
+/// The time zone of the gym and of its members.
 const TIME_ZONE: Tz = Tz::Europe__Madrid;
-/// Days before today that have been ticked.
+/// Number of days before today whose meals are ticked.
 const HISTORY_DAYS: i64 = 6;
 
-/// Makes the gym where the database has none yet; returns whether it did. What a killed start left half done is finished.
+/// Creates the demo gym if the database does not have it, and completes a gym that an interrupted start left empty.
+/// Returns whether it wrote anything.
 ///
 /// # Errors
-/// Those of the database; a gym of that name whose owner is somebody else.
+/// Database errors; 409 if a gym with this slug has no active owner.
 pub async fn seed(app: &App) -> Result<bool> {
     let hash = password::hash(PASSWORD.into()).await?;
     let owner = account(OWNER.0, OWNER.1, &hash)?;
@@ -77,7 +78,7 @@ fn account(local: &str, name: &str, hash: &str) -> Result<NewAccount> {
     })
 }
 
-/// Everything but the gym and its owner.
+/// Creates everything except the gym and its owner.
 async fn fill(tx: &mut Tx, hash: &str) -> Result<()> {
     let mut staff = HashMap::new();
     for (local, name, role) in STAFF {
@@ -113,7 +114,7 @@ async fn fill(tx: &mut Tx, hash: &str) -> Result<()> {
     Ok(())
 }
 
-/// Last week's Monday: day 1 of a weekly plan is a Monday, and history has room.
+/// Returns last week's Monday: day 1 of the demo's plans is a Monday, and the history fits after it.
 fn first_day(today: NaiveDate) -> NaiveDate {
     today - TimeDelta::days(i64::from(today.weekday().num_days_from_monday()) + 7)
 }
@@ -177,8 +178,8 @@ async fn follow(tx: &mut Tx, member: AccountId, plan: PlanId, start: NaiveDate) 
     Ok(())
 }
 
-/// Ticks a day as its members might have: all of the days before today, of today what is over. The first member's today is
-/// left to whoever tries the product.
+/// Ticks the meals of one date as its members might have: all meals of a past date, and today's meals that are over.
+/// The first member's meals of today stay open for the person who tries the demo.
 async fn tick(tx: &mut Tx, members: &[(AccountId, &Plan)], date: NaiveDate, today: NaiveDate) -> Result<()> {
     let minutes = minutes_of_day(tx.now);
     let mut commands = Vec::new();
@@ -216,7 +217,8 @@ fn command(kind: Kind, member: AccountId, meal_id: crate::ids::MealId, date: Nai
     }
 }
 
-/// What a member makes of a meal: most eat most of it, some skip, some forget to say. The same in every demo.
+/// Decides what a member does with a meal: most meals are eaten, some in part, some skipped, and some not ticked. The
+/// result depends only on the arguments.
 fn habit(member: usize, place: usize, date: NaiveDate) -> Option<Kind> {
     let day = usize::try_from(date.num_days_from_ce()).unwrap_or(0);
     let (status, portion_permille) = match (member * 31 + place * 17 + day * 7) % 20 {

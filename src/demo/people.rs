@@ -1,11 +1,12 @@
-//! Who is in the demo gym. Addresses are the local part at `demo.test`; members are `member01` and so on.
+//! The people of the demo gym. An email address is the local part at `demo.test`; members are `member01`, `member02`
+//! and so on.
 
 use crate::auth::Role;
 
-/// The owner: address and name.
+/// The owner: local part and name.
 pub const OWNER: (&str, &str) = ("owner", "Olga Ortega");
 
-/// Everybody else who works there.
+/// The other staff: local part, name and role.
 pub const STAFF: [(&str, &str, Role); 4] = [
     ("manager", "Mario Molina", Role::Manager),
     ("nutritionist", "Nuria Navarro", Role::Nutritionist),
@@ -13,7 +14,8 @@ pub const STAFF: [(&str, &str, Role); 4] = [
     ("trainer2", "Teresa Tejada", Role::Trainer),
 ];
 
-/// Members; those with odd numbers are `trainer1`'s and follow plan A, the others are `trainer2`'s and follow plan B.
+/// Names of the members. Members with odd numbers have `trainer1` and follow plan A; the others have `trainer2` and
+/// follow plan B.
 pub const MEMBERS: [&str; 24] = [
     "Ana Aguilar",
     "Bruno Blanco",

@@ -1,4 +1,5 @@
-//! The accounts of the demo gym, offered to sign in with. In no other mode does the list exist.
+//! The route that lists accounts of the demo gym for one-click sign-in. It answers 404 unless the server runs in demo
+//! mode.
 
 use actix_web::{get, web};
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 /// Accounts offered for each role.
 const PER_ROLE: usize = 2;
 
-/// Routes.
+/// Mounts the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config.service(find_demo);
 }
@@ -33,10 +34,10 @@ struct DemoAccount {
     roles: Roles,
 }
 
-/// Accounts to try the product with.
+/// List accounts to try the product with, and their password.
 #[utoipa::path(
     tag = "auth",
-    responses((status = 200, body = Demo), (status = 404, description = "this is not a demo"))
+    responses((status = 200, body = Demo), (status = 404, description = "the server does not run in demo mode"))
 )]
 #[get("/demo")]
 async fn find_demo(app: web::Data<App>) -> Result<web::Json<Demo>> {
@@ -50,7 +51,7 @@ async fn find_demo(app: web::Data<App>) -> Result<web::Json<Demo>> {
     }))
 }
 
-/// Active people of the demo gym in order of creation.
+/// Lists the active people of the demo gym in the order of creation.
 async fn people(conn: &mut AsyncPgConnection) -> QueryResult<Vec<DemoAccount>> {
     let rows: Vec<(String, String, Vec<Option<String>>)> = memberships::table
         .inner_join(accounts::table)
@@ -71,7 +72,7 @@ async fn people(conn: &mut AsyncPgConnection) -> QueryResult<Vec<DemoAccount>> {
         .collect())
 }
 
-/// The first few of each role, each person once.
+/// Picks the first few people of each role, each person once.
 fn offer(people: &[DemoAccount]) -> Vec<DemoAccount> {
     let mut offered: Vec<DemoAccount> = Vec::new();
     for role in Role::ALL {

@@ -1,6 +1,6 @@
-//! The one error type. [`Code`] is the table of everything that can be refused: a stable name, the HTTP status of its RFC
-//! 9457 problem, its number on the socket, and a sentence in English and Spanish that a person can act on. The same table
-//! serves REST and the socket, so that a client handles an error once.
+//! The one error type. [`Code`] lists every error that a client can get: a stable name, the HTTP status of its RFC 9457
+//! problem, its number on the socket, and a sentence in English and Spanish that tells a person what to do. REST and
+//! the socket share this table, so that a client handles each error once.
 
 mod words;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 pub use words::{Lang, Said};
 
-/// What may not be found: its name in a problem's `thing`, and in Spanish as a sentence has it.
+/// The things that a request may fail to find: the name in a problem's `thing`, and the Spanish words in its sentence.
 const THINGS: [(&str, &str); 14] = [
     ("assignment", "esa asignación"),
     ("channel", "ese canal"),
@@ -39,7 +39,7 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code there is.
+            /// Every code.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
 
             /// The stable name, as in a problem's `code`.
@@ -74,42 +74,42 @@ macro_rules! codes {
 codes! {
     Internal "internal" 500 100 "Something went wrong on our side. Try again; if it persists, tell us the request id." "Algo ha fallado por nuestra parte. Inténtalo de nuevo; si persiste, indícanos el id de la petición.";
     Unavailable "unavailable" 503 1503 "The service cannot reach its database at the moment. Nothing was changed; try again in a few seconds." "El servicio no puede acceder a su base de datos en este momento. No se ha cambiado nada; inténtalo de nuevo en unos segundos.";
-    OutcomeUnknown "outcome_unknown" 503 1504 "The connection broke while the change was being saved. Read it again, or repeat it with the same key, to see whether it was saved." "La conexión se cortó mientras se guardaba el cambio. Vuelve a leerlo, o repítelo con la misma clave, para saber si se guardó.";
-    Busy "busy" 503 1513 "The service has too much to do at the moment. Try again in {seconds} seconds." "El servicio está saturado en este momento. Inténtalo de nuevo dentro de {seconds} segundos.";
+    OutcomeUnknown "outcome_unknown" 503 1504 "The connection to the database broke while your change was being saved. Read the data again, or repeat the request with the same idempotency key, to see whether it was saved." "La conexión con la base de datos se cortó mientras se guardaba tu cambio. Vuelve a leer los datos, o repite la petición con la misma clave de idempotencia, para saber si se guardó.";
+    Busy "busy" 503 1513 "The service is overloaded at the moment. Try again in {seconds} seconds." "El servicio está saturado en este momento. Inténtalo de nuevo dentro de {seconds} segundos.";
     Unauthenticated "unauthenticated" 401 101 "Sign in first." "Inicia sesión primero.";
     TokenExpired "token_expired" 401 109 "Your access token has expired. Refresh it." "Tu token de acceso ha caducado. Renuévalo.";
     SessionEnded "session_ended" 401 1401 "This session has ended or your access has changed. Sign in again." "Esta sesión ha terminado o tu acceso ha cambiado. Vuelve a iniciar sesión.";
-    BadCredentials "bad_credentials" 401 1402 "Email or password is wrong." "El correo o la contraseña no son correctos.";
+    BadCredentials "bad_credentials" 401 1402 "The email or the password is wrong." "El correo o la contraseña no son correctos.";
     GymRequired "gym_required" 409 1410 "You belong to several gyms. Name one of them: {gyms}." "Perteneces a varios gimnasios. Indica uno de ellos: {gyms}.";
-    Forbidden "forbidden" 403 103 "Your role may not do this." "Tu rol no permite hacer esto.";
+    Forbidden "forbidden" 403 103 "Your role does not allow this." "Tu rol no te permite hacer esto.";
     NotFound "not_found" 404 1404 "There is no such {thing}." "No existe {thing}.";
-    MethodNotAllowed "method_not_allowed" 405 1405 "This address does not take that method." "Esta dirección no admite ese método.";
+    MethodNotAllowed "method_not_allowed" 405 1405 "This address does not support that method." "Esta dirección no admite ese método.";
     Conflict "conflict" 409 1409 "{reason}" "{reason}";
-    Invalid "invalid" 422 1422 "The field {field} is not acceptable: {reason}." "El campo {field} no es aceptable: {reason}.";
+    Invalid "invalid" 422 1422 "The field {field} is invalid: {reason}." "El campo {field} no es válido: {reason}.";
     Malformed "malformed" 400 107 "The request cannot be read: {reason}." "No se puede leer la petición: {reason}.";
-    TooLarge "too_large" 413 1413 "The request is larger than the limit of {limit} bytes." "La petición supera el límite de {limit} bytes.";
+    TooLarge "too_large" 413 1413 "The request exceeds the limit of {limit} bytes." "La petición supera el límite de {limit} bytes.";
     RequestTimeout "request_timeout" 408 1408 "The request took too long to arrive. Send it again." "La petición ha tardado demasiado en llegar. Envíala de nuevo.";
-    UnsupportedMediaType "unsupported_media_type" 415 1415 "Send JSON with Content-Type: application/json, not compressed." "Envía JSON con Content-Type: application/json, sin comprimir.";
-    VersionRequired "version_required" 428 1428 "Send If-Match with the ETag that you read, so that nobody's change is lost." "Envía If-Match con el ETag que leíste, para que no se pierda el cambio de nadie.";
-    VersionStale "version_stale" 412 1412 "Somebody changed this in the meantime. Read it again; the current tag is {etag}." "Alguien lo ha cambiado entretanto. Vuelve a leerlo; la etiqueta actual es {etag}.";
+    UnsupportedMediaType "unsupported_media_type" 415 1415 "Send uncompressed JSON with Content-Type: application/json." "Envía JSON sin comprimir, con Content-Type: application/json.";
+    VersionRequired "version_required" 428 1428 "Send If-Match with the ETag that you read, so that you do not overwrite another change." "Envía If-Match con el ETag que leíste, para no sobrescribir otro cambio.";
+    VersionStale "version_stale" 412 1412 "This has changed in the meantime. Read it again; the current ETag is {etag}." "Esto ha cambiado mientras tanto. Vuelve a leerlo; el ETag actual es {etag}.";
     KeyReused "key_reused" 422 1423 "This idempotency key was already used for a different request. Use a new key." "Esta clave de idempotencia ya se usó para otra petición. Usa una clave nueva.";
     TooMany "too_many_requests" 429 1429 "Too many attempts. Wait {seconds} seconds and try again." "Demasiados intentos. Espera {seconds} segundos e inténtalo de nuevo.";
     PlanNotPublished "plan_not_published" 409 1430 "Only a published plan can be followed." "Solo se puede seguir un plan publicado.";
     PlanArchived "plan_archived" 409 1431 "An archived plan cannot be changed." "Un plan archivado no se puede cambiar.";
-    PlanEmpty "plan_empty" 409 1432 "A plan needs at least one meal with one item before it is published." "Un plan necesita al menos una comida con un alimento antes de publicarse.";
-    AlreadyFollowing "already_following" 409 1433 "There is already a plan being followed. Abandon it first." "Ya se está siguiendo un plan. Abandónalo primero.";
-    NotFollowing "not_following" 404 1434 "No plan is being followed." "No se está siguiendo ningún plan.";
-    MealNotOnDay "meal_not_on_day" 409 1435 "That meal is not on the plan on {date}." "Esa comida no está en el plan el {date}.";
+    PlanEmpty "plan_empty" 409 1432 "A plan needs at least one meal with one item before it can be published." "Un plan necesita al menos una comida con un ingrediente para poder publicarse.";
+    AlreadyFollowing "already_following" 409 1433 "The member already follows a plan. Abandon it first." "El miembro ya sigue un plan. Abandónalo primero.";
+    NotFollowing "not_following" 404 1434 "The member does not follow a plan at the moment." "El miembro no sigue ningún plan en este momento.";
+    MealNotOnDay "meal_not_on_day" 409 1435 "The plan does not have that meal on {date}." "El plan no incluye esa comida el {date}.";
     FollowPaused "follow_paused" 409 1460 "The plan is paused. Resume it first." "El plan está en pausa. Reanúdalo primero.";
-    FollowStatus "follow_status" 409 1461 "A follow that is {status} cannot be changed in this way." "Un seguimiento en estado {status} no se puede cambiar así.";
-    UnknownMethod "unknown_method" 404 104 "There is no command called {method}." "No existe ninguna orden llamada {method}.";
-    NoMembership "no_membership" 403 1450 "You have no active membership there. Ask the gym's staff." "No tienes ninguna membresía activa allí. Consulta al personal del gimnasio.";
+    FollowStatus "follow_status" 409 1461 "A follow with the status {status} does not allow this action." "Un seguimiento en estado {status} no permite esta acción.";
+    UnknownMethod "unknown_method" 404 104 "There is no command called {method}." "No existe ningún comando llamado {method}.";
+    NoMembership "no_membership" 403 1450 "You have no active membership of the gym. Ask its staff." "No tienes ninguna membresía activa en el gimnasio. Consulta a su personal.";
     LastOwner "last_owner" 409 1451 "The gym needs an active owner. Make somebody else an owner first." "El gimnasio necesita un propietario activo. Nombra antes a otro propietario.";
     AlreadyMember "already_member" 409 1452 "This person already belongs to the gym." "Esta persona ya pertenece al gimnasio.";
-    AlreadyAssigned "already_assigned" 409 1453 "This member is already assigned to this trainer." "Este miembro ya está asignado a este entrenador.";
+    AlreadyAssigned "already_assigned" 409 1453 "This trainer is already assigned to this member." "Este entrenador ya está asignado a este miembro.";
 }
 
-/// An error with what its sentence needs.
+/// An error: its code, the values of its sentence's placeholders, and its cause.
 pub struct Error {
     /// What went wrong.
     pub code: Code,
@@ -118,7 +118,7 @@ pub struct Error {
     extra: Vec<(&'static str, Value)>,
     /// Headers of the problem's response.
     headers: Vec<(&'static str, String)>,
-    /// For the log only.
+    /// The cause, for the log only.
     source: Option<anyhow::Error>,
 }
 
@@ -138,14 +138,14 @@ impl Error {
         }
     }
 
-    /// Fills a `{placeholder}` of the sentence; it also becomes a member of the problem.
+    /// Fills a `{placeholder}` of the sentence. The value also becomes a member of the problem.
     #[must_use]
     pub fn with(self, name: &'static str, value: impl fmt::Display) -> Self {
         let same = value.to_string();
         self.saying(name, (same.clone(), same))
     }
 
-    /// Fills a `{placeholder}` with words in both languages.
+    /// Fills a `{placeholder}` with a text in both languages.
     #[must_use]
     pub fn saying(mut self, name: &'static str, words: impl Into<Said>) -> Self {
         self.args.push((name, words.into()));
@@ -173,13 +173,13 @@ impl Error {
         self
     }
 
-    /// The cause, where it is of this type.
+    /// Returns the cause if it has this type.
     #[must_use]
     pub fn cause<T: std::error::Error + Send + Sync + 'static>(&self) -> Option<&T> {
         self.source.as_ref().and_then(|s| s.downcast_ref())
     }
 
-    /// 404: no such thing, or another gym's.
+    /// 404: the thing does not exist, or it belongs to another gym.
     #[must_use]
     pub fn not_found(thing: &'static str) -> Self {
         let known = THINGS.iter().find(|(name, _)| *name == thing);
@@ -188,7 +188,7 @@ impl Error {
             .extra("thing", json!(thing))
     }
 
-    /// 422: a field of the request has a value that cannot be taken; what it may be, in English and Spanish.
+    /// 422: a field of the request has an invalid value. `reason` says which values are valid, in English and Spanish.
     #[must_use]
     pub fn invalid(field: impl fmt::Display, reason: impl Into<Said>) -> Self {
         Self::new(Code::Invalid).with("field", field).saying("reason", reason)
@@ -248,7 +248,7 @@ impl Error {
         Value::Object(problem)
     }
 
-    /// The problem as a response. Errors of ours are logged here, and only here.
+    /// Builds the problem's response. It does not log the error; [`Self::log`] does.
     #[must_use]
     pub fn response(&self, lang: Lang) -> HttpResponse {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -271,7 +271,7 @@ impl Error {
         response.body(self.problem(lang).to_string())
     }
 
-    /// Logs an error that is ours to mend. Called once, where the error is handled.
+    /// Logs a server error (status 500 and above) with its cause. Call it once, where the error is handled.
     pub fn log(&self) {
         if self.code.status() >= 500 {
             tracing::error!(error.code = self.code.name(), error.cause = ?self.source, "request failed");
@@ -298,7 +298,7 @@ impl ResponseError for Error {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// English; the language middleware renders it again where the request asks for Spanish.
+    /// Renders English. The language middleware renders the problem again if the request asks for Spanish.
     fn error_response(&self) -> HttpResponse {
         self.response(Lang::En)
     }
@@ -330,14 +330,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_have_names_and_numbers_of_their_own() {
+    fn names_and_numbers_of_codes_are_unique() {
         let names: HashSet<_> = Code::ALL.iter().map(|c| c.name()).collect();
         let numbers: HashSet<_> = Code::ALL.iter().map(|c| c.number()).collect();
         assert_eq!((names.len(), numbers.len()), (Code::ALL.len(), Code::ALL.len()));
     }
 
     #[test]
-    fn both_languages_name_the_same_placeholders() {
+    fn both_languages_have_the_same_placeholders() {
         let holes = |text: &str| -> HashSet<String> {
             text.split('{')
                 .skip(1)
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_and_things_are_said_in_the_language_of_the_sentence() {
+    fn reasons_and_things_are_in_the_language_of_the_sentence() {
         let invalid = Error::invalid("limit", ("1 to 200", "de 1 a 200"));
         assert!(
             invalid.detail(Lang::Es).ends_with("de 1 a 200."),
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(invalid.problem(Lang::En)["reason"], "1 to 200");
         let missing = Error::not_found("meal");
         assert_eq!(missing.detail(Lang::Es), "No existe esa comida.");
-        // A client reads the same name in both.
+        // The name for machines is the same in both languages.
         assert_eq!(missing.problem(Lang::Es)["thing"], "meal");
     }
 }

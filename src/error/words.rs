@@ -1,6 +1,6 @@
-//! The languages of product texts, and words in them.
+//! The languages of the product, and texts in both of them.
 
-/// A language that product texts exist in.
+/// A language of the product's texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Lang {
@@ -11,7 +11,7 @@ pub enum Lang {
 }
 
 impl Lang {
-    /// The language that an `Accept-Language` header prefers; English where it names neither.
+    /// Returns the language that an `Accept-Language` header prefers; English if the header names neither.
     #[must_use]
     pub fn accepted(header: Option<&str>) -> Self {
         let mut best = (0.0_f32, Self::En);
@@ -33,7 +33,7 @@ impl Lang {
         best.1
     }
 
-    /// The tag, as the database holds it.
+    /// The language tag, as the database stores it.
     #[must_use]
     pub const fn tag(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Lang {
     }
 }
 
-/// Words in both languages, for what a sentence's placeholder holds.
+/// A text in both languages, for a placeholder of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Said {
     /// English.
@@ -53,7 +53,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// The words in a language.
+    /// The text in one language.
     #[must_use]
     pub fn in_lang(&self, lang: Lang) -> &str {
         match lang {

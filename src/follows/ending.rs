@@ -1,4 +1,4 @@
-//! The end of fixed plans: a follow whose plan's last day is over is completed, and the screens hear of it.
+//! The end of fixed plans: completes a follow after its plan's last day, and publishes an event.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,30 +13,30 @@ use crate::error::Result;
 use crate::events::Tx;
 use crate::ids::{AccountId, FollowId, GymId};
 
-/// How long a follow goes on after its plan's last day, so that a phone that was offline that evening can still say what
-/// was eaten.
+/// Grace period after a plan's last day, so that a phone that was offline that evening can still send its ticks.
 const LATE: TimeDelta = TimeDelta::days(1);
-/// How often ends are looked for. A day that is over is over for ever, so nothing is missed between two looks.
+/// Interval at which [`tend`] looks for follows that have ended. A follow stays ended, so none is missed in between.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Follows completed in one change. Their members' ticks wait for it, so it is short.
+/// Follows completed in one transaction. The number is small, because ticks of these members wait for the transaction.
 const AT_ONCE: usize = 50;
 
-/// Completes follows that have come to their end, for ever. To be spawned where changes can be made: on an actix runtime.
+/// Completes follows that have ended, in an endless loop. Spawn it on an actix runtime, which changes need.
 pub async fn tend(app: App) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if let Err(error) = complete_due(&app).await {
-            tracing::warn!(error.cause = ?error, "cannot look for follows that have ended; trying again");
+            tracing::warn!(error.cause = ?error, "looking for ended follows failed; retrying");
         }
     }
 }
 
-/// Completes the running follows of fixed plans whose last day, and a day for late ticks, is over where the member is, paused ones too, since a
-/// pause does not move the plan's days. Returns how many. Nodes that do it at the same time complete each once: a follow
-/// is locked and looked at again in the change that completes it.
+/// Completes the running follows of fixed plans whose last day and grace period are over in the member's time zone.
+/// Paused follows are included, because a pause does not move the plan's days. Returns the number of completed follows.
+/// If several nodes do this at once, each follow is completed once: the transaction locks it and checks that it is
+/// still running.
 ///
 /// # Errors
-/// Where they cannot be looked for. A gym whose change fails is logged and left for the next time.
+/// If the search fails. A gym whose transaction fails is logged and left for the next run.
 pub async fn complete_due(app: &App) -> Result<usize> {
     let now = app.clock.now();
     let ending = app
@@ -63,7 +63,7 @@ pub async fn complete_due(app: &App) -> Result<usize> {
             match done {
                 Ok(n) => completed += n,
                 Err(error) => {
-                    tracing::warn!(gym.id = %gym, error.cause = ?error, "cannot complete follows that have ended");
+                    tracing::warn!(gym.id = %gym, error.cause = ?error, "completing ended follows failed; retrying");
                     break;
                 }
             }
@@ -72,7 +72,8 @@ pub async fn complete_due(app: &App) -> Result<usize> {
     Ok(completed)
 }
 
-/// Completes a member's running follow at once where its plan's last day is over, so that the next can begin.
+/// Completes a member's running follow if its plan's last day is over, without the grace period, so that the next
+/// follow can start.
 pub(super) async fn make_way(tx: &mut Tx, member: AccountId) -> Result<()> {
     let (gym, now) = (tx.gym, tx.now);
     for running in store::lock_scheduled(tx, gym, &[member]).await? {
@@ -87,7 +88,7 @@ pub(super) async fn make_way(tx: &mut Tx, member: AccountId) -> Result<()> {
     Ok(())
 }
 
-/// Completes those of the follows that are still running.
+/// Completes those of the follows that are still running. Returns their number.
 async fn complete(tx: &mut Tx, follows: &[FollowId]) -> Result<usize> {
     let (gym, now) = (tx.gym, tx.now);
     let running = store::lock_running_by_id(tx, gym, follows).await?;

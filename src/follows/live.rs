@@ -1,4 +1,5 @@
-//! The channel `member:{account}`: who may watch it, what it shows, and the events of follows, also those on rosters.
+//! The channel `member:{account}`: the right to watch it, its state, and the events of follows, which also go to
+//! rosters.
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
@@ -16,22 +17,24 @@ use crate::events::{Access, Channel, Tx, merge};
 use crate::gyms::store::{find_membership, lock_members};
 use crate::ids::{AccountId, GymId, MealId};
 
-/// What the channel `member:{account}` shows: the running follow, with its ticks and sums of the last days.
+/// The state of the channel `member:{account}`: the running follow, with completions and daily progress of the last
+/// days.
 #[derive(Serialize, ToSchema)]
 pub struct MemberState<'a> {
-    /// The running follow; absent where there is none.
+    /// The running follow; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     follow: Option<&'a Follow>,
-    /// By date, then by meal.
+    /// Completions, by date, then by meal.
     #[schema(value_type = BTreeMap<String, BTreeMap<MealId, CompletionState>>)]
     completions: Value,
-    /// By date.
+    /// Daily progress, by date.
     #[schema(value_type = BTreeMap<String, ProgressState>)]
     progress: Value,
 }
 
-/// Whether a caller may watch a member: the member, managers and nutritionists, and trainers as long as they are assigned.
+/// Whether the caller may watch a member. The member, managers and nutritionists may; trainers may while they are
+/// assigned.
 pub async fn authorise_member(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -53,7 +56,7 @@ pub async fn authorise_member(
     Ok(until.map_or(Access::Refused, |until| Access::Granted { until }))
 }
 
-/// What `member:` shows: the running follow with its completions and daily rows.
+/// Reads the state of `member:`: the running follow with its completions and daily progress.
 pub async fn member_snapshot(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -78,20 +81,20 @@ pub async fn member_snapshot(
     }))
 }
 
-/// Holds members until the end of a change: nobody starts or changes their follow or ticks their meals meanwhile. A change
-/// of who watches a member takes it after it has written and before it ends, or an event of a tick could come to a roster
-/// after the one that took the member off it.
+/// Locks members until the transaction ends: meanwhile nobody can start or change their follow or tick their meals. A
+/// change of assignments calls this after its writes. Otherwise the event of a tick could reach a roster after the
+/// event that removed the member from it.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> Result<()> {
     lock_members(conn, gym, members).await?;
     store::lock_scheduled(conn, gym, members).await?;
     Ok(())
 }
 
-/// Tells the member's screens and those of the assigned trainers what became of the follow since `before`, which is the
-/// snapshot of `member:` from when the member was held.
+/// Emits the change of a follow to `member:` and to the rosters of assigned trainers. `before` is the snapshot of
+/// `member:` that the caller read after it locked the member or the follow.
 pub(super) async fn tell(tx: &mut Tx, member: AccountId, kind: &'static str, before: &Value) -> Result<()> {
     let (gym, now) = (tx.gym, tx.now);
     let after = member_snapshot(tx, gym, member, now).await?;
@@ -109,7 +112,7 @@ pub(super) async fn tell(tx: &mut Tx, member: AccountId, kind: &'static str, bef
         );
     }
     if after.get("follow").is_none() {
-        // The plan's channel was open to them for the sake of this follow.
+        // The follow gave them the right to the plan's channel, so their rights must be checked again.
         tx.access_changed(member);
         for trainer in trainers {
             tx.access_changed(trainer);
@@ -118,7 +121,7 @@ pub(super) async fn tell(tx: &mut Tx, member: AccountId, kind: &'static str, bef
     Ok(())
 }
 
-/// What leads from one to the other, with the follow named whole.
+/// Builds the merge patch from `before` to `after`. It contains the whole follow, if there is one.
 fn patch(before: &Value, after: &Value) -> Value {
     let mut patch = merge::diff(before, after);
     if let Some(follow) = after.get("follow") {
@@ -127,14 +130,14 @@ fn patch(before: &Value, after: &Value) -> Value {
     patch
 }
 
-/// What a roster shows of a member's snapshot.
+/// Reduces a member's snapshot to what a roster shows.
 fn roster_part(snapshot: &Value, now: DateTime<Utc>) -> Value {
     let from = roster_from(now).to_string();
     let mut part = snapshot.clone();
     if let Some(part) = part.as_object_mut() {
         part.remove("completions");
         if let Some(rows) = part.get_mut("progress").and_then(Value::as_object_mut) {
-            // Dates of these centuries are ordered as their names are.
+            // ISO dates with four-digit years sort like their texts.
             rows.retain(|date, _| *date >= from);
         }
     }

@@ -1,11 +1,10 @@
-//! Follows: which member is on which plan, since when, and what that makes of today. A member has one running follow at
-//! most.
+//! Follows: a member on a plan since a start date. A member has at most one running follow.
 //!
-//! - [`start`] begins a follow and [`apply`] changes one; both tell the live channels.
-//! - [`live`]: the channel `member:`, who may watch it and what it shows. Who changes what it, or a roster, says about a member
-//!   holds that member first ([`live::hold`], or a lock of the running follow), so that events come in the order of what
-//!   they tell.
-//! - [`ending`]: follows of plans that have come to their end. [`gate`]: where screening stands. [`today`]: the member's day. Ticks of meals are in [`crate::meals`].
+//! - [`start`] starts a follow and [`apply`] changes one; both publish to the live channels.
+//! - [`live`] has the channel `member:`. A change of what this channel or a roster shows of a member locks that member
+//!   first ([`live::hold`], or a lock of the running follow), so that events have the order of the changes.
+//! - [`ending`] completes follows whose plan has ended. [`gate`] checks that a plan is safe for a member. [`today`]
+//!   reads a member's day. [`crate::meals`] ticks meals.
 
 pub mod ending;
 pub mod gate;
@@ -31,20 +30,20 @@ use crate::ids::{AccountId, FollowId, GymId, PlanId};
 use crate::{assignments, plans};
 use rules::{Action, Status};
 
-/// A member's following of a plan.
+/// A follow: a member on a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, Queryable)]
 pub struct Follow {
     /// Identifier.
     pub id: FollowId,
-    /// Who follows.
+    /// The member.
     pub member_id: AccountId,
     /// The plan.
     pub plan_id: PlanId,
     /// The plan's name at the start.
     pub plan_name: String,
-    /// The plan's revision at the start. A follower is always on the current one.
+    /// The plan's revision at the start. The member always follows the current revision.
     pub revision: i32,
-    /// How it stands.
+    /// Status of the follow.
     pub status: Status,
     /// The plan's first day for this member.
     pub start_date: NaiveDate,
@@ -52,16 +51,16 @@ pub struct Follow {
     pub time_zone: String,
 }
 
-/// What begins a follow.
+/// A follow to start.
 #[derive(Clone, Debug)]
 pub struct Beginning {
-    /// Who will follow.
+    /// The member.
     pub member: AccountId,
     /// The plan.
     pub plan: PlanId,
-    /// The first day; today where the member is by default.
+    /// The plan's first day for this member; by default today in the member's time zone.
     pub start_date: Option<NaiveDate>,
-    /// The member's zone; the account's, or else the gym's, by default.
+    /// The member's IANA time zone; by default the account's, or else the gym's.
     pub time_zone: Option<String>,
 }
 
@@ -69,7 +68,7 @@ pub struct Beginning {
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(routes::follow_plan)
-        // Before those with an id in the path.
+        // Before the routes with an id in the path.
         .service(today::find_today)
         .service(routes::list_follows)
         .service(routes::pause_follow)
@@ -77,11 +76,11 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(routes::abandon_follow);
 }
 
-/// Begins a follow. Whether the caller may do so is checked before.
+/// Starts a follow. The caller has checked the right to do so.
 ///
 /// # Errors
-/// 404 for a plan or member that the gym does not have, [`Code::PlanNotPublished`], [`Code::AlreadyFollowing`], what
-/// [`gate::check`] says, 422 for a zone or date that cannot be.
+/// 404 if the gym does not have the plan or the member; [`Code::PlanNotPublished`]; [`Code::AlreadyFollowing`]; the
+/// errors of [`gate::check`]; 422 for an invalid time zone or start date.
 pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
     let (gym, now, member) = (tx.gym, tx.now, beginning.member);
     let plan = store::hold_plan(tx, gym, beginning.plan)
@@ -98,7 +97,10 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
         Some(name) => name.parse().map_err(|_| {
             Error::invalid(
                 "time_zone",
-                ("an IANA zone such as Europe/Madrid", "una zona IANA como Europe/Madrid"),
+                (
+                    "must be an IANA time zone, such as Europe/Madrid",
+                    "debe ser una zona horaria de la IANA, como Europe/Madrid",
+                ),
             )
         })?,
         None => zone(time.account_zone.as_deref().unwrap_or(&time.gym_zone)),
@@ -113,8 +115,8 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
             return Err(Error::invalid(
                 "start_date",
                 (
-                    format!("{live}, on which this live plan begins for all"),
-                    format!("{live}, el día en que este plan en vivo empieza para todos"),
+                    format!("must be {live}, the day on which this live plan starts for everybody"),
+                    format!("debe ser {live}, el día en que este plan en vivo empieza para todos"),
                 ),
             ));
         }
@@ -125,8 +127,8 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
         return Err(Error::invalid(
             "start_date",
             (
-                "from 31 days before today to 366 days after it",
-                "desde 31 días antes de hoy hasta 366 días después",
+                "must be between 31 days before today and 366 days after it",
+                "debe estar entre 31 días antes de hoy y 366 días después",
             ),
         ));
     }
@@ -151,10 +153,10 @@ pub async fn start(tx: &mut Tx, beginning: &Beginning) -> Result<Follow> {
     found(tx, gym, new.id).await
 }
 
-/// Changes a follow that the caller may act on.
+/// Applies an action to a follow, if the caller may act for its member.
 ///
 /// # Errors
-/// 404, 403, and [`Code::FollowStatus`] where the action does not apply.
+/// 404, 403, and [`Code::FollowStatus`] if the follow's status does not allow the action.
 pub async fn apply(tx: &mut Tx, caller: &Caller, id: FollowId, action: Action) -> Result<Follow> {
     let (gym, now) = (tx.gym, tx.now);
     let (member, status) = store::lock(tx, gym, id)
@@ -177,10 +179,11 @@ async fn found(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> Result
         .ok_or_else(|| Error::not_found("follow"))
 }
 
-/// Which days a member lives by: in the zone of the running follow, or else the account's, or else the gym's.
+/// Reads the settings that determine a member's current date. The time zone is that of the running follow, or else of
+/// the account, or else of the gym.
 ///
 /// # Errors
-/// 404 for an account that is not of the gym.
+/// 404 if the account has no membership of the gym.
 pub async fn days_of(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> Result<Days> {
     let time = gyms::member_time(conn, gym, member)
         .await?

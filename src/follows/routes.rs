@@ -1,4 +1,4 @@
-//! Handlers of follows.
+//! Routes of follows.
 
 use actix_web::{get, post, web};
 use chrono::NaiveDate;
@@ -15,27 +15,28 @@ use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::{AccountId, FollowId, PlanId};
 use crate::{assignments, plans};
 
-/// How to follow a plan.
+/// A follow to start.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FollowPlan {
-    /// The first day, from 31 days before today to 366 after it; today by default. A live plan's is its own.
+    /// The first day, from 31 days before today to 366 days after it; today by default. A live plan starts on its own
+    /// date.
     start_date: Option<NaiveDate>,
-    /// The member's IANA time zone; the account's, or else the gym's, by default.
+    /// The member's IANA time zone; by default the account's, or else the gym's.
     time_zone: Option<String>,
-    /// The member, where an assigned trainer acts on behalf; the caller by default.
+    /// The member for whom an assigned trainer acts; the caller by default.
     member_id: Option<AccountId>,
 }
 
-/// Follow a published plan
+/// Follow a published plan.
 ///
-/// A trainer who starts it for a member must be able to read the plan; the member can from then on.
+/// A trainer who starts a follow for a member must be able to read the plan. From then on the member can read it too.
 #[utoipa::path(tag = "follows", request_body = FollowPlan,
-    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
-    responses((status = 201, body = Follow), (status = 403, description = "not for this caller"),
+    params(("Idempotency-Key" = Option<String>, Header, description = "a retry gets the first response")),
+    responses((status = 201, body = Follow), (status = 403, description = "the caller may not do this"),
         (status = 404, description = "no such plan or member"),
-        (status = 409, description = "the plan is not published, or another is being followed"),
-        (status = 422, description = "a zone or date that cannot be")))]
+        (status = 409, description = "the plan is not published, or the member already follows a plan"),
+        (status = 422, description = "the time zone or the date is invalid")))]
 #[post("/plans/{plan}/follow")]
 pub(super) async fn follow_plan(
     app: web::Data<App>,
@@ -73,22 +74,22 @@ pub(super) async fn follow_plan(
     .await
 }
 
-/// Whose follows, and which page.
+/// Filter and page of a list of follows.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct FollowsQuery {
     /// The member; the caller by default.
     member: Option<AccountId>,
-    /// Items a page, 1 to 200; 50 by default.
+    /// Items per page, 1 to 200; 50 by default.
     limit: Option<i64>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<FollowId>,
 }
 
-/// A member's follows, newest first
+/// List a member's follows, newest first.
 #[utoipa::path(tag = "follows", params(FollowsQuery),
-    responses((status = 200, body = Page<Follow>), (status = 403, description = "not for this caller"),
+    responses((status = 200, body = Page<Follow>), (status = 403, description = "the caller may not see this member"),
         (status = 404, description = "no such member")))]
 #[get("/follows")]
 pub(super) async fn list_follows(
@@ -111,11 +112,11 @@ pub(super) async fn list_follows(
     Ok(web::Json(Page::cut(follows, limit, |follow| follow.id.0)))
 }
 
-/// Stop following for a while
+/// Pause a follow.
 #[utoipa::path(tag = "follows",
-    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
-    responses((status = 200, body = Follow), (status = 403, description = "not for this caller"),
-        (status = 404, description = "no such follow"), (status = 409, description = "it is not active")))]
+    params(("Idempotency-Key" = Option<String>, Header, description = "a retry gets the first response")),
+    responses((status = 200, body = Follow), (status = 403, description = "the caller may not do this"),
+        (status = 404, description = "no such follow"), (status = 409, description = "the follow is not active")))]
 #[post("/follows/{follow}/pause")]
 pub(super) async fn pause_follow(
     app: web::Data<App>,
@@ -126,11 +127,11 @@ pub(super) async fn pause_follow(
     apply(&app, caller, follow.into_inner(), key, Action::Pause).await
 }
 
-/// Go on after a pause
+/// Resume a paused follow.
 #[utoipa::path(tag = "follows",
-    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
-    responses((status = 200, body = Follow), (status = 403, description = "not for this caller"),
-        (status = 404, description = "no such follow"), (status = 409, description = "it is not paused")))]
+    params(("Idempotency-Key" = Option<String>, Header, description = "a retry gets the first response")),
+    responses((status = 200, body = Follow), (status = 403, description = "the caller may not do this"),
+        (status = 404, description = "no such follow"), (status = 409, description = "the follow is not paused")))]
 #[post("/follows/{follow}/resume")]
 pub(super) async fn resume_follow(
     app: web::Data<App>,
@@ -141,11 +142,11 @@ pub(super) async fn resume_follow(
     apply(&app, caller, follow.into_inner(), key, Action::Resume).await
 }
 
-/// Give a plan up
+/// Abandon a follow.
 #[utoipa::path(tag = "follows",
-    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
-    responses((status = 200, body = Follow), (status = 403, description = "not for this caller"),
-        (status = 404, description = "no such follow"), (status = 409, description = "it has ended")))]
+    params(("Idempotency-Key" = Option<String>, Header, description = "a retry gets the first response")),
+    responses((status = 200, body = Follow), (status = 403, description = "the caller may not do this"),
+        (status = 404, description = "no such follow"), (status = 409, description = "the follow has ended")))]
 #[post("/follows/{follow}/abandon")]
 pub(super) async fn abandon_follow(
     app: web::Data<App>,

@@ -1,23 +1,23 @@
-//! What may become of a follow. Pure.
+//! The states of a follow and the transitions between them. Pure.
 
 use diesel::deserialize::FromSqlRow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How a follow stands.
+/// The status of a follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, FromSqlRow)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = FollowStatus)]
 pub enum Status {
     /// The member is following the plan.
     Active,
-    /// The member has stopped for a while.
+    /// The member has paused the plan.
     Paused,
-    /// The plan came to its end.
+    /// The plan has ended.
     Completed,
-    /// The member gave it up.
+    /// The member has abandoned the plan.
     Abandoned,
-    /// It was stopped for the member's safety.
+    /// The follow was stopped for the member's safety.
     Blocked,
 }
 
@@ -30,7 +30,7 @@ impl Status {
         Self::Abandoned,
         Self::Blocked,
     ];
-    /// Those of a member's one running follow.
+    /// Names of the statuses of a running follow.
     pub const RUNNING: [&'static str; 2] = [Self::Active.name(), Self::Paused.name()];
 
     /// The name in the database and in JSON.
@@ -46,14 +46,14 @@ impl Status {
     }
 }
 
-/// What can be done to a follow.
+/// An action on a follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Stop for a while.
+    /// Pause it.
     Pause,
-    /// Go on.
+    /// Resume it.
     Resume,
-    /// Give it up.
+    /// Abandon it.
     Abandon,
 }
 
@@ -61,7 +61,7 @@ impl Action {
     /// Every action.
     pub const ALL: [Self; 3] = [Self::Pause, Self::Resume, Self::Abandon];
 
-    /// The verb, as in the path of its request.
+    /// The verb, as in the path of its route.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl Action {
         }
     }
 
-    /// The event that tells of it.
+    /// The kind of the event that publishes it.
     #[must_use]
     pub const fn event(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl Action {
         }
     }
 
-    /// What a follow becomes by it; none where it does not apply.
+    /// The status after the action; `None` if the action does not apply.
     #[must_use]
     pub const fn after(self, status: Status) -> Option<Status> {
         match (self, status) {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_follow_goes_only_where_the_table_says() {
+    fn only_the_listed_transitions_are_allowed() {
         let allowed: Vec<_> = Status::ALL
             .into_iter()
             .flat_map(|from| Action::ALL.map(|action| (from, action, action.after(from))))

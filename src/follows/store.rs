@@ -25,11 +25,11 @@ impl FromSql<Text, Pg> for Status {
         Self::ALL
             .into_iter()
             .find(|s| s.name() == name)
-            .ok_or_else(|| format!("no follow is {name}").into())
+            .ok_or_else(|| format!("unknown follow status {name}").into())
     }
 }
 
-/// A follow that is to be written.
+/// A follow to insert.
 #[derive(Clone, Debug, Insertable)]
 #[diesel(table_name = follows)]
 pub struct NewFollow {
@@ -37,29 +37,29 @@ pub struct NewFollow {
     pub id: FollowId,
     /// The gym.
     pub gym_id: GymId,
-    /// Who follows.
+    /// The member.
     pub member_id: AccountId,
     /// The plan.
     pub plan_id: PlanId,
     /// The plan's revision at the start.
     pub revision: i32,
-    /// By name.
+    /// Name of the status.
     pub status: &'static str,
-    /// The first day.
+    /// The plan's first day.
     pub start_date: NaiveDate,
-    /// The member's zone.
+    /// The member's time zone.
     pub time_zone: String,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
 }
 
-/// A member's running follow with what completions need of it, locked.
+/// A locked running follow, with the columns that completions need.
 #[derive(Clone, Debug, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = follows, check_for_backend(Pg))]
 pub struct RunningFollow {
     /// Its id.
     pub id: FollowId,
-    /// Who follows.
+    /// The member.
     pub member_id: AccountId,
     /// The plan.
     pub plan_id: PlanId,
@@ -67,45 +67,45 @@ pub struct RunningFollow {
     pub status: Status,
     /// The plan's first day.
     pub start_date: NaiveDate,
-    /// The member's zone.
+    /// The member's time zone.
     pub time_zone: String,
 }
 
-/// The plan as a follow needs it.
+/// A plan, with the columns that follows need.
 #[derive(Clone, Debug, Queryable, Selectable)]
 #[diesel(table_name = crate::db::schema::plans, check_for_backend(Pg))]
 pub struct FollowedPlan {
-    /// Its name now.
+    /// Its current name.
     pub name: String,
-    /// Where it is in its life.
+    /// Its status.
     pub status: plans::Status,
     /// The current revision.
     pub revision: i32,
-    /// Days of the plan.
+    /// Length of the plan in days.
     pub duration_days: i32,
-    /// How its days follow one another.
+    /// Its cycle, which determines whether it repeats.
     pub cycle: plans::Cycle,
     /// A live plan's first day.
     pub start_date: Option<NaiveDate>,
 }
 
 impl FollowedPlan {
-    /// How its days lie on the calendar.
+    /// The plan's length, and whether it repeats.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
         self.cycle.schedule(self.duration_days)
     }
 }
 
-/// The condition of a running follow.
+/// Condition that a follow is running.
 macro_rules! running {
     () => {
         follows::status.eq_any(Status::RUNNING)
     };
 }
 
-/// Follows with the plan's name as it was at their start. That name is immutable like the revision, so that a follow on a
-/// live channel changes only by events of its own.
+/// Selects follows with the plan's name at their start. A revision's name never changes, so a follow on a live channel
+/// changes only by its own events.
 macro_rules! named_follows {
     ($gym:expr) => {
         follows::table
@@ -128,7 +128,7 @@ macro_rules! named_follows {
     };
 }
 
-/// One follow.
+/// Finds a follow.
 pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> QueryResult<Option<Follow>> {
     named_follows!(gym)
         .filter(follows::id.eq(id))
@@ -137,7 +137,7 @@ pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> Que
         .optional()
 }
 
-/// The member's running follow.
+/// Finds a member's running follow.
 pub async fn current(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId) -> QueryResult<Option<Follow>> {
     named_follows!(gym)
         .filter(follows::member_id.eq(member))
@@ -147,7 +147,7 @@ pub async fn current(conn: &mut AsyncPgConnection, gym: GymId, member: AccountId
         .optional()
 }
 
-/// The running follows of members.
+/// Lists the running follows of members.
 pub async fn current_of(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> QueryResult<Vec<Follow>> {
     named_follows!(gym)
         .filter(follows::member_id.eq_any(members))
@@ -156,7 +156,7 @@ pub async fn current_of(conn: &mut AsyncPgConnection, gym: GymId, members: &[Acc
         .await
 }
 
-/// The member's follows before the cursor, newest first.
+/// Lists a member's follows before the cursor, newest first.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -171,7 +171,7 @@ pub async fn list(
     query.order(follows::id.desc()).limit(limit).load(conn).await
 }
 
-/// Writes a follow; false where the member has a running one.
+/// Inserts a follow. Returns false if the member already has a running follow.
 pub async fn insert(conn: &mut AsyncPgConnection, follow: &NewFollow) -> QueryResult<bool> {
     let rows = diesel::insert_into(follows::table)
         .values(follow)
@@ -181,7 +181,7 @@ pub async fn insert(conn: &mut AsyncPgConnection, follow: &NewFollow) -> QueryRe
     Ok(rows == 1)
 }
 
-/// Sets the status of a follow that is locked.
+/// Sets the status of a locked follow.
 pub async fn set_status(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -196,7 +196,7 @@ pub async fn set_status(
     Ok(())
 }
 
-/// Locks one follow until the end of the transaction; whose it is and how it stands.
+/// Locks a follow until the transaction ends. Returns its member and its status.
 pub async fn lock(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> QueryResult<Option<(AccountId, Status)>> {
     follows::table
         .filter(follows::gym_id.eq(gym).and(follows::id.eq(id)))
@@ -207,7 +207,7 @@ pub async fn lock(conn: &mut AsyncPgConnection, gym: GymId, id: FollowId) -> Que
         .optional()
 }
 
-/// A running follow with what decides which day of its plan a date is.
+/// A running follow, with the columns that determine the plan day of a date.
 #[derive(Clone, Debug, QueryableByName)]
 #[diesel(check_for_backend(Pg))]
 pub struct ScheduledFollow {
@@ -227,14 +227,14 @@ pub struct ScheduledFollow {
 }
 
 impl ScheduledFollow {
-    /// How the plan's days lie on the calendar.
+    /// The plan's length, and whether it repeats.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
         self.cycle.schedule(self.duration_days)
     }
 }
 
-/// Locks the running follows of members, in the order of their ids, and reads how their plans lie on the calendar.
+/// Locks the running follows of members in the order of follow ids, and reads the schedules of their plans.
 pub async fn lock_scheduled(
     conn: &AsyncPgConnection,
     gym: GymId,
@@ -243,7 +243,7 @@ pub async fn lock_scheduled(
     load_scheduled(conn, LOCK_SCHEDULED, gym, members).await
 }
 
-/// As [`lock_scheduled`], without those that another transaction has locked.
+/// Like [`lock_scheduled`], but skips follows that another transaction has locked.
 pub async fn lock_scheduled_if_free(
     conn: &AsyncPgConnection,
     gym: GymId,
@@ -280,7 +280,7 @@ async fn load_scheduled(
         .await
 }
 
-/// Locks those of the follows that are running, in the order of their ids.
+/// Locks those of the follows that are running, in the order of ids.
 pub async fn lock_running_by_id(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -296,7 +296,7 @@ pub async fn lock_running_by_id(
         .await
 }
 
-/// A running follow of a plan that ends, and what decides when.
+/// A running follow of a fixed plan, with the columns that determine its end.
 #[derive(Clone, Debug, Queryable)]
 pub struct EndingFollow {
     /// Its id.
@@ -305,19 +305,20 @@ pub struct EndingFollow {
     pub gym_id: GymId,
     /// The plan's first day.
     pub start_date: NaiveDate,
-    /// The member's zone.
+    /// The member's time zone.
     pub time_zone: String,
-    /// Days of the plan.
+    /// Length of the plan in days.
     pub duration_days: i32,
-    /// How its days follow one another.
+    /// Its cycle, which determines whether it repeats.
     pub cycle: plans::Cycle,
     /// Minutes after midnight at which the gym's day begins.
     pub day_start: i32,
 }
 
-/// The running follows of fixed plans that are over in the zone where days begin first. As the system.
+/// Lists the running follows of fixed plans whose last day is over in the time zone that is furthest ahead. In the
+/// member's own time zone it may not be over yet. Needs the system role.
 pub async fn ending(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<Vec<EndingFollow>> {
-    // No zone is further ahead of UTC than 14 hours.
+    // No time zone is more than 14 hours ahead of UTC.
     let latest_today = (now + TimeDelta::hours(14)).date_naive();
     let last_day_over = sql::<Bool>("follows.start_date + plans.duration_days <= ").bind::<Date, _>(latest_today);
     follows::table
@@ -340,7 +341,7 @@ pub async fn ending(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryRe
         .await
 }
 
-/// The plan, kept from being archived or revised until the end of the transaction.
+/// Reads a plan and locks its row, so that nobody can archive or edit it until the transaction ends.
 pub async fn hold_plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
     plan_rows::table
         .filter(plan_rows::gym_id.eq(gym).and(plan_rows::id.eq(plan)))
@@ -351,7 +352,7 @@ pub async fn hold_plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -
         .optional()
 }
 
-/// The plan as it is.
+/// Reads a plan without a lock.
 pub async fn plan(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<FollowedPlan>> {
     plan_rows::table
         .filter(plan_rows::gym_id.eq(gym).and(plan_rows::id.eq(plan)))

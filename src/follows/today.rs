@@ -1,4 +1,4 @@
-//! A member's day: what the plan says for it and what has become of its meals.
+//! The route that reads a member's day: the planned meals and their completions.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,12 +24,12 @@ use crate::plans::day::{self, DayMeal};
 use crate::plans::{Item, Meal, Slot};
 use liveplan_nutrition::nutrients::Nutrients;
 
-/// Which day of whom.
+/// Which day to read, of which member.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TodayQuery {
-    /// The day; today where the member is by default.
+    /// The date; by default today in the member's time zone.
     date: Option<NaiveDate>,
     /// The member; the caller by default.
     member: Option<AccountId>,
@@ -42,11 +42,11 @@ pub struct Today {
     pub follow_id: FollowId,
     /// Its plan.
     pub plan_id: PlanId,
-    /// The plan's name now.
+    /// The plan's current name.
     pub plan_name: String,
     /// The plan's current revision.
     pub revision: i32,
-    /// The number of the plan's day; absent before the start and after the end.
+    /// The plan day of the date, from 1; absent before the start and after the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub day: Option<i32>,
@@ -54,21 +54,21 @@ pub struct Today {
     pub date: NaiveDate,
     /// The meals in order.
     pub meals: Vec<TodayMeal>,
-    /// The day in sums.
+    /// The sums of the day.
     pub progress: Progress,
 }
 
-/// What has become of a meal.
+/// The status of a meal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MealStatus {
-    /// Nothing yet.
+    /// The meal is not ticked.
     Open,
-    /// It was eaten.
+    /// The whole meal was eaten.
     Eaten,
-    /// A part of it was eaten.
+    /// A part of the meal was eaten.
     Partial,
-    /// It was left out.
+    /// The meal was skipped.
     Skipped,
 }
 
@@ -82,43 +82,43 @@ impl From<CompletionStatus> for MealStatus {
     }
 }
 
-/// A meal of a member's day. One that was eaten is shown as it was then.
+/// A meal of a member's day. An eaten meal is shown as it was when it was ticked.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TodayMeal {
     /// Identifier.
     pub id: MealId,
-    /// Its place in the day.
+    /// The slot of the day, such as breakfast.
     pub slot: Slot,
     /// Title.
     pub title: String,
-    /// Minutes after midnight where the member is; absent where the plan names no time.
+    /// Minutes after midnight in the member's time zone; absent if the plan gives no time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub time_min: Option<i32>,
-    /// Meals are ordered by it, then by identifier.
+    /// Meals are ordered by position, then by identifier.
     pub position: i32,
-    /// What to know when preparing it.
+    /// Notes on preparing the meal.
     pub notes: String,
-    /// What has become of it.
+    /// Status of the meal.
     pub status: MealStatus,
-    /// How much of it was eaten, in thousandths; absent while it is open.
+    /// The eaten portion, in thousandths; absent while the meal is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub portion_permille: Option<i32>,
-    /// Whether the plan has changed or dropped the meal since it was eaten.
+    /// Whether the plan has changed or removed the meal since it was ticked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub changed: bool,
-    /// What the whole of it holds.
+    /// Nutrients of the full portion.
     pub nutrients: Nutrients,
     /// Its items in order.
     pub items: Vec<Item>,
 }
 
-/// A member's day of the plan that they are following
+/// Read one day of the plan that a member follows.
 #[utoipa::path(tag = "follows", params(TodayQuery),
-    responses((status = 200, body = Today), (status = 403, description = "not for this caller"),
-        (status = 404, description = "no such member, or no plan is being followed"),
-        (status = 422, description = "a date that cannot be")))]
+    responses((status = 200, body = Today), (status = 403, description = "the caller may not see this member"),
+        (status = 404, description = "no such member, or the member does not follow a plan"),
+        (status = 422, description = "the date is out of bounds")))]
 #[get("/follows/today")]
 pub(super) async fn find_today(
     app: web::Data<App>,
@@ -153,7 +153,7 @@ pub(super) async fn find_today(
 /// Reads a day of a follow.
 ///
 /// # Errors
-/// Those of the database.
+/// 404 if the plan does not exist; database errors.
 pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, follow: Follow, date: NaiveDate) -> Result<Today> {
     let plan = store::plan(conn, gym, follow.plan_id)
         .await?
@@ -190,7 +190,8 @@ pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, follow: Follow, date
     })
 }
 
-/// The meals of a day: those on the plan now, and in their place or besides them those that were eaten, as they were.
+/// Combines the planned meals with the ticked ones. An eaten meal replaces its planned version; a ticked meal that has
+/// left the plan is added.
 fn compose(planned: Vec<DayMeal>, ticked: Vec<DayMeal>, completed: &BTreeMap<MealId, Completed>) -> Vec<TodayMeal> {
     let mut ticked: HashMap<_, _> = ticked.into_iter().map(|t| (t.meal.id, t.meal)).collect();
     let mut meals = Vec::new();

@@ -1,5 +1,5 @@
-//! Gyms, and the rows of who belongs to them. [`create`] makes one with its first owner. What people do with memberships is
-//! above, in [`crate::members`].
+//! Gyms, and the rows of their memberships. [`create`] creates a gym with its first owner. The routes of memberships
+//! are in [`crate::members`].
 
 pub mod routes;
 pub mod rules;
@@ -19,18 +19,18 @@ pub use routes::routes;
 use rules::Standing;
 pub use store::Gym;
 
-/// A gym and its first owner.
+/// A gym to create, and its first owner.
 #[derive(Clone)]
 pub struct NewGym {
-    /// Its name in addresses and at sign-in.
+    /// Short name in URLs and at sign-in.
     pub slug: String,
-    /// Its name.
+    /// Full name.
     pub name: String,
-    /// IANA name.
+    /// IANA time zone.
     pub time_zone: String,
     /// `es` or `en`.
     pub locale: String,
-    /// Email of the first owner; one who has an account already keeps it, with its password.
+    /// Email of the first owner. If the email has an account already, the account stays as it is, with its password.
     pub owner_email: String,
     /// Name of the first owner.
     pub owner_name: String,
@@ -38,10 +38,10 @@ pub struct NewGym {
     pub password: String,
 }
 
-/// Makes a gym with its first owner and its log.
+/// Creates a gym with its log and its first owner.
 ///
 /// # Errors
-/// 422 for what cannot be taken, 409 where the slug is taken.
+/// 422 for an invalid field, 409 if the slug is taken.
 pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
     let slug = new.slug.trim().to_lowercase();
     rules::check_slug(&slug)?;
@@ -72,17 +72,18 @@ pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
     app.system(async |conn| match insert(conn, &gym, &owner, now).await? {
         Some(_) => Ok(gym.id),
         None => Err(Error::conflict((
-            format!("there is a gym called {} already", gym.slug),
-            format!("ya hay un gimnasio llamado {}", gym.slug),
+            format!("There is already a gym called {}.", gym.slug),
+            format!("Ya existe un gimnasio llamado {}.", gym.slug),
         ))),
     })
     .await
 }
 
-/// The gym of a slug and its first owner; made, of what was checked before, where there is none. As the system.
+/// Returns the gym with this slug and its first owner. Creates both if there is no such gym; the caller has checked the
+/// fields. Uses the system role.
 ///
 /// # Errors
-/// Those of the database; 409 for a gym of that slug that nobody owns.
+/// Database errors; 409 if the gym exists without an active owner.
 pub async fn find_or_insert(app: &App, gym: &Gym, owner: &NewAccount) -> Result<(GymId, AccountId)> {
     let now = app.clock.now();
     app.system(async |conn| {
@@ -91,15 +92,15 @@ pub async fn find_or_insert(app: &App, gym: &Gym, owner: &NewAccount) -> Result<
         }
         store::find_owner(conn, &gym.slug).await?.ok_or_else(|| {
             Error::conflict((
-                format!("nobody owns the gym called {}", gym.slug),
-                format!("nadie es propietario del gimnasio llamado {}", gym.slug),
+                format!("The gym called {} has no active owner.", gym.slug),
+                format!("El gimnasio llamado {} no tiene ningún propietario activo.", gym.slug),
             ))
         })
     })
     .await
 }
 
-/// Makes a gym with its log and its first owner; none where the slug is taken.
+/// Creates a gym with its log and its first owner. Returns the owner; `None` if the slug is taken.
 async fn insert(
     conn: &mut AsyncPgConnection,
     gym: &Gym,
@@ -119,8 +120,8 @@ async fn insert(
     Ok(Some(account))
 }
 
-/// The account of an email, made where there is none; and whether it was made. One that is there stays as it is. As the
-/// system.
+/// Finds the account with an email, or creates it. Returns it, and whether it was created. An existing account stays as
+/// it is. Needs the system role.
 pub async fn find_or_create_account(
     conn: &mut AsyncPgConnection,
     new: &NewAccount,
@@ -132,5 +133,5 @@ pub async fn find_or_create_account(
     let known = accounts::credentials(conn, &new.email).await?;
     known
         .map(|(account, _)| (account, false))
-        .ok_or_else(|| anyhow::anyhow!("an account came and went").into())
+        .ok_or_else(|| anyhow::anyhow!("the account was deleted between insert and lookup").into())
 }

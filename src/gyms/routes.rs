@@ -1,4 +1,4 @@
-//! The caller's gym.
+//! Routes of the caller's gym.
 
 use actix_web::{get, patch, web};
 use serde::Deserialize;
@@ -12,12 +12,12 @@ use crate::auth::{Caller, Role};
 use crate::error::{Lang, Result};
 use crate::http::Body;
 
-/// Routes of the gym itself.
+/// Mounts the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config.service(find_gym).service(update_gym);
 }
 
-/// The gym that the caller is signed in to.
+/// Read the gym that the caller is signed in to.
 #[utoipa::path(
     tag = "gym",
     responses((status = 200, body = Gym), (status = 401, description = "not signed in")),
@@ -35,7 +35,7 @@ async fn find_gym(app: web::Data<App>, caller: Caller) -> Result<web::Json<Gym>>
 #[serde(deny_unknown_fields)]
 struct GymPatch {
     name: Option<String>,
-    /// IANA name, such as `Europe/Madrid`.
+    /// IANA time zone, such as `Europe/Madrid`.
     time_zone: Option<String>,
     locale: Option<Lang>,
     /// Minutes after midnight at which a day begins, 0 to 720.
@@ -58,7 +58,7 @@ impl GymPatch {
     }
 }
 
-/// Change the gym's name, time zone, language or beginning of the day. For owners and managers.
+/// Change the gym's name, time zone, language or start of the day. For owners and managers.
 #[utoipa::path(
     tag = "gym",
     request_body = GymPatch,
@@ -66,7 +66,7 @@ impl GymPatch {
         (status = 200, body = Gym),
         (status = 401, description = "not signed in"),
         (status = 403, description = "not an owner or manager"),
-        (status = 422, description = "a field is not acceptable"),
+        (status = 422, description = "a field is invalid"),
     ),
     security(("bearer" = []))
 )]

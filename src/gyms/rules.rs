@@ -1,14 +1,14 @@
-//! What a gym admits: its own fields, and who may change whose membership into what.
+//! Rules of gyms: the valid values of a gym's fields, and the changes of memberships that a caller may make.
 
 use chrono_tz::Tz;
 
 use crate::auth::{Role, Roles, Status};
 use crate::error::{Error, Result};
 
-/// A gym's day begins at noon at the latest.
+/// Latest start of a gym's day, in minutes after midnight: noon.
 const LATEST_DAY_START: i32 = 720;
 
-/// Roles and status of a membership: what of it gives access.
+/// Roles and status of a membership. Together they determine access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Roles.
@@ -18,19 +18,20 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Whether it is an owner's who can act.
+    /// Whether this is an active owner.
     #[must_use]
     pub fn owns(&self) -> bool {
         self.active(Role::Owner)
     }
 
-    /// Whether it is active in a role.
+    /// Whether the membership is active and has the role.
     #[must_use]
     pub fn active(&self, role: Role) -> bool {
         self.status == Status::Active && self.roles.has(role)
     }
 
-    /// Whether it may be one side of an assignment: a suspension is for a time, the end of a role or membership is not.
+    /// Whether assignments in this role continue. They survive a suspension, which is temporary, but not the end of the
+    /// role or of the membership.
     #[must_use]
     pub fn keeps(&self, role: Role) -> bool {
         self.status != Status::Ended && self.roles.has(role)
@@ -40,7 +41,8 @@ impl Standing {
 /// Refuses a change of a membership that the caller may not make.
 ///
 /// # Errors
-/// 403 where it touches an owner and the caller is none, 422 for a status that cannot follow.
+/// 403 if the change concerns ownership and the caller is not an owner; 422 for an empty set of roles, or a status that
+/// cannot follow the current one.
 pub fn may_change(caller: Roles, before: Standing, after: Standing) -> Result<()> {
     roles_not_empty(after.roles)?;
     let ownership = before.roles.has(Role::Owner) != after.roles.has(Role::Owner);
@@ -51,20 +53,20 @@ pub fn may_change(caller: Roles, before: Standing, after: Standing) -> Result<()
     let reason = match (before.status, after.status) {
         (from, to) if from == to => return Ok(()),
         (_, Status::Invited) => (
-            "nobody can be invited again by this; add them again",
-            "así no se puede volver a invitar a nadie; vuelve a añadir a la persona",
+            "a membership cannot become invited; adding the person creates the invitation",
+            "una membresía no puede pasar a invitada; la invitación se crea al añadir a la persona",
         ),
         (Status::Ended, _) => (
             "an ended membership stays ended; add the person again",
-            "una membresía terminada no se reabre; vuelve a añadir a la persona",
+            "una membresía terminada no se puede reabrir; vuelve a añadir a la persona",
         ),
         (Status::Invited, Status::Active) => (
-            "the person accepts by signing in to the gym",
-            "la persona acepta al iniciar sesión en el gimnasio",
+            "only the invited person can accept, by signing in to the gym",
+            "solo la persona invitada puede aceptar, al iniciar sesión en el gimnasio",
         ),
         (Status::Invited, Status::Suspended) => (
-            "the person has not accepted yet; end the membership instead",
-            "la persona aún no ha aceptado; termina la membresía en su lugar",
+            "the person has not accepted the invitation yet; end the membership instead",
+            "la persona aún no ha aceptado la invitación; en lugar de suspender la membresía, termínala",
         ),
         _ => return Ok(()),
     };
@@ -74,13 +76,16 @@ pub fn may_change(caller: Roles, before: Standing, after: Standing) -> Result<()
 /// Refuses a membership without roles.
 pub fn roles_not_empty(roles: Roles) -> Result<()> {
     if roles == Roles::default() {
-        Err(Error::invalid("roles", ("at least one role", "al menos un rol")))
+        Err(Error::invalid(
+            "roles",
+            ("at least one role is needed", "se necesita al menos un rol"),
+        ))
     } else {
         Ok(())
     }
 }
 
-/// Refuses the name of a gym or person that says nothing or too much.
+/// Refuses an empty, overlong or unprintable name of a gym or person.
 pub fn check_name(field: &str, name: &str) -> Result<()> {
     let length = name.trim().chars().count();
     if (1..=200).contains(&length) && !name.chars().any(char::is_control) {
@@ -89,28 +94,28 @@ pub fn check_name(field: &str, name: &str) -> Result<()> {
         Err(Error::invalid(
             field,
             (
-                "1 to 200 characters, without control characters",
-                "de 1 a 200 caracteres, sin caracteres de control",
+                "must have 1 to 200 characters and no control characters",
+                "debe tener de 1 a 200 caracteres, sin caracteres de control",
             ),
         ))
     }
 }
 
-/// Refuses what is no IANA time zone.
+/// Refuses a name that is not an IANA time zone.
 pub fn check_time_zone(name: &str) -> Result<()> {
     match name.parse::<Tz>() {
         Ok(_) => Ok(()),
         Err(_) => Err(Error::invalid(
             "time_zone",
             (
-                "an IANA time zone such as Europe/Madrid",
-                "una zona horaria IANA como Europe/Madrid",
+                "must be an IANA time zone, such as Europe/Madrid",
+                "debe ser una zona horaria de la IANA, como Europe/Madrid",
             ),
         )),
     }
 }
 
-/// Refuses a day that begins in the afternoon.
+/// Refuses a start of the day before midnight or after noon.
 pub fn check_day_start(minutes: i32) -> Result<()> {
     if (0..=LATEST_DAY_START).contains(&minutes) {
         Ok(())
@@ -118,14 +123,14 @@ pub fn check_day_start(minutes: i32) -> Result<()> {
         Err(Error::invalid(
             "day_start",
             (
-                format!("0 to {LATEST_DAY_START} minutes after midnight"),
-                format!("de 0 a {LATEST_DAY_START} minutos después de medianoche"),
+                format!("must be 0 to {LATEST_DAY_START} minutes after midnight"),
+                format!("debe estar entre 0 y {LATEST_DAY_START} minutos después de medianoche"),
             ),
         ))
     }
 }
 
-/// Refuses what cannot be a gym's name in addresses.
+/// Refuses a slug that does not have 2 to 63 lower-case letters, digits and hyphens, or starts with a hyphen.
 pub fn check_slug(slug: &str) -> Result<()> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let good = (2..=63).contains(&slug.len())
@@ -137,8 +142,8 @@ pub fn check_slug(slug: &str) -> Result<()> {
         Err(Error::invalid(
             "slug",
             (
-                "2 to 63 of a-z, 0-9 and -, not beginning with -",
-                "de 2 a 63 caracteres de a-z, 0-9 y -, sin empezar por -",
+                "must have 2 to 63 characters of a-z, 0-9 and -, and not start with -",
+                "debe tener de 2 a 63 caracteres de a-z, 0-9 y -, y no empezar por -",
             ),
         ))
     }
@@ -161,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_owner_touches_ownership() {
+    fn only_an_owner_changes_ownership() {
         use Role::{Manager, Member, Owner};
         let member = standing(&[Member], Status::Active);
         let owner = standing(&[Owner], Status::Active);
@@ -182,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_follows_from_the_one_before() {
+    fn a_status_may_follow_only_certain_others() {
         use Status::{Active, Ended, Invited, Suspended};
         let may = |from, to| {
             change(
@@ -213,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_membership_has_a_role() {
+    fn a_membership_needs_a_role() {
         let member = standing(&[Role::Member], Status::Active);
         assert_eq!(
             change(&[Role::Owner], member, standing(&[], Status::Active)),
@@ -222,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gyms_fields_are_checked() {
+    fn invalid_fields_of_a_gym_are_refused() {
         assert!(check_time_zone("America/Argentina/Buenos_Aires").is_ok());
         assert!(check_time_zone("Madrid").is_err());
         assert!(check_day_start(0).is_ok() && check_day_start(720).is_ok());

@@ -1,4 +1,5 @@
-//! Who belongs to the gym: adding people, and changing their roles and status, with what cannot go on then.
+//! Routes of memberships: list and add people, and change their roles and status. A change also ends the sessions and
+//! assignments that the new roles or status no longer allow.
 
 mod store;
 
@@ -28,12 +29,12 @@ use crate::ids::AccountId;
 use crate::rosters;
 use store::MembersWanted;
 
-/// Those who run the gym.
+/// Roles that manage memberships.
 const RUNS: [Role; 2] = [Role::Owner, Role::Manager];
-/// Those who see everybody in it.
+/// Roles that see every membership of the gym.
 const SEES_ALL: [Role; 3] = [Role::Owner, Role::Manager, Role::Nutritionist];
 
-/// Routes.
+/// Mounts the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(list_memberships)
@@ -46,22 +47,22 @@ pub fn routes(config: &mut ServiceConfig) {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct MembershipsQuery {
-    /// Only those with this role.
+    /// Only memberships with this role.
     role: Option<Role>,
-    /// Items a page, 1 to 200; 50 by default.
+    /// Items per page, 1 to 200; 50 by default.
     limit: Option<i64>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<Uuid>,
 }
 
-/// The people of the gym, without those whose membership has ended. Trainers see themselves and their members.
+/// List the gym's memberships, without those that have ended. Trainers see themselves and their assigned members.
 #[utoipa::path(
     tag = "gym",
     params(MembershipsQuery),
     responses(
         (status = 200, body = Page<Membership>),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "for owners, managers, nutritionists and trainers"),
+        (status = 403, description = "only for owners, managers, nutritionists and trainers"),
     ),
     security(("bearer" = []))
 )]
@@ -99,16 +100,16 @@ async fn list_memberships(
 struct NewMembership {
     email: String,
     name: String,
-    /// 8 to 256 characters. It is set only where the email has no account yet.
+    /// 8 to 256 characters. Used only if the email has no account yet.
     #[schema(format = Password)]
     password: String,
     roles: Roles,
-    /// The gym's language where absent.
+    /// Language of a new account; the gym's language by default.
     locale: Option<Lang>,
 }
 
-/// What an idempotency key stands for. The password is not part of it: what is stored of a request must not help to
-/// guess one.
+/// The part of a request that is compared under an idempotency key. It leaves out the password, because the stored
+/// fingerprint must not help to guess it.
 #[derive(Serialize)]
 struct Request<'a> {
     email: &'a str,
@@ -117,18 +118,19 @@ struct Request<'a> {
     locale: Option<Lang>,
 }
 
-/// Add a person. A new email gets an account, active at once; one that has an account is invited, keeps name and
-/// password, and accepts by signing in to this gym. For owners and managers; only owners add owners.
+/// Add a person. A new email gets an account, and its membership is active at once. An email that has an account gets
+/// an invitation: the account keeps its name and password, and the person accepts by signing in to this gym. For owners
+/// and managers; only owners add owners.
 #[utoipa::path(
     tag = "gym",
     request_body = NewMembership,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "a retry gets the first response")),
     responses(
         (status = 201, body = Membership),
         (status = 401, description = "not signed in"),
         (status = 403, description = "not an owner or manager"),
         (status = 409, description = "already_member"),
-        (status = 422, description = "a field is not acceptable"),
+        (status = 422, description = "a field is invalid"),
     ),
     security(("bearer" = []))
 )]
@@ -191,7 +193,7 @@ async fn gyms_language(tx: &mut Tx) -> Result<Lang> {
     })
 }
 
-/// Adds a person to the gym of the change. Somebody whose membership has ended is invited again.
+/// Adds a person to the transaction's gym. A person whose membership has ended is invited again.
 ///
 /// # Errors
 /// [`Code::AlreadyMember`].
@@ -212,15 +214,15 @@ pub async fn add(tx: &mut Tx, account: &NewAccount, roles: Roles) -> Result<Memb
         .ok_or_else(|| Error::not_found("member"))
 }
 
-/// One person of the gym.
+/// Read one membership of the gym.
 #[utoipa::path(
     tag = "gym",
     params(("account" = AccountId, Path)),
     responses(
         (status = 200, body = Membership),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "not for this caller"),
-        (status = 404, description = "nobody of this gym"),
+        (status = 403, description = "the caller may not see this person"),
+        (status = 404, description = "the gym has no such person"),
     ),
     security(("bearer" = []))
 )]
@@ -248,12 +250,13 @@ async fn find_membership(
 #[serde(deny_unknown_fields)]
 struct MembershipPatch {
     roles: Option<Roles>,
-    /// `active`, `suspended` or `ended`. An ended membership stays so: the person is added again.
+    /// `active`, `suspended` or `ended`. An ended membership stays ended; add the person again instead.
     status: Option<Status>,
 }
 
-/// Change roles or status. Tokens given before are refused from then on; a suspended or ended member is signed out, and
-/// assignments end with the role they need. For owners and managers; only owners touch owners.
+/// Change roles or status. Access tokens issued before no longer work. Suspending or ending a membership signs the
+/// person out, and removing a role ends the assignments that need it. For owners and managers; only owners change
+/// owners.
 #[utoipa::path(
     tag = "gym",
     request_body = MembershipPatch,
@@ -261,10 +264,10 @@ struct MembershipPatch {
     responses(
         (status = 200, body = Membership),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "not an owner or manager, or not an owner where ownership changes"),
-        (status = 404, description = "nobody of this gym"),
+        (status = 403, description = "not an owner or manager, or not an owner although ownership changes"),
+        (status = 404, description = "the gym has no such person"),
         (status = 409, description = "last_owner"),
-        (status = 422, description = "a field is not acceptable"),
+        (status = 422, description = "a field is invalid"),
     ),
     security(("bearer" = []))
 )]
@@ -280,7 +283,7 @@ async fn update_membership(
     let member = app
         .change(&caller, async move |tx| {
             let gym = tx.gym;
-            // First, and in one order: two owners who demote each other meet here.
+            // Lock the owners first and in one order: if two owners demote each other at once, one waits here.
             let owners = gyms::lock_owners(tx, gym).await?;
             let before = gyms::lock_standing(tx, gym, account)
                 .await?
@@ -307,7 +310,7 @@ async fn update_membership(
     Ok(web::Json(member))
 }
 
-/// Writes a change of a membership, and ends what cannot go on with it.
+/// Writes a change of a membership, and ends the sessions and assignments that it no longer allows.
 async fn apply(tx: &mut Tx, account: AccountId, before: Standing, after: Standing) -> Result<()> {
     let (gym, now) = (tx.gym, tx.now);
     gyms::update_membership(tx, gym, account, after).await?;

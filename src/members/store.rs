@@ -1,4 +1,4 @@
-//! Lists of memberships.
+//! SQL of the list of memberships.
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -12,20 +12,20 @@ use crate::db::schema::{accounts, assignments, memberships};
 use crate::gyms::store::{Membership, columns};
 use crate::ids::{AccountId, GymId};
 
-/// Which memberships to list.
+/// Filter and page of a list of memberships.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MembersWanted {
-    /// Those with a role.
+    /// Only those with this role.
     pub role: Option<Role>,
-    /// Those that a trainer is assigned to, and the trainer.
+    /// Only those of this trainer and of the members that the trainer is assigned to.
     pub of_trainer: Option<AccountId>,
-    /// After this account.
+    /// The last account of the previous page; nil for the first page.
     pub after: uuid::Uuid,
-    /// How many.
+    /// Maximum number of rows.
     pub limit: i64,
 }
 
-/// Memberships that have not ended, by account.
+/// Lists memberships that have not ended, in the order of account ids.
 pub async fn list_memberships(
     conn: &mut AsyncPgConnection,
     gym: GymId,

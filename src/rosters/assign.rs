@@ -1,4 +1,5 @@
-//! Assigning trainers to members. An assignment puts the member on the trainer's roster, and gives the right to see them.
+//! Starts and ends assignments. An assignment puts the member on the trainer's roster, and gives the trainer the right
+//! to watch the member.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::http::{Body, Page, PageQuery, bounds};
 use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::{AccountId, AssignmentId};
 
-/// Routes.
+/// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
         .service(list_assignments)
@@ -35,24 +36,24 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct AssignmentsQuery {
-    /// Only those of this trainer.
+    /// Only assignments of this trainer.
     trainer: Option<AccountId>,
-    /// Only those to this member.
+    /// Only assignments to this member.
     member: Option<AccountId>,
-    /// Items a page, 1 to 200; 50 by default.
+    /// Items per page, 1 to 200; 50 by default.
     limit: Option<i64>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<Uuid>,
 }
 
-/// Assignments that count now. Trainers and members see their own.
+/// List the assignments in force. Trainers and members see their own.
 #[utoipa::path(
     tag = "gym",
     params(AssignmentsQuery),
     responses(
         (status = 200, body = Page<Assignment>),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "somebody else's, or not for this role"),
+        (status = 403, description = "the role sees no assignments, or not these"),
     ),
     security(("bearer" = []))
 )]
@@ -82,7 +83,8 @@ async fn list_assignments(
     Ok(web::Json(Page::cut(found, limit, |a| a.id.0)))
 }
 
-/// The trainer and member whose assignments a caller gets who asks for these: staff as they ask, others only their own.
+/// Narrows a filter by trainer and member to the assignments that the caller may see: staff see all, others only their
+/// own.
 fn seen_by(
     caller: &Caller,
     trainer: Option<AccountId>,
@@ -107,7 +109,7 @@ fn seen_by(
 struct NewAssignment {
     trainer_id: AccountId,
     member_id: AccountId,
-    /// When it ends by itself; without, it lasts until it is ended.
+    /// Planned end. Without it the assignment lasts until it is ended.
     until: Option<DateTime<Utc>>,
 }
 
@@ -115,13 +117,13 @@ struct NewAssignment {
 #[utoipa::path(
     tag = "gym",
     request_body = NewAssignment,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "a retry gets the first response")),
     responses(
         (status = 201, body = Assignment),
         (status = 401, description = "not signed in"),
         (status = 403, description = "not an owner or manager"),
         (status = 409, description = "already_assigned"),
-        (status = 422, description = "not an active trainer or member of this gym, or an end that is over"),
+        (status = 422, description = "not an active trainer or member of this gym, or `until` is in the past"),
     ),
     security(("bearer" = []))
 )]
@@ -147,7 +149,8 @@ async fn create_assignment(
 /// Assigns a trainer to a member from now on.
 ///
 /// # Errors
-/// 422 for people who are not an active trainer and an active member, or an end that is over; [`Code::AlreadyAssigned`].
+/// 422 if the two are not an active trainer and an active member, or if `until` is in the past;
+/// [`Code::AlreadyAssigned`].
 pub async fn start(
     tx: &mut Tx,
     trainer_id: AccountId,
@@ -156,15 +159,18 @@ pub async fn start(
 ) -> Result<Assignment> {
     let (gym, now) = (tx.gym, tx.now);
     if until.is_some_and(|until| until <= now) {
-        return Err(Error::invalid("until", ("an instant to come", "un instante futuro")));
+        return Err(Error::invalid(
+            "until",
+            ("must be in the future", "debe ser un instante futuro"),
+        ));
     }
     if trainer_id == member_id {
         return Err(Error::invalid(
             "member_id",
-            ("somebody other than the trainer", "alguien que no sea el entrenador"),
+            ("must not be the trainer", "no puede ser el propio entrenador"),
         ));
     }
-    // Locked in one order, so that two assignments of the same people take turns.
+    // Lock in the order of ids, so that two assignments of the same people cannot deadlock.
     let mut people = [
         (trainer_id, "trainer_id", Role::Trainer),
         (member_id, "member_id", Role::Member),
@@ -177,7 +183,7 @@ pub async fn start(
                 field,
                 (
                     format!("not an active {} of this gym", role.name()),
-                    format!("no es {} en activo de este gimnasio", role.name()),
+                    format!("no tiene el rol {} activo en este gimnasio", role.name()),
                 ),
             ));
         }
@@ -208,7 +214,7 @@ pub async fn start(
         (status = 204, description = "ended"),
         (status = 401, description = "not signed in"),
         (status = 403, description = "not an owner or manager"),
-        (status = 404, description = "no such assignment that counts"),
+        (status = 404, description = "no such assignment in force"),
     ),
     security(("bearer" = []))
 )]
@@ -226,10 +232,10 @@ async fn end_assignment(app: web::Data<App>, caller: Caller, path: web::Path<Ass
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Ends assignments in a change; returns how many.
+/// Ends assignments and publishes their ends to the rosters. Returns their number.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn end(tx: &mut Tx, ending: Ending) -> Result<usize> {
     let (gym, now) = (tx.gym, tx.now);
     let ended = store::end_assignments(tx, gym, ending, now).await?;
@@ -249,21 +255,21 @@ async fn tell_ended(tx: &mut Tx, ended: &[Assignment]) -> Result<()> {
     Ok(())
 }
 
-/// How often ends are looked for.
+/// Interval at which [`tend`] looks for assignments whose end has passed.
 const CLOSE_EVERY: Duration = Duration::from_secs(20);
 
-/// Closes assignments that have come to their end, for ever. To be spawned where changes can be made: on an actix runtime.
+/// Closes assignments whose end has passed, in an endless loop. Spawn it on an actix runtime, which changes need.
 pub async fn tend(app: App) {
     loop {
         tokio::time::sleep(CLOSE_EVERY).await;
         if let Err(error) = close_due(&app).await {
-            tracing::warn!(error.cause = ?error, "cannot close assignments that have ended; trying again");
+            tracing::warn!(error.cause = ?error, "closing ended assignments failed; retrying");
         }
     }
 }
 
-/// Tells the screens of trainers whose assignments have come to their end. Rights end by themselves at that instant; this
-/// takes the member off the roster. Returns how many were told.
+/// Closes assignments whose end has passed, and publishes their ends to the trainers' rosters. The rights have ended by
+/// themselves at that instant; this removes the members from the rosters. Returns the number of ends published.
 pub async fn close_due(app: &App) -> Result<usize> {
     let now = app.clock.now();
     let gyms = app
@@ -277,7 +283,7 @@ pub async fn close_due(app: &App) -> Result<usize> {
                 let due = store::close_due(tx, gym, now).await?;
                 let mut over = Vec::with_capacity(due.len());
                 for assignment in due {
-                    // Assigned again in the meantime: the roster shows the new one.
+                    // Trainers who were assigned again keep the member on their roster.
                     let (trainer, member) = (assignment.trainer_id, assignment.member_id);
                     if !store::is_assigned(tx, gym, trainer, member, now).await? {
                         over.push(assignment);

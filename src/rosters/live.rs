@@ -1,4 +1,4 @@
-//! The channel `roster:{trainer}`: who may watch it and what it shows.
+//! The channel `roster:{trainer}`: the right to watch it, and its state.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,30 +19,30 @@ use crate::follows::{Follow, store};
 use crate::gyms::store::find_membership;
 use crate::ids::{AccountId, GymId};
 
-/// What the channel `roster:{trainer}` shows.
+/// The state of the channel `roster:{trainer}`.
 #[derive(Serialize, ToSchema)]
 pub struct RosterState<'a> {
-    /// By account.
+    /// The trainer's members, by account.
     members: BTreeMap<AccountId, RosterMember<'a>>,
 }
 
 /// A member on a trainer's roster.
 #[derive(Serialize, ToSchema)]
 pub struct RosterMember<'a> {
-    /// Name.
+    /// Name of the member.
     name: &'a str,
-    /// Since when they are assigned.
+    /// Start of the assignment.
     since: DateTime<Utc>,
-    /// The running follow; absent where there is none.
+    /// The running follow; absent if the member has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     follow: Option<&'a Follow>,
-    /// The last days, by date.
+    /// Daily progress of the last days, by date.
     #[schema(value_type = BTreeMap<String, ProgressState>)]
     progress: Value,
 }
 
-/// Whether a caller may watch a trainer's roster: that trainer, and managers.
+/// Whether the caller may watch a trainer's roster. The trainer and managers may.
 pub async fn authorise_roster(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -58,7 +58,7 @@ pub async fn authorise_roster(
     ))
 }
 
-/// What `roster:` shows: each of the trainer's members with follow and latest daily rows.
+/// Reads the state of `roster:`: each of the trainer's members with follow and latest daily progress.
 pub async fn roster_snapshot(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -86,11 +86,11 @@ pub async fn roster_snapshot(
     Ok(json!(RosterState { members: entries }))
 }
 
-/// The entry of a member on the roster of a trainer whose assignment begins now, for the event that tells of it. It holds
-/// the member until the end of the change, so that no tick goes to the old trainers only and into no entry.
+/// Builds a member's roster entry for the event of an assignment that starts now. It locks the member until the
+/// transaction ends: otherwise a concurrent tick could be missing from the entry and go only to the previous trainers.
 ///
 /// # Errors
-/// 404 for an account that is not of the gym.
+/// 404 if the account has no membership of the gym.
 pub async fn member_entry(
     conn: &mut AsyncPgConnection,
     gym: GymId,

@@ -1,6 +1,6 @@
-//! Rosters: what trainers see of the members they are assigned to, and the changes of that. [`start`] and [`end`] assign and
-//! unassign, and tell the screens; [`tend`] closes assignments whose end has come. The rows, and the rights that come with
-//! an assignment, are [`crate::assignments`].
+//! Rosters: the members that a trainer is assigned to, as the trainer sees them. [`start`] and [`end`] start and end
+//! assignments and publish events to the rosters; [`tend`] closes assignments whose end has passed. The rows and the
+//! rights of assignments are in [`crate::assignments`].
 
 mod assign;
 pub mod live;

@@ -1,4 +1,4 @@
-//! Reading a trainer's roster.
+//! The route that reads a trainer's roster.
 
 use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::events::{Access, log};
 use crate::gyms::store::find_membership;
 use crate::ids::AccountId;
 
-/// Whose roster.
+/// Which roster to read.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -22,21 +22,21 @@ struct RosterQuery {
     trainer: Option<AccountId>,
 }
 
-/// A trainer's roster and the position on its channel that it was read at.
+/// A trainer's roster, and the position on its channel at which it was read.
 #[derive(Debug, Serialize, ToSchema)]
 struct Roster {
     /// Epoch of the position.
     epoch: String,
-    /// Offset of the position: publications up to it are in the snapshot.
+    /// Offset of the position: the snapshot contains all publications up to it.
     offset: u64,
     /// The snapshot of the channel `roster:{trainer}`.
     #[schema(value_type = RosterState)]
     snapshot: Value,
 }
 
-/// A trainer's members, with the position to go on from live
+/// Read a trainer's roster, with the position from which to follow it live.
 #[utoipa::path(tag = "follows", params(RosterQuery),
-    responses((status = 200, body = Roster), (status = 403, description = "not for this caller"),
+    responses((status = 200, body = Roster), (status = 403, description = "the caller may not see it"),
         (status = 404, description = "no such trainer")))]
 #[get("/trainer/roster")]
 pub(super) async fn find_roster(

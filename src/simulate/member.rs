@@ -1,4 +1,4 @@
-//! A member's life: wait a while, then say something of one of today's meals.
+//! One simulated member: waits a random time, then ticks one of today's meals or undoes its tick, and repeats.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::{Options, Tally};
 
-/// How long the first of all acts may take, so that not all begin at once.
+/// Longest wait before a member's first act in seconds. The wait is random, so that members do not all start at once.
 const FIRST_WITHIN: f64 = 3.0;
-/// How long to wait before a lost socket is opened again.
+/// Wait before a lost socket is reopened.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Lives until then. A lost socket is opened again.
+/// Simulates a member until `until`. Reopens a lost socket.
 pub async fn live(options: &Options, number: u32, until: Instant) -> anyhow::Result<Tally> {
     let email = format!("member{number:02}@demo.test");
     let mut tally = Tally::default();
@@ -24,10 +24,10 @@ pub async fn live(options: &Options, number: u32, until: Instant) -> anyhow::Res
         match opened {
             Ok(session) => match day(session, options, until, &mut tally).await {
                 Ok(()) => return Ok(tally),
-                Err(error) => tracing::debug!("{email}: {error:#}"),
+                Err(error) => tracing::debug!("{email} lost its session: {error:#}"),
             },
-            Err(error) if first => return Err(error.context(format!("{email} cannot begin"))),
-            Err(error) => tracing::debug!("{email}: {error:#}"),
+            Err(error) if first => return Err(error.context(format!("{email} cannot start"))),
+            Err(error) => tracing::debug!("{email} cannot reconnect: {error:#}"),
         }
         first = false;
         if Instant::now() + AGAIN_AFTER >= until {
@@ -53,10 +53,11 @@ async fn day(mut session: Session, options: &Options, until: Instant, tally: &mu
     }
 }
 
-/// Ticks a meal that is open, or takes back one that was ticked; by socket as often as by request.
+/// Picks one of today's meals: ticks it if it is open, otherwise undoes its tick. Half of the acts use the socket, half
+/// use REST.
 async fn act(session: &mut Session, tally: &mut Tally) -> anyhow::Result<()> {
     let today = session.device.get("/follows/today").await?;
-    let meals = today["meals"].as_array().context("no meals today")?;
+    let meals = today["meals"].as_array().context("/follows/today returned no meals")?;
     if meals.is_empty() {
         return Ok(());
     }
@@ -95,7 +96,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Most meals are eaten, some in part, a few not at all.
+/// Returns a random status and portion: 70 % eaten, 20 % partial, 10 % skipped.
 fn habit() -> (&'static str, Value) {
     match rand::random_range(0..10) {
         0 => ("skipped", Value::Null),

@@ -1,7 +1,7 @@
-//! Members who live their day against a running server, over real sockets and REST, so that a trainer's wall has something
-//! to show. It knows the server only through its public interface.
+//! Simulated members who use a running server over real sockets and REST, so that a trainer's wall shows activity. The
+//! simulation uses only the server's public interface.
 //!
-//! [`run`] lets them live and says what they did; each acts with a [`liveplan_client::Session`].
+//! [`run`] runs the members and returns a [`Tally`]. Each member uses a [`liveplan_client::Session`].
 
 mod member;
 
@@ -12,22 +12,22 @@ use clap::Args;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-/// The members that the demo gym has.
+/// The number of members in the demo gym.
 const DEMO_MEMBERS: u32 = 24;
 
-/// Who lives, where, and how long.
+/// Options of a simulation.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// How many members of the demo gym act, from `member01` on.
+    /// Number of members of the demo gym that act, from `member01` on.
     #[arg(long, default_value_t = DEMO_MEMBERS, value_parser = clap::value_parser!(u32).range(1..=i64::from(DEMO_MEMBERS)))]
     pub members: u32,
-    /// How many minutes they act.
+    /// Duration in minutes.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1440))]
     pub minutes: u64,
-    /// Seconds that a member waits between two acts, on average.
+    /// Average wait of a member between two acts, in seconds.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub every: u64,
-    /// The server, which runs `liveplan demo`.
+    /// Address of the server, which must run `liveplan demo`.
     #[arg(long, default_value = "http://localhost:8080")]
     pub url: String,
     /// The members' password.
@@ -35,20 +35,20 @@ pub struct Options {
     pub password: String,
 }
 
-/// What members did and saw.
+/// Counts of what the members did and received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Ticks and undos over the socket.
     pub by_socket: u64,
-    /// Ticks and undos by requests.
+    /// Ticks and undos over REST.
     pub by_rest: u64,
     /// Acts that the server refused.
     pub refused: u64,
-    /// Publications that arrived.
+    /// Publications that the members received.
     pub publications: u64,
-    /// Sockets that were lost and opened again.
+    /// Lost sockets that were reopened.
     pub reconnects: u64,
-    /// Members who could not go on.
+    /// Members who stopped with an error.
     pub failed: u64,
 }
 
@@ -75,24 +75,24 @@ impl fmt::Display for Tally {
         } = self;
         write!(
             f,
-            "{by_socket} acts by socket, {by_rest} by REST, {refused} refused; {publications} publications arrived; \
+            "{by_socket} acts over sockets, {by_rest} over REST, {refused} refused; {publications} publications; \
              {reconnects} reconnects; {failed} members failed"
         )
     }
 }
 
-/// Lets the members live for as long as the options say.
+/// Runs the simulation for `options.minutes`.
 ///
 /// # Errors
-/// Where not one of them can sign in.
+/// If no member can sign in.
 pub async fn run(options: &Options) -> anyhow::Result<Tally> {
     run_until(options, Instant::now() + Duration::from_secs(options.minutes * 60)).await
 }
 
-/// Lets the members live until then.
+/// Runs the simulation until `until`.
 ///
 /// # Errors
-/// Where not one of them can sign in.
+/// If no member can sign in.
 pub async fn run_until(options: &Options, until: Instant) -> anyhow::Result<Tally> {
     let lives = (1..=options.members).map(|number| member::live(options, number, until));
     let mut total = Tally::default();
@@ -110,7 +110,7 @@ pub async fn run_until(options: &Options, until: Instant) -> anyhow::Result<Tall
         return Err(first);
     }
     for error in failures {
-        tracing::warn!("{error:#}");
+        tracing::warn!("a simulated member stopped: {error:#}");
     }
     Ok(total)
 }

@@ -1,26 +1,27 @@
-//! Days: which one it is for a member, and which day of a plan a date is. A plan's day is a date in the member's zone; an
-//! instant is UTC; the two never share a type.
+//! Calendar arithmetic: a member's current date, and the day of a plan that a date falls on. Instants are UTC
+//! (`DateTime<Utc>`); days are dates in the member's time zone (`NaiveDate`).
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-/// Days before today that a follow may begin.
+/// A follow may start at most this many days before today.
 const EARLIEST_DAYS: i64 = 31;
-/// Days after today that a follow may begin.
+/// A follow may start at most this many days after today.
 const LATEST_DAYS: i64 = 366;
 
-/// How a plan's days lie on the calendar.
+/// A plan's length, and whether it repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Days of the plan.
+    /// Length of the plan in days.
     pub duration_days: i32,
-    /// Whether day 1 follows the last day again. Only a fixed plan ends; plans for training and rest days go round like
-    /// weekly ones until training days are known.
+    /// Whether day 1 follows the last day. Weekly plans repeat; fixed plans end. Plans with training and rest days
+    /// repeat too, because the product does not know members' training days yet.
     pub repeats: bool,
 }
 
 impl Schedule {
-    /// The number of the plan's day on `date`, where the plan began on `start`. None before the start and after the end.
+    /// Returns the plan day (from 1) of `date` for a follow that started on `start`; `None` before the start and after
+    /// the end.
     #[must_use]
     pub fn day(self, start: NaiveDate, date: NaiveDate) -> Option<i32> {
         let duration = i64::from(self.duration_days);
@@ -31,50 +32,51 @@ impl Schedule {
         i32::try_from(elapsed % duration + 1).ok()
     }
 
-    /// Whether the plan has come to its end by `today`: its last day is over.
+    /// Whether the plan's last day lies before `today`. A repeating plan is never over.
     #[must_use]
     pub fn is_over(self, start: NaiveDate, today: NaiveDate) -> bool {
         !self.repeats && (today - start).num_days() >= i64::from(self.duration_days)
     }
 }
 
-/// Where days begin for a member.
+/// The settings that determine a member's current date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Days {
-    /// The member's zone.
+    /// The member's time zone.
     pub zone: Tz,
     /// Minutes after midnight at which the gym's day begins.
     pub day_start: i32,
 }
 
 impl Days {
-    /// The day that it is.
+    /// Returns the member's date at `now`.
     #[must_use]
     pub fn today(self, now: DateTime<Utc>) -> NaiveDate {
         local_day(now, self.zone, self.day_start)
     }
 
-    /// The last date that may be logged: tomorrow, since a member who travels east is a day ahead of their zone.
+    /// Returns the last date that a member may log: tomorrow, because a member who travels east can be a day ahead of
+    /// the stored time zone.
     #[must_use]
     pub fn last_loggable(self, now: DateTime<Utc>) -> NaiveDate {
         self.today(now) + TimeDelta::days(1)
     }
 }
 
-/// Whether a follow may begin on `start`.
+/// Whether a follow may start on `start`: at most 31 days before today and at most 366 days after it.
 #[must_use]
 pub fn may_begin(start: NaiveDate, today: NaiveDate) -> bool {
     (-EARLIEST_DAYS..=LATEST_DAYS).contains(&(start - today).num_days())
 }
 
-/// The zone that a stored name means; UTC for one that no longer exists.
+/// Parses a stored IANA zone name. A zone that no longer exists counts as UTC.
 #[must_use]
 pub fn zone(name: &str) -> Tz {
     name.parse().unwrap_or(Tz::UTC)
 }
 
-/// The day that `instant` belongs to in `zone`, where a day begins `day_start` minutes after midnight: a snack at 01:30
-/// still belongs to yesterday in a gym whose day starts at 04:00.
+/// Returns the date that `instant` belongs to in `zone`, if a day begins `day_start` minutes after midnight. In a gym
+/// whose day begins at 04:00, a snack at 01:30 belongs to the previous date.
 #[must_use]
 pub fn local_day(instant: DateTime<Utc>, zone: Tz, day_start: i32) -> NaiveDate {
     let local = instant.with_timezone(&zone).naive_local();
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_day_of_the_clock_change_is_one_day() {
+    fn a_day_of_25_hours_is_one_date() {
         let zone: Tz = "Europe/Madrid".parse().expect("a zone");
         for instant in ["2026-10-24T22:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T22:59:00Z"] {
             assert_eq!(
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_fixed_plan_is_ever_over_and_not_on_its_last_day() {
+    fn a_fixed_plan_is_over_after_its_last_day_and_a_repeating_plan_never() {
         let start = date("2026-03-02");
         for (repeats, today, over) in [
             (false, "2026-03-01", false),
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_change_neither_skips_nor_repeats_a_day() {
+    fn a_clock_change_neither_skips_nor_repeats_a_plan_day() {
         let days = Days {
             zone: zone("Europe/Madrid"),
             day_start: 240,
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_night_belongs_to_the_day_before_where_the_gyms_day_starts_later() {
+    fn the_hours_before_the_gyms_day_start_belong_to_the_previous_date() {
         let days = Days {
             zone: zone("Europe/Madrid"),
             day_start: 240,
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_lies_near_today() {
+    fn a_follow_starts_at_most_31_days_before_and_366_days_after_today() {
         let today = date("2026-06-10");
         for (days, may) in [(-32, false), (-31, true), (0, true), (366, true), (367, false)] {
             assert_eq!(may_begin(today + TimeDelta::days(days), today), may, "{days}");
@@ -201,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn plan_days_run_on_and_stay_within_the_plan(duration in 1_i32..=84, repeats: bool, offset in -40_i64..400) {
+        fn consecutive_dates_have_consecutive_plan_days(duration in 1_i32..=84, repeats: bool, offset in -40_i64..400) {
             let plan = Schedule { duration_days: duration, repeats };
             let start = date("2026-01-01");
             let day = |n: i64| plan.day(start, start + TimeDelta::days(n));

@@ -1,78 +1,81 @@
-//! A day of a plan as members record it: which meals it has, what was said of them, and what that comes to.
+//! One day of a follow: its planned meals, the member's completions, and the sums of both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::nutrients::{Nutrients, Totals};
 use crate::portion::CompletionStatus;
 
-/// A meal of the plan's day.
+/// A meal that the plan has on the day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedMeal {
-    /// Its title.
+    /// Title.
     pub title: String,
-    /// What it holds at full portion.
+    /// Nutrients of the full portion.
     pub totals: Totals,
 }
 
-/// What was said of a meal, and by whom: `By` is the caller's own account of who and when.
+/// A tick: what a member, or a trainer on their behalf, recorded for a meal. `By` is the caller's type for actor and
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick<By> {
-    /// What became of it.
+    /// Eaten, partial or skipped.
     pub status: CompletionStatus,
-    /// The portion that goes with it, in thousandths.
+    /// The eaten portion, in thousandths.
     pub portion_permille: i32,
-    /// Who said so.
+    /// Actor and time.
     pub by: By,
 }
 
-/// A meal that was ticked, with what it held then: neither an edit of the plan nor one of a food reaches it.
+/// A completion: the latest tick of a meal, with a copy of the meal's title and nutrients. Later edits of the plan or
+/// of a food do not change the copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completed<By> {
-    /// The last word.
+    /// The latest tick.
     pub tick: Tick<By>,
-    /// The meal's title.
+    /// The copied title.
     pub title: String,
-    /// What it held at full portion.
+    /// The copied nutrients of the full portion.
     pub planned: Totals,
-    /// The plan's revision that it was read from.
+    /// The plan revision that title and nutrients were copied from.
     pub plan_revision: i32,
 }
 
-/// The meal is neither on the day nor was it ticked before.
+/// Error: the plan does not have the meal on this day, and the meal has no completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotOnDay;
 
-/// A day of a plan that somebody follows. `Meal` identifies its meals.
+/// One day of a follow. `Meal` is the type of meal ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Day<Meal, By> {
-    /// The plan's revision that `meals` is.
+    /// The plan revision of `meals`.
     pub revision: i32,
-    /// The meals on the plan; none outside of the plan.
+    /// Planned meals; empty on a date outside the plan.
     pub meals: BTreeMap<Meal, PlannedMeal>,
-    /// The meals that were ticked. They may have left the plan since.
+    /// Completions. Their meals may have been removed from the plan since.
     pub completed: BTreeMap<Meal, Completed<By>>,
 }
 
-/// What a day comes to.
+/// The sums of a day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DaySums {
-    /// Meals on the plan, with those that were ticked and have left it since.
+    /// Planned meals, plus completed meals that were removed from the plan since.
     pub meals_planned: i32,
-    /// Meals eaten, wholly or in part.
+    /// Meals eaten, in whole or in part.
     pub meals_done: i32,
     /// Meals skipped.
     pub meals_skipped: i32,
-    /// What the plan's day holds.
+    /// Nutrients of the meals on the plan.
     pub planned: Nutrients,
-    /// What was eaten.
+    /// Nutrients eaten.
     pub eaten: Nutrients,
 }
 
 impl<Meal: Copy + Ord, By> Day<Meal, By> {
-    /// Ticks a meal; false where it was ticked so before, by whomever. The last word wins.
+    /// Ticks a meal. Returns false if the completion already has this status and portion, from any actor. The last tick
+    /// wins.
     ///
-    /// Something eaten keeps what it held when it was first ticked, so that correcting a portion after the plan has
-    /// changed does not change what was on the plate. A skipped meal left nothing to keep.
+    /// A meal that was eaten keeps the nutrients of that tick: if the portion is corrected after an edit of the plan,
+    /// the food on the plate stays the same. A skipped meal takes the plan's current nutrients at its next tick.
     ///
     /// # Errors
     /// [`NotOnDay`].
@@ -100,7 +103,7 @@ impl<Meal: Copy + Ord, By> Day<Meal, By> {
         Ok(true)
     }
 
-    /// Takes a tick back; false where there is none.
+    /// Removes a meal's completion. Returns false if there is none.
     ///
     /// # Errors
     /// [`NotOnDay`].
@@ -114,7 +117,7 @@ impl<Meal: Copy + Ord, By> Day<Meal, By> {
         }
     }
 
-    /// The day's sums.
+    /// Computes the day's sums.
     #[must_use]
     pub fn sums(&self) -> DaySums {
         let mut planned = Totals::default();
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_tick_again_is_none() {
+    fn repeating_a_tick_changes_nothing() {
         let (mut day, ids) = day(&[400]);
         assert_eq!(day.tick(ids[0], tick(Status::Eaten, 1000)), Ok(true));
         let once = day.clone();
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_counts_as_that_part() {
+    fn a_partial_meal_counts_with_its_portion() {
         let (mut day, ids) = day(&[401, 1000]);
         day.tick(ids[0], tick(Status::Partial, 500)).expect("on the day");
         assert_eq!(energy(&day), Some(201));
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_eaten_keeps_what_it_held() {
+    fn an_eaten_meal_keeps_the_nutrients_of_its_first_tick() {
         let (mut day, ids) = day(&[400]);
         day.tick(ids[0], tick(Status::Eaten, 1000)).expect("on the day");
         day.revision = 2;
@@ -236,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_skipped_is_read_anew_when_it_is_eaten_after_all() {
+    fn a_skipped_meal_takes_the_current_nutrients_when_it_is_eaten_after_all() {
         let (mut day, ids) = day(&[400]);
         day.tick(ids[0], tick(Status::Skipped, 0)).expect("on the day");
         day.revision = 2;
@@ -263,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_days_sums_are_those_of_the_last_words(
+        fn the_sums_follow_from_the_last_tick_of_each_meal(
             energies in proptest::collection::vec(0_i64..2_000_000, 1..8),
             acts in proptest::collection::vec((0_usize..8, any_act()), 0..40),
         ) {

@@ -1,12 +1,12 @@
-//! What a nutrition plan knows of food and days. Everything here is a pure function of its arguments: no I/O, no async, no
-//! clock, no database. Instants and zones come in as values.
+//! Nutrition rules: nutrients, portions, days and the calendar. Every function is pure: no I/O, no async, no clock, no
+//! database. Callers pass instants and time zones as values.
 //!
-//! - [`nutrients`]: amounts as integers, sums that say what is known of them.
-//! - [`plausibility`]: what can be true of 100 g of a food.
-//! - [`portion`]: what became of a meal, and how much of it.
-//! - [`day`]: a day of a plan as members record it, and its sums.
-//! - [`calendar`]: which day it is for a member, and which day of a plan that is.
-//! - [`Words`]: a sentence in the languages of the product.
+//! - [`nutrients`]: amounts as integers, and sums that state how much of them is known.
+//! - [`plausibility`]: checks of a food's nutrients per 100 g.
+//! - [`portion`]: the status of a completion, and the portion that goes with it.
+//! - [`day`]: one day of a follow: planned meals, completions, sums.
+//! - [`calendar`]: a member's current date, and the plan day of a date.
+//! - [`Words`]: a text in English and Spanish.
 
 pub mod calendar;
 pub mod day;

@@ -1,5 +1,5 @@
-//! Nutrients as integers: what 100 g of a food hold, what an item holds, and sums of items. Unknown is absence, never 0,
-//! and a sum says what fraction of it is known.
+//! Nutrients as integers: per 100 g of a food, per item, and in sums of items. An unknown amount is absent, never 0,
+//! and a sum states for which share of its weight each nutrient is known.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 /// Thousandths of a gram in 100 g.
 const PER_100G: i128 = 100_000;
-/// Thousandths in the whole.
+/// Thousandths in a whole.
 const WHOLE: i128 = 1000;
 
-/// Declares the nutrients once: their fields, their names and the way from one to the other.
+/// Declares each nutrient once: its field, its name, and the mapping between them.
 macro_rules! nutrients {
     ($($field:ident $variant:ident $doc:literal;)+) => {
-        /// Which nutrient, by the name of its field.
+        /// A nutrient. Its JSON name is the name of its field in `Nutrients`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[serde(rename_all = "snake_case")]
@@ -26,14 +26,14 @@ macro_rules! nutrients {
             /// Every nutrient.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The name of its field.
+            /// The name of its field in [`Nutrients`].
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($field),)+ }
             }
         }
 
-        /// Amounts of nutrients; an absent one is unknown.
+        /// Amounts of nutrients. An absent amount is unknown.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[serde(deny_unknown_fields)]
@@ -44,15 +44,15 @@ macro_rules! nutrients {
                 #[cfg_attr(feature = "schema", schema(nullable = false))]
                 pub $field: Option<i64>,
             )+
-            /// In a sum: how much of it, in thousandths by weight, a nutrient is known for. It lists only those that are
-            /// known for less than the whole; one with 0 is not known at all, and absent above.
+            /// Only in sums: the share of the weight for which a nutrient is known, in thousandths. Lists only
+            /// nutrients below 1000. A nutrient with 0 is unknown, and its amount is absent.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<String, u32>))]
             pub known_permille: BTreeMap<Nutrient, u32>,
         }
 
         impl Nutrients {
-            /// The amount of a nutrient, where it is known.
+            /// The amount of a nutrient, if it is known.
             #[must_use]
             pub const fn get(&self, nutrient: Nutrient) -> Option<i64> {
                 match nutrient { $(Nutrient::$variant => self.$field,)+ }
@@ -80,7 +80,7 @@ nutrients! {
 }
 
 impl Nutrients {
-    /// What `grams_milli` thousandths of a gram hold of a food with `per_100g`, each rounded half up.
+    /// Returns the nutrients in `grams_milli` thousandths of a gram of a food with `per_100g`, rounded half up.
     #[must_use]
     pub fn for_grams(per_100g: &Self, grams_milli: i64) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl Nutrients {
         }
     }
 
-    /// `permille` thousandths of this, each rounded half up. What is unknown stays so.
+    /// Scales every amount to `permille` thousandths, rounded half up. Unknown amounts stay unknown.
     #[must_use]
     pub fn scale(&self, permille: i32) -> Self {
         self.scaled(permille.into(), WHOLE)
@@ -113,21 +113,22 @@ fn round(amount: i64, by: i64, of: i128) -> i64 {
     i64::try_from((exact + of / 2).div_euclid(of)).unwrap_or(i64::MAX)
 }
 
-/// A running sum. Sums of sums equal the sum of all items, amounts and known fractions alike, since it adds integers and
-/// keeps the weight that each nutrient is known for. It may be stored as JSON where such a sum goes on later.
+/// A running sum of items. Adding two sums gives exactly the sum of all their items, known shares included, because
+/// amounts are integers and the sum keeps the weight for which each nutrient is unknown. It can be stored as JSON and
+/// continued later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// The weight of all items, in thousandths of a gram.
     pub grams_milli: i64,
-    /// Amounts, each the sum over the items that it is known for.
+    /// For each nutrient: the amount, over the items for which it is known.
     sums: Nutrients,
-    /// The weight of those items, where it is less than the whole.
+    /// For each nutrient: the weight of the items for which it is unknown, in thousandths of a gram.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unknown_grams_milli: BTreeMap<Nutrient, i64>,
 }
 
 impl Totals {
-    /// Adds what an item of `grams_milli` holds.
+    /// Adds an item that weighs `grams_milli` thousandths of a gram.
     pub fn add(&mut self, grams_milli: i64, nutrients: &Nutrients) {
         let unknown_of = |nutrient| match (nutrients.get(nutrient), nutrients.known_permille.get(&nutrient)) {
             (None, _) => grams_milli,
@@ -150,13 +151,13 @@ impl Totals {
         };
     }
 
-    /// The sum as people read it. The sum of nothing names no nutrient.
+    /// Converts the sum to amounts with known shares. An empty sum has no amounts.
     #[must_use]
     pub fn nutrients(&self) -> Nutrients {
         let mut nutrients = self.sums.clone();
         for (&nutrient, &unknown) in &self.unknown_grams_milli {
             let known = i128::from(self.grams_milli - unknown) * WHOLE / i128::from(self.grams_milli.max(1));
-            // Something known is never called nothing, nor something unknown the whole.
+            // Rounding must not make a partly known nutrient look unknown (0) or fully known (1000).
             let known = if nutrients.get(nutrient).is_some() {
                 known.clamp(1, WHOLE - 1)
             } else {
@@ -169,11 +170,11 @@ impl Totals {
         nutrients
     }
 
-    /// `permille` thousandths of it: a part of a meal that was eaten.
+    /// Scales the sum to `permille` thousandths, such as the eaten portion of a meal.
     #[must_use]
     pub fn scale(&self, permille: i32) -> Self {
         let part = |grams: i64| round(grams, permille.into(), WHOLE);
-        // A weight that rounds away would turn unknown into known.
+        // If an unknown weight were rounded to 0, the nutrient would count as known.
         let unknown = |grams: i64| if permille > 0 { part(grams).max(1) } else { 0 };
         Self {
             grams_milli: part(self.grams_milli),
@@ -204,7 +205,7 @@ impl AddAssign<&Self> for Totals {
 }
 
 impl<'a> FromIterator<(i64, &'a Nutrients)> for Totals {
-    /// From items, each its weight in thousandths of a gram and what it holds.
+    /// Sums items: each is a weight in thousandths of a gram and its nutrients.
     fn from_iter<I: IntoIterator<Item = (i64, &'a Nutrients)>>(items: I) -> Self {
         let mut totals = Self::default();
         for (grams_milli, nutrients) in items {
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_says_what_is_known_of_it() {
+    fn a_sum_states_the_known_share_of_each_nutrient() {
         let known = Nutrients {
             energy_mkcal: Some(100),
             fibre_mg: Some(7),
@@ -283,21 +284,21 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_json() {
+    fn names_match_json() {
         for nutrient in Nutrient::ALL {
             assert_eq!(serde_json::to_value(nutrient).expect("json"), nutrient.name());
         }
     }
 
     #[test]
-    fn nothing_holds_nothing() {
+    fn an_empty_sum_has_no_nutrients() {
         assert_eq!(Totals::default().nutrients(), Nutrients::default());
         assert_eq!(serde_json::to_value(Nutrients::default()).expect("json"), json!({}));
     }
 
     proptest! {
         #[test]
-        fn the_parts_make_the_whole(items in proptest::collection::vec(any_item(), 0..12), cut in 0_usize..12) {
+        fn parts_sum_to_the_whole(items in proptest::collection::vec(any_item(), 0..12), cut in 0_usize..12) {
             let (first, second) = items.split_at(cut.min(items.len()));
             let mut joined = sum(first);
             joined += &sum(second);
@@ -311,7 +312,7 @@ mod tests {
         }
 
         #[test]
-        fn unknown_never_becomes_zero_nor_known(items in proptest::collection::vec(any_item(), 1..12), part in 1_i32..3000) {
+        fn unknown_is_never_zero_or_known(items in proptest::collection::vec(any_item(), 1..12), part in 1_i32..3000) {
             for total in [sum(&items).nutrients(), sum(&items).scale(part).nutrients()] {
                 for &nutrient in Nutrient::ALL {
                     let known = items.iter().filter(|(_, n)| n.get(nutrient).is_some()).count();
@@ -326,7 +327,7 @@ mod tests {
         }
 
         #[test]
-        fn a_sum_survives_storage(items in proptest::collection::vec(any_item(), 0..6)) {
+        fn a_sum_survives_json(items in proptest::collection::vec(any_item(), 0..6)) {
             let total = sum(&items);
             let stored = serde_json::to_string(&total).expect("json");
             prop_assert_eq!(serde_json::from_str::<Totals>(&stored).expect("totals"), total);

@@ -1,4 +1,4 @@
-//! What can be true of 100 g of a food.
+//! Plausibility checks of a food's nutrients per 100 g.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,12 @@ use crate::nutrients::{Nutrient, Nutrients};
 
 /// Milligrams in 100 g.
 const ALL_OF_IT: i64 = 100_000;
-/// What protein, carbohydrate and fat may come to together, for the errors of measuring.
+/// Limit for the sum of protein, carbohydrate and fat in milligrams: 100 g plus 5 % for measurement errors.
 const MACROS_AT_MOST: i64 = 105_000;
-/// Thousandths of a kilocalorie that 100 g of anything hold at most: more than pure fat.
+/// Limit for the energy of 100 g in thousandths of a kilocalorie: a little above pure fat (900 kcal).
 const ENERGY_AT_MOST: i64 = 950_000;
 
-/// Whether carbohydrate holds fibre.
+/// Whether the amount of carbohydrate includes fibre.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -20,7 +20,7 @@ pub enum CarbBasis {
     /// Without fibre, as on EU labels.
     #[default]
     Available,
-    /// What is left after water, protein, fat, ash: with fibre, as in USDA tables.
+    /// With fibre, as in USDA tables: the remainder after water, protein, fat and ash.
     ByDifference,
 }
 
@@ -45,12 +45,12 @@ impl From<String> for CarbBasis {
     }
 }
 
-/// What is wrong with a field.
+/// A field with an implausible value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which.
+    /// The field, such as `per_100g.fat_mg`.
     pub field: String,
-    /// Why.
+    /// The reason, for the person who entered the value.
     pub reason: Words,
 }
 
@@ -63,28 +63,31 @@ impl Violation {
     }
 }
 
-/// Everything that cannot be true of 100 g of a food. Unknown amounts are not held against it.
+/// Returns every implausible field of a food's nutrients per 100 g. Unknown amounts are accepted.
 #[must_use]
 pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
     let mut wrong = Vec::new();
     if !per_100g.known_permille.is_empty() {
         wrong.push(Violation::of(
             "known_permille",
-            ("only sums have it", "solo lo tienen las sumas"),
+            ("only sums have this field", "solo las sumas tienen este campo"),
         ));
     }
     for &nutrient in Nutrient::ALL {
         let Some(amount) = per_100g.get(nutrient) else { continue };
         let at_most = match nutrient {
             Nutrient::EnergyMkcal => ENERGY_AT_MOST,
-            // Nanograms: some times what the richest herb holds.
+            // In nanograms: several times the amount in the richest herb.
             Nutrient::VitaminKNg => 10_000_000,
             _ => ALL_OF_IT,
         };
         if !(0..=at_most).contains(&amount) {
             wrong.push(Violation::of(
                 nutrient.name(),
-                (format!("0 to {at_most} in 100 g"), format!("de 0 a {at_most} en 100 g")),
+                (
+                    format!("0 to {at_most} per 100 g"),
+                    format!("de 0 a {at_most} por cada 100 g"),
+                ),
             ));
         }
     }
@@ -93,8 +96,8 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
             "sugars_mg",
             per_100g.sugars_mg,
             (
-                "at most the carbohydrate that it is part of",
-                "como mucho los hidratos de los que forma parte",
+                "sugars are part of carbohydrate and cannot exceed it",
+                "los azúcares forman parte de los hidratos de carbono y no pueden superarlos",
             ),
             per_100g.carbohydrate_mg,
         ),
@@ -102,8 +105,8 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
             "saturated_fat_mg",
             per_100g.saturated_fat_mg,
             (
-                "at most the fat that it is part of",
-                "como mucho la grasa de la que forma parte",
+                "saturated fat is part of fat and cannot exceed it",
+                "la grasa saturada forma parte de la grasa y no puede superarla",
             ),
             per_100g.fat_mg,
         ),
@@ -122,8 +125,8 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
         wrong.push(Violation::of(
             "carbohydrate_mg",
             (
-                "protein, carbohydrate and fat together at most 105 g in 100 g",
-                "proteína, hidratos y grasa juntos, como mucho 105 g en 100 g",
+                "protein, carbohydrate and fat together exceed 105 g per 100 g",
+                "las proteínas, los hidratos de carbono y las grasas suman más de 105 g por cada 100 g",
             ),
         ));
     }
@@ -133,8 +136,9 @@ pub fn plausible(per_100g: &Nutrients, basis: CarbBasis) -> Vec<Violation> {
     wrong
 }
 
-/// The declared energy is within 30 % and 5 kcal of what the macronutrients come to (Atwater 4/4/9, alcohol 7, fibre 2),
-/// where they are all known.
+/// Checks that the declared energy is within 30 % plus 5 kcal of the energy of the macronutrients (Atwater factors: 4,
+/// 4 and 9 kcal per gram of protein, carbohydrate and fat; alcohol 7, fibre 2). Accepts the food if energy, protein,
+/// carbohydrate or fat is unknown.
 fn energy_adds_up(per_100g: &Nutrients, basis: CarbBasis) -> Option<Violation> {
     let energy = per_100g.energy_mkcal?;
     let (protein, carbohydrate, fat) = (per_100g.protein_mg?, per_100g.carbohydrate_mg?, per_100g.fat_mg?);
@@ -144,14 +148,14 @@ fn energy_adds_up(per_100g: &Nutrients, basis: CarbBasis) -> Option<Violation> {
         CarbBasis::Available => carbohydrate,
         CarbBasis::ByDifference => (carbohydrate - fibre).max(0),
     };
-    // kcal a gram and mkcal a milligram are the same number.
+    // A factor in kcal per gram has the same value in mkcal per milligram.
     let expected = 4 * protein + 4 * digestible + 9 * fat + 7 * alcohol + 2 * fibre;
     let tolerance = expected * 3 / 10 + 5000;
     ((energy - expected).abs() > tolerance).then(|| {
         let kcal = expected / 1000;
         let reason = (
-            format!("its macronutrients come to {kcal} kcal (fibre and alcohol count where given)"),
-            format!("sus macronutrientes suman {kcal} kcal (la fibra y el alcohol cuentan si se indican)"),
+            format!("the macronutrients add up to {kcal} kcal (with fibre and alcohol, if given)"),
+            format!("los macronutrientes suman {kcal} kcal (con la fibra y el alcohol, si se indican)"),
         );
         Violation::of("energy_mkcal", reason)
     })
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_food_is_plausible_and_so_is_one_of_which_nothing_is_known() {
+    fn a_real_food_and_a_food_without_amounts_are_plausible() {
         assert!(wrong(&chicken(), CarbBasis::Available).is_empty());
         assert!(wrong(&Nutrients::default(), CarbBasis::Available).is_empty());
     }
@@ -256,8 +260,8 @@ mod tests {
     }
 
     #[test]
-    fn the_tolerance_of_energy_is_a_third_and_a_little() {
-        // 4·31 + 9·3.6 = 156.4 kcal; 30 % and 5 kcal of it reach from 104.48 to 208.32.
+    fn energy_may_differ_by_30_percent_plus_5_kcal() {
+        // 4·31 + 9·3.6 = 156.4 kcal; 30 % plus 5 kcal either way is 104.48 to 208.32 kcal.
         for (energy, fits) in [(208_320, true), (208_321, false), (104_480, true), (104_479, false)] {
             let food = Nutrients {
                 energy_mkcal: Some(energy),
@@ -268,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn fibre_counts_half_and_is_taken_out_of_carbohydrate_by_difference() {
+    fn fibre_counts_2_kcal_per_gram_and_is_subtracted_from_carbohydrate_by_difference() {
         let bran = |energy| Nutrients {
             energy_mkcal: Some(energy),
             protein_mg: Some(0),
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_energy_of_alcohol_counts() {
+    fn alcohol_counts_towards_energy() {
         let gin = |alcohol| Nutrients {
             energy_mkcal: Some(240_000),
             protein_mg: Some(0),

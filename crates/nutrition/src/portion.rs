@@ -1,22 +1,22 @@
-//! What became of a meal, and how much of it was eaten.
+//! The status of a completion, and the eaten portion that goes with it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Words;
 
-/// Thousandths of a whole portion.
+/// A whole portion, in thousandths.
 pub const WHOLE_PORTION: i32 = 1000;
 
-/// What became of a meal.
+/// What a member recorded for a meal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CompletionStatus {
-    /// It was eaten.
+    /// The whole meal was eaten.
     Eaten,
-    /// A part of it was eaten.
+    /// A part of the meal was eaten.
     Partial,
-    /// It was left out.
+    /// The meal was skipped.
     Skipped,
 }
 
@@ -34,35 +34,35 @@ impl CompletionStatus {
         }
     }
 
-    /// The status of a name; none for another word.
+    /// Parses a name; `None` if it is unknown.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
-    /// The portion, in thousandths, that this status means, where the client's agrees with it: a part must be named, what
-    /// was eaten is the whole, what was skipped nothing.
+    /// Returns the portion for this status, in thousandths: 1000 for eaten, 0 for skipped, and the client's value for
+    /// partial. `given` is the client's value; only partial requires one.
     ///
     /// # Errors
-    /// What the portion may be.
+    /// The allowed values, if `given` does not agree with the status.
     pub fn portion(self, given: Option<i32>) -> Result<i32, Words> {
         match (self, given) {
             (Self::Eaten, None | Some(WHOLE_PORTION)) => Ok(WHOLE_PORTION),
             (Self::Partial, Some(part)) if (1..WHOLE_PORTION).contains(&part) => Ok(part),
             (Self::Skipped, None | Some(0)) => Ok(0),
             (Self::Eaten, _) => Err((
-                "1000 or absent where the meal was eaten",
-                "1000 o ausente si la comida se tomó entera",
+                "1000 or absent if the whole meal was eaten",
+                "1000 o ausente si la comida se comió entera",
             )
                 .into()),
             (Self::Partial, _) => Err((
-                "1 to 999 where a part of the meal was eaten",
-                "de 1 a 999 si se tomó una parte de la comida",
+                "1 to 999 if a part of the meal was eaten",
+                "de 1 a 999 si se comió una parte de la comida",
             )
                 .into()),
             (Self::Skipped, _) => Err((
-                "0 or absent where the meal was skipped",
-                "0 o ausente si la comida se saltó",
+                "0 or absent if the meal was skipped",
+                "0 o ausente si la comida se omitió",
             )
                 .into()),
         }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_json() {
+    fn names_match_json() {
         for status in CompletionStatus::ALL {
             assert_eq!(serde_json::to_value(status).expect("json"), status.name());
             assert_eq!(CompletionStatus::named(status.name()), Some(status));

@@ -1,6 +1,6 @@
-//! Sentences in every language of the product.
+//! A text in every language of the product.
 
-/// A sentence in English and Spanish.
+/// A text in English and Spanish.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Words {
     /// English.

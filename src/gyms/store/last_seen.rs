@@ -1,4 +1,4 @@
-//! When accounts last had a socket.
+//! Rows of the times when accounts last had an open socket.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use crate::db::schema::last_seen;
 use crate::ids::{AccountId, GymId};
 
-/// Records when accounts were seen; an earlier moment never replaces a later one.
+/// Records when accounts were seen. An earlier time never replaces a later one.
 pub async fn record_seen(
     conn: &mut AsyncPgConnection,
     gym: GymId,
     seen: &[(AccountId, DateTime<Utc>)],
 ) -> QueryResult<()> {
-    // In one order everywhere, so that two nodes do not wait for each other.
+    // All nodes upsert in the same order, so that two of them cannot deadlock.
     let mut seen = seen.to_vec();
     seen.sort_unstable();
     for part in seen.chunks(1000) {
@@ -42,7 +42,7 @@ pub async fn record_seen(
     Ok(())
 }
 
-/// When accounts were last seen; those who never were are left out.
+/// Returns when accounts were last seen, without accounts that never were.
 pub async fn last_seen(
     conn: &mut AsyncPgConnection,
     gym: GymId,

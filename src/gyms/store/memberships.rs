@@ -1,4 +1,4 @@
-//! Rows of memberships.
+//! Rows and SQL of memberships.
 
 use std::collections::HashSet;
 
@@ -17,27 +17,28 @@ use crate::db::schema::{accounts, gyms, memberships};
 use crate::gyms::rules::Standing;
 use crate::ids::{AccountId, GymId};
 
-/// A person in a gym.
+/// A person's membership of a gym.
 #[derive(Clone, Debug, Queryable, Serialize, ToSchema)]
 pub struct Membership {
-    /// Whose.
+    /// The person's account.
     pub account_id: AccountId,
-    /// Their email.
+    /// The person's email address.
     pub email: String,
-    /// Their name; the email until an invitation is accepted, since no gym learns a name by inviting an address.
+    /// The person's name. Until the person accepts an invitation it is the email address, so that no gym can learn a
+    /// name by inviting an address.
     pub name: String,
     /// Roles in the gym.
     #[diesel(deserialize_as = Vec<Option<String>>)]
     pub roles: Roles,
-    /// How it stands.
+    /// Status of the membership.
     #[diesel(deserialize_as = String)]
     pub status: Status,
-    /// Since when.
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
 }
 
 impl Membership {
-    /// As others of the gym may know it.
+    /// Replaces the name of an invited person by the email address, which is all that the gym may know.
     #[must_use]
     pub fn known_to_the_gym(self) -> Self {
         if self.status == Status::Invited {
@@ -50,7 +51,7 @@ impl Membership {
         }
     }
 
-    /// What of it gives access.
+    /// The roles and the status.
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing {
@@ -81,7 +82,7 @@ pub async fn insert_membership(
     Ok(())
 }
 
-/// Sets roles and status, so that tokens given before are worth nothing.
+/// Sets roles and status, and raises the access version, so that access tokens issued before no longer work.
 pub async fn update_membership(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -99,7 +100,7 @@ pub async fn update_membership(
     Ok(())
 }
 
-/// One membership.
+/// Finds a membership of any status.
 pub async fn find_membership(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -115,7 +116,7 @@ pub async fn find_membership(
     Ok(found.map(Membership::known_to_the_gym))
 }
 
-/// Which of these accounts are, or were, in the gym.
+/// Returns those of the accounts that have a membership of the gym, of any status.
 pub async fn known_members(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -146,7 +147,7 @@ pub(crate) fn columns() -> _ {
     )
 }
 
-/// Roles and status of a membership, held as they are until the transaction ends.
+/// Reads roles and status of a membership, and locks its row until the transaction ends.
 pub async fn lock_standing(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -165,7 +166,7 @@ pub async fn lock_standing(
     }))
 }
 
-/// A gym of this slug with the first of its active owners. As the system.
+/// Finds a gym by slug, with its first active owner. Needs the system role.
 pub async fn find_owner(conn: &mut AsyncPgConnection, slug: &str) -> QueryResult<Option<(GymId, AccountId)>> {
     memberships::table
         .inner_join(gyms::table)
@@ -178,7 +179,7 @@ pub async fn find_owner(conn: &mut AsyncPgConnection, slug: &str) -> QueryResult
         .optional()
 }
 
-/// The active owners, held as they are until the transaction ends.
+/// Lists the active owners, and locks their rows until the transaction ends.
 pub async fn lock_owners(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Vec<AccountId>> {
     memberships::table
         .filter(
@@ -194,19 +195,19 @@ pub async fn lock_owners(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResul
         .await
 }
 
-/// Zones and day start that decide which day it is for a member.
+/// The settings that determine a member's current date.
 #[derive(Clone, Debug, Queryable)]
 pub struct MemberTime {
-    /// The account's zone, where it has set one.
+    /// The account's time zone, if it has set one.
     pub account_zone: Option<String>,
-    /// The gym's zone.
+    /// The gym's time zone.
     pub gym_zone: String,
     /// Minutes after midnight at which the gym's day begins.
     pub day_start: i32,
 }
 
-/// Locks members' places in the gym, in the order of their accounts, so that the start of a follow and that of an
-/// assignment take turns.
+/// Locks the rows of memberships in the order of account ids, so that the start of a follow and the start of an
+/// assignment cannot overlap.
 pub async fn lock_members(conn: &mut AsyncPgConnection, gym: GymId, members: &[AccountId]) -> QueryResult<()> {
     let _: Vec<AccountId> = memberships::table
         .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq_any(members)))
@@ -218,7 +219,7 @@ pub async fn lock_members(conn: &mut AsyncPgConnection, gym: GymId, members: &[A
     Ok(())
 }
 
-/// What decides which day it is for an account of the gym; none for an account that is not of the gym.
+/// Reads the settings that determine a member's current date; `None` if the account has no membership of the gym.
 pub async fn member_time(
     conn: &mut AsyncPgConnection,
     gym: GymId,

@@ -1,4 +1,4 @@
-//! Rows of gyms, memberships and assignments, and when people were last seen.
+//! Rows and SQL of gyms, memberships and last-seen times.
 
 mod last_seen;
 mod memberships;
@@ -19,17 +19,17 @@ use crate::db::schema::gyms;
 use crate::error::Lang;
 use crate::ids::GymId;
 
-/// A gym as those who belong to it read it.
+/// A gym, as its people may see it.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize, ToSchema)]
 #[diesel(table_name = gyms)]
 pub struct Gym {
     /// Its identifier.
     pub id: GymId,
-    /// Its name in addresses and at sign-in.
+    /// Short name in URLs and at sign-in.
     pub slug: String,
-    /// Its name.
+    /// Full name.
     pub name: String,
-    /// IANA name.
+    /// IANA time zone.
     pub time_zone: String,
     /// Preferred language.
     #[schema(value_type = Lang)]
@@ -38,7 +38,7 @@ pub struct Gym {
     pub day_start: i32,
 }
 
-/// Makes a gym; false where the slug is taken. As the system.
+/// Creates a gym. Returns false if the slug is taken. Needs the system role.
 pub async fn insert_gym(conn: &mut AsyncPgConnection, gym: &Gym, now: DateTime<Utc>) -> QueryResult<bool> {
     let inserted = diesel::insert_into(gyms::table)
         .values((
@@ -56,7 +56,7 @@ pub async fn insert_gym(conn: &mut AsyncPgConnection, gym: &Gym, now: DateTime<U
     Ok(inserted == 1)
 }
 
-/// Which gym has the slug.
+/// Finds a gym by slug.
 pub async fn gym_of_slug(conn: &mut AsyncPgConnection, slug: &str) -> QueryResult<Option<GymId>> {
     gyms::table
         .filter(gyms::slug.eq(slug))
@@ -66,34 +66,34 @@ pub async fn gym_of_slug(conn: &mut AsyncPgConnection, slug: &str) -> QueryResul
         .optional()
 }
 
-/// One gym.
+/// Reads a gym.
 pub async fn find_gym(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Gym> {
     gyms::table.find(gym).select(Gym::as_select()).first(conn).await
 }
 
-/// Minutes after midnight at which the gym's day begins.
+/// Reads the minutes after midnight at which the gym's day begins.
 pub async fn day_start(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<i32> {
     gyms::table.find(gym).select(gyms::day_start).first(conn).await
 }
 
-/// A change of a gym; what is none stays.
+/// A change of a gym. A field that is `None` stays as it is.
 #[derive(AsChangeset, Clone, Debug, PartialEq, Eq)]
 #[diesel(table_name = gyms)]
 pub struct GymChange {
-    /// Its name.
+    /// Full name.
     pub name: Option<String>,
-    /// IANA name.
+    /// IANA time zone.
     pub time_zone: Option<String>,
     /// Preferred language.
     pub locale: Option<&'static str>,
-    /// Minutes after midnight.
+    /// Minutes after midnight at which a day begins.
     pub day_start: Option<i32>,
 }
 
-/// Changes a gym, where there is something to change.
+/// Changes a gym. An empty change does nothing.
 pub async fn update_gym(conn: &mut AsyncPgConnection, gym: GymId, change: &GymChange) -> QueryResult<()> {
     let update = diesel::update(gyms::table.find(gym)).set(change).execute(conn).await;
-    // Diesel refuses an update that sets nothing.
+    // Diesel refuses an update without fields.
     match update {
         Ok(_) | Err(diesel::result::Error::QueryBuilderError(_)) => Ok(()),
         Err(error) => Err(error),
