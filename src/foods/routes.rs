@@ -98,7 +98,7 @@ async fn find_food(app: web::Data<App>, caller: Caller, path: web::Path<FoodId>)
 #[utoipa::path(
     tag = "foods",
     request_body = NewFood,
-    params(("Idempotency-Key" = Option<String>, Header, description = "a retry with the same key gets its answer")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "a repeated key returns the first answer")),
     responses(
         (status = 201, body = Food),
         (status = 401, description = "not signed in"),
