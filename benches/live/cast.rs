@@ -1,4 +1,4 @@
-//! Gyms whose members tick, and sockets that the swarm reads.
+//! Gyms whose members tick meals, and sockets for the swarm to read.
 
 use diesel::sql_types::Uuid as SqlUuid;
 use diesel_async::RunQueryDsl as _;
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::stage::{Gym, Person, Stage};
 
-/// Sockets that are opened at the same time.
+/// Sockets being opened at the same time.
 const AT_ONCE: usize = 64;
 
-/// A gym with a trainer whose members follow its plan today.
+/// A gym with a trainer and members who follow the gym's plan today.
 pub struct Troupe {
     pub gym: Gym,
     pub trainer: Person,
@@ -51,7 +51,7 @@ impl Troupe {
         Self { gym, trainer, members }
     }
 
-    /// The channel on which the trainer sees the members.
+    /// The channel of the trainer's roster.
     pub fn roster(&self) -> String {
         format!("roster:{}", self.trainer.account)
     }
@@ -77,7 +77,7 @@ impl Troupe {
     }
 }
 
-/// People with these channels, from the beginning.
+/// Gives these people subscriptions to these channels, without recovery.
 pub fn watching(people: Vec<Person>, channels: &[String]) -> Vec<(Person, Vec<Position>)> {
     let positions: Vec<_> = channels
         .iter()
@@ -89,7 +89,7 @@ pub fn watching(people: Vec<Person>, channels: &[String]) -> Vec<(Person, Vec<Po
     people.into_iter().map(|person| (person, positions.clone())).collect()
 }
 
-/// Opens a socket for each, in their order.
+/// Opens one socket per person, in their order.
 pub async fn open(address: &str, people: Vec<(Person, Vec<Position>)>) -> Vec<Opened> {
     let door = Door {
         address: address.to_owned(),

@@ -1,9 +1,13 @@
-//! What a delivery costs the server at 1,000 subscribers, one at a time and in bursts of ten, beside what it costs others on the
-//! same machine in the same minute. Ours are real changes: plan edits, and ten members who tick at once, through permissions,
-//! the log in Postgres and the order of the gym. The cost of making the change is taken off: it is what the same changes
-//! cost at a gym where one socket watches. Rounds alternate between all servers; one process reads all sockets. Before each message of
-//! the others, which make no change, ours makes that change at the gym that one socket watches: a machine that does nothing in
-//! between has its caches filled with what sending needs, and sends for less.
+//! CPU time of the server per delivery at 1,000 subscribers, one message at a time and in bursts of ten, next to other
+//! servers on the same machine within the same minute.
+//!
+//! The hub's messages are real changes (plan edits, and ten members who tick at once) with authorisation, the log in
+//! Postgres and the gym's sequencer. The cost of the changes themselves is subtracted; it is measured with the same
+//! changes in a gym with one subscriber. Rounds alternate between all servers, and one process reads all sockets.
+//!
+//! The other servers make no changes. Before each of their messages, the hub therefore makes the same change in the gym
+//! with one subscriber: on an otherwise idle machine the caches would stay filled with what sending needs, and sending
+//! would cost less.
 
 use std::time::Duration;
 
@@ -27,11 +31,11 @@ const ROUNDS: usize = 5;
 const EDITS: usize = 200;
 const BURSTS: usize = 60;
 const BURST: usize = 10;
-/// Aims: ours over the floor's, one at a time and in bursts.
+/// Targets: the hub's cost over the floor's, one at a time and in bursts.
 const AIMS: [f64; 2] = [1.2, 1.25];
 const NAMES: [&str; 2] = ["one at a time", "bursts of ten"];
 
-/// Ours at one gym: a plan that is edited, ten members, and who watches both.
+/// One gym of the hub: a plan to edit, ten members, and subscribers of both channels.
 struct Hub {
     troupe: Troupe,
     tickers: Vec<Ticker>,
@@ -53,7 +57,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     let texts = [many.edit_text(stage).await, many.tick_text(stage, &mut swarm).await];
     let lengths: Vec<_> = texts.iter().map(String::len).collect();
     results.say(format!(
-        "  messages of {} and {} bytes, the same for all",
+        "  messages of {} and {} bytes, the same for all servers",
         lengths[0], lengths[1]
     ));
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -71,12 +75,12 @@ pub async fn run(stage: &Stage, results: &mut Results) {
                 peers.push(peer);
             }
             None => results.say(format!(
-                "  {} cannot run here: Node, its packages or Redis are missing",
+                "  {} cannot run here: Node, its packages or Redis is missing",
                 kind.name()
             )),
         }
     }
-    // Caches warm, code compiled.
+    // Warm up caches and JIT compilers.
     round(
         stage,
         &mut swarm,
@@ -110,7 +114,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     say(results, &peers, &costs);
 }
 
-/// Processor time for each delivery, single and in bursts: ours first, then the peers'.
+/// CPU time per delivery, single and in bursts: the hub's first, then those of the peers.
 async fn round(
     stage: &Stage,
     swarm: &mut Swarm,
@@ -146,7 +150,7 @@ async fn round(
     costs
 }
 
-/// By how much the second of two times that follow each other is longer.
+/// The difference between two consecutive durations, second minus first.
 fn more([before, middle, after]: [Duration; 3]) -> Duration {
     after
         .saturating_sub(middle)
@@ -177,12 +181,12 @@ impl Hub {
         }
     }
 
-    /// Edits the plan, each time when everybody has the edit before.
+    /// Edits the plan; each edit waits until every subscriber has the previous one.
     async fn edit(&mut self, stage: &Stage, swarm: &Swarm, edits: usize) {
         for _ in 0..edits {
             let wanted = swarm.deliveries() + self.watchers as u64;
             self.edit_once(stage).await;
-            assert!(swarm.reached(wanted, WITHIN).await, "everybody gets an edit");
+            assert!(swarm.reached(wanted, WITHIN).await, "every subscriber gets an edit");
         }
     }
 
@@ -194,10 +198,10 @@ impl Hub {
         self.version = written.await["version"].clone();
     }
 
-    /// Has all members tick at once, each time when everybody has the ticks before.
+    /// Lets all members tick at once; each burst waits until every subscriber has the previous one.
     async fn tick(&mut self, swarm: &mut Swarm, bursts: usize) {
         for _ in 0..bursts {
-            // Each tick reaches the watchers and the member.
+            // Each tick reaches the subscribers and the member.
             let wanted = swarm.deliveries() + ((self.watchers + 1) * BURST) as u64;
             self.tickers
                 .iter_mut()
@@ -208,24 +212,24 @@ impl Hub {
                 assert!(accepted, "a tick is accepted");
                 waiting -= usize::from(id > FIRST_ID);
             }
-            assert!(swarm.reached(wanted, WITHIN).await, "everybody gets the ticks");
+            assert!(swarm.reached(wanted, WITHIN).await, "every subscriber gets the ticks");
         }
     }
 
-    /// An edit's message as it travels.
+    /// The message of an edit, as sent on the wire.
     async fn edit_text(&mut self, stage: &Stage) -> String {
         let mut socket = self.screen(stage, &self.troupe.plan()).await;
         self.edit_once(stage).await;
         socket.next().await.remove(0).to_string()
     }
 
-    /// A tick's message on the roster as it travels.
+    /// The roster's message of a tick, as sent on the wire.
     async fn tick_text(&mut self, stage: &Stage, swarm: &mut Swarm) -> String {
         let mut socket = self.screen(stage, &self.troupe.roster()).await;
         self.tick(swarm, 1).await;
         loop {
             let message = socket.next().await.remove(0);
-            // Who comes online is told there too, without a number.
+            // Presence changes arrive on this channel, too, but without an offset.
             if message["push"]["pub"]["offset"].is_number() {
                 return message.to_string();
             }

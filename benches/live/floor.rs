@@ -1,5 +1,6 @@
-//! The floor: a bare epoll loop that only writes. It shakes hands with anyone, knows no protocol, and writes the same bytes to
-//! every socket, a burst in one system call. `serve` runs in a process of its own: the benchmark itself, started again.
+//! The floor: a bare epoll loop that only writes. It completes any handshake, implements no protocol, and writes the
+//! same bytes to every socket, a burst in one system call. `serve` runs in its own process, which is the benchmark
+//! program started with other arguments.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -13,7 +14,8 @@ const LISTENER: Token = Token(usize::MAX - 1);
 const INPUT: Token = Token(usize::MAX - 2);
 const SHAKEN: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
-/// Serves at a port until the standard input ends. A line `COUNT NUMBER` writes so many frames of that text of the file.
+/// Serves on a port until standard input ends. A line `COUNT NUMBER` writes that many frames with text `NUMBER` of the
+/// file.
 pub fn serve(port: &str, texts: &str) {
     let texts = std::fs::read(texts).expect("the texts");
     let texts: Vec<String> = serde_json::from_slice(&texts).expect("a list of texts");
@@ -59,7 +61,8 @@ pub fn serve(port: &str, texts: &str) {
                         let number: usize = number.parse().expect("a number");
                         let burst = frames[number].repeat(count.parse().expect("a count"));
                         for socket in sockets.values_mut() {
-                            // Whoever reads takes a burst before the next is asked for.
+                            // The benchmark requests a burst only after every reader has the previous one, so the
+                            // socket has room.
                             assert_eq!(socket.write(&burst).expect("written"), burst.len());
                         }
                     }

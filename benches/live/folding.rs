@@ -1,5 +1,6 @@
-//! Completions a second of 32 members who each wait for an answer before the next, within one gym and over many: folded, and with
-//! a transaction for each (`FOLD_BATCH=1`). Both nodes run all the time, on one Postgres; rounds alternate between them.
+//! Completions per second of 32 members, each of whom waits for a reply before the next, in one gym and in many:
+//! folded, and with one transaction each (`FOLD_BATCH=1`). Both nodes run throughout on one Postgres; rounds alternate
+//! between them.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const ROUNDS: usize = 4;
 const TIME: Duration = Duration::from_secs(4);
 const WAYS: [&str; 2] = ["one by one", "folded"];
 
-/// The members of some gyms, with a socket of each at both nodes.
+/// The members of one or more gyms; each has a socket at both nodes.
 struct Crowd {
     name: String,
     tickers: Vec<Ticker>,
@@ -41,7 +42,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     let mut groups = Vec::new();
     for gyms in [1, MANY] {
         let mut crowd = Crowd::gather(stage, gyms, &swarms, addresses).await;
-        // Caches warm.
+        // Warm up caches.
         for (way, swarm) in swarms.iter_mut().enumerate() {
             crowd.work(way, swarm, time / 4).await;
         }
@@ -87,8 +88,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
         });
         groups.push((crowd.name, bars.collect()));
     }
-    let below =
-        "Each client waits for its answer, and for nothing else, before the next; lines are the range over the rounds.";
+    let below = "Each client waits only for its reply before the next completion; lines are the range over the rounds.";
     results.plot("folding.svg", &plot::bars("Completions of 32 clients", below, &groups));
 }
 
@@ -116,7 +116,7 @@ impl Crowd {
         }
     }
 
-    /// Completions a second at one of the nodes, and how long they took until the member's own screen had them.
+    /// Completions per second at one of the nodes, and their latencies until the member's own socket had them.
     async fn work(&mut self, way: usize, swarm: &mut Swarm, time: Duration) -> (f64, Quantiles) {
         let keys = &self.keys[way];
         let _ = swarm.times().await.expect("times");

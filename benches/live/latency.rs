@@ -1,5 +1,6 @@
-//! 200 commits a second and 200 sockets: every member ticks a meal once a second over their own socket and waits for the
-//! publication on it. Rounds alternate with a bare write-and-commit at the same rate on the same Postgres.
+//! 200 commits per second on 200 sockets: every member ticks a meal once a second over the member's own socket and
+//! waits for the publication on it. Rounds alternate with a bare write-and-commit at the same rate on the same
+//! Postgres.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ struct Member {
 struct Times {
     /// From sending the command to the publication.
     whole: Vec<Duration>,
-    /// From the beginning of the change, as the event's `at` says, to the publication.
+    /// From the start of the change, by the event's `at`, to the publication.
     change: Vec<Duration>,
 }
 
@@ -43,7 +44,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     ));
     let mut members = members(stage).await;
     prepare_bare(stage).await;
-    // Caches warm, connections open.
+    // Warm up caches and open connections.
     members = hub(members, 2).await.1;
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
@@ -110,7 +111,7 @@ async fn members(stage: &Stage) -> Vec<Member> {
     members
 }
 
-/// Lets every member tick once a second, spread over the second.
+/// Lets every member tick once a second; the ticks are spread evenly over the second.
 async fn hub(members: Vec<Member>, seconds: u32) -> (Times, Vec<Member>) {
     let began = Instant::now() + Duration::from_millis(100);
     let mut tasks = JoinSet::new();
@@ -136,7 +137,7 @@ async fn hub(members: Vec<Member>, seconds: u32) -> (Times, Vec<Member>) {
 }
 
 impl Member {
-    /// Says something new of a meal, and waits for the reply and for the publication.
+    /// Sends a completion with a new status, and waits for the reply and the publication.
     async fn tick(&mut self, times: &mut Times) {
         let (meal, turn) = (self.acts % self.meals.len(), self.acts / self.meals.len());
         let status = ["eaten", "skipped"][turn % 2];
@@ -165,7 +166,7 @@ impl Member {
     }
 }
 
-/// Makes the tables of the bare commits, once.
+/// Creates the tables for the bare commits.
 pub async fn prepare_bare(stage: &Stage) {
     let mut conn = stage.owner().await;
     for sql in [
@@ -177,7 +178,7 @@ pub async fn prepare_bare(stage: &Stage) {
     }
 }
 
-/// One row updated and one event written in one transaction, so many times a second, over some connections.
+/// Commits transactions of one updated row and one inserted event, at this rate per second, over several connections.
 pub async fn bare(stage: &Stage, rate: u32, seconds: u32, connections: u32) -> Vec<Duration> {
     let payload = "x".repeat(400);
     let mut tasks = JoinSet::new();

@@ -1,5 +1,5 @@
-//! 50,000 sockets that come and go, in every way that sockets end: what the server weighs and has open after the second half,
-//! beside after the first.
+//! 50,000 sockets that come and go and end in every possible way. Compares the server's memory and open files after the
+//! second half with those after the first.
 
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use liveplan::auth::Role;
@@ -27,7 +27,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<()>>()
             .await;
-        // Nothing is left of them when nobody is connected, and what was freed a moment later is freed.
+        // Wait until no client is connected, and then for memory that is freed with a delay.
         stage.idle().await;
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         let (memory, open) = (resident(stage.pid()).expect("it runs"), files(stage.pid()));
@@ -49,7 +49,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
 
 async fn come_and_go(stage: &Stage, n: usize, person: &Person) {
     if n % 5 == 4 {
-        // It never says anything.
+        // This one connects and never sends a command.
         let url = format!("ws://{}/connection/websocket", stage.address);
         drop(tokio_tungstenite::connect_async(url).await.expect("an upgrade"));
         return;
@@ -61,7 +61,7 @@ async fn come_and_go(stage: &Stage, n: usize, person: &Person) {
             while let Some(Ok(_)) = socket.stream.next().await {}
         }
         1 => {
-            // It breaks the protocol, and reads that it did.
+            // This one violates the protocol and reads the server's close frame.
             socket.send(&json!({"id": 2})).await;
             while let Some(Ok(_)) = socket.stream.next().await {}
         }

@@ -1,12 +1,13 @@
-//! What a change costs until a screen has it, what a delivery costs beside others, what a plan costs to read, what folding
-//! brings, what slow readers cost the others, how two nodes stay together, how clients come back from a dead one, and what an idle socket weighs: the release binary
-//! in a process of its own, a durable Postgres of its own, real sockets over loopback. `make bench` runs it; with names of
-//! parts, `cargo bench --bench live -- fanout` runs those alone. With `BENCH_SMALL=1` it only shows that everything runs.
+//! Measures the latency of a change until a socket has it, the cost of a delivery next to other servers, the cost of
+//! reading a plan, the gain of folding, the effect of slow readers, replication between two nodes, recovery after a
+//! node dies, and the memory of an idle socket. Everything is real: the release binary in its own process, its own
+//! durable Postgres, sockets over loopback. `make bench` runs all parts; `cargo bench --bench live -- fanout` runs the
+//! parts named. With `BENCH_SMALL=1` it only checks that every part runs.
 //!
-//! Ratios within a run count; absolute times depend on the machine and on what else it does. [`results`] keeps them in
-//! `docs/bench`.
+//! Compare ratios within a run; absolute times depend on the machine and its other load. [`results`] stores the results
+//! in `docs/bench`.
 
-#![expect(clippy::expect_used, reason = "a benchmark that cannot go on ends")]
+#![expect(clippy::expect_used, reason = "a benchmark that cannot continue must end")]
 
 mod cast;
 mod fanout;
@@ -31,7 +32,7 @@ use liveplan_load::process;
 use results::Results;
 use stage::Stage;
 
-/// Files that this process and its servers may open: the sockets of the largest part, and what else they need.
+/// Files that this process and its servers may open: the sockets of the largest part and some more.
 const FILES: u64 = 16_384;
 
 fn main() {
@@ -41,7 +42,7 @@ fn main() {
     {
         return floor::serve(port, texts);
     }
-    // `cargo bench` passes flags of its own harness.
+    // Ignore the flags that `cargo bench` passes to its own harness.
     let only: Vec<_> = arguments.into_iter().filter(|arg| !arg.starts_with('-')).collect();
     let mut results = Results::new(std::env::var_os("BENCH_SMALL").is_some());
     println!("liveplan {}: make bench", env!("CARGO_PKG_VERSION"));
@@ -54,17 +55,18 @@ fn main() {
         .block_on(run(&only, &mut results));
 }
 
-/// Parts, in the order in which they run.
+/// The parts, in the order in which they run.
 const PARTS: [&str; 8] = [
     "latency", "reads", "slow", "fanout", "folding", "nodes", "recovery", "memory",
 ];
-/// Takes long, so only when asked for: `make leaks`.
+/// Runs only on request, since it takes long: `make leaks`.
 const LEAKS: &str = "leaks";
 
 async fn run(only: &[String], results: &mut Results) {
     let wanted = |name: &str| (only.is_empty() && name != LEAKS) || only.iter().any(|arg| arg == name);
     for part in PARTS.into_iter().chain([LEAKS]).filter(|part| wanted(part)) {
-        // Each begins with an empty database and a new server, as it does when it runs alone.
+        // Each part starts with an empty database and a new server, so that it gives the same result when it runs
+        // alone.
         let stage = Stage::set().await;
         match part {
             "latency" => latency::run(&stage, results).await,

@@ -1,4 +1,4 @@
-//! What an idle socket weighs: 10,000 of them, authenticated, each subscribed to its own channel.
+//! Memory of an idle socket: 10,000 of them, authenticated, each subscribed to the member's own channel.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::results::Results;
 use super::stage::{Person, Stage};
 
 const SOCKETS: usize = 10_000;
-/// What the first connections allocate once is not a connection's weight.
+/// Connections opened before the first reading, so that one-time allocations do not count as memory of a connection.
 const FIRST: usize = 100;
 
 pub async fn run(stage: &Stage, results: &mut Results) {
@@ -26,7 +26,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     let before = resident(stage.pid()).expect("it runs");
     connect(stage, rest, &swarm).await;
     let after = resident(stage.pid()).expect("it runs");
-    assert_eq!(swarm.lost(), 0, "all stay open");
+    assert_eq!(swarm.lost(), 0, "all sockets stay open");
     let kib = |bytes: u64| f64::from(u32::try_from(bytes / 1024).expect("fits"));
     let each = kib(after.saturating_sub(before)) / f64::from(u32::try_from(rest.len()).expect("fits"));
     results.say(format!(
@@ -36,10 +36,10 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     results.number("KiB a socket", each);
 }
 
-/// Opens their sockets, and lets the server come to rest.
+/// Opens these people's sockets and lets the server settle.
 async fn connect(stage: &Stage, people: &[Person], swarm: &Swarm) {
     for opened in cast::open(&stage.address, cast::watching(people.to_vec(), &[])).await {
-        assert_eq!(opened.joined.len(), 1, "its own channel");
+        assert_eq!(opened.joined.len(), 1, "the member's own channel");
         swarm.join(opened).expect("joined");
     }
     tokio::time::sleep(Duration::from_secs(3)).await;

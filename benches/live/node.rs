@@ -1,19 +1,19 @@
-//! Processes that a benchmark starts: a server of ours, and a Redis.
+//! Processes that a benchmark starts: a liveplan server and a Redis.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// The master key of every server here.
+/// The master key of every server in the benchmarks.
 pub const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// `liveplan serve`; it is killed when this is dropped.
+/// A running `liveplan serve`. Dropping it kills it.
 pub struct Node {
     pub address: String,
     child: Child,
 }
 
-/// A port that nobody listens on.
+/// A free port.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
@@ -22,7 +22,7 @@ pub fn free_port() -> u16 {
 }
 
 impl Node {
-    /// Starts one on a database and waits until it is ready.
+    /// Starts a node on a database and waits until it is ready.
     pub async fn start(database: &str, environment: &[(&str, &str)]) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let child = Command::new(env!("CARGO_BIN_EXE_liveplan"))
@@ -32,7 +32,7 @@ impl Node {
             .env("MASTER_KEY", KEY)
             .env("DRAIN_SECONDS", "0")
             .env("RUST_LOG", "warn")
-            // Everybody here has one address, and often one gym.
+            // All clients share one address, and often one gym, so the limits are out of the way.
             .env("HTTP_CONNECTIONS", "1000000")
             .env("HTTP_CONNECTIONS_PER_ADDRESS", "1000000")
             .env("LIVE_SOCKETS", "1000000")
@@ -60,13 +60,13 @@ impl Node {
         self.child.id()
     }
 
-    /// Ends it in order.
+    /// Shuts it down with SIGTERM and waits.
     pub fn stop(mut self) {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
 
-    /// `kill -9`.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -79,7 +79,7 @@ impl Drop for Node {
     }
 }
 
-/// A `redis-server` of its own, where the machine has one; it is killed when this is dropped.
+/// A private `redis-server`, if the machine has one. Dropping it kills it.
 pub struct Redis {
     pub url: String,
     child: Child,

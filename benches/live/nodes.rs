@@ -1,5 +1,5 @@
-//! 1,000 commits a second over 20 gyms, at one of two nodes with Redis between; five sockets of each gym watch at the other.
-//! Rounds alternate with a bare write-and-commit at the same rate on the same Postgres.
+//! 1,000 commits per second over 20 gyms at one of two nodes, connected by Redis; five sockets of each gym subscribe at
+//! the other. Rounds alternate with a bare write-and-commit at the same rate on the same Postgres.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
         "\ntwo nodes: {rate} commits/s over {gyms} gyms at one, {WATCHERS} sockets of each gym at the other, Redis between; {rounds} rounds of {SECONDS} s"
     ));
     let Some(redis) = Redis::start().await else {
-        return results.say("  there is no redis-server on this machine");
+        return results.say("  this machine has no redis-server");
     };
     let environment = [("REDIS_URL", redis.url.as_str())];
     let here = Node::start(&stage.database, &environment).await;
@@ -49,7 +49,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
         tickers.extend(troupe.tickers(&here.address, &acting).await);
     }
     latency::prepare_bare(stage).await;
-    // Caches warm.
+    // Warm up caches.
     drive(&mut acting, &mut tickers, rate, 2).await;
     settled(&watching).await;
     let _ = watching.times().await.expect("times");
@@ -104,11 +104,11 @@ fn draw(results: &mut Results, all: [Vec<f64>; 4]) {
         groups.push(((*quantile).to_owned(), bars.collect()));
     }
     let title = "1,000 commits a second, two nodes, Redis between";
-    let below = "Until a socket at the other node has it, beside a bare write-and-commit at the same rate; lines are the range over the rounds.";
+    let below = "Latency until a socket at the other node has it, next to a bare write-and-commit at the same rate; lines are the range over the rounds.";
     results.plot("nodes.svg", &plot::bars(title, below, &groups));
 }
 
-/// Has members tick at a rate, each waiting for the answer; how many ticks were accepted.
+/// Lets members tick at this rate, each waiting for a reply; returns how many ticks were accepted.
 async fn drive(swarm: &mut Swarm, tickers: &mut [Ticker], rate: u32, seconds: u32) -> u32 {
     let mut idle: VecDeque<usize> = (0..tickers.len()).collect();
     let (began, whole) = (Instant::now(), Duration::from_secs(seconds.into()));
@@ -130,7 +130,7 @@ async fn drive(swarm: &mut Swarm, tickers: &mut [Ticker], rate: u32, seconds: u3
             if answered.id > FIRST_ID {
                 assert!(answered.accepted, "a tick is accepted");
                 accepted += 1;
-                // Keys were given one after the other.
+                // Keys are consecutive, so this is the ticker's index.
                 idle.push_back(answered.key - first);
             }
             next = swarm.answers.try_recv().ok();
@@ -139,7 +139,7 @@ async fn drive(swarm: &mut Swarm, tickers: &mut [Ticker], rate: u32, seconds: u3
     accepted
 }
 
-/// Waits until everybody has what anybody has, twice in a row.
+/// Waits until all subscribers have everything, twice in a row.
 async fn settled(swarm: &Swarm) {
     let mut before = u64::MAX;
     for _ in 0..200 {

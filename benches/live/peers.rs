@@ -1,4 +1,4 @@
-//! The servers that the hub is held against: processes that take `COUNT NUMBER` on their standard input and send so many
+//! The servers that the hub is compared with: processes that read `COUNT NUMBER` from standard input and send that many
 //! messages to every socket.
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,10 +15,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::node::free_port;
 
-/// How long everybody may take to get a burst.
+/// How long a burst may take to reach every socket.
 pub const WITHIN: Duration = Duration::from_secs(20);
 
-/// Which one.
+/// The kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A bare epoll loop.
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// A running one.
+/// A running server.
 pub struct Peer {
     pub kind: Kind,
     child: Child,
@@ -47,14 +47,14 @@ pub struct Peer {
     port: u16,
 }
 
-/// Where the peers' packages are, if they are installed.
+/// The folder of the peers' npm packages, if they are installed.
 pub fn packages() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
     folder.join("node_modules").is_dir().then_some(folder)
 }
 
 impl Peer {
-    /// Starts one that sends these texts; none where it cannot run on this machine.
+    /// Starts a server that sends these texts; none if it cannot run on this machine.
     pub fn start(kind: Kind, texts: &Path, redis: Option<&str>) -> Option<Self> {
         let port = free_port();
         let mut command = match kind {
@@ -84,7 +84,7 @@ impl Peer {
         })
     }
 
-    /// Opens sockets, one after the other, for the swarm.
+    /// Opens sockets, one after the other, and adds them to the swarm.
     pub async fn connect(&self, count: usize, swarm: &Swarm) {
         for _ in 0..count {
             let address = format!("127.0.0.1:{}", self.port);
@@ -95,7 +95,7 @@ impl Peer {
             };
             let (mut socket, mut rest) = door::bare(&address, path).await.expect("a socket");
             if self.kind == Kind::SocketIo {
-                // It greets, is asked for the default namespace, and grants it.
+                // Engine.IO opens, the client asks for the default namespace, and the server confirms it.
                 let connect = stream::masked(Codec::Json, b"40");
                 socket.write_all(&connect).await.expect("sent");
                 loop {
@@ -107,7 +107,10 @@ impl Peer {
                                 break;
                             }
                         }
-                        None => assert!(socket.read_buf(&mut rest).await.expect("read") > 0, "it ended"),
+                        None => assert!(
+                            socket.read_buf(&mut rest).await.expect("read") > 0,
+                            "the server closed the connection"
+                        ),
                     }
                 }
             }
@@ -117,8 +120,8 @@ impl Peer {
         }
     }
 
-    /// Sends so many bursts of so many messages of a text, each after `change` was made elsewhere and when everybody has the one
-    /// before; processor time of this server for each delivery, in microseconds.
+    /// Sends bursts of messages of one text. Each burst follows a call of `change` and waits until all sockets have the
+    /// previous one. Returns this server's CPU time per delivery in microseconds.
     pub async fn window(
         &mut self,
         swarm: &mut Swarm,
@@ -130,13 +133,13 @@ impl Peer {
         for _ in 0..bursts {
             change(swarm).await;
             let wanted = swarm.deliveries() + (sockets * burst) as u64;
-            // In one piece: the floor takes what it reads for whole lines.
+            // Write the line at once: the floor takes every read for complete lines.
             let line = format!("{burst} {text}\n");
             self.input.write_all(line.as_bytes()).expect("it listens");
             let all = swarm.reached(wanted, WITHIN).await;
             assert!(
                 all,
-                "{} sends to all: {} messages are missing; {:?}",
+                "{} did not send to all sockets: {} messages are missing; {:?}",
                 self.kind.name(),
                 wanted - swarm.deliveries(),
                 swarm.judge().await.expect("a verdict").ends

@@ -1,4 +1,4 @@
-//! Bars in an SVG, for the docs: readable on a light and a dark page, with nothing to fetch.
+//! Bar charts as SVG for the docs: legible on light and dark pages, without external resources.
 
 use std::fmt::Write as _;
 
@@ -7,19 +7,19 @@ const LEFT: f64 = 250.0;
 const RIGHT: f64 = 150.0;
 const ROW: f64 = 26.0;
 
-/// A bar: its value with the range that was seen.
+/// A bar: a value and its observed range.
 pub struct Bar {
     pub name: String,
     pub value: f64,
     pub low: f64,
     pub high: f64,
-    /// What is written beside it.
+    /// The text beside it.
     pub label: String,
-    /// Whether it is ours.
+    /// Whether it shows this project's server.
     pub ours: bool,
 }
 
-/// Groups of bars under a title; each group has a scale of its own.
+/// Draws groups of bars under a title; each group has its own scale.
 pub fn bars(title: &str, below: &str, groups: &[(String, Vec<Bar>)]) -> String {
     let rows: usize = groups.iter().map(|(_, bars)| bars.len() + 1).sum();
     let height = f64::from(u32::try_from(rows).expect("few")) * ROW + 84.0;

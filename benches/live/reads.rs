@@ -1,4 +1,4 @@
-//! `GET /plans/{id}`: 7 days, 5 meals a day, 4 items a meal, over kept-alive connections.
+//! `GET /plans/{id}` with 7 days, 5 meals a day and 4 items a meal, over keep-alive connections.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     }
 }
 
-/// Status, ETag and body length of one request.
+/// Status, ETag and body length of the answer to one request.
 async fn once(stage: &Stage, request: &str) -> (u16, String, usize) {
     let mut connection = TcpStream::connect(&stage.address).await.expect("connected");
     let mut buffer = Vec::new();

@@ -1,4 +1,4 @@
-//! 10,000 clients whose node is killed go to the other node, which goes on changing things, and have missed nothing.
+//! 10,000 clients lose their node to a kill, reconnect to the other one while plans are being edited, and miss nothing.
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,11 @@ use super::stats::{ms, quantile};
 
 const CLIENTS: usize = 10_000;
 const GYMS: usize = 10;
-/// Clients that are on their way at the same time.
+/// Clients that reconnect at the same time.
 const AT_ONCE: usize = 256;
-/// An SDK waits a random part of this before it first comes back.
+/// The first reconnect delay of an SDK is a random part of this.
 const BACKOFF_MS: u64 = 500;
-/// A gym's plan is edited this often while the clients are away and come back.
+/// Interval of edits of each gym's plan while the clients reconnect.
 const EDIT_EVERY: Duration = Duration::from_millis(250);
 const AIM: Duration = Duration::from_secs(15);
 
@@ -32,7 +32,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
         "\nrecovery: {clients} clients of {GYMS} gyms whose node is killed, with edits going on at the other"
     ));
     let Some(redis) = Redis::start().await else {
-        return results.say("  there is no redis-server on this machine");
+        return results.say("  this machine has no redis-server");
     };
     let environment = [("REDIS_URL", redis.url.as_str())];
     let mut dies = Node::start(&stage.database, &environment).await;
@@ -75,10 +75,10 @@ pub async fn run(stage: &Stage, results: &mut Results) {
         verdict.faults,
         verdict.ends
     );
-    assert_eq!(recovered, count, "each recovered, none began anew");
+    assert_eq!(recovered, count, "each client recovered, none needed a new snapshot");
     let publications: u64 = verdict.publications.values().sum();
     results.say(format!(
-        "  all back after {} (half after {}); each recovered, with {publications} publications of their plans meanwhile, no hole, nothing twice; aim <= {} s",
+        "  all back after {} (half after {}); each client recovered, with {publications} publications of their plans meanwhile, nothing missing, nothing repeated; aim <= {} s",
         ms(all),
         ms(quantile(&mut took, 0.5)),
         AIM.as_secs()
@@ -86,7 +86,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     results.number("all back after, seconds", all.as_secs_f64());
 }
 
-/// Every client comes to a node with the place that it had; how long each took, and how many recovered.
+/// Reconnects every client with its last position; returns how long each took, and how many recovered.
 async fn come_back(address: &str, clients: Vec<(Person, Position)>, killed: Instant) -> (Swarm, Vec<Duration>, usize) {
     let swarm = Swarm::start().expect("a swarm");
     let door = Door {
@@ -107,7 +107,7 @@ async fn come_back(address: &str, clients: Vec<(Person, Position)>, killed: Inst
     (swarm, took, recovered)
 }
 
-/// Waits until everybody has what anybody has.
+/// Waits until all subscribers have everything.
 async fn arrived(swarm: &Swarm) -> Verdict {
     for _ in 0..200 {
         let before = swarm.deliveries();
@@ -120,7 +120,7 @@ async fn arrived(swarm: &Swarm) -> Verdict {
     swarm.judge().await.expect("a verdict")
 }
 
-/// Whoever edits the gyms' plans.
+/// The authors who edit the gyms' plans.
 struct Editors {
     http: reqwest::Client,
     meals: Vec<(String, Person, Value)>,
@@ -157,7 +157,7 @@ impl Editors {
         }
     }
 
-    /// Edits until it is aborted.
+    /// Edits until the task is aborted.
     fn go_on(mut self) -> JoinHandle<()> {
         tokio::spawn(async move {
             loop {

@@ -1,5 +1,5 @@
-//! What was measured: said on the standard output, and written to `docs/bench/results.json` with machine, date and commit, a
-//! part at a time. A part that did not run keeps what it had.
+//! The results: printed, and written part by part to `docs/bench/results.json` with machine, date and commit. A part
+//! that did not run keeps its previous results.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,29 +10,29 @@ use serde_json::Value;
 
 use super::stats;
 
-/// The file and the plots.
+/// The content of `results.json`.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 struct File {
     parts: BTreeMap<String, Part>,
 }
 
-/// What a part came to.
+/// The results of one part.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 struct Part {
     machine: String,
     date: String,
     commit: String,
-    /// Numbers, by name.
+    /// Measured numbers, by name.
     numbers: BTreeMap<String, Value>,
-    /// What was said.
+    /// The lines printed.
     text: Vec<String>,
 }
 
-/// Of this run.
+/// The results of this run.
 pub struct Results {
-    /// Small numbers: to see that everything runs, not to measure. Nothing is written then.
+    /// Runs with small counts, to check that everything works and not to measure. Nothing is written.
     pub small: bool,
     part: Part,
 }
@@ -45,12 +45,12 @@ impl Results {
         }
     }
 
-    /// This many; a twentieth where numbers are small.
+    /// The count to use: `count`, or a twentieth of it in a small run.
     pub fn many(&self, count: usize) -> usize {
         if self.small { (count / 20).max(2) } else { count }
     }
 
-    /// So many rounds; two where numbers are small.
+    /// The number of rounds: `count`, or two in a small run.
     pub fn rounds(&self, count: usize) -> usize {
         if self.small { 2 } else { count }
     }
@@ -66,7 +66,7 @@ impl Results {
         self.part.numbers.insert(name.to_owned(), value);
     }
 
-    /// Keeps what a part said, and writes the file.
+    /// Ends a part and writes its results to the file.
     pub fn close(&mut self, name: &str) {
         let mut part = std::mem::take(&mut self.part);
         if self.small {
@@ -83,7 +83,7 @@ impl Results {
         std::fs::write(&path, text).expect("the results are written");
     }
 
-    /// Writes a plot beside the results.
+    /// Writes a plot next to the results.
     pub fn plot(&self, name: &str, svg: &str) {
         if !self.small {
             std::fs::write(folder().join(name), svg).expect("the plot is written");
@@ -97,7 +97,7 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// The commit that is measured; a plus says that the sources differ from it.
+/// The commit under test; a plus means that the sources differ from it.
 fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")

@@ -1,5 +1,5 @@
-//! What subscribers that never read cost the others: rounds with and without them, in turn, on the same channel. Every round
-//! sends more than a queue holds, so that the slow are first full and then let go within it.
+//! The effect of subscribers that never read on the others: rounds with and without them alternate on the same channel.
+//! Every round sends more than a queue holds, so that within it the slow ones fill up and are disconnected.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,12 +16,12 @@ use super::stats::{ms, quantile, spread};
 use super::wire::Socket;
 
 const READERS: i64 = 200;
-/// One in a hundred of the readers.
+/// One in a hundred readers.
 const STUCK: i64 = 2;
 const PAIRS: usize = 8;
 const EDITS: u32 = 600;
 const EVERY: Duration = Duration::from_millis(10);
-/// So long that a round is more than a queue and the kernel hold.
+/// Characters of a title: long enough for a round to exceed the connection's queue and the kernel's buffers.
 const TITLE: usize = 190;
 
 type Times = Arc<Mutex<Vec<Duration>>>;
@@ -40,12 +40,12 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     }
     let stuck = stage.people(gym.id, Role::Nutritionist, STUCK).await;
     let mut author = Author::of(stage, &gym).await;
-    // Caches warm.
+    // Warm up caches.
     round(stage, &gym, &mut author, &times, &[], began).await;
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     for pair in 1..=PAIRS {
         let mut of = [Duration::ZERO; 4];
-        // Which of the two comes first changes, so that a drift favours neither.
+        // The order within a pair alternates, so that a drift of the machine favours neither.
         for with in [pair % 2 == 0, pair % 2 != 0] {
             let slow: &[Person] = if with { &stuck } else { &[] };
             let mut times = round(stage, &gym, &mut author, &times, slow, began).await;
@@ -70,7 +70,7 @@ pub async fn run(stage: &Stage, results: &mut Results) {
     readers.shutdown().await;
 }
 
-/// Sends the edits of a round, and returns how long each took to each reader.
+/// Sends the edits of a round, and returns the latency of each edit at each reader.
 async fn round(
     stage: &Stage,
     gym: &Gym,
@@ -92,7 +92,7 @@ async fn round(
     let all = usize::try_from(READERS).expect("few") * usize::try_from(EDITS).expect("few");
     let until = Instant::now() + Duration::from_secs(10);
     while times.lock().expect("unpoisoned").len() < all {
-        assert!(Instant::now() < until, "not every reader has got every edit");
+        assert!(Instant::now() < until, "a reader did not get every edit");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(deaf);
@@ -112,7 +112,8 @@ async fn subscribed(mut socket: Socket, gym: &Gym) -> Socket {
     }
 }
 
-/// Notes when each edit comes; it says when it was sent. The text is searched and not parsed, which would be most of the work.
+/// Records the latency of each edit, from the send time in its title. It searches the text, since parsing would
+/// dominate.
 async fn read(mut socket: Socket, times: Times, began: Instant) {
     while let Some(Ok(Message::Text(text))) = socket.stream.next().await {
         if text.as_str() == "{}" {
@@ -129,7 +130,7 @@ async fn read(mut socket: Socket, times: Times, began: Instant) {
     }
 }
 
-/// Who edits one meal's title.
+/// The author who edits one meal's title.
 struct Author {
     http: reqwest::Client,
     url: String,

@@ -1,4 +1,4 @@
-//! A Postgres, the server under test, and gyms with people in them.
+//! The stage of a benchmark: a Postgres, the server under test, and gyms with accounts.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::node::{KEY, Node};
 
-/// Long enough for the longest run.
+/// Lifetime of tokens: longer than the longest run.
 const TOKEN_LIFE: chrono::TimeDelta = chrono::TimeDelta::hours(2);
 
 pub struct Stage {
@@ -27,14 +27,14 @@ pub struct Stage {
     http: reqwest::Client,
 }
 
-/// Someone who is signed in.
+/// A signed-in account.
 #[derive(Clone)]
 pub struct Person {
     pub account: AccountId,
     pub token: String,
 }
 
-/// A gym with a plan of seven days, five meals a day and four items a meal.
+/// A gym with a plan of seven days, with five meals a day and four items a meal.
 pub struct Gym {
     pub id: GymId,
     pub author: Person,
@@ -45,7 +45,7 @@ impl Stage {
     pub async fn set() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().expect("a directory");
-        // The account that Postgres runs under has to get in.
+        // The account that runs Postgres must be able to enter.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
         let postgres = EmbeddedPostgres::start(directory.path(), embedded::options())
             .await
@@ -77,7 +77,7 @@ impl Stage {
         }
     }
 
-    /// Waits until nobody is connected.
+    /// Waits until no socket is connected.
     pub async fn idle(&self) {
         let ready = format!("http://{}/readyz", self.address);
         for attempt in 0.. {
@@ -86,12 +86,12 @@ impl Stage {
             if state["sockets"] == 0 {
                 return;
             }
-            assert!(attempt < 600, "somebody stays connected: {state}");
+            assert!(attempt < 600, "a socket stays connected: {state}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// The server's process.
+    /// The server's process id.
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }
@@ -100,7 +100,7 @@ impl Stage {
         liveplan::db::establish(&self.database).await.expect("a connection")
     }
 
-    /// Puts people with a role into a gym, signed in.
+    /// Inserts signed-in accounts with a role in a gym.
     pub async fn people(&self, gym: GymId, role: Role, count: i64) -> Vec<Person> {
         let mut conn = self.owner().await;
         let accounts: Vec<AccountId> = (0..count).map(|_| AccountId::new()).collect();
@@ -189,7 +189,7 @@ impl Stage {
         id
     }
 
-    /// Reads and expects a success.
+    /// Reads a resource; panics unless it succeeds.
     pub async fn get(&self, person: &Person, path: &str) -> Value {
         let request = self.http.get(format!("http://{}/api/v1{path}", self.address));
         let answer = request.bearer_auth(&person.token).send().await.expect("an answer");
@@ -197,7 +197,7 @@ impl Stage {
         answer.json().await.expect("JSON")
     }
 
-    /// Changes what has that version, and expects a success.
+    /// Patches a resource of this version; panics unless it succeeds.
     pub async fn patch(&self, person: &Person, path: &str, body: &Value, version: &Value) -> Value {
         let request = self.http.patch(format!("http://{}/api/v1{path}", self.address));
         let request = request
@@ -208,7 +208,7 @@ impl Stage {
         answer.json().await.expect("JSON")
     }
 
-    /// Posts and expects a success.
+    /// Posts a body; panics unless it succeeds.
     pub async fn post(&self, person: &Person, path: &str, body: &Value, version: Option<&Value>) -> Value {
         let request = self
             .http

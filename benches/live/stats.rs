@@ -1,8 +1,8 @@
-//! Numbers as people read them.
+//! Statistics and their formatting.
 
 use std::time::Duration;
 
-/// A quantile of samples, 0 to 1; the samples are sorted by it.
+/// A quantile (0 to 1) of samples; sorts the samples.
 pub fn quantile(samples: &mut [Duration], q: f64) -> Duration {
     assert!(!samples.is_empty(), "nothing was measured");
     samples.sort_unstable();
@@ -16,7 +16,7 @@ pub fn quantile(samples: &mut [Duration], q: f64) -> Duration {
     samples[at]
 }
 
-/// Median of ratios with their range.
+/// The median of ratios, with their range.
 pub fn spread(mut ratios: Vec<f64>) -> String {
     ratios.sort_by(f64::total_cmp);
     format!(
@@ -44,7 +44,7 @@ pub fn machine() -> String {
     format!("{cores} cores, {model}, Linux {}", kernel.trim())
 }
 
-/// Processor time of each of so many, in microseconds.
+/// CPU time per operation, in microseconds.
 pub fn micros(used: Duration, count: usize) -> f64 {
     used.as_secs_f64() * 1e6 / f64::from(u32::try_from(count).expect("fits"))
 }

@@ -1,4 +1,4 @@
-//! A socket of the client protocol in JSON.
+//! A socket that speaks the client protocol in JSON.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -13,13 +13,13 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects; a member's reply carries their own channel with its snapshot.
+    /// Connects. For a member, the server subscribes to the member's own channel.
     pub async fn connect(address: &str, person: &Person) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         Self::over(stream, address, person).await
     }
 
-    /// Connects with a kernel that takes little that is not read.
+    /// Connects with a small receive buffer, so that unread data soon blocks the sender.
     pub async fn narrow(address: &str, person: &Person) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
@@ -47,7 +47,7 @@ impl Socket {
             .expect("sent");
     }
 
-    /// The messages of the next frame; pings are answered.
+    /// The messages of the next frame; answers pings.
     pub async fn next(&mut self) -> Vec<Value> {
         loop {
             match self.stream.next().await {

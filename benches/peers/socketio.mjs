@@ -1,4 +1,4 @@
-// Socket.IO with its Redis adapter, as its documentation sets it up: a line on the standard input broadcasts to a room.
+// Socket.IO with its Redis adapter, set up as in its documentation. A line on standard input broadcasts to a room.
 import { createAdapter } from "@socket.io/redis-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";

@@ -1,4 +1,4 @@
-// npm ws, as it is: a line on the standard input broadcasts. `N M` sends N messages to each client, whose text is the file's M.
+// npm ws with default settings. A line `COUNT NUMBER` on standard input sends text NUMBER COUNT times to each client.
 import { WebSocketServer } from "ws";
 import { commands, port } from "./stage.mjs";
 

@@ -1,4 +1,4 @@
--- The two roles stay: they are the cluster's and other databases may use them.
+-- Keeps the two roles: they belong to the whole cluster, and other databases may use them.
 DROP FUNCTION protect_tenant_table(regclass, text);
 DROP FUNCTION app_gym();
 DROP EXTENSION pg_trgm;

@@ -1,4 +1,5 @@
--- Roles that every transaction steps down to. They are the cluster's, not the database's, so they may be there already.
+-- The roles that every transaction switches to. Roles belong to the whole cluster, so another database may have created
+-- them already.
 DO $$
 BEGIN
     PERFORM pg_advisory_xact_lock(7310541);
@@ -15,13 +16,13 @@ GRANT USAGE ON SCHEMA public TO liveplan_app, liveplan_system;
 
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
--- The gym of the running transaction; null outside one, so that every comparison with it is false.
+-- The gym of the running transaction; null outside of one, so that no row matches it.
 CREATE FUNCTION app_gym() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT nullif(current_setting('app.gym', true), '')::uuid $$;
 
--- Puts a tenant table under row-level security: the application role sees the gym of its transaction, the system role
--- (login, sweep, jobs, trimming) and the owner see all.
+-- Puts a tenant table under row-level security: the application role sees only the gym of its transaction; the system
+-- role (sign-in, sweep, jobs, trimming) and the owner see all rows.
 CREATE FUNCTION protect_tenant_table(tenant_table regclass, gym_column text) RETURNS void
     LANGUAGE plpgsql
     AS $$

@@ -12,7 +12,7 @@ SELECT protect_tenant_table('gyms', 'id');
 
 CREATE TABLE accounts (
     id uuid PRIMARY KEY,
-    -- Always lower case; the application normalises.
+    -- Always lower case; the application converts it.
     email text NOT NULL UNIQUE CHECK (email = lower(email)),
     password_hash text NOT NULL,
     name text NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE memberships (
     roles text[] NOT NULL CHECK (
         roles <@ ARRAY['owner', 'manager', 'nutritionist', 'trainer', 'member', 'auditor'] AND cardinality(roles) > 0),
     status text NOT NULL CHECK (status IN ('invited', 'active', 'suspended', 'ended')),
-    -- Counts changes of roles and status. Tokens carry it, so an older token is worth nothing.
+    -- Incremented by every change of roles or status. Access tokens carry it; a token with an older one is refused.
     access_version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL,
     PRIMARY KEY (gym_id, account_id)
@@ -35,7 +35,7 @@ CREATE TABLE memberships (
 CREATE INDEX memberships_account ON memberships (account_id);
 SELECT protect_tenant_table('memberships', 'gym_id');
 
--- An account belongs to no gym: the application sees those that have a membership in its own.
+-- An account belongs to no gym. The application role sees the accounts with a membership in the transaction's gym.
 ALTER TABLE accounts ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON accounts TO liveplan_app USING (
     EXISTS (SELECT FROM memberships m WHERE m.account_id = accounts.id AND m.gym_id = (SELECT app_gym())));
@@ -49,9 +49,9 @@ CREATE TABLE assignments (
     trainer_id uuid NOT NULL,
     member_id uuid NOT NULL,
     since timestamptz NOT NULL,
-    -- Its end, which may lie ahead.
+    -- The end of the assignment; it may lie in the future.
     until timestamptz,
-    -- Whether its end was told to the trainer's screens.
+    -- Whether the trainer's clients have been sent the end.
     closed boolean NOT NULL DEFAULT false,
     CHECK (trainer_id <> member_id),
     FOREIGN KEY (gym_id, trainer_id) REFERENCES memberships (gym_id, account_id),
@@ -63,7 +63,7 @@ CREATE INDEX assignments_due ON assignments (until) WHERE NOT closed;
 CREATE UNIQUE INDEX assignments_open ON assignments (gym_id, trainer_id, member_id) WHERE until IS NULL;
 SELECT protect_tenant_table('assignments', 'gym_id');
 
--- One signed-in device. It is also the family of its refresh tokens.
+-- A signed-in device, and at the same time the family of its refresh tokens.
 CREATE TABLE sessions (
     id uuid PRIMARY KEY,
     gym_id uuid NOT NULL,
@@ -91,7 +91,7 @@ CREATE TABLE refresh_tokens (
 CREATE INDEX refresh_tokens_session ON refresh_tokens (session_id);
 SELECT protect_tenant_table('refresh_tokens', 'gym_id');
 
--- Ed25519 keys that sign access tokens; the private half is sealed with the master key of the configuration.
+-- Ed25519 keys that sign access tokens. The private key is encrypted with the master key from the configuration.
 CREATE TABLE signing_keys (
     id uuid PRIMARY KEY,
     public_key bytea NOT NULL CHECK (length(public_key) = 32),
@@ -101,7 +101,8 @@ CREATE TABLE signing_keys (
 );
 GRANT SELECT, INSERT, UPDATE ON signing_keys TO liveplan_system;
 
--- What a POST with an Idempotency-Key, or an rpc with a client key, answered; stored with its effect.
+-- The stored answer to a POST with an Idempotency-Key, or to an rpc with a client key; written in the same transaction
+-- as its effect.
 CREATE TABLE idempotency_keys (
     gym_id uuid NOT NULL REFERENCES gyms,
     account_id uuid NOT NULL,

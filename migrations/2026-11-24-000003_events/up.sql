@@ -1,4 +1,5 @@
--- Which cluster and timeline the epochs were made for. Another one (a restore, a promoted replica) rotates them.
+-- The cluster and timeline for which the epochs were made. On any other (a restore, a promoted replica) they are
+-- rotated.
 CREATE TABLE log_origin (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     system_id text NOT NULL,
@@ -6,8 +7,8 @@ CREATE TABLE log_origin (
 );
 GRANT SELECT, INSERT, UPDATE ON log_origin TO liveplan_system;
 
--- The position of each gym's log. A change takes the next number as its last act; the row lock makes numbers gapless
--- and in commit order.
+-- The head of each gym's log. A change takes the next number as its last statement; the row lock makes numbers gapless
+-- and puts them in commit order.
 CREATE TABLE gym_log_heads (
     gym_id uuid PRIMARY KEY REFERENCES gyms,
     epoch text NOT NULL,
@@ -21,7 +22,7 @@ CREATE TABLE live_events (
     seq bigint NOT NULL,
     channel text NOT NULL,
     type text NOT NULL,
-    -- Compact JSON as it goes over the wire; text, since jsonb would re-encode it.
+    -- Compact JSON exactly as it is sent to clients. It is text, since jsonb would change its form.
     payload text NOT NULL,
     actor uuid,
     at timestamptz NOT NULL,
@@ -31,8 +32,8 @@ CREATE INDEX live_events_channel ON live_events (gym_id, channel, seq);
 SELECT protect_tenant_table('live_events', 'gym_id');
 REVOKE UPDATE, DELETE ON live_events FROM liveplan_app;
 
--- Makes the partitions (one a UTC day) from `first` for `days` days where they are missing. Runs with its owner's rights,
--- since partitions are made at run time too.
+-- Creates the missing partitions (one per UTC day) for `days` days from `first`. SECURITY DEFINER: the server creates
+-- partitions at run time too, as a role that owns no tables.
 CREATE FUNCTION make_live_event_partitions(first date, days integer) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
     AS $$
@@ -58,7 +59,7 @@ $$;
 REVOKE ALL ON FUNCTION make_live_event_partitions(date, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION make_live_event_partitions(date, integer) TO liveplan_system;
 
--- Drops the partitions whose day ended before `oldest`.
+-- Drops the partitions of days before `oldest`.
 CREATE FUNCTION drop_live_event_partitions(oldest date) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
     AS $$

@@ -1,5 +1,5 @@
--- Foods shared by all gyms. They have no tenant and no policy: trigram operators are not leakproof, and under row-level
--- security a search would scan the table.
+-- Foods shared by all gyms. The table has no tenant column and no policy: trigram operators are not leakproof, so under
+-- row-level security a search could not use the trigram index.
 CREATE TABLE foods (
     id uuid PRIMARY KEY,
     source text NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE foods (
     name_es text NOT NULL,
     brand text,
     barcode text,
-    -- All per 100 g of the edible part; null is unknown.
+    -- Amounts per 100 g of the edible part; null means unknown.
     energy_mkcal bigint CHECK (energy_mkcal >= 0),
     protein_mg bigint CHECK (protein_mg BETWEEN 0 AND 100000),
     carbohydrate_mg bigint CHECK (carbohydrate_mg BETWEEN 0 AND 100000),
@@ -22,19 +22,19 @@ CREATE TABLE foods (
     potassium_mg bigint CHECK (potassium_mg BETWEEN 0 AND 100000),
     vitamin_k_ng bigint CHECK (vitamin_k_ng >= 0),
     carb_basis text NOT NULL CHECK (carb_basis IN ('available', 'by_difference')),
-    -- {"milk": "contains", …}: EU 1169/2011 Annex II; a missing one is unknown.
+    -- {"milk": "contains", …}: the allergens of EU 1169/2011 Annex II; a missing one is unknown.
     allergens jsonb NOT NULL DEFAULT '{}',
     -- [{"name_en": "cup", "name_es": "taza", "grams_milli": 240000}, …]
     portions jsonb NOT NULL DEFAULT '[]',
     verified boolean NOT NULL DEFAULT false,
-    -- Both names, lower case and without accents, for trigram search.
+    -- The names in lower case and without accents, for trigram search.
     search text NOT NULL,
     created_at timestamptz NOT NULL,
     UNIQUE (source, source_ref)
 );
 CREATE INDEX foods_search ON foods USING gin (search gin_trgm_ops);
 CREATE INDEX foods_barcode ON foods (barcode) WHERE barcode IS NOT NULL;
--- Which version of an embedded table of foods was loaded, so that a start that changes nothing reads one row.
+-- The checksum of each embedded table of foods that was loaded. With it, a start with the same table reads one row.
 CREATE TABLE food_tables (
     name text PRIMARY KEY,
     checksum bytea NOT NULL,
@@ -55,7 +55,7 @@ CREATE TABLE gym_foods (
     name_es text NOT NULL,
     brand text,
     barcode text,
-    -- All per 100 g of the edible part; null is unknown.
+    -- Amounts per 100 g of the edible part; null means unknown.
     energy_mkcal bigint CHECK (energy_mkcal >= 0),
     protein_mg bigint CHECK (protein_mg BETWEEN 0 AND 100000),
     carbohydrate_mg bigint CHECK (carbohydrate_mg BETWEEN 0 AND 100000),
@@ -68,12 +68,12 @@ CREATE TABLE gym_foods (
     potassium_mg bigint CHECK (potassium_mg BETWEEN 0 AND 100000),
     vitamin_k_ng bigint CHECK (vitamin_k_ng >= 0),
     carb_basis text NOT NULL CHECK (carb_basis IN ('available', 'by_difference')),
-    -- {"milk": "contains", …}: EU 1169/2011 Annex II; a missing one is unknown.
+    -- {"milk": "contains", …}: the allergens of EU 1169/2011 Annex II; a missing one is unknown.
     allergens jsonb NOT NULL DEFAULT '{}',
     -- [{"name_en": "cup", "name_es": "taza", "grams_milli": 240000}, …]
     portions jsonb NOT NULL DEFAULT '[]',
     verified boolean NOT NULL DEFAULT false,
-    -- Both names, lower case and without accents, for trigram search.
+    -- The names in lower case and without accents, for trigram search.
     search text NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL

@@ -15,9 +15,9 @@ CREATE TABLE plans (
     status text NOT NULL CHECK (status IN ('draft', 'published', 'archived')),
     visibility text NOT NULL CHECK (visibility IN ('gym', 'trainer', 'assigned')),
     source text NOT NULL CHECK (source IN ('manual', 'ai', 'import', 'fallback')),
-    -- A live plan's first day; null for the other kinds.
+    -- The first day of a live plan; null for the other kinds.
     start_date date,
-    -- Counts every write; the ETag.
+    -- Incremented by every write; the ETag.
     version bigint NOT NULL DEFAULT 1,
     -- The current published revision; 0 before the first publication.
     revision integer NOT NULL DEFAULT 0,
@@ -29,8 +29,8 @@ CREATE TABLE plans (
 CREATE INDEX plans_gym ON plans (gym_id, id);
 SELECT protect_tenant_table('plans', 'gym_id');
 
--- What the plan itself said in each published revision; the other columns of a plan never change, or are no part of a
--- revision. The tree of revision n are the rows below with from_rev ≤ n < to_rev.
+-- The plan's own fields in each published revision. The other columns of a plan never change or are not part of a
+-- revision. The tree of revision n consists of the rows below with from_rev <= n < to_rev.
 CREATE TABLE plan_revisions (
     gym_id uuid NOT NULL,
     plan_id uuid NOT NULL,
@@ -45,7 +45,7 @@ CREATE TABLE plan_revisions (
     target_carbohydrate_mg bigint,
     target_fat_mg bigint,
     visibility text NOT NULL,
-    -- Who made it.
+    -- The account that made it.
     author_id uuid NOT NULL REFERENCES accounts,
     published_at timestamptz NOT NULL,
     PRIMARY KEY (plan_id, revision),
@@ -53,8 +53,9 @@ CREATE TABLE plan_revisions (
 );
 SELECT protect_tenant_table('plan_revisions', 'gym_id');
 
--- Days, meals and items keep their id over revisions; each row is one state of it, from a revision to before another.
--- to_rev null: the current state. A draft's rows are those of the revision that its publication will make.
+-- Days, meals and items keep their id across revisions. Each row is one state, valid from revision from_rev until
+-- before to_rev; a null to_rev marks the current state. A draft's rows belong to the revision that its publication will
+-- make.
 CREATE TABLE plan_days (
     id uuid NOT NULL,
     from_rev integer NOT NULL CHECK (from_rev > 0),
@@ -80,7 +81,7 @@ CREATE TABLE plan_meals (
     slot text NOT NULL CHECK (slot IN (
         'breakfast', 'mid_morning', 'lunch', 'snack', 'dinner', 'late', 'pre_workout', 'post_workout', 'custom')),
     title text NOT NULL CHECK (length(title) BETWEEN 1 AND 200),
-    -- Minutes after midnight in the member's zone; null where the plan names no time.
+    -- Minutes after midnight in the member's time zone; null if the plan sets no time.
     time_min integer CHECK (time_min BETWEEN 0 AND 1439),
     position integer NOT NULL CHECK (position BETWEEN 0 AND 999),
     notes text NOT NULL DEFAULT '',
@@ -88,7 +89,7 @@ CREATE TABLE plan_meals (
     FOREIGN KEY (gym_id, plan_id) REFERENCES plans (gym_id, id)
 );
 CREATE INDEX plan_meals_plan ON plan_meals (plan_id, day_id);
--- Reading what is current must not slow down as revisions pile up.
+-- Partial index: reads of the current state must not slow down as revisions accumulate.
 CREATE INDEX plan_meals_current_plan ON plan_meals (plan_id, day_id) WHERE to_rev IS NULL;
 CREATE UNIQUE INDEX plan_meals_current ON plan_meals (id) WHERE to_rev IS NULL;
 SELECT protect_tenant_table('plan_meals', 'gym_id');
@@ -101,14 +102,15 @@ CREATE TABLE plan_items (
     plan_id uuid NOT NULL,
     meal_id uuid NOT NULL,
     position integer NOT NULL CHECK (position BETWEEN 0 AND 999),
-    -- One of foods or gym_foods; no foreign key, since a plan keeps its item when a gym deletes its food.
+    -- A food of foods or gym_foods. No foreign key, since a plan keeps the item when a gym deletes the food.
     food_id uuid NOT NULL,
-    -- The food's names, allergens and nutrients per 100 g when the item was written: editing a food changes no plan.
+    -- The food's names, nutrients per 100 g and allergens at the time the item was written: editing a food changes no
+    -- plan.
     name_en text NOT NULL,
     name_es text NOT NULL,
     per_100g jsonb NOT NULL,
     allergens jsonb NOT NULL DEFAULT '{}',
-    -- As people say it: 1500 × 'cup' with grams_milli 360000 is one and a half cups.
+    -- The amount as people state it: 1500 × 'cup' with grams_milli 360000 is one and a half cups.
     quantity_milli bigint NOT NULL CHECK (quantity_milli > 0),
     unit text NOT NULL CHECK (length(unit) BETWEEN 1 AND 200),
     grams_milli bigint NOT NULL CHECK (grams_milli > 0 AND grams_milli <= 10000000),

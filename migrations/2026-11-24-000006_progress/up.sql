@@ -3,10 +3,10 @@ CREATE TABLE follows (
     gym_id uuid NOT NULL,
     member_id uuid NOT NULL,
     plan_id uuid NOT NULL,
-    -- The revision that was current at the start.
+    -- The revision that was current when the follow started.
     revision integer NOT NULL,
     status text NOT NULL CHECK (status IN ('active', 'paused', 'completed', 'abandoned', 'blocked')),
-    -- The plan's first day for this member, a date in time_zone.
+    -- The date of the plan's first day for this member, in time_zone.
     start_date date NOT NULL,
     time_zone text NOT NULL,
     created_at timestamptz NOT NULL,
@@ -26,7 +26,7 @@ CREATE TABLE completions (
     meal_id uuid NOT NULL,
     status text NOT NULL CHECK (status IN ('eaten', 'partial', 'skipped')),
     portion_permille integer NOT NULL CHECK (portion_permille BETWEEN 0 AND 3000),
-    -- What the meal held at full portion when it was ticked.
+    -- The meal's title and nutrients at full portion, at the time of the tick.
     title text NOT NULL,
     planned jsonb NOT NULL,
     plan_revision integer NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE completions (
 );
 SELECT protect_tenant_table('completions', 'gym_id');
 
--- Every tick and undo in order of arrival; the completion is the last.
+-- Every tick and undo, in order of arrival. The row in completions reflects the last one.
 CREATE TABLE completion_history (
     id uuid PRIMARY KEY,
     gym_id uuid NOT NULL,
@@ -57,7 +57,7 @@ CREATE INDEX completion_history_follow ON completion_history (follow_id, date);
 SELECT protect_tenant_table('completion_history', 'gym_id');
 REVOKE UPDATE, DELETE ON completion_history FROM liveplan_app;
 
--- Read model, kept in the transaction of the completion.
+-- Read model, updated in the transaction of the completion.
 CREATE TABLE daily_progress (
     gym_id uuid NOT NULL,
     follow_id uuid NOT NULL,

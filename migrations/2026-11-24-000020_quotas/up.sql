@@ -1,5 +1,5 @@
--- How often an account has done what has a quota, in the window that began with the first time. Counted in the transaction
--- of what is done, so that nodes agree and what is refused does not count.
+-- Counts an account's uses of a quota within a window that starts with the first use. The count belongs to the
+-- transaction of the use, so that nodes agree and a refused request does not count.
 CREATE TABLE quota_windows (
     gym_id uuid NOT NULL REFERENCES gyms,
     account_id uuid NOT NULL,

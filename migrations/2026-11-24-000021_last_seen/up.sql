@@ -1,4 +1,5 @@
--- When an account last had a socket. Written by the node where it ended, or by those that saw the node vanish.
+-- When an account last had a socket. Written by the node where the socket closed, or by the nodes that saw that node
+-- fail.
 CREATE TABLE last_seen (
     gym_id uuid NOT NULL REFERENCES gyms,
     account_id uuid NOT NULL REFERENCES accounts,

@@ -1,5 +1,5 @@
--- Makes the partitions (one a UTC day) from `first` for `days` days where they are missing. Each is made on its own and
--- then attached, which holds up neither who reads nor who writes; CREATE TABLE … PARTITION OF would hold up both.
+-- Creates the missing partitions (one per UTC day) for `days` days from `first`. Each is created as a table of its own
+-- and then attached, which blocks neither reads nor writes; CREATE TABLE … PARTITION OF would block both.
 CREATE OR REPLACE FUNCTION make_live_event_partitions(first date, days integer) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
     AS $$
@@ -24,5 +24,5 @@ BEGIN
 END
 $$;
 
--- Old partitions are detached concurrently, which no function can do; the server does it.
+-- The server drops old partitions. It detaches them with CONCURRENTLY, which a function cannot do.
 DROP FUNCTION drop_live_event_partitions(date);

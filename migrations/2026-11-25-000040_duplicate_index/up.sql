@@ -1,2 +1,2 @@
--- The UNIQUE constraint on (gym_id, id) has the same index.
+-- It duplicates the index of the UNIQUE constraint on (gym_id, id).
 DROP INDEX plans_gym;

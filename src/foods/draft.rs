@@ -1,4 +1,4 @@
-//! What people write of a gym's food, checked before it is kept.
+//! Input for a gym's own foods, validated before it is stored.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use crate::error::{Error, Result};
 use crate::http::Patch;
 use liveplan_nutrition::nutrients::Nutrients;
 
-/// Portions that a food may have.
+/// The most portions that one food may have.
 const PORTIONS: usize = 20;
-/// Thousandths of a gram of the largest portion.
+/// The largest portion, in thousandths of a gram (10 kg).
 const LARGEST_PORTION: i64 = 10_000_000;
 
-/// A new food of the gym. One of the names is enough.
+/// A new food of the gym. A name in one language is enough; it then stands for both.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewFood {
@@ -31,9 +31,9 @@ pub(super) struct NewFood {
     brand: Option<String>,
     /// GTIN-8, 12, 13 or 14.
     barcode: Option<String>,
-    /// What 100 g of the edible part hold; what is unknown is left out.
+    /// Nutrients per 100 g of the edible part; leave out an unknown amount.
     per_100g: Nutrients,
-    /// Whether carbohydrate holds fibre: EU labels are `available`.
+    /// Whether `carbohydrate_mg` includes fibre. EU labels do not include it: `available`.
     #[serde(default)]
     carb_basis: CarbBasis,
     #[serde(default)]
@@ -47,7 +47,7 @@ const fn other() -> Kind {
     Kind::Other
 }
 
-/// A change of a gym's food; what is absent stays.
+/// A change to a gym's own food. Absent fields stay as they are.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FoodPatch {
@@ -60,17 +60,17 @@ pub(super) struct FoodPatch {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     barcode: Patch<String>,
-    /// Takes the place of all amounts.
+    /// Replaces all amounts.
     per_100g: Option<Nutrients>,
     carb_basis: Option<CarbBasis>,
-    /// Takes the place of all allergens.
+    /// Replaces all allergens.
     #[schema(value_type = Option<BTreeMap<String, Presence>>)]
     allergens: Option<BTreeMap<Allergen, Presence>>,
-    /// Takes the place of all portions.
+    /// Replaces all portions.
     portions: Option<Vec<Portion>>,
 }
 
-/// The columns of a gym's food that people write, checked.
+/// The validated columns of a gym's food, without its identifier, author and times.
 #[derive(AsChangeset, Clone, Debug, Insertable)]
 #[diesel(table_name = gym_foods, treat_none_as_null = true)]
 pub(super) struct Columns {
@@ -97,9 +97,9 @@ pub(super) struct Columns {
 }
 
 impl NewFood {
-    /// Checks it.
+    /// Validates the input.
     pub(super) fn check(self) -> Result<Columns> {
-        // Read before one takes the place of the other, so that an error names the field that was sent.
+        // Validate each name before one is copied to the other, so that an error names the field that the client sent.
         let name_en = self.name_en.map(|text| name("name_en", &text)).transpose()?;
         let name_es = self.name_es.map(|text| name("name_es", &text)).transpose()?;
         let (name_en, name_es) = match (name_en, name_es) {
@@ -108,7 +108,10 @@ impl NewFood {
             (None, None) => {
                 return Err(Error::invalid(
                     "name_es",
-                    ("a name in either language", "un nombre en alguno de los dos idiomas"),
+                    (
+                        "a name in at least one of the two languages",
+                        "un nombre en al menos uno de los dos idiomas",
+                    ),
                 ));
             }
         };
@@ -138,7 +141,7 @@ impl NewFood {
 }
 
 impl FoodPatch {
-    /// The food with this change, checked.
+    /// Applies the patch to the food and validates the result.
     pub(super) fn apply(self, food: Food) -> Result<Columns> {
         check(Written {
             kind: self.kind.unwrap_or(food.kind),
@@ -210,7 +213,7 @@ fn check(written: Written) -> Result<Columns> {
     })
 }
 
-/// A name with its space tidied; one without a letter or digit could never be found.
+/// Normalises the whitespace of a name. A name needs a letter or digit, or search could never find it.
 fn name(field: &str, text: &str) -> Result<String> {
     let tidy = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let length = tidy.chars().count();
@@ -220,14 +223,14 @@ fn name(field: &str, text: &str) -> Result<String> {
         Err(Error::invalid(
             field,
             (
-                "1 to 200 characters, some of them letters",
-                "de 1 a 200 caracteres, algunos de ellos letras",
+                "1 to 200 characters with at least one letter or digit",
+                "de 1 a 200 caracteres, con al menos una letra o una cifra",
             ),
         ))
     }
 }
 
-/// Portions with names of their own, each of some weight.
+/// Validates portions: names unique within the food, each with a weight.
 fn portions(portions: Vec<Portion>) -> Result<Vec<Portion>> {
     if portions.len() > PORTIONS {
         return Err(Error::invalid(
@@ -247,15 +250,15 @@ fn portions(portions: Vec<Portion>) -> Result<Vec<Portion>> {
                 ("more than 0 g, at most 10 kg", "más de 0 g, como mucho 10 kg"),
             ));
         }
-        // Items name a portion by either name, and `g` is the gram.
+        // Items refer to a portion by either of its names, and `g` means grams.
         let mut own = vec![name_en.to_lowercase(), name_es.to_lowercase()];
         own.dedup();
         if own.iter().any(|name| name == "g" || seen.contains(name)) {
             return Err(Error::invalid(
                 field("name_en"),
                 (
-                    "a name that no other portion has, and not g",
-                    "un nombre que no tenga otra porción, y que no sea g",
+                    "a name that no other portion of this food has; g is reserved for grams",
+                    "un nombre que no tenga otra porción de este alimento; g está reservado para los gramos",
                 ),
             ));
         }
@@ -279,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_is_enough_and_is_tidied() {
+    fn one_name_is_enough_and_its_whitespace_is_normalised() {
         let food = checked(json!({"name_es": "  Pan   de  espelta ", "per_100g": {}})).expect("a food");
         assert_eq!(
             (food.name_en.as_str(), food.name_es.as_str()),
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_names_its_field_and_all_that_is_wrong() {
+    fn implausible_amounts_name_the_first_field_and_list_all_violations() {
         let food = json!({"name_en": "x", "per_100g": {"fat_mg": 1000, "saturated_fat_mg": 2000, "sodium_mg": -1}});
         let food: NewFood = serde_json::from_value(food).expect("a food");
         let problem = food.check().expect_err("wrong").problem(crate::error::Lang::En);
@@ -302,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn portions_have_names_of_their_own_and_some_weight() {
+    fn portions_need_unique_names_and_a_weight() {
         let with =
             |portions| checked(json!({"name_en": "x", "per_100g": {}, "portions": portions})).map(|c| c.portions.0);
         let cup = json!({"name_en": "cup", "name_es": "taza", "grams_milli": 200_000});

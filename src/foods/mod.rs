@@ -1,8 +1,9 @@
-//! Foods: what 100 g hold, allergens, portions. Shared foods are every gym's and come from tables ([`starter`]); a gym has
-//! its own beside them. Plans take a copy of what they use, so that no food changes a plan behind anyone's back.
+//! Foods: nutrients per 100 g, allergens and portions. Shared foods belong to every gym and come from a table that
+//! ships with the server ([`starter`]); each gym adds foods of its own. A plan's items copy what they use from a food,
+//! so that editing a food never changes a plan.
 //!
-//! [`rules`]: how foods are named and found; [`search`] finds them. What can be true of one is
-//! [`liveplan_nutrition::plausibility`].
+//! [`rules`] checks barcodes and normalises names, [`search`] searches. [`liveplan_nutrition::plausibility`] decides
+//! which nutrient amounts are possible.
 
 mod draft;
 pub mod model;

@@ -1,4 +1,4 @@
-//! A food as it is read and written.
+//! The food as the API and the database represent it.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::ids::FoodId;
 use liveplan_nutrition::nutrients::Nutrients;
 use liveplan_nutrition::plausibility::CarbBasis;
 
-/// Declares a type of names that are the same in the database and in JSON.
+/// Declares an enum whose variants have one name, used both in the database and in JSON.
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident { $($variant:ident $name:tt $what:literal;)+ }) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -27,7 +27,7 @@ macro_rules! names {
         }
 
         impl $type {
-            /// Every one.
+            /// All variants.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// The name in the database and in JSON.
@@ -36,7 +36,7 @@ macro_rules! names {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// The one of this name.
+            /// The variant with this name.
             #[must_use]
             pub fn named(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.name() == name)
@@ -46,13 +46,13 @@ macro_rules! names {
 }
 
 names! {
-    /// What kind of food it is.
+    /// The kind of a food.
     #[schema(as = FoodKind)]
     Kind {
         Meat "meat" "Meat and poultry.";
         Fish "fish" "Fish and seafood.";
         Egg "egg" "Eggs.";
-        Dairy "dairy" "Milk and what is made of it.";
+        Dairy "dairy" "Milk and dairy products.";
         Legume "legume" "Beans, peas, lentils, soy.";
         NutSeed "nut_seed" "Nuts and seeds.";
         Grain "grain" "Rice, pasta, flakes, flour.";
@@ -91,30 +91,30 @@ names! {
 }
 
 names! {
-    /// Whether an allergen is in a food. One that is not named is unknown.
+    /// Whether a food contains an allergen. An allergen that is not listed is unknown.
     Presence {
-        Contains "contains" "It is in it.";
-        Traces "traces" "It may be.";
-        Absent "absent" "It is not.";
+        Contains "contains" "The food contains it.";
+        Traces "traces" "The food may contain traces of it.";
+        Absent "absent" "The food does not contain it.";
     }
 }
 
 names! {
-    /// Whose a food is.
+    /// The owner of a food.
     Scope {
-        Shared "shared" "All gyms'.";
-        Gym "gym" "The gym's own.";
+        Shared "shared" "Shared by all gyms.";
+        Gym "gym" "Owned by one gym.";
     }
 }
 
-/// Allergens of a food, by code.
+/// The allergens of a food, by allergen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Jsonb)]
 #[serde(transparent)]
 #[schema(value_type = BTreeMap<String, Presence>)]
 pub struct Allergens(pub BTreeMap<Allergen, Presence>);
 
-/// A usual amount of a food.
+/// A household measure of a food.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Portion {
@@ -126,13 +126,13 @@ pub struct Portion {
     pub grams_milli: i64,
 }
 
-/// Portions of a food.
+/// The portions of a food.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Jsonb)]
 #[serde(transparent)]
 pub struct Portions(pub Vec<Portion>);
 
-/// Lets types go through jsonb by their JSON.
+/// Stores types as `jsonb` in their JSON form.
 macro_rules! jsonb {
     ($($type:ty),+) => {$(
         impl FromSql<Jsonb, Pg> for $type {
@@ -152,13 +152,13 @@ macro_rules! jsonb {
 
 jsonb!(Allergens, Portions);
 
-/// A food, shared or the gym's own.
+/// A food: shared, or the gym's own.
 #[derive(Clone, Debug, PartialEq, Eq, QueryableByName, Serialize, ToSchema)]
 pub struct Food {
-    /// Its identifier.
+    /// Identifier.
     #[diesel(sql_type = SqlUuid)]
     pub id: FoodId,
-    /// Whose it is.
+    /// Whether the food is shared or the gym's own.
     #[diesel(sql_type = Text, deserialize_as = String)]
     pub scope: Scope,
     /// The table that a shared food comes from.
@@ -166,7 +166,7 @@ pub struct Food {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub source: Option<String>,
-    /// What kind of food it is.
+    /// The kind of food.
     #[diesel(sql_type = Text, deserialize_as = String)]
     pub kind: Kind,
     /// English name.
@@ -175,29 +175,29 @@ pub struct Food {
     /// Spanish name.
     #[diesel(sql_type = Text)]
     pub name_es: String,
-    /// Brand, of a product.
+    /// Brand, for a product.
     #[diesel(sql_type = Nullable<Text>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub brand: Option<String>,
-    /// GTIN, of a product.
+    /// GTIN, for a product.
     #[diesel(sql_type = Nullable<Text>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub barcode: Option<String>,
-    /// What 100 g of the edible part hold.
+    /// Nutrients per 100 g of the edible part.
     #[diesel(sql_type = Jsonb, deserialize_as = Json<Nutrients>)]
     pub per_100g: Nutrients,
-    /// Whether carbohydrate holds fibre.
+    /// Whether `carbohydrate_mg` includes fibre.
     #[diesel(sql_type = Text, deserialize_as = String)]
     pub carb_basis: CarbBasis,
     /// Allergens.
     #[diesel(sql_type = Jsonb)]
     pub allergens: Allergens,
-    /// Usual amounts.
+    /// Household measures.
     #[diesel(sql_type = Jsonb)]
     pub portions: Portions,
-    /// Whether somebody who should know has checked it.
+    /// Whether an expert has checked the food.
     #[diesel(sql_type = Bool)]
     pub verified: bool,
 }

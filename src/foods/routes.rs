@@ -1,4 +1,4 @@
-//! Foods: searched and read by everybody, the gym's own written by those who plan.
+//! Routes for foods: every role searches and reads; managers, nutritionists and trainers write the gym's own.
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::Deserialize;
@@ -17,12 +17,12 @@ use crate::http::{Body, Page, PageQuery};
 use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::FoodId;
 
-/// Those who add foods.
+/// Roles that may add foods and change the ones they added.
 const WRITES: [Role; 3] = [Role::Manager, Role::Nutritionist, Role::Trainer];
-/// Those who change everybody's.
+/// Roles that may change every food of their gym.
 const EDITS_ALL: [Role; 2] = [Role::Manager, Role::Nutritionist];
 
-/// Routes.
+/// Mounts the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(list_foods)
@@ -36,15 +36,15 @@ pub fn routes(config: &mut ServiceConfig) {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct FoodsQuery {
-    /// Words of a name in either language, or a barcode. Without it, all foods by identifier.
+    /// Words of a name in either language, or a barcode. Without it, the answer lists all foods by identifier.
     q: Option<String>,
-    /// Items a page, 1 to 200; 50 by default.
+    /// Items per page, 1 to 200; 50 by default.
     limit: Option<i64>,
-    /// `next_cursor` of the page before. A search has one page.
+    /// `next_cursor` of the previous page. A search has only one page.
     cursor: Option<Uuid>,
 }
 
-/// Search foods, the shared ones and the gym's own, best first.
+/// Search shared foods and the gym's own, best match first.
 #[utoipa::path(
     tag = "foods",
     params(FoodsQuery),
@@ -95,16 +95,16 @@ async fn find_food(app: web::Data<App>, caller: Caller, path: web::Path<FoodId>)
     food.map(web::Json).ok_or_else(|| Error::not_found("food"))
 }
 
-/// Add a food of the gym's own. What cannot be true of 100 g of a food is refused. For managers, nutritionists, trainers.
+/// Add a food of the gym's own. Implausible amounts per 100 g are refused. For managers, nutritionists and trainers.
 #[utoipa::path(
     tag = "foods",
     request_body = NewFood,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "a repeated key returns the first answer")),
     responses(
         (status = 201, body = Food),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "not for this role"),
-        (status = 422, description = "a field is not acceptable; `violations` lists all that is wrong with amounts"),
+        (status = 403, description = "the caller's role may not add foods"),
+        (status = 422, description = "a field is invalid; `violations` lists every implausible amount"),
     ),
     security(("bearer" = []))
 )]
@@ -124,7 +124,7 @@ async fn create_food(app: web::Data<App>, caller: Caller, key: IdempotencyKey, b
     .await
 }
 
-/// Change a food of the gym's own. Plans keep what they took from it. Trainers change those that they added.
+/// Change a food of the gym's own. Plans keep what they copied from it. Trainers may change the foods that they added.
 #[utoipa::path(
     tag = "foods",
     request_body = FoodPatch,
@@ -132,9 +132,9 @@ async fn create_food(app: web::Data<App>, caller: Caller, key: IdempotencyKey, b
     responses(
         (status = 200, body = Food),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "a shared food, somebody else's, or not for this role"),
+        (status = 403, description = "the food is shared or added by another, or the role may not change foods"),
         (status = 404, description = "no such food"),
-        (status = 422, description = "a field is not acceptable; `violations` lists all that is wrong with amounts"),
+        (status = 422, description = "a field is invalid; `violations` lists every implausible amount"),
     ),
     security(("bearer" = []))
 )]
@@ -158,14 +158,14 @@ async fn update_food(
     Ok(web::Json(food))
 }
 
-/// Remove a food of the gym's own. Plans keep what they took from it. Trainers remove those that they added.
+/// Remove a food of the gym's own. Plans keep what they copied from it. Trainers may remove the foods that they added.
 #[utoipa::path(
     tag = "foods",
     params(("food" = FoodId, Path)),
     responses(
         (status = 204, description = "removed"),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "a shared food, somebody else's, or not for this role"),
+        (status = 403, description = "the food is shared or added by another, or the role may not remove foods"),
         (status = 404, description = "no such food"),
     ),
     security(("bearer" = []))
@@ -189,11 +189,11 @@ async fn read(tx: &mut Tx, food: FoodId) -> Result<Food> {
         .ok_or_else(|| Error::not_found("food"))
 }
 
-/// A food of the gym's own that the caller may change, held until the change ends.
+/// Locks a food of the gym's own until the change ends, if the caller may change it.
 async fn lock_own(tx: &mut Tx, caller: &Caller, food: FoodId) -> Result<Food> {
     let gym = tx.gym;
     let author = store::lock_author(tx, gym, food).await?;
-    // Read after it was locked; a food of nobody in this gym is another's or shared.
+    // Read it after taking the lock. A food without an author here is shared; another gym's food is 404.
     let food = read(tx, food).await?;
     caller.require(&WRITES)?;
     let author = author.ok_or_else(Error::forbidden)?;

@@ -1,12 +1,12 @@
-//! How foods are named and found: barcodes, and names as searches compare them. Pure.
+//! Barcode checks and the normalised names that search compares. Pure.
 
-/// Whether digits are a GTIN-8, 12, 13 or 14 with the right check digit.
+/// Whether the digits are a GTIN-8, -12, -13 or -14 with a correct check digit.
 #[must_use]
 pub fn is_gtin(digits: &str) -> bool {
     if !matches!(digits.len(), 8 | 12 | 13 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return false;
     }
-    // From the right, weights alternate 1, 3, 1 …, the check digit's being 1.
+    // Weights alternate 1, 3, 1 … from the right; the check digit has weight 1.
     let sum: u32 = digits
         .bytes()
         .rev()
@@ -16,7 +16,7 @@ pub fn is_gtin(digits: &str) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// All spellings of a GTIN: shorter ones are longer ones with zeros before them.
+/// Every length in which a GTIN may be written: a longer form is a shorter one padded with leading zeros.
 #[must_use]
 pub fn gtin_spellings(gtin: &str) -> Vec<String> {
     let significant = gtin.trim_start_matches('0');
@@ -27,13 +27,13 @@ pub fn gtin_spellings(gtin: &str) -> Vec<String> {
         .collect()
 }
 
-/// A name as names are compared: lower case, without accents, words apart by one space.
+/// A name normalised for comparison: lower case, no accents, one space between words.
 #[must_use]
 pub fn search_text(name: &str) -> String {
     let mut words = String::with_capacity(name.len());
     for c in name.chars().flat_map(char::to_lowercase) {
         match c {
-            // Combining accents of decomposed text.
+            // Combining accents, in decomposed text.
             '\u{300}'..='\u{36f}' => {}
             'á' | 'à' | 'â' | 'ä' | 'ã' | 'å' => words.push('a'),
             'é' | 'è' | 'ê' | 'ë' => words.push('e'),
@@ -47,7 +47,7 @@ pub fn search_text(name: &str) -> String {
             'œ' => words.push_str("oe"),
             'ß' => words.push_str("ss"),
             c if c.is_alphanumeric() => words.push(c),
-            // "McDonald's", "l’escalivada".
+            // An apostrophe does not split a word: "McDonald's", "l’escalivada".
             '\'' | '’' => {}
             _ if words.ends_with(' ') || words.is_empty() => {}
             _ => words.push(' '),
@@ -57,7 +57,7 @@ pub fn search_text(name: &str) -> String {
     words
 }
 
-/// What a food is found by: its names, a line each.
+/// The text that search matches: the normalised names, one per line.
 #[must_use]
 pub fn searched(name_en: &str, name_es: &str, brand: Option<&str>) -> String {
     let lines: Vec<String> = [Some(name_en), Some(name_es), brand]
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gtin_has_a_check_digit() {
+    fn a_gtin_needs_its_check_digit() {
         for good in ["96385074", "036000291452", "4006381333931", "10012345678902"] {
             assert!(is_gtin(good), "{good}");
         }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gtin_is_the_same_with_zeros_before_it() {
+    fn a_gtin_matches_its_zero_padded_forms() {
         assert_eq!(
             gtin_spellings("036000291452"),
             ["036000291452", "0036000291452", "00036000291452"]
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_compared_without_case_accents_and_signs() {
+    fn names_are_compared_without_case_accents_and_punctuation() {
         assert_eq!(search_text("  Piña  en ALMÍBAR (light)"), "pina en almibar light");
         assert_eq!(search_text("Pin\u{303}a cru\u{301}da"), "pina cruda");
         assert_eq!(search_text("Crème brûlée, 30 %"), "creme brulee 30");

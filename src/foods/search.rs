@@ -1,5 +1,5 @@
-//! Search in both languages, without accents and forgiving typos: trigrams of each word (`pg_trgm`). The shared table has a
-//! trigram index; a gym's own foods are few.
+//! Food search in both languages, insensitive to accents and tolerant of typos, by the trigrams of each word
+//! (`pg_trgm`). The shared table has a trigram index; a gym's own foods are few enough to scan.
 
 use std::fmt::Write as _;
 
@@ -12,16 +12,16 @@ use super::rules;
 use super::store::union;
 use crate::ids::GymId;
 
-/// Words of a query that count.
+/// Words of a query that are used; the rest is ignored.
 const WORDS: usize = 6;
-/// Characters of a word that count.
+/// Characters of a word that are used; the rest is ignored.
 const WORD_CHARS: usize = 40;
-/// How much of a word's trigrams must be there: enough for a beginning of a word and small slips …
+/// The share of a word's trigrams that must match, first attempt: allows a prefix of a word and small slips.
 const STRICT: &str = "0.6";
-/// … and where nothing has as much, for real typos.
+/// The same, second attempt, used where the first finds nothing: allows real typos.
 const LENIENT: &str = "0.3";
 
-/// The words of a query, and as one text.
+/// The words of a query, and the same words as one text.
 struct Words {
     text: String,
     words: Vec<String>,
@@ -44,7 +44,7 @@ impl Words {
     }
 }
 
-/// Foods that a query finds, best first; none for a query without letters or digits. A barcode finds its product.
+/// Foods that match a query, best first. Without letters or digits it matches nothing; a barcode matches its product.
 pub async fn search(conn: &mut AsyncPgConnection, gym: GymId, query: &str, limit: i64) -> QueryResult<Vec<Food>> {
     let digits = query.trim();
     if rules::is_gtin(digits) {
@@ -93,15 +93,16 @@ async fn by_words(
     query.load(conn).await
 }
 
-/// Best first: a name that begins with the words as typed and whole, then by how well each word is found, then a name that
-/// begins with them or with one of them, then the shorter one. The words are letters, digits and spaces only, so that
-/// they are safe in a pattern.
+/// The query's SQL. Order: names that begin with the whole words as typed; then the sum of the words' similarities;
+/// then names that begin with the typed text or with one of its words; then shorter names. The words hold only letters,
+/// digits and spaces, so they are safe in a regular expression.
 fn ranked(words: usize) -> String {
     let (mut condition, mut score) = (String::new(), String::new());
     for n in 4..4 + words {
         let (and, plus) = if n == 4 { ("", "") } else { (" AND ", " + ") };
         let _ = write!(condition, "{and}search %> ${n}");
-        // The first forgives a word that is not finished, the second tells a typo of one word from the beginning of another.
+        // The first term tolerates an unfinished word; the second separates a typo of one word from the prefix of
+        // another.
         let _ = write!(
             score,
             "{plus}word_similarity(${n}, search) + strict_word_similarity(${n}, search)"
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_its_first_words_without_signs() {
+    fn a_query_is_its_first_words_without_punctuation() {
         let words = Words::of("  Pechuga, de (Pollo) a la plancha con limón ");
         assert_eq!(words.words, ["pechuga", "de", "pollo", "a", "la", "plancha"]);
         assert_eq!(words.text, "pechuga de pollo a la plancha");

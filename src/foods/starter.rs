@@ -1,5 +1,5 @@
-//! The foods that every installation begins with: generic rows of USDA's tables, with our Spanish names. `tools/foods` makes
-//! the table.
+//! The foods that every installation starts with: generic rows of the USDA tables, with Spanish names added by this
+//! project. `tools/foods` generates the table.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ use liveplan_nutrition::nutrients::Nutrients;
 use liveplan_nutrition::plausibility::CarbBasis;
 
 const TABLE: &str = include_str!("starter.csv");
-/// To be raised when rows are made from the table in another way.
+/// Raise this when the loader builds different rows from the same table.
 const LOADER: &[u8] = b"1";
 /// The table's name in `food_tables`.
 const NAME: &str = "starter";
@@ -41,8 +41,9 @@ struct Row {
     search: String,
 }
 
-/// Loads the table where it is another than the one that was loaded last; returns how many rows were written. Foods keep
-/// their identifiers, and those that the table no longer has stay, since plans may name them. As the system.
+/// Loads the table, unless this table was the last one loaded, and returns how many rows were written. Foods keep their
+/// identifiers. Foods that the table no longer has stay, since plans may refer to them. Runs as the system, outside any
+/// gym.
 pub async fn load(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> anyhow::Result<usize> {
     let checksum = Sha256::new()
         .chain_update(LOADER)
@@ -74,11 +75,11 @@ pub async fn load(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> anyhow::R
     .bind::<Timestamptz, _>(now)
     .execute(conn)
     .await?;
-    tracing::info!(foods = written, "starter foods brought up to date");
+    tracing::info!(foods = written, "starter foods loaded");
     Ok(written)
 }
 
-/// One statement for all rows; a row that is as it should be is not written.
+/// One statement for all rows; it does not write rows that have not changed.
 fn upsert() -> String {
     const WRITTEN: [&str; 18] = [
         "kind",
@@ -111,10 +112,10 @@ fn upsert() -> String {
     )
 }
 
-/// The identifiers of the table's foods by their English names.
+/// The identifiers of the table's foods, by English name.
 ///
 /// # Errors
-/// Where the table cannot be read.
+/// The table cannot be parsed.
 pub fn identifiers() -> anyhow::Result<HashMap<String, FoodId>> {
     Ok(parse(TABLE)?.into_iter().map(|row| (row.name_en, row.id)).collect())
 }
@@ -175,7 +176,7 @@ fn row<'a>(cell: &impl Fn(&str) -> anyhow::Result<&'a str>) -> anyhow::Result<Ro
     })
 }
 
-/// The same food has the same identifier in every installation.
+/// Derived from the source's name for the food, so that a food has the same identifier in every installation.
 fn identifier(source: &str, source_ref: &str) -> FoodId {
     let hash = Sha256::new()
         .chain_update(source)
@@ -187,7 +188,7 @@ fn identifier(source: &str, source_ref: &str) -> FoodId {
     FoodId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
-/// `gluten=contains;milk=traces`.
+/// Parses `gluten=contains;milk=traces`.
 fn allergens(cell: &str) -> anyhow::Result<Allergens> {
     let pairs = cell.split(';').filter(|pair| !pair.is_empty()).map(|pair| {
         let (code, presence) = pair.split_once('=').unwrap_or_default();
@@ -198,7 +199,7 @@ fn allergens(cell: &str) -> anyhow::Result<Allergens> {
     pairs.collect::<anyhow::Result<_>>().map(Allergens)
 }
 
-/// `cup|taza|240;tablespoon|cucharada|12.5`, in grams.
+/// Parses `cup|taza|240;tablespoon|cucharada|12.5`; weights are in grams.
 fn portions(cell: &str) -> anyhow::Result<Portions> {
     let portions = cell.split(';').filter(|portion| !portion.is_empty()).map(|portion| {
         let mut parts = portion.split('|');
@@ -216,10 +217,10 @@ fn portions(cell: &str) -> anyhow::Result<Portions> {
     portions.collect::<anyhow::Result<_>>().map(Portions)
 }
 
-/// Thousandths of a decimal number with at most three digits behind the point.
+/// Parses a decimal number with at most three decimal places into thousandths.
 fn milli(decimal: &str) -> anyhow::Result<i64> {
     let (whole, part) = decimal.split_once('.').unwrap_or((decimal, ""));
-    anyhow::ensure!(part.len() <= 3, "{decimal} is finer than a milligram");
+    anyhow::ensure!(part.len() <= 3, "{decimal} has more than three decimal places");
     let part: i64 = format!("{part:0<3}").parse()?;
     Ok(whole.parse::<i64>()? * 1000 + part)
 }
@@ -231,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_can_be_read_and_is_plausible() {
+    fn every_row_parses_and_is_plausible() {
         let rows = parse(TABLE).expect("the table");
         assert!(rows.len() > 1000, "{}", rows.len());
         let ids: HashSet<uuid::Uuid> = rows.iter().map(|row| row.id.0).collect();
@@ -248,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_is_made_of_source_and_name() {
+    fn an_identifier_depends_on_source_and_name_only() {
         assert_eq!(identifier("usda_sr", "Rice"), identifier("usda_sr", "Rice"));
         assert_ne!(identifier("usda_sr", "Rice"), identifier("usda_fndds", "Rice"));
         assert_eq!(identifier("usda_sr", "Rice").0.get_version_num(), 8);
     }
 
     #[test]
-    fn cells_are_lists() {
+    fn cells_parse_into_lists() {
         let portions = portions("cup|taza|240;tablespoon|cucharada|12.5").expect("portions").0;
         assert_eq!(portions[1].grams_milli, 12_500);
         assert!(super::portions("cup|240").is_err());

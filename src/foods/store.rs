@@ -1,4 +1,4 @@
-//! Rows of foods: the shared ones, and those of a gym.
+//! Rows of foods: the shared ones and a gym's own.
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Uuid as SqlUuid};
@@ -10,14 +10,14 @@ use super::model::Food;
 use crate::db::schema::gym_foods;
 use crate::ids::{AccountId, FoodId, GymId};
 
-/// The columns of [`Food`] in either table, but scope and source.
+/// The columns of [`Food`] that both tables have: all but scope and source.
 pub(super) const COLUMNS: &str = "id, kind, name_en, name_es, brand, barcode, jsonb_strip_nulls(jsonb_build_object(
     'energy_mkcal', energy_mkcal, 'protein_mg', protein_mg, 'carbohydrate_mg', carbohydrate_mg, 'sugars_mg', sugars_mg,
     'fibre_mg', fibre_mg, 'fat_mg', fat_mg, 'saturated_fat_mg', saturated_fat_mg, 'sodium_mg', sodium_mg,
     'alcohol_mg', alcohol_mg, 'potassium_mg', potassium_mg, 'vitamin_k_ng', vitamin_k_ng)) AS per_100g,
     carb_basis, allergens, portions, verified, search";
 
-/// Shared foods and those of the gym `$1` that satisfy a condition, as SQL.
+/// SQL for the shared foods and those of gym `$1` that satisfy a condition.
 pub(super) fn union(condition: &str) -> String {
     format!(
         "SELECT 'shared' AS scope, source, {COLUMNS} FROM foods WHERE {condition}
@@ -26,7 +26,7 @@ pub(super) fn union(condition: &str) -> String {
     )
 }
 
-/// One food that the gym may use.
+/// Finds one food that the gym may use.
 pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, food: FoodId) -> QueryResult<Option<Food>> {
     diesel::sql_query(union("id = $2"))
         .bind::<SqlUuid, _>(gym)
@@ -36,9 +36,9 @@ pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, food: FoodId) -> Que
         .optional()
 }
 
-/// Foods that the gym may use, by identifier, after `after`.
+/// Lists the foods that the gym may use, by identifier, after `after`.
 pub async fn list(conn: &mut AsyncPgConnection, gym: GymId, after: uuid::Uuid, limit: i64) -> QueryResult<Vec<Food>> {
-    // Each side is cut by its own index before they are joined.
+    // Limit each side by its own index before the union.
     diesel::sql_query(format!(
         "(SELECT 'shared' AS scope, source, {COLUMNS} FROM foods WHERE id > $2 ORDER BY id LIMIT $3)
          UNION ALL
@@ -53,7 +53,7 @@ pub async fn list(conn: &mut AsyncPgConnection, gym: GymId, after: uuid::Uuid, l
     .await
 }
 
-/// Whose a gym's own food is, held until the transaction ends.
+/// Locks a food of the gym's own until the transaction ends and returns its author.
 pub async fn lock_author(conn: &mut AsyncPgConnection, gym: GymId, food: FoodId) -> QueryResult<Option<AccountId>> {
     gym_foods::table
         .filter(gym_foods::gym_id.eq(gym).and(gym_foods::id.eq(food)))
@@ -101,7 +101,7 @@ pub(super) async fn update(
     Ok(())
 }
 
-/// Removes a food of the gym. Plans keep what they took from it.
+/// Removes a food of the gym. Plans keep what they copied from it.
 pub async fn delete(conn: &mut AsyncPgConnection, gym: GymId, food: FoodId) -> QueryResult<()> {
     diesel::delete(gym_foods::table.filter(gym_foods::gym_id.eq(gym).and(gym_foods::id.eq(food))))
         .execute(conn)

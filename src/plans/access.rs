@@ -1,5 +1,5 @@
-//! Who may read and write which plans. Another gym's plan is never found, so it is 404; one of the own gym that the role
-//! may not touch is 403.
+//! Who may read and write which plans. A plan of another gym is 404, as if it did not exist; a plan of the caller's own
+//! gym that the caller's role may not read or write is 403.
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::Bool;
@@ -17,15 +17,15 @@ use crate::error::{Error, Result};
 use crate::http::etag::Epoch;
 use crate::ids::{AccountId, PlanId};
 
-/// The statuses of a follow that is going on.
+/// The statuses of a follow in progress.
 pub(super) const FOLLOWING: [&str; 2] = ["active", "paused"];
 
-/// Refuses callers who may not write plans of their own.
+/// Refuses callers whose roles may not author plans.
 pub(super) fn require_author(caller: &Caller) -> Result<()> {
     caller.require(&[Role::Manager, Role::Nutritionist, Role::Trainer])
 }
 
-/// Refuses callers who may not write a plan of `author`: managers and nutritionists write any, trainers their own.
+/// Refuses callers who may not write a plan of `author`. Managers and nutritionists write any plan, trainers their own.
 pub(super) fn require_writer(caller: &Caller, author: AccountId) -> Result<()> {
     let any = caller.roles.any(&[Role::Manager, Role::Nutritionist]);
     if any || (caller.roles.has(Role::Trainer) && caller.account == author) {
@@ -35,7 +35,7 @@ pub(super) fn require_writer(caller: &Caller, author: AccountId) -> Result<()> {
     }
 }
 
-/// Refuses callers who read no plans at all.
+/// Refuses callers whose roles may not read any plan.
 pub(super) fn require_reader(caller: &Caller) -> Result<()> {
     caller.require(&[
         Role::Owner,
@@ -46,7 +46,7 @@ pub(super) fn require_reader(caller: &Caller) -> Result<()> {
     ])
 }
 
-/// The plans that a caller may read.
+/// The condition that holds for the plans a caller may read.
 pub(super) fn readable(caller: &Caller, now: DateTime<Utc>) -> Condition {
     if caller.roles.any(&[Role::Owner, Role::Manager, Role::Nutritionist]) {
         return Box::new(true.into_sql::<Bool>());
@@ -72,7 +72,7 @@ pub(super) fn readable(caller: &Caller, now: DateTime<Utc>) -> Condition {
     condition
 }
 
-/// Plans that members whom the caller trains are following.
+/// Plans followed by members who are assigned to the caller as their trainer.
 fn followed_by_assigned(caller: &Caller, now: DateTime<Utc>) -> Condition {
     let assigned = assignments::table
         .filter(
@@ -89,7 +89,7 @@ fn followed_by_assigned(caller: &Caller, now: DateTime<Utc>) -> Condition {
     Box::new(plans::id.eq_any(followed))
 }
 
-/// The plan that the caller is following.
+/// The plan that the caller follows.
 fn followed(caller: &Caller) -> Condition {
     let followed = follows::table
         .filter(
@@ -102,10 +102,10 @@ fn followed(caller: &Caller) -> Condition {
     Box::new(plans::id.eq_any(followed))
 }
 
-/// A plan without its tree, for a caller who may read it.
+/// Finds a plan, without its tree, for a caller who may read it.
 ///
 /// # Errors
-/// 404 where the caller's gym has no such plan, 403 where it is not for the caller.
+/// 404 if the caller's gym has no such plan, 403 if the caller may not read it.
 pub async fn find_readable(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -119,7 +119,7 @@ pub async fn find_readable(
     }
 }
 
-/// The version of a plan, and the history that it counts in.
+/// The version of a plan as its reader saw it, with the log epoch in which the version counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     /// The version.
@@ -128,10 +128,10 @@ pub(super) struct Seen {
     pub epoch: Epoch,
 }
 
-/// A plan's version, and whether it may be read; none where the gym has no such plan.
+/// A plan's version and whether the caller may read it; none if the gym has no such plan.
 pub(super) type Version = Option<(Seen, bool)>;
 
-/// The versions of plans, each for its caller, in one round trip.
+/// Finds the versions of plans, each checked for its own caller, in one round trip.
 pub(super) async fn find_versions(
     conn: &AsyncPgConnection,
     asked: &[(Caller, PlanId)],
@@ -146,7 +146,7 @@ pub(super) async fn find_versions(
     found.map(|found| found.map(|found| found.map(seen))).collect()
 }
 
-/// The version, where it may be read.
+/// The version, if the caller may read the plan.
 ///
 /// # Errors
 /// As [`find_readable`].
@@ -161,7 +161,7 @@ pub(super) fn readable_version(found: Version) -> Result<Seen> {
 /// Whether a caller may read a plan.
 ///
 /// # Errors
-/// 404 where the caller's gym has no such plan.
+/// 404 if the caller's gym has no such plan.
 pub async fn may_read(conn: &mut AsyncPgConnection, caller: &Caller, plan: PlanId, now: DateTime<Utc>) -> Result<bool> {
     let found = store::find_if(conn, caller.gym, plan, readable(caller, now)).await?;
     found
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn staff_write_plans_and_trainers_only_their_own() {
+    fn managers_and_nutritionists_write_any_plan_and_trainers_only_their_own() {
         let somebody = AccountId::new();
         for (role, any, own) in [
             (Role::Owner, false, false),

@@ -1,5 +1,5 @@
-//! The meals of a plan's day, set-wise and in one statement, so that what it returns is of one revision even while the
-//! plan is being edited.
+//! The meals of plan days, for many plans in one statement. A statement sees one snapshot, so all rows
+//! come from one revision even while somebody edits the plan.
 
 use std::collections::HashMap;
 
@@ -19,20 +19,20 @@ use crate::ids::{GymId, MealId, PlanId};
 pub struct DayMeal {
     /// The plan.
     pub plan: PlanId,
-    /// The revision that it was read from.
+    /// The revision that the meal was read from.
     pub revision: i32,
-    /// The plan's version then; 0 where the meal was read as it was before.
+    /// The plan's version at that revision; 0 for a past state of the meal.
     pub version: i64,
-    /// The day's number; 0 where the meal was read without its day.
+    /// The day's number; 0 if the meal was read without its day.
     pub number: i32,
     /// The meal with its items.
     pub meal: Meal,
 }
 
-/// Plan, revision, version and number of a day, a meal on it, and one of its items.
+/// A plan, its revision and version, a day's number, a meal of that day, and one of the meal's items.
 pub(crate) type Row = (PlanId, i32, i64, i32, MealRow, Option<ItemRow>);
 
-/// The meals on the days of these numbers of these plans, as they are now.
+/// Finds the current meals of these plans on the days with these numbers.
 pub async fn current(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -67,7 +67,7 @@ pub async fn current(
     gather(rows)
 }
 
-/// Which of these meals a plan has or had on any day.
+/// Finds which of these meals belong to which plan, now or in any past revision.
 pub async fn of_plans(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -83,7 +83,7 @@ pub async fn of_plans(
         .await
 }
 
-/// Puts the rows of meals and items together, in the order of their positions.
+/// Groups the joined rows into meals with their items, ordered by position.
 pub(crate) fn gather(rows: Vec<Row>) -> QueryResult<Vec<DayMeal>> {
     let mut gathered: Vec<DayMeal> = Vec::new();
     let mut index: HashMap<MealId, usize> = HashMap::new();

@@ -1,6 +1,6 @@
-//! An edit of a plan: its row is locked, the caller and the version are checked, the tree is changed in memory, and what
-//! differs is written with one event. However many things an edit changes, a published plan gets one new revision; one
-//! that changes nothing writes nothing.
+//! An edit of a plan: lock its row, check the caller and the version, change the tree in memory, write the difference
+//! and emit one event. An edit of a published plan makes exactly one new revision, however many things it changes; an
+//! edit that changes nothing writes nothing.
 
 use serde_json::json;
 
@@ -13,18 +13,19 @@ use crate::events::{Channel, Tx, merge};
 use crate::http::IfMatch;
 use crate::ids::{AccountId, PlanId};
 
-/// A plan that is being edited.
+/// A plan being edited.
 pub struct Edit {
     before: Plan,
     author: AccountId,
-    /// The plan as it shall be.
+    /// The plan as it will be saved; callers change it in place.
     pub plan: Plan,
 }
 
-/// Locks a plan for a caller who may write it and has read its current version.
+/// Locks a plan for a caller who may write it and whose `If-Match` names its current version.
 ///
 /// # Errors
-/// 404 where the caller's gym has no such plan, 403 where the caller may not write it, 428 and 412 for the version.
+/// 404 if the caller's gym has no such plan, 403 if the caller may not write it, 428 without a version, 412 for an old
+/// one.
 pub async fn lock(tx: &mut Tx, caller: &Caller, plan: PlanId, version: &IfMatch) -> Result<PlanSummary> {
     let plan = store::lock(tx, caller.gym, plan)
         .await?
@@ -35,7 +36,7 @@ pub async fn lock(tx: &mut Tx, caller: &Caller, plan: PlanId, version: &IfMatch)
 }
 
 impl Edit {
-    /// Begins an edit under the plan's lock.
+    /// Locks the plan and begins an edit.
     ///
     /// # Errors
     /// Those of [`lock`]; 409 for an archived plan.
@@ -47,7 +48,7 @@ impl Edit {
         Self::of(tx, caller, summary).await
     }
 
-    /// Begins an edit of a plan that is locked already.
+    /// Begins an edit of a plan that the transaction has locked already.
     pub async fn of(tx: &mut Tx, caller: &Caller, locked: PlanSummary) -> Result<Self> {
         let before = tree::current(tx, caller.gym, locked).await?;
         Ok(Self {
@@ -57,10 +58,10 @@ impl Edit {
         })
     }
 
-    /// Ends it: writes what differs and emits one event of this kind, where anything differs and someone may watch.
+    /// Ends the edit: writes the difference and, unless the plan is a draft, emits one event of this kind.
     ///
     /// # Errors
-    /// 422 where the plan would hold too much.
+    /// 422 if the plan exceeds a size limit.
     pub async fn save(self, tx: &mut Tx, kind: &'static str) -> Result<Plan> {
         let Self {
             before,
@@ -96,7 +97,7 @@ impl Edit {
     }
 }
 
-/// Tells who watches. The first they see of a plan is all of it.
+/// Emits the change to the plan's channel. A plan has no channel before its publication, so that event holds all of it.
 async fn emit(tx: &mut Tx, kind: &'static str, before: &Plan, after: &Plan) -> Result<()> {
     let shown = if before.status == Status::Draft {
         json!({})
@@ -109,7 +110,7 @@ async fn emit(tx: &mut Tx, kind: &'static str, before: &Plan, after: &Plan) -> R
         merge::diff(&shown, &live::snapshot_of(after)),
     );
     if before.status != Status::Draft && before.visibility == Visibility::Gym && after.visibility != Visibility::Gym {
-        // A trainer may have been watching only because everybody might.
+        // Trainers may have been watching only because the plan was visible to the gym: re-authorise them.
         let gym = tx.gym;
         for trainer in store::trainers(tx, gym).await? {
             tx.access_changed(trainer);

@@ -1,5 +1,5 @@
-//! Writing a tree so that every revision stays readable: a row that changes is closed at the new revision and a new one
-//! begins there. A draft has no revisions yet: its rows are replaced.
+//! Writes a tree so that every revision stays readable: a changed row ends at the new revision, and its successor
+//! begins there. A draft has no revisions yet, so its rows are replaced.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ use crate::db::json::Json;
 use crate::db::schema::{plan_days, plan_items, plan_meals};
 use crate::ids::{DayId, GymId, ItemId, MealId, PlanId};
 
-/// Rows a statement: Postgres takes 65,535 values in one.
+/// Rows per statement: Postgres accepts at most 65,535 parameters, and an item has 14.
 const BATCH: usize = 1000;
 
-/// The revision whose rows a draft's are: the one that its publication will make.
+/// The revision under which a draft's rows are written: the one that its publication will make.
 pub const DRAFT: i32 = 1;
 
-/// A meal's own columns, beside its identifier.
+/// A meal's columns, without its identifier.
 type MealState<'a> = (DayId, Slot, &'a str, Option<i32>, i32, &'a str);
 
-/// Which plan is written, and as which revision.
+/// The plan being written, and the revision to write.
 #[derive(Clone, Copy)]
 struct At {
     gym: GymId,
@@ -32,7 +32,7 @@ struct At {
     revision: i32,
 }
 
-/// Writes what differs from `before` as the state from `revision` on. A new plan has nothing before.
+/// Writes the difference from `before`, effective from `revision` on. `before` is `None` for a new plan.
 pub async fn save(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -87,7 +87,7 @@ fn items(plan: &Plan) -> BTreeMap<ItemId, (MealId, &Item)> {
         .collect()
 }
 
-/// Which states end, and which begin.
+/// The identifiers of rows that end, and the rows that begin.
 fn difference<K: Ord + Copy, V: PartialEq>(before: &BTreeMap<K, V>, after: BTreeMap<K, V>) -> (Vec<K>, Vec<(K, V)>) {
     let closed = before
         .iter()
@@ -101,7 +101,7 @@ fn difference<K: Ord + Copy, V: PartialEq>(before: &BTreeMap<K, V>, after: BTree
     (closed, written)
 }
 
-/// Ends the current states of `ids`. One that began in the same revision was never seen, and goes.
+/// Ends the current rows of `ids`. A row that began in the same revision was never visible and is deleted.
 async fn close(conn: &mut AsyncPgConnection, table: &str, at: At, ids: Vec<Uuid>) -> QueryResult<()> {
     if ids.is_empty() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! What an item takes from its food: names, nutrients and allergens as they are now, and what a portion weighs.
+//! What an item copies from its food: names, nutrients, allergens and the weight of a portion, as they are at that
+//! moment.
 
 use std::collections::HashMap;
 
@@ -15,21 +16,21 @@ use crate::error::{Error, Result, Said};
 use crate::ids::{FoodId, GymId};
 use liveplan_nutrition::nutrients::Nutrients;
 
-/// The unit of weights.
+/// The unit that measures by weight.
 pub const GRAMS: &str = "g";
 
-/// A food, as an item keeps it.
+/// A food as an item stores it.
 #[derive(Clone, Debug)]
 pub struct Ingredient {
     /// English name.
     pub name_en: String,
     /// Spanish name.
     pub name_es: String,
-    /// What 100 g hold.
+    /// Nutrients per 100 g.
     pub per_100g: Nutrients,
     /// Allergens by code.
     pub allergens: Allergens,
-    /// What a portion weighs.
+    /// The portions that a quantity may be given in.
     pub portions: Vec<Portion>,
 }
 
@@ -44,16 +45,16 @@ pub struct Portion {
     pub grams_milli: i64,
 }
 
-/// Foods at hand.
+/// Foods read ahead for an edit, by identifier.
 #[derive(Clone, Debug, Default)]
 pub struct Pantry(HashMap<FoodId, Ingredient>);
 
-/// How much of a food an item is.
+/// The amount of a food in an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Amount {
     /// Thousandths of a unit.
     pub quantity_milli: i64,
-    /// `g`, or a portion's name.
+    /// `g`, or the name of a portion.
     pub unit: String,
     /// Thousandths of a gram.
     pub grams_milli: i64,
@@ -75,13 +76,13 @@ struct Row {
     portions: Value,
 }
 
-/// Nutrients of either table of foods, unknown ones left out.
+/// The nutrients of either table of foods, without unknown amounts.
 const NUTRIENTS: &str = "jsonb_strip_nulls(jsonb_build_object(
     'energy_mkcal', energy_mkcal, 'protein_mg', protein_mg, 'carbohydrate_mg', carbohydrate_mg, 'sugars_mg', sugars_mg,
     'fibre_mg', fibre_mg, 'fat_mg', fat_mg, 'saturated_fat_mg', saturated_fat_mg, 'sodium_mg', sodium_mg,
     'alcohol_mg', alcohol_mg, 'potassium_mg', potassium_mg, 'vitamin_k_ng', vitamin_k_ng)) AS per_100g";
 
-/// Reads foods: shared ones, and the gym's own. Another gym's is not there.
+/// Reads foods: shared ones and the gym's own. Foods of another gym are absent from the result.
 pub async fn stock(conn: &mut AsyncPgConnection, gym: GymId, foods: Vec<FoodId>) -> Result<Pantry> {
     if foods.is_empty() {
         return Ok(Pantry::default());
@@ -111,7 +112,7 @@ pub async fn stock(conn: &mut AsyncPgConnection, gym: GymId, foods: Vec<FoodId>)
 }
 
 impl Pantry {
-    /// A food; `at` says where in the request it is named.
+    /// Finds a food; `at` is the prefix of the field in the request, for the error.
     pub fn get(&self, at: &str, food: FoodId) -> Result<&Ingredient> {
         self.0.get(&food).ok_or_else(|| {
             Error::invalid(
@@ -130,7 +131,8 @@ impl FromIterator<(FoodId, Ingredient)> for Pantry {
 }
 
 impl Ingredient {
-    /// What `quantity_milli` thousandths of `unit` weigh. The unit is `g` or a portion of this food by either name.
+    /// Converts `quantity_milli` thousandths of `unit` to a weight. The unit is `g` or a portion of this food by either
+    /// name.
     pub fn amount(&self, at: &str, quantity_milli: i64, unit: &str) -> Result<Amount> {
         if unit.trim() == GRAMS {
             return Amount::weight(&format!("{at}quantity_milli"), quantity_milli);
@@ -147,7 +149,7 @@ impl Ingredient {
         Amount::portions(&format!("{at}quantity_milli"), quantity_milli, name, grams, 1000)
     }
 
-    /// The units that it may be measured in, in words.
+    /// The list of units that this food accepts, as the reason of an error.
     fn units(&self) -> Said {
         let names = self
             .portions
@@ -169,7 +171,7 @@ impl Amount {
         })
     }
 
-    /// `quantity_milli` of a unit of which `of_milli` weigh `grams_milli`, rounded half up.
+    /// `quantity_milli` of a unit of which `of_milli` weigh `grams_milli`; the weight is rounded half up.
     pub fn portions(field: &str, quantity_milli: i64, unit: &str, grams_milli: i64, of_milli: i64) -> Result<Self> {
         if quantity_milli <= 0 {
             return Err(Error::invalid(field, ("more than 0", "mayor que 0")));
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_portion_is_known_by_either_name() {
+    fn a_portion_may_be_named_in_either_language() {
         for (unit, kept) in [("cup", "cup"), (" Taza", "taza")] {
             let amount = rice().amount("", 1500, unit).expect("an amount");
             assert_eq!((amount.unit.as_str(), amount.grams_milli), (kept, 300_000));
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_portion_or_weighs_too_much_is_refused() {
+    fn unknown_units_and_quantities_out_of_range_are_refused() {
         let refusal = |quantity, unit| {
             rice()
                 .amount("items[2].", quantity, unit)

@@ -1,4 +1,4 @@
-//! Items in an edit: adding, changing and removing them in the tree.
+//! Edits of items: add, change and remove them in the tree.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ids::{FoodId, ItemId, MealId};
 use liveplan_nutrition::nutrients::Nutrients;
 
-/// An item to be written: an amount of a food, as `grams_milli`, or as `quantity_milli` of a `unit`.
+/// A new item: an amount of a food, given as `grams_milli`, or as `quantity_milli` and `unit`.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewItem {
@@ -24,16 +24,16 @@ pub struct NewItem {
     pub quantity_milli: Option<i64>,
     /// `g`, or a portion of the food by its English or Spanish name.
     pub unit: Option<String>,
-    /// 0 to 999; the last by default.
+    /// 0 to 999; after the last item by default.
     #[schema(minimum = 0, maximum = 999)]
     pub position: Option<i32>,
 }
 
-/// What to change of an item. A new `quantity_milli` alone keeps the unit.
+/// Changes to an item; absent fields stay. `quantity_milli` without `unit` keeps the unit.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemPatch {
-    /// Another food; it needs an amount too.
+    /// Another food; an amount must come with it.
     pub food_id: Option<FoodId>,
     /// Weight in thousandths of a gram, up to 10 kg.
     #[schema(minimum = 1, maximum = 10_000_000)]
@@ -49,7 +49,7 @@ pub struct ItemPatch {
 }
 
 impl NewItem {
-    /// The item, at a place in the request and in the meal.
+    /// Builds the item. `at` is the prefix of its fields in the request, `position` its place in the meal.
     pub fn make(&self, at: &str, position: i32, pantry: &Pantry) -> Result<Item> {
         let food = pantry.get(at, self.food_id)?;
         let amount = match (self.grams_milli, self.quantity_milli, &self.unit) {
@@ -69,7 +69,7 @@ impl NewItem {
     }
 }
 
-/// Items that take the place of others. One that is the same food as before keeps its identifier.
+/// Builds the items that replace `old`. An item keeps the identifier of an old one with the same food.
 pub(super) fn make_all(new: &[NewItem], old: &[Item], pantry: &Pantry) -> Result<Vec<Item>> {
     let mut left: Vec<&Item> = old.iter().collect();
     let mut made: Vec<Item> = Vec::with_capacity(new.len());
@@ -103,7 +103,7 @@ fn item(id: ItemId, position: i32, food_id: FoodId, food: &Ingredient, amount: A
 }
 
 impl ItemPatch {
-    /// The foods that it needs to know.
+    /// The foods that this patch needs to read.
     pub fn foods(&self, current: &Item) -> Vec<FoodId> {
         let food = self.food_id.or_else(|| self.unit.is_some().then_some(current.food_id));
         food.into_iter().collect()
@@ -128,7 +128,7 @@ impl ItemPatch {
             };
             return Ok(());
         }
-        // The same food: what it held when it was written stays, whatever has become of it.
+        // The food stays: keep the nutrients that the item copied, even if the food has changed since.
         let amount = match (self.grams_milli, self.quantity_milli, self.unit.as_deref()) {
             (None, None, None) => return Ok(()),
             (Some(grams), None, None) => Amount::weight("grams_milli", grams)?,
@@ -158,10 +158,10 @@ impl ItemPatch {
 }
 
 impl Meal {
-    /// An item of this meal.
+    /// Finds an item of this meal.
     ///
     /// # Errors
-    /// 404.
+    /// 404 if the meal has no such item.
     pub fn item(&self, item: ItemId) -> Result<&Item> {
         self.items
             .iter()

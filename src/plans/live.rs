@@ -1,4 +1,4 @@
-//! The channel of a published plan: its snapshot, with maps by identifier where the API has lists, and who may watch it.
+//! The channel of a published plan: its snapshot (maps by identifier where the API has lists) and who may subscribe.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ use crate::events::Access;
 use crate::ids::{AccountId, DayId, FoodId, GymId, ItemId, MealId, PlanId};
 use liveplan_nutrition::nutrients::Nutrients;
 
-/// What the channel shows now.
+/// The current snapshot of the channel.
 ///
 /// # Errors
-/// 404 where the gym has no such plan, or it is a draft.
+/// 404 if the gym has no such plan, or if it is a draft.
 pub async fn snapshot(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> Result<Value> {
     let plan = tree::read(conn, gym, plan, Revision::Published)
         .await?
@@ -33,7 +33,7 @@ pub async fn snapshot(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) ->
     Ok(snapshot_of(&plan))
 }
 
-/// Whether a caller may watch a plan: its followers, and staff who may read it. Drafts have no channel.
+/// Authorises a subscription: followers of the plan, and staff who may read it. Drafts have no channel.
 pub async fn authorise(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -57,7 +57,7 @@ pub async fn authorise(
     if plan.author_id == caller.account || plan.visibility == Visibility::Gym {
         return Ok(Access::OPEN);
     }
-    // A trainer's right goes as far as the assignment to a follower does.
+    // The subscription lasts as long as the trainer's longest assignment to a follower.
     through_assignment(conn, caller, &plan, now).await
 }
 
@@ -93,10 +93,10 @@ async fn through_assignment(
     })
 }
 
-/// What the channel `plan:{plan}` shows: the published tree, with maps by identifier where the API has lists.
+/// The snapshot of channel `plan:{plan}`: the published tree, with maps by identifier where the API has lists.
 #[derive(Serialize, ToSchema)]
 pub struct PlanState<'a> {
-    /// The plan itself.
+    /// The plan's own fields.
     plan: PlanHead<'a>,
     /// The sum of all days.
     nutrients: &'a Nutrients,
@@ -104,7 +104,7 @@ pub struct PlanState<'a> {
     days: BTreeMap<DayId, DayState<'a>>,
 }
 
-/// A plan without its tree, as its channel shows it.
+/// A plan without its tree, in its channel's snapshot.
 #[derive(Serialize, ToSchema)]
 pub struct PlanHead<'a> {
     /// Identifier.
@@ -113,30 +113,30 @@ pub struct PlanHead<'a> {
     name: &'a str,
     /// Description.
     description: &'a str,
-    /// What it is meant to reach.
+    /// The goal of the plan.
     goal: Goal,
-    /// Where it is in its life.
+    /// Draft, published or archived.
     status: Status,
-    /// Who wrote it.
+    /// The author's account.
     author_id: AccountId,
     /// The current published revision.
     revision: i32,
-    /// Counts every write; `"<version>"` is the `ETag`.
+    /// Incremented by every write; `"<version>"` is the `ETag`.
     version: i64,
-    /// Days, 1 to 84.
+    /// Number of days, 1 to 84.
     duration_days: i32,
-    /// How they follow one another.
+    /// How the days repeat.
     cycle: Cycle,
-    /// What a day aims at.
+    /// The nutrient target of a day.
     target: &'a Target,
 }
 
-/// A day of a plan, as its channel shows it.
+/// A day of a plan, in its channel's snapshot.
 #[derive(Serialize, ToSchema)]
 pub struct DayState<'a> {
-    /// 1 for the first.
+    /// 1 for the first day.
     number: i32,
-    /// Title; empty where it has none.
+    /// Title; may be empty.
     title: &'a str,
     /// The sum of its meals.
     nutrients: &'a Nutrients,
@@ -144,20 +144,20 @@ pub struct DayState<'a> {
     meals: BTreeMap<MealId, MealState<'a>>,
 }
 
-/// A meal, as its plan's channel shows it.
+/// A meal, in its plan's channel's snapshot.
 #[derive(Serialize, ToSchema)]
 pub struct MealState<'a> {
     /// Its place in the day.
     slot: Slot,
     /// Title.
     title: &'a str,
-    /// Minutes after midnight where the follower is; absent where the plan names no time.
+    /// Minutes after midnight in the follower's time zone; absent if the plan sets no time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     time_min: Option<i32>,
-    /// Meals are ordered by it, then by identifier.
+    /// Meals are sorted by position, then by identifier.
     position: i32,
-    /// What to know when preparing it.
+    /// Notes on preparation.
     notes: &'a str,
     /// The sum of its items.
     nutrients: &'a Nutrients,
@@ -165,16 +165,16 @@ pub struct MealState<'a> {
     items: BTreeMap<ItemId, ItemState<'a>>,
 }
 
-/// An amount of a food in a meal, as the plan's channel shows it.
+/// An item of a meal, in its plan's channel's snapshot.
 #[derive(Serialize, ToSchema)]
 pub struct ItemState<'a> {
-    /// Items are ordered by it, then by identifier.
+    /// Items are sorted by position, then by identifier.
     position: i32,
     /// The food.
     food_id: FoodId,
-    /// The food's English name when the item was written.
+    /// The food's English name at the time the item was written.
     name_en: &'a str,
-    /// The food's Spanish name when the item was written.
+    /// The food's Spanish name at the time the item was written.
     name_es: &'a str,
     /// Thousandths of a unit.
     quantity_milli: i64,
@@ -182,9 +182,9 @@ pub struct ItemState<'a> {
     unit: &'a str,
     /// Weight in thousandths of a gram.
     grams_milli: i64,
-    /// What it holds.
+    /// Nutrients of this amount.
     nutrients: &'a Nutrients,
-    /// The food's allergens when the item was written.
+    /// The food's allergens at the time the item was written.
     #[schema(value_type = BTreeMap<String, String>)]
     allergens: &'a Allergens,
 }
@@ -266,7 +266,7 @@ impl<'a> ItemState<'a> {
     }
 }
 
-/// What the channel shows of a plan.
+/// The channel's snapshot of this plan.
 pub(super) fn snapshot_of(plan: &Plan) -> Value {
     json!(PlanState::of(plan))
 }

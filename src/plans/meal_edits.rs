@@ -1,4 +1,4 @@
-//! Days and meals in an edit: adding, changing and removing them in the tree.
+//! Edits of days and meals: add, change and remove them in the tree.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ use crate::http::Patch;
 use crate::ids::{FoodId, MealId};
 use liveplan_nutrition::nutrients::Nutrients;
 
-/// A meal to be written.
+/// A new meal.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewMeal {
@@ -21,21 +21,21 @@ pub struct NewMeal {
     pub slot: Slot,
     /// 1 to 200 characters.
     pub title: String,
-    /// Minutes after midnight where the follower is.
+    /// Minutes after midnight in the follower's time zone.
     #[schema(minimum = 0, maximum = 1439)]
     pub time_min: Option<i32>,
-    /// 0 to 999; the last by default.
+    /// 0 to 999; after the last meal by default.
     #[schema(minimum = 0, maximum = 999)]
     pub position: Option<i32>,
     /// Up to 4,000 characters.
     #[serde(default)]
     pub notes: String,
-    /// Up to 40.
+    /// Up to 40 items.
     #[serde(default)]
     pub items: Vec<NewItem>,
 }
 
-/// What to change of a meal.
+/// Changes to a meal; absent fields stay.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MealPatch {
@@ -43,7 +43,7 @@ pub struct MealPatch {
     pub slot: Option<Slot>,
     /// 1 to 200 characters.
     pub title: Option<String>,
-    /// Minutes after midnight where the follower is; null for none.
+    /// Minutes after midnight in the follower's time zone; null for no time.
     #[serde(default, skip_serializing_if = "Patch::is_keep")]
     #[schema(value_type = Option<i32>, minimum = 0, maximum = 1439)]
     pub time_min: Patch<i32>,
@@ -52,11 +52,11 @@ pub struct MealPatch {
     pub position: Option<i32>,
     /// Up to 4,000 characters.
     pub notes: Option<String>,
-    /// All items of the meal from now on; those of the same food keep their identifier.
+    /// Replaces all items of the meal; an item with the same food keeps its identifier.
     pub items: Option<Vec<NewItem>>,
 }
 
-/// The foods that items need to know.
+/// The foods that these items refer to.
 pub fn foods(items: &[NewItem]) -> Vec<FoodId> {
     items.iter().map(|item| item.food_id).collect()
 }
@@ -84,10 +84,10 @@ impl MealPatch {
 }
 
 impl Plan {
-    /// A meal of a day.
+    /// Finds a meal of a day.
     ///
     /// # Errors
-    /// 404 for the day, or the meal.
+    /// 404 if the plan has no such day, or the day no such meal.
     pub fn meal_of(&self, day: i32, meal: MealId) -> Result<&Meal> {
         let day = self.day(day).ok_or_else(|| Error::not_found("day"))?;
         day.meals
@@ -111,7 +111,7 @@ impl Plan {
             .ok_or_else(|| Error::not_found("meal"))
     }
 
-    /// Gives a day a title; an empty one takes it away.
+    /// Sets a day's title; an empty title removes it.
     pub fn rename_day(&mut self, day: i32, title: &str) -> Result<()> {
         self.day_mut(day)?.title = rules::optional_title("title", title)?;
         Ok(())

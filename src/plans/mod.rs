@@ -1,9 +1,8 @@
 //! Plans: the tree of days, meals and items that members follow, its revisions, and the channel that shows it live.
 //!
-//! Others may use [`Plan`] and its parts, [`tree::read`] for any state of a plan, `may_read` and `find_readable`, and
-//! `live`. Everything is written by `edit`: it locks the plan, changes the tree in memory, writes what differs
-//! (`history` keeps every revision readable) and emits one event. Who follows a plan is the business of
-//! [`crate::follows`].
+//! Other folders may use [`Plan`] and its parts, [`tree::read`] for any state of a plan, `may_read`, `find_readable`
+//! and `live`. `edit` performs every write: it locks the plan, changes the tree in memory, writes the difference and
+//! emits one event. `history` keeps every revision readable. [`crate::follows`] owns who follows a plan.
 
 mod access;
 pub mod day;

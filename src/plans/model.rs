@@ -1,4 +1,4 @@
-//! The plan as the API shows it and as edits work on it: Plan → Day → Meal → Item, with what each holds.
+//! The plan as the API shows it and as edits change it: Plan → Day → Meal → Item, each with its nutrients.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -15,10 +15,10 @@ use crate::http::etag::Shape;
 use crate::ids::{AccountId, DayId, FoodId, ItemId, MealId, PlanId};
 use liveplan_nutrition::nutrients::{Nutrients, Totals};
 
-/// A food's allergens by code, each `contains`, `traces` or `absent`; a missing one is unknown.
+/// A food's allergens by code, each `contains`, `traces` or `absent`; an allergen that is not listed is unknown.
 pub type Allergens = BTreeMap<String, String>;
 
-/// What a plan's day aims at.
+/// The nutrient target of a plan's day.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = plans, check_for_backend(diesel::pg::Pg), treat_none_as_null = true)]
 #[schema(as = PlanTarget)]
@@ -51,112 +51,112 @@ pub struct Target {
 pub struct PlanSummary {
     /// Identifier.
     pub id: PlanId,
-    /// What it is for its followers.
+    /// How followers start it: template, plan or live.
     pub kind: Kind,
-    /// What it is meant to reach.
+    /// The goal of the plan.
     pub goal: Goal,
     /// Name.
     pub name: String,
     /// Description.
     pub description: String,
-    /// What a day aims at.
+    /// The nutrient target of a day.
     #[diesel(embed)]
     pub target: Target,
-    /// Days, 1 to 84.
+    /// Number of days, 1 to 84.
     pub duration_days: i32,
-    /// How they follow one another.
+    /// How the days repeat.
     pub cycle: Cycle,
-    /// Where it is in its life.
+    /// Draft, published or archived.
     pub status: Status,
-    /// Whom it is shown to.
+    /// Who may see it besides its followers.
     pub visibility: Visibility,
-    /// Where it comes from.
+    /// How it was created.
     pub source: Source,
-    /// Who wrote it.
+    /// The author's account.
     pub author_id: AccountId,
-    /// A live plan's first day.
+    /// The first day of a live plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub start_date: Option<NaiveDate>,
-    /// Counts every write; `"<version>"` is the `ETag`.
+    /// Incremented by every write; `"<version>"` is the `ETag`.
     pub version: i64,
     /// The current published revision; 0 before the first publication.
     pub revision: i32,
-    /// When it was begun.
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
-    /// When it was last written.
+    /// Time of the last write.
     pub updated_at: DateTime<Utc>,
 }
 
-/// A plan with its tree. Nutrients are sums of the items', so that meals add up to their day and days to the plan.
+/// A plan with its tree. Nutrients are summed from the items, so that meals add up to their day and days to the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Plan {
-    /// The plan itself; its fields are the plan's own in JSON.
+    /// The plan's own fields; in JSON they are fields of the plan itself.
     #[serde(flatten)]
     pub summary: PlanSummary,
     /// The sum of all days.
     pub nutrients: Nutrients,
-    /// Its days in order.
+    /// Days, by number.
     pub days: Vec<Day>,
 }
 
-/// Raise it where plans are written as JSON in another way that their schema does not show, such as other rounding or another
-/// order. Tags and caches of before are worth nothing then.
+/// Raise this when plans are serialised differently in a way that their schema does not show, such as another rounding
+/// or order of fields. Raising it invalidates every `ETag` and cached plan of earlier builds.
 const WRITING: u32 = 1;
 
-/// How this build writes plans as JSON.
+/// The JSON form of plans that this build writes.
 pub static SHAPE: LazyLock<Shape> = LazyLock::new(|| Shape::of::<Plan>(WRITING));
 
 /// A day of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Day {
-    /// Identifier, the same over revisions.
+    /// Identifier; the same in all revisions.
     pub id: DayId,
-    /// 1 for the first.
+    /// 1 for the first day.
     pub number: i32,
-    /// Title; empty where it has none.
+    /// Title; may be empty.
     pub title: String,
     /// The sum of its meals.
     pub nutrients: Nutrients,
-    /// Its meals in order.
+    /// Meals, by position.
     pub meals: Vec<Meal>,
 }
 
 /// A meal of a day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Meal {
-    /// Identifier, the same over revisions.
+    /// Identifier; the same in all revisions.
     pub id: MealId,
     /// Its place in the day.
     pub slot: Slot,
     /// Title.
     pub title: String,
-    /// Minutes after midnight where the follower is; absent where the plan names no time.
+    /// Minutes after midnight in the follower's time zone; absent if the plan sets no time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub time_min: Option<i32>,
-    /// Meals are ordered by it, then by identifier.
+    /// Meals are sorted by position, then by identifier.
     pub position: i32,
-    /// What to know when preparing it.
+    /// Notes on preparation.
     pub notes: String,
     /// The sum of its items.
     pub nutrients: Nutrients,
-    /// Its items in order.
+    /// Items, by position.
     pub items: Vec<Item>,
 }
 
 /// An amount of a food in a meal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Item {
-    /// Identifier, the same over revisions.
+    /// Identifier; the same in all revisions.
     pub id: ItemId,
-    /// Items are ordered by it, then by identifier.
+    /// Items are sorted by position, then by identifier.
     pub position: i32,
     /// The food.
     pub food_id: FoodId,
-    /// The food's English name when the item was written.
+    /// The food's English name at the time the item was written.
     pub name_en: String,
-    /// The food's Spanish name when the item was written.
+    /// The food's Spanish name at the time the item was written.
     pub name_es: String,
     /// Thousandths of a unit.
     pub quantity_milli: i64,
@@ -164,12 +164,12 @@ pub struct Item {
     pub unit: String,
     /// Weight in thousandths of a gram.
     pub grams_milli: i64,
-    /// What it holds.
+    /// Nutrients of this amount.
     pub nutrients: Nutrients,
-    /// The food's allergens when the item was written.
+    /// The food's allergens at the time the item was written.
     #[schema(value_type = BTreeMap<String, String>)]
     pub allergens: Allergens,
-    /// What 100 g of the food held when the item was written.
+    /// The food's nutrients per 100 g at the time the item was written.
     #[serde(skip)]
     pub per_100g: Nutrients,
 }
@@ -182,7 +182,7 @@ impl Deref for Plan {
 }
 
 impl Plan {
-    /// Orders everything and adds it up again, after its items have changed.
+    /// Sorts days, meals and items and recomputes all sums, after items have changed.
     pub fn settle(&mut self) {
         self.days.sort_by_key(|day| day.number);
         let mut total = Totals::default();
@@ -192,13 +192,13 @@ impl Plan {
         self.nutrients = total.nutrients();
     }
 
-    /// The day of that number.
+    /// Finds the day with this number.
     #[must_use]
     pub fn day(&self, number: i32) -> Option<&Day> {
         self.days.iter().find(|day| day.number == number)
     }
 
-    /// A meal on any day.
+    /// Finds a meal on any day.
     #[must_use]
     pub fn meal(&self, id: MealId) -> Option<&Meal> {
         self.meals().find(|meal| meal.id == id)
@@ -221,7 +221,7 @@ impl Day {
         total
     }
 
-    /// The sum of its meals, to go on adding.
+    /// The exact sum of its meals, for further addition.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.meals
@@ -240,7 +240,7 @@ impl Meal {
         total
     }
 
-    /// The sum of its items, to go on adding or to take a part of.
+    /// The exact sum of its items, for further addition or for taking a share of it.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.items

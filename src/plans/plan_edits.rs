@@ -1,4 +1,4 @@
-//! The plan itself: a new one, a copy, and changes of what it says.
+//! Edits of the plan itself: create, copy and change its own fields.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -16,34 +16,34 @@ use crate::http::Patch;
 use crate::ids::{AccountId, DayId, ItemId, MealId, PlanId};
 use liveplan_nutrition::nutrients::Nutrients;
 
-/// A plan to be written; it begins as a draft with empty days.
+/// A new plan. It starts as a draft with empty days.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPlan {
     /// `plan` by default.
     pub kind: Option<Kind>,
-    /// What it is meant to reach.
+    /// The goal of the plan.
     pub goal: Goal,
     /// 1 to 200 characters.
     pub name: String,
     /// Up to 4,000 characters.
     #[serde(default)]
     pub description: String,
-    /// What a day aims at.
+    /// The nutrient target of a day.
     #[serde(default)]
     pub target: NewTarget,
-    /// 1 to 84.
+    /// Number of days, 1 to 84.
     #[schema(minimum = 1, maximum = 84)]
     pub duration_days: i32,
     /// `fixed` by default.
     pub cycle: Option<Cycle>,
     /// `gym` by default.
     pub visibility: Option<Visibility>,
-    /// A live plan's first day, at most five years from today.
+    /// The first day; required for a live plan and only allowed for one, at most five years from today.
     pub start_date: Option<NaiveDate>,
 }
 
-/// What a day of a new plan aims at.
+/// The nutrient target of a day in a new plan.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewPlanTarget)]
@@ -58,7 +58,7 @@ pub struct NewTarget {
     pub fat_mg: Option<i64>,
 }
 
-/// What to change of a plan.
+/// Changes to a plan; absent fields stay.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanPatch {
@@ -66,17 +66,17 @@ pub struct PlanPatch {
     pub name: Option<String>,
     /// Up to 4,000 characters.
     pub description: Option<String>,
-    /// What it is meant to reach.
+    /// The goal of the plan.
     pub goal: Option<Goal>,
-    /// What to change of the target; null for none at all.
+    /// Changes to the target; null removes all of it.
     #[serde(default, skip_serializing_if = "Patch::is_keep")]
     #[schema(value_type = Option<TargetPatch>)]
     pub target: Patch<TargetPatch>,
-    /// Whom it is shown to.
+    /// Who may see it besides its followers.
     pub visibility: Option<Visibility>,
 }
 
-/// What to change of a target; null for none.
+/// Changes to a target; null removes an amount, absent amounts stay.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PlanTargetPatch)]
@@ -100,10 +100,10 @@ pub struct TargetPatch {
 }
 
 impl NewPlan {
-    /// The draft that it describes.
+    /// Builds the draft.
     ///
     /// # Errors
-    /// 422 with the field that cannot be taken.
+    /// 422 with the invalid field.
     pub fn make(self, author: AccountId, now: DateTime<Utc>) -> Result<Plan> {
         let kind = self.kind.unwrap_or(Kind::Plan);
         let NewTarget {
@@ -155,10 +155,10 @@ impl NewPlan {
 }
 
 impl PlanPatch {
-    /// Changes what a plan says.
+    /// Applies the patch to a plan.
     ///
     /// # Errors
-    /// 422 with the field that cannot be taken.
+    /// 422 with the invalid field.
     pub fn apply(self, plan: &mut Plan) -> Result<()> {
         let plan = &mut plan.summary;
         if let Some(name) = &self.name {
@@ -184,7 +184,7 @@ impl PlanPatch {
 }
 
 impl Plan {
-    /// A draft of the same, with identifiers of its own.
+    /// A draft with the same content and new identifiers.
     #[must_use]
     pub fn copy(mut self, author: AccountId, now: DateTime<Utc>) -> Self {
         for day in &mut self.days {
@@ -210,10 +210,10 @@ impl Plan {
     }
 }
 
-/// Keeps a new draft.
+/// Stores a new draft.
 ///
 /// # Errors
-/// 422 where it holds too much.
+/// 422 if the plan exceeds a size limit.
 pub async fn insert(tx: &mut Tx, plan: &Plan) -> Result<()> {
     rules::size(plan)?;
     let gym = tx.gym;
@@ -222,10 +222,10 @@ pub async fn insert(tx: &mut Tx, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Keeps a new plan with meals on its days, and publishes it.
+/// Stores a new plan with meals on its days, and publishes it.
 ///
 /// # Errors
-/// 422 for what cannot be taken, with the field.
+/// 422 with the invalid field.
 pub async fn insert_published(tx: &mut Tx, author: &Caller, new: NewPlan, meals: &[(i32, NewMeal)]) -> Result<Plan> {
     let mut plan = new.make(author.account, tx.now)?;
     let foods = meals

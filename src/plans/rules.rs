@@ -1,4 +1,4 @@
-//! What a plan may hold, whoever writes it. Pure.
+//! Limits and validation that apply to every plan, whoever writes it. Pure.
 
 use chrono::{Days, NaiveDate};
 
@@ -6,28 +6,28 @@ use super::model::{Plan, Target};
 use super::words::Kind;
 use crate::error::{Error, Result};
 
-/// Days a plan.
+/// Days per plan.
 pub const DAYS: std::ops::RangeInclusive<i32> = 1..=84;
-/// Meals a day.
+/// Meals per day.
 pub const MEALS_A_DAY: usize = 20;
-/// Items a meal.
+/// Items per meal.
 pub const ITEMS_A_MEAL: usize = 40;
-/// Items a plan: every edit reads them all.
+/// Items per plan. The limit exists because every edit reads all of them.
 pub const ITEMS_A_PLAN: usize = 5000;
 /// The heaviest item, in thousandths of a gram.
 pub const HEAVIEST: i64 = 10_000_000;
 /// The highest position.
 pub const LAST_POSITION: i32 = 999;
-/// How far from today a live plan's first day may lie, before or after: five years.
+/// How far the first day of a live plan may lie from today, in either direction: five years.
 const START_WITHIN: Days = Days::new(5 * 366);
-/// Characters of a name or title.
+/// Characters in a name or title.
 const TITLE: usize = 200;
-/// Characters of a description or of notes.
+/// Characters in a description or in notes.
 const TEXT: usize = 4000;
-/// The highest target of any kind: 1,000,000 kcal, or a tonne.
+/// The highest target for any nutrient: 1,000,000 kcal, or 1,000 kg.
 const HIGHEST_TARGET: i64 = 1_000_000_000;
 
-/// A name or title that may not be empty.
+/// Validates a name or title that must not be empty, and trims it.
 pub fn title(field: &str, value: &str) -> Result<String> {
     let value = optional_title(field, value)?;
     if value.is_empty() {
@@ -40,7 +40,7 @@ pub fn title(field: &str, value: &str) -> Result<String> {
     }
 }
 
-/// A title that may be empty.
+/// Validates a title that may be empty, and trims it.
 pub fn optional_title(field: &str, value: &str) -> Result<String> {
     let value = value.trim();
     if value.chars().any(char::is_control) {
@@ -64,7 +64,7 @@ pub fn optional_title(field: &str, value: &str) -> Result<String> {
     Ok(value.to_owned())
 }
 
-/// A text of several lines.
+/// Validates a text that may span several lines.
 pub fn text(field: &str, value: &str) -> Result<String> {
     if value
         .chars()
@@ -87,7 +87,7 @@ pub fn text(field: &str, value: &str) -> Result<String> {
     Ok(value.to_owned())
 }
 
-/// How many days a plan has.
+/// Validates the number of days.
 pub fn duration(days: i32) -> Result<i32> {
     if DAYS.contains(&days) {
         Ok(days)
@@ -96,7 +96,7 @@ pub fn duration(days: i32) -> Result<i32> {
     }
 }
 
-/// Exactly the live plans begin on a day of their own, some years from today at most: their days are counted from it.
+/// Validates the first day. Live plans, and only they, have one, at most five years from today: it numbers their days.
 pub fn start_date(kind: Kind, date: Option<NaiveDate>, today: NaiveDate) -> Result<Option<NaiveDate>> {
     let near = today - START_WITHIN..=today + START_WITHIN;
     match (kind, date) {
@@ -110,19 +110,22 @@ pub fn start_date(kind: Kind, date: Option<NaiveDate>, today: NaiveDate) -> Resu
         (Kind::Live, None) => Err(Error::invalid(
             "start_date",
             (
-                "a live plan needs its first day",
-                "un plan en vivo necesita su primer día",
+                "a live plan needs a start date",
+                "un plan en vivo necesita una fecha de inicio",
             ),
         )),
         (Kind::Plan | Kind::Template, Some(_)) => Err(Error::invalid(
             "start_date",
-            ("only a live plan has one", "solo un plan en vivo lo tiene"),
+            (
+                "only a live plan has a start date",
+                "solo un plan en vivo tiene fecha de inicio",
+            ),
         )),
         _ => Ok(date),
     }
 }
 
-/// What a day aims at.
+/// Validates the nutrient target of a day.
 pub fn target(target: &Target) -> Result<()> {
     let fields = [
         ("target.energy_mkcal", target.energy_mkcal),
@@ -142,7 +145,7 @@ pub fn target(target: &Target) -> Result<()> {
     }
 }
 
-/// Minutes after midnight.
+/// Validates minutes after midnight.
 pub fn time(time_min: Option<i32>) -> Result<Option<i32>> {
     match time_min {
         Some(minutes) if !(0..1440).contains(&minutes) => Err(Error::invalid(
@@ -156,7 +159,7 @@ pub fn time(time_min: Option<i32>) -> Result<Option<i32>> {
     }
 }
 
-/// A position that was asked for, or the one after the last.
+/// Validates the requested position; without one, the position after the last.
 pub fn position(field: &str, asked: Option<i32>, last: Option<i32>) -> Result<i32> {
     match asked {
         Some(position) if (0..=LAST_POSITION).contains(&position) => Ok(position),
@@ -164,12 +167,12 @@ pub fn position(field: &str, asked: Option<i32>, last: Option<i32>) -> Result<i3
             field,
             (format!("0 to {LAST_POSITION}"), format!("de 0 a {LAST_POSITION}")),
         )),
-        // Where two are at the same position, the newer is the later.
+        // At the highest position several share it; identifiers sort them, so the newest comes last.
         None => Ok(last.map_or(0, |last| (last + 1).min(LAST_POSITION))),
     }
 }
 
-/// A weight in thousandths of a gram.
+/// Validates a weight in thousandths of a gram.
 pub fn weight(field: &str, grams_milli: i64) -> Result<i64> {
     if (1..=HEAVIEST).contains(&grams_milli) {
         Ok(grams_milli)
@@ -181,14 +184,14 @@ pub fn weight(field: &str, grams_milli: i64) -> Result<i64> {
     }
 }
 
-/// How much a plan holds.
+/// Checks the plan against the size limits.
 pub fn size(plan: &Plan) -> Result<()> {
     if plan.days.iter().any(|day| day.meals.len() > MEALS_A_DAY) {
         return Err(Error::invalid(
             "meals",
             (
-                format!("at most {MEALS_A_DAY} a day"),
-                format!("como mucho {MEALS_A_DAY} por día"),
+                format!("at most {MEALS_A_DAY} meals a day"),
+                format!("como mucho {MEALS_A_DAY} comidas por día"),
             ),
         ));
     }
@@ -196,8 +199,8 @@ pub fn size(plan: &Plan) -> Result<()> {
         return Err(Error::invalid(
             "items",
             (
-                format!("at most {ITEMS_A_MEAL} a meal"),
-                format!("como mucho {ITEMS_A_MEAL} por comida"),
+                format!("at most {ITEMS_A_MEAL} items a meal"),
+                format!("como mucho {ITEMS_A_MEAL} ingredientes por comida"),
             ),
         ));
     }
@@ -205,15 +208,15 @@ pub fn size(plan: &Plan) -> Result<()> {
         return Err(Error::invalid(
             "items",
             (
-                format!("at most {ITEMS_A_PLAN} a plan"),
-                format!("como mucho {ITEMS_A_PLAN} por plan"),
+                format!("at most {ITEMS_A_PLAN} items a plan"),
+                format!("como mucho {ITEMS_A_PLAN} ingredientes por plan"),
             ),
         ));
     }
     Ok(())
 }
 
-/// Whether there is something to follow.
+/// Whether the plan has no items, and so nothing to follow.
 #[must_use]
 pub fn is_empty(plan: &Plan) -> bool {
     plan.meals().all(|meal| meal.items.is_empty())
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_live_plan_has_a_first_day() {
+    fn only_a_live_plan_has_a_start_date() {
         let today = NaiveDate::from_ymd_opt(2026, 6, 1).expect("a date");
         let start_date = |kind, date| start_date(kind, date, today);
         assert!(start_date(Kind::Live, Some(today)).is_ok());
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_plan_begins_within_five_years_of_today() {
+    fn a_live_plan_starts_within_five_years_of_today() {
         let today = NaiveDate::from_ymd_opt(2026, 6, 1).expect("a date");
         for (date, taken) in [
             (today - START_WITHIN, true),
@@ -283,7 +286,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_are_what_the_database_takes(minutes in -5000_i32..5000, grams in -20_000_000_i64..20_000_000, days in -200_i32..200) {
+        fn ranges_equal_the_database_checks(minutes in -5000_i32..5000, grams in -20_000_000_i64..20_000_000, days in -200_i32..200) {
             prop_assert_eq!(time(Some(minutes)).is_ok(), (0..=1439).contains(&minutes));
             prop_assert_eq!(weight("grams_milli", grams).is_ok(), grams > 0 && grams <= 10_000_000);
             prop_assert_eq!(duration(days).is_ok(), (1..=84).contains(&days));
@@ -291,7 +294,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_added_comes_last(last in proptest::option::of(0_i32..=999)) {
+        fn an_added_entry_sorts_last(last in proptest::option::of(0_i32..=999)) {
             let next = position("position", None, last).expect("a position");
             prop_assert!((0..=999).contains(&next) && last.is_none_or(|last| next >= last));
         }

@@ -1,4 +1,4 @@
-//! Rows of plans and of their revisions. The trees are in [`super::tree`] and [`super::history`].
+//! Rows of plans and of their revisions. [`super::tree`] reads and [`super::history`] writes the trees.
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::exists;
@@ -19,24 +19,24 @@ use crate::db::schema::{
 };
 use crate::ids::{AccountId, GymId, PlanId};
 
-/// A condition on plans, such as that someone may read them.
+/// A condition on plans, such as the right to read them.
 pub type Condition = Box<dyn BoxableExpression<plans::table, diesel::pg::Pg, SqlType = Bool>>;
 
-/// A published revision in the list of them.
+/// A published revision, as the list of revisions shows it.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize, ToSchema)]
 #[diesel(table_name = plan_revisions, check_for_backend(diesel::pg::Pg))]
 pub struct RevisionSummary {
     /// Its number, 1 for the first publication.
     pub revision: i32,
-    /// The plan's name in it.
+    /// The plan's name in this revision.
     pub name: String,
-    /// Who made it.
+    /// The account that made it.
     pub author_id: AccountId,
-    /// When it became current.
+    /// The time at which it became current.
     pub published_at: DateTime<Utc>,
 }
 
-/// What a revision keeps of the plan itself.
+/// The plan's own fields that a revision stores.
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = plan_revisions, check_for_backend(diesel::pg::Pg))]
 struct RevisionRow {
@@ -53,19 +53,19 @@ struct RevisionRow {
     published_at: DateTime<Utc>,
 }
 
-/// Which plans to list.
+/// Filters for the list of plans.
 pub struct Filter {
-    /// Only in this state.
+    /// Only plans with this status.
     pub status: Option<Status>,
-    /// Only of this kind.
+    /// Only plans of this kind.
     pub kind: Option<Kind>,
-    /// Only those with an identifier above this one.
+    /// Only plans with a greater identifier.
     pub after: PlanId,
-    /// At most so many.
+    /// The most rows to return.
     pub limit: i64,
 }
 
-/// A plan.
+/// Finds a plan.
 pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<PlanSummary>> {
     plans::table
         .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
@@ -75,7 +75,7 @@ pub async fn find(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> Que
         .optional()
 }
 
-/// A plan, and whether it meets the condition.
+/// Finds a plan, and whether it meets the condition.
 pub async fn find_if(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -90,7 +90,7 @@ pub async fn find_if(
         .optional()
 }
 
-/// The version of a plan, the epoch of its gym's log, and whether the plan meets the condition.
+/// Finds the version of a plan, the epoch of its gym's log, and whether the plan meets the condition.
 pub async fn version_if(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -106,7 +106,7 @@ pub async fn version_if(
         .optional()
 }
 
-/// A plan, locked until the transaction ends.
+/// Finds a plan and locks it until the transaction ends.
 pub async fn lock(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<PlanSummary>> {
     plans::table
         .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
@@ -117,7 +117,8 @@ pub async fn lock(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> Que
         .optional()
 }
 
-/// A plan that nobody changes until the transaction ends, so that its tree can be read in several queries.
+/// Finds a plan and locks it in share mode until the transaction ends, so that several queries read one state of its
+/// tree.
 pub async fn hold(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<Option<PlanSummary>> {
     plans::table
         .filter(plans::gym_id.eq(gym).and(plans::id.eq(plan)))
@@ -135,7 +136,7 @@ pub async fn any(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<bool> 
         .await
 }
 
-/// The plans that meet a condition, oldest first.
+/// Lists the plans that meet a condition, oldest first.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -160,7 +161,6 @@ pub async fn list(
         .await
 }
 
-/// Adds a plan.
 pub async fn insert(conn: &mut AsyncPgConnection, gym: GymId, plan: &PlanSummary) -> QueryResult<()> {
     diesel::insert_into(plans::table)
         .values((plans::gym_id.eq(gym), plan))
@@ -169,7 +169,7 @@ pub async fn insert(conn: &mut AsyncPgConnection, gym: GymId, plan: &PlanSummary
         .map(drop)
 }
 
-/// Writes a plan as it is now.
+/// Overwrites a plan's row.
 pub async fn update(conn: &mut AsyncPgConnection, gym: GymId, plan: &PlanSummary) -> QueryResult<()> {
     diesel::update(plans::table.filter(plans::gym_id.eq(gym).and(plans::id.eq(plan.id))))
         .set(plan)
@@ -178,7 +178,7 @@ pub async fn update(conn: &mut AsyncPgConnection, gym: GymId, plan: &PlanSummary
         .map(drop)
 }
 
-/// Removes a plan that was never published, with its tree.
+/// Deletes a never-published plan with its tree.
 pub async fn delete(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> QueryResult<()> {
     diesel::delete(plan_items::table.filter(plan_items::gym_id.eq(gym).and(plan_items::plan_id.eq(plan))))
         .execute(conn)
@@ -195,7 +195,7 @@ pub async fn delete(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId) -> Q
         .map(drop)
 }
 
-/// Keeps what the plan says as its current revision, made by `author`.
+/// Stores the plan's own fields as its current revision, made by `author`.
 pub async fn insert_revision(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -227,7 +227,7 @@ pub async fn insert_revision(
         .map(drop)
 }
 
-/// Turns a plan into what it was in a revision; nothing where it never had that one.
+/// Replaces a plan's own fields by those of a revision; none if the plan never had that revision.
 pub async fn at_revision(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -260,7 +260,7 @@ pub async fn at_revision(
     }))
 }
 
-/// The revisions of a plan below `before`, newest first.
+/// Lists the revisions of a plan below `before`, newest first.
 pub async fn list_revisions(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -278,7 +278,7 @@ pub async fn list_revisions(
         .await
 }
 
-/// Whether an account is following a plan.
+/// Whether an account follows a plan.
 pub async fn is_followed_by(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -298,7 +298,7 @@ pub async fn is_followed_by(
     .await
 }
 
-/// The trainers of a gym.
+/// Lists the trainers of a gym.
 pub async fn trainers(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Vec<AccountId>> {
     memberships::table
         .filter(

@@ -1,4 +1,4 @@
-//! Reading a plan with its whole tree: four queries whatever its size, put together in memory.
+//! Reads a plan with its whole tree: four queries whatever its size, assembled in memory.
 
 use std::collections::HashMap;
 
@@ -15,14 +15,14 @@ use crate::db::schema::{plan_days, plan_items, plan_meals};
 use crate::ids::{DayId, FoodId, GymId, ItemId, MealId, PlanId};
 use liveplan_nutrition::nutrients::Nutrients;
 
-/// Which state of a plan.
+/// A state of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revision {
-    /// As it is now, also as a draft.
+    /// The current state, including a draft.
     Current,
-    /// As it is now, unless it is a draft.
+    /// The current state, except a draft.
     Published,
-    /// As it was in this revision.
+    /// The state as of this revision.
     Number(i32),
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct ItemRow {
     grams_milli: i64,
 }
 
-/// The rows of a plan that are current, or were in revision `$at`.
+/// The rows of a plan that are current, or that were current in revision `$at`.
 macro_rules! rows {
     ($table:ident, $gym:ident, $plan:ident, $at:ident) => {{
         let query = $table::table
@@ -75,7 +75,7 @@ macro_rules! rows {
     }};
 }
 
-/// Reads a plan; nothing where the gym has no such plan, or the plan no such state.
+/// Reads a plan; none if the gym has no such plan, or the plan no such state.
 pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId, at: Revision) -> QueryResult<Option<Plan>> {
     let Some(summary) = store::find(conn, gym, plan).await? else {
         return Ok(None);
@@ -87,12 +87,12 @@ pub async fn read(conn: &mut AsyncPgConnection, gym: GymId, plan: PlanId, at: Re
     }
 }
 
-/// Adds its current tree to a plan that was read already.
+/// Adds the current tree to a plan whose row has been read.
 pub async fn current(conn: &mut AsyncPgConnection, gym: GymId, summary: PlanSummary) -> QueryResult<Plan> {
     assemble(conn, gym, summary, None).await
 }
 
-/// A plan as it was in a revision.
+/// Reads a plan as of a revision.
 pub async fn past(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -112,7 +112,7 @@ async fn assemble(
     at: Option<i32>,
 ) -> QueryResult<Plan> {
     let plan = summary.id;
-    // Polled together on one connection, the three go out in one round trip.
+    // Polled together on one connection, the three queries are pipelined: one round trip.
     let (mut one, mut two, mut three) = (&*conn, &*conn, &*conn);
     let days = rows!(plan_days, gym, plan, at).select((plan_days::id, plan_days::number, plan_days::title));
     let meals = rows!(plan_meals, gym, plan, at).select(MealRow::as_select());
@@ -148,7 +148,7 @@ async fn assemble(
     Ok(plan)
 }
 
-/// A meal with its items; its sums are yet to be made.
+/// A meal with its items; its nutrients are not summed yet.
 pub(crate) fn meal(row: MealRow, items: Vec<Item>) -> Meal {
     Meal {
         id: row.id,

@@ -1,4 +1,4 @@
-//! The closed lists of the plan's vocabulary, the same words in JSON, in Postgres and in the filters of a list.
+//! The closed enumerations of a plan, with the same names in JSON, in Postgres and in list filters.
 
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -9,7 +9,7 @@ use liveplan_nutrition::calendar::Schedule;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Declares enums that are a word of a `text` column.
+/// Declares enums that are stored in a `text` column.
 macro_rules! words {
     ($($(#[doc = $doc:literal])+ $name:ident as $schema:ident { $($variant:ident $word:literal $meaning:literal,)+ })+) => {$(
         $(#[doc = $doc])+
@@ -24,10 +24,10 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every word.
+            /// All variants.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The word.
+            /// The name in JSON and in Postgres.
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
@@ -51,45 +51,45 @@ macro_rules! words {
 }
 
 words! {
-    /// What a plan is for its followers.
+    /// How followers start a plan.
     Kind as PlanKind {
-        Template "template" "To be copied.",
-        Plan "plan" "Each follower begins on a day of their own.",
+        Template "template" "Meant to be copied, not followed.",
+        Plan "plan" "Each follower starts it on a day of their own.",
         Live "live" "All followers are on the same day.",
     }
-    /// What a plan is meant to reach.
+    /// The goal of a plan.
     Goal as Goal {
-        LoseFat "lose_fat" "Less fat.",
-        Maintain "maintain" "The same weight.",
-        GainMuscle "gain_muscle" "More muscle.",
-        Recomposition "recomposition" "More muscle and less fat.",
-        Performance "performance" "Performance in a sport.",
-        Health "health" "Health in general.",
+        LoseFat "lose_fat" "Lose fat.",
+        Maintain "maintain" "Keep the weight.",
+        GainMuscle "gain_muscle" "Gain muscle.",
+        Recomposition "recomposition" "Gain muscle and lose fat.",
+        Performance "performance" "Perform in a sport.",
+        Health "health" "General health.",
     }
-    /// How a plan's days follow one another.
+    /// How a plan's days repeat.
     Cycle as Cycle {
-        Fixed "fixed" "Once, from the first to the last.",
-        Weekly "weekly" "Again and again.",
-        TrainingRest "training_rest" "Training days and rest days.",
+        Fixed "fixed" "They run once, from the first to the last.",
+        Weekly "weekly" "They repeat.",
+        TrainingRest "training_rest" "Training days and rest days; they repeat.",
     }
-    /// Where a plan is in its life.
+    /// The status of a plan.
     Status as PlanStatus {
-        Draft "draft" "Only its editors see it.",
-        Published "published" "It can be followed, and an edit reaches its followers at once.",
-        Archived "archived" "It can no longer be changed or begun.",
+        Draft "draft" "Only its author and the gym's owners, managers and nutritionists see it.",
+        Published "published" "Members can follow it, and an edit reaches its followers at once.",
+        Archived "archived" "Nobody can change it or start following it any more.",
     }
-    /// Whom a published plan is shown to, besides its followers.
+    /// Who may see a published plan besides its followers.
     Visibility as Visibility {
-        Gym "gym" "Everybody in the gym.",
+        Gym "gym" "Everyone in the gym.",
         Trainer "trainer" "Its author.",
         Assigned "assigned" "Its author, and the trainers of those who follow it.",
     }
-    /// Where a plan comes from.
+    /// How a plan was created.
     Source as PlanSource {
         Manual "manual" "A person wrote it.",
-        Ai "ai" "It was generated.",
+        Ai "ai" "A model generated it.",
         Import "import" "It was imported.",
-        Fallback "fallback" "It was generated from a template, since the generator could not be reached.",
+        Fallback "fallback" "A template was used because the generator could not be reached.",
     }
     /// The place of a meal in the day.
     Slot as Slot {
@@ -106,8 +106,8 @@ words! {
 }
 
 impl Cycle {
-    /// How so many days lie on the calendar. Only a fixed plan ends; plans for training and rest days go round like weekly
-    /// ones until training days are known.
+    /// The calendar of a plan with this many days. Only a fixed plan ends. Plans for training and rest days repeat like
+    /// weekly ones, as long as the server does not know training days.
     #[must_use]
     pub fn schedule(self, duration_days: i32) -> Schedule {
         Schedule {
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_json_are_those_of_the_database() {
+    fn names_in_json_equal_those_in_the_database() {
         fn check<T: Serialize>(all: &[T], word: impl Fn(&T) -> &'static str) {
             for one in all {
                 assert_eq!(serde_json::to_value(one).expect("json"), word(one));

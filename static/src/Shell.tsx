@@ -1,4 +1,4 @@
-// The frame of every page once somebody is signed in: header, destinations by role, connection state, page.
+// The frame of every page for a signed-in person: header, destinations by role, connection state, page content.
 import { computed } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { AccountMenu } from './account/AccountMenu';
@@ -26,7 +26,7 @@ const destinations = computed<Destination[]>(() => {
   ].flat();
 });
 
-/** Whether an address belongs to a destination. */
+/** Whether a path belongs to a destination. */
 const leads = (to: string, path: string): boolean => path === to || (to !== '/' && path.startsWith(`${to}/`));
 
 function Page({ path }: { path: string }) {
@@ -43,7 +43,8 @@ export function Shell() {
   const path = route.value.pathname;
   const all = destinations.value;
   const here = all.find(({ to }) => leads(to, path));
-  // An address that is not for these roles leads to their first one: staff without a plan of their own have no day.
+  // A path that none of the person's roles may open redirects to their first destination: staff without a plan have no
+  // day.
   const astray = here || path === '/account' ? undefined : (all[0]?.to ?? '/account');
   useEffect(() => {
     if (astray) navigate(astray, { replace: true });
@@ -52,7 +53,7 @@ export function Shell() {
   useEffect(() => {
     document.title = `${title} · liveplan`;
   }, [title]);
-  // Who came by a link or a button of the page before goes on at the new one, not in nothing.
+  // After following a link whose element has gone, move the focus to the new page instead of leaving it on the body.
   const before = useRef(path);
   useEffect(() => {
     if (before.current === path) return;

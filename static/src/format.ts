@@ -1,4 +1,4 @@
-// Numbers, times and names as people of the chosen language read them. All through Intl.
+// Formats numbers, times and names for the chosen language, with Intl.
 import type { Nutrients } from './api/types';
 import { language } from './i18n';
 
@@ -20,17 +20,17 @@ export const grams = (mg: number | undefined): string => (mg === undefined ? '�
 export const percent = (permille: number): string =>
   numbers({ style: 'percent', maximumFractionDigits: 0 }).format(permille / 1000);
 
-/** A food's weight: `120 g`. */
+/** A weight, such as `120 g`. */
 export const weight = (gramsMilli: number): string => `${number(gramsMilli / 1000, gramsMilli < 10_000 ? 1 : 0)}\u00a0g`;
 
-/** Minutes after midnight as a time of day. */
+/** Formats minutes after midnight as a time of day. */
 export function clock(minutes: number): string {
   const hour = Math.floor(minutes / 60) % 24;
   return new Intl.DateTimeFormat(language.value, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZone: 'UTC' })
     .format(Date.UTC(2024, 0, 1, hour, minutes % 60));
 }
 
-/** The time of day of an instant, in a zone (the browser's when none is given). */
+/** The time of day of an instant in a time zone (by default the browser's). */
 export function time(instant: string | number, timeZone?: string): string {
   return new Intl.DateTimeFormat(language.value, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZone })
     .format(new Date(instant));
@@ -39,12 +39,12 @@ export function dateTime(instant: string): string {
   return new Intl.DateTimeFormat(language.value, { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(instant));
 }
 
-/** A plain date (`YYYY-MM-DD`), which has no zone. */
+/** A calendar date (`YYYY-MM-DD`), which has no time zone. */
 export function date(day: string, options: Intl.DateTimeFormatOptions): string {
   return new Intl.DateTimeFormat(language.value, { ...options, timeZone: 'UTC' }).format(new Date(`${day}T00:00:00Z`));
 }
 
-/** "in 25 min", "hace 1,5 h". */
+/** A relative time, such as "in 25 min" or "hace 1,5 h". */
 export function relative(minutes: number): string {
   const format = new Intl.RelativeTimeFormat(language.value, { numeric: 'auto', style: 'short' });
   return Math.abs(minutes) < 60 ? format.format(minutes, 'minute') : format.format(Math.round(minutes / 30) / 2, 'hour');
@@ -54,7 +54,7 @@ export function foodName(food: { name_en: string; name_es: string }): string {
   return language.value === 'es' ? food.name_es || food.name_en : food.name_en || food.name_es;
 }
 
-/** How much of a food: `2 slices`, or nothing when it is given in grams only. */
+/** The quantity of a food, such as `2 slices`; undefined if it is given in grams. */
 export function quantity(item: { quantity_milli: number; unit: string }): string | undefined {
   return item.unit === 'g' ? undefined : `${number(item.quantity_milli / 1000, 2)} ${item.unit}`;
 }
@@ -62,12 +62,12 @@ export function quantity(item: { quantity_milli: number; unit: string }): string
 export const initials = (name: string): string =>
   name.split(/\s+/).filter(Boolean).slice(0, 2).map((word) => [...word][0]?.toLocaleUpperCase() ?? '').join('');
 
-/** `part` of `whole`, between 0 and 1; 0 when either is unknown. */
+/** `part` divided by `whole`, clamped to 0 to 1; 0 if either is unknown. */
 export function share(part: number | undefined, whole: number | undefined): number {
   return part === undefined || !whole ? 0 : Math.max(0, Math.min(1, part / whole));
 }
 
-/** The sum of two nutrient sets, the second one scaled. Unknown plus known is what is known. */
+/** The sum of two sets of nutrients, the second one scaled. An unknown amount counts as 0 if the other is known. */
 export function plus(left: Nutrients, right: Nutrients, permille: number): Nutrients {
   const sum: Record<string, number> = {};
   for (const key of ['energy_mkcal', 'protein_mg', 'carbohydrate_mg', 'fat_mg'] as const) {
@@ -77,5 +77,5 @@ export function plus(left: Nutrients, right: Nutrients, permille: number): Nutri
   return sum;
 }
 
-/** Without accents and case, so that "jose" finds "José". */
+/** Text without accents and case, so that "jose" matches "José". */
 export const folded = (text: string): string => text.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase();

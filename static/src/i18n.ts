@@ -1,4 +1,4 @@
-// Every text of the app, in both languages; the compiler sees to it that neither lacks one.
+// All texts of the app in both languages; the compiler ensures that neither language lacks one.
 import { signal } from '@preact/signals';
 import { en } from './texts/en';
 import { es } from './texts/es';
@@ -13,14 +13,14 @@ const supported = (tag: string | undefined | null): Language | undefined => {
   const code = tag?.slice(0, 2).toLowerCase();
   return code === 'es' || code === 'en' ? code : undefined;
 };
-// Tests of pure code run without a browser.
+// Unit tests run without a browser.
 const storage = typeof localStorage === 'undefined' ? undefined : localStorage;
 const browser = typeof navigator === 'undefined' ? [] : (navigator.languages ?? [navigator.language]);
 
 const chosen = supported(storage?.getItem(KEY));
 export const language = signal<Language>(chosen ?? browser.map(supported).find((code) => code) ?? 'en');
 
-/** The texts of the language in use. Reading it in a component redraws that component when the language changes. */
+/** The texts of the current language. A component that reads it is redrawn when the language changes. */
 export const t = (): Texts => texts[language.value];
 
 export function chooseLanguage(code: Language): void {
@@ -28,7 +28,7 @@ export function chooseLanguage(code: Language): void {
   language.value = code;
 }
 
-/** The account's language, unless somebody chose one on this device. */
+/** Switches to the account's language, unless a language was chosen on this device. */
 export function preferLanguage(locale: string): void {
   if (!storage?.getItem(KEY)) language.value = supported(locale) ?? language.value;
 }

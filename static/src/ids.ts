@@ -1,4 +1,4 @@
-/** A random UUID, also where `crypto.randomUUID` is missing (plain http on a local network is no secure context). */
+/** A random UUID. `crypto.randomUUID` is missing outside a secure context, such as plain HTTP on a local network. */
 export function randomId(): string {
   if (typeof crypto.randomUUID === 'function') return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));

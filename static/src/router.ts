@@ -1,4 +1,4 @@
-// The address bar as a signal. Paths are relative to the app's base: '/', '/wall', '/plans', '/plans/<id>', '/account'.
+// The URL as a signal. Paths are relative to the app's base: '/', '/wall', '/plans', '/plans/<id>', '/account'.
 import { signal } from '@preact/signals';
 
 const base = import.meta.env.BASE_URL.replace(/\/$/, '');
@@ -15,7 +15,7 @@ export function href(to: string): string {
   return base + to;
 }
 
-/** Goes somewhere inside the app. With `replace`, Back does not return to where one was. */
+/** Navigates within the app. With `replace`, the Back button skips the current page. */
 export function navigate(to: string, options: { replace?: boolean } = {}): void {
   if (options.replace) history.replaceState(null, '', href(to));
   else history.pushState(null, '', href(to));
@@ -23,7 +23,7 @@ export function navigate(to: string, options: { replace?: boolean } = {}): void 
   if (!options.replace) scrollTo(0, 0);
 }
 
-/** Plain left clicks on links inside the app stay in the page; everything else is the browser's. */
+/** Handles plain left clicks on links within the app; leaves all other clicks to the browser. */
 function onClick(event: MouseEvent): void {
   if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const anchor = (event.target as Element).closest<HTMLAnchorElement>('a[href]');

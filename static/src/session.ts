@@ -1,13 +1,13 @@
-// Who is signed in, and the tokens.
+// The signed-in person and their tokens.
 //
-// The access token lives in memory only. The refresh token lives in localStorage: a cookie would be out of reach of a
-// script that got into the page, localStorage is not. In return the API stays free of cookies (so of CSRF), one sign-in
-// serves all tabs, and a reload keeps it. What limits the damage: a strict Content-Security-Policy with no inline and no
-// third-party script, rotation of the token at every use with reuse detection on the server, and sessions that a person
-// can see and end.
+// The access token is kept in memory only. The refresh token is kept in localStorage, where an injected script could
+// read it, unlike an HttpOnly cookie. In return, the API needs no cookies and so no protection against CSRF, one
+// sign-in serves all tabs, and a reload keeps it. The risk is limited by a strict Content-Security-Policy without
+// inline or third-party scripts, by rotation of the token at every use with reuse detection on the server, and by
+// sessions that people can see and end.
 //
-// Rotation means that two tabs must never present the same token: refreshing happens under a lock shared by all tabs, and
-// reads the stored token inside it.
+// Because of rotation, two tabs must never present the same token: a refresh takes a lock shared by all tabs, and reads
+// the stored token while holding it.
 import { computed, signal } from '@preact/signals';
 import { call, open, Problem, useTokens } from './api/client';
 import type { Demo, Me, PlanStatus, Session } from './api/types';
@@ -16,13 +16,13 @@ const KEY = 'liveplan.session';
 
 interface Stored { refresh_token: string; account_id: string }
 
-/** Undefined while starting, null when nobody is signed in. */
+/** Undefined during start-up, null if nobody is signed in. */
 export const me = signal<Me | null | undefined>(undefined);
-/** The server could not be reached while starting. */
+/** Whether the server could not be reached during start-up. */
 export const unreachable = signal(false);
 export const roles = computed(() => new Set(me.value?.roles ?? []));
 
-/** Whether who is signed in may change a plan: as the server decides it, so that no button leads to a refusal. */
+/** Whether the signed-in person may change a plan. Mirrors the server's rule, so that no button leads to a refusal. */
 export function mayEdit(plan: { author_id: string; status: PlanStatus }): boolean {
   const author = roles.value.has('trainer') && plan.author_id === me.value?.account.id;
   return plan.status !== 'archived' && (author || roles.value.has('manager') || roles.value.has('nutritionist'));
@@ -52,7 +52,7 @@ function forget(): void {
   me.value = null;
 }
 
-/** One tab at a time. Without Web Locks (no secure context) only this tab is kept in order. */
+/** Runs one refresh at a time across tabs. Without Web Locks (insecure context) the limit holds for this tab only. */
 function exclusive<T>(work: () => Promise<T>): Promise<T> {
   return navigator.locks ? navigator.locks.request('liveplan-refresh', work) as Promise<T> : work();
 }
@@ -76,28 +76,28 @@ async function refresh(): Promise<string> {
   return refreshing;
 }
 
-/** The access token. `force` asks for a new one, unless the one at hand is only seconds old. */
+/** The access token. `force` asks for a new one unless the current one is less than 5 s old. */
 export async function accessToken(force = false): Promise<string> {
   const now = Date.now();
   if (access && (force ? now - access.from < 5000 : now < access.good_until)) return access.token;
   return refresh();
 }
 
-/** Asks the server anew, however young the token at hand is: it may have been taken back. */
+/** Asks the server for a new token, however young the current one is: it may have been revoked. */
 export const renew = refresh;
 
 export async function signIn(email: string, password: string, gym?: string): Promise<void> {
   adopt(await open<Session>('auth/login', { method: 'POST', body: { email, password, ...(gym ? { gym } : {}) } }));
 }
 
-/** Ends the session here and on the server. Without network, the server's part is left to the token's expiry. */
+/** Ends the session here and on the server. Offline, the server's session lasts until it expires. */
 export async function signOut(): Promise<void> {
   await call('auth/logout', { method: 'POST' }).catch(() => undefined);
   localStorage.removeItem(KEY);
   forget();
 }
 
-/** The demo's accounts, or nothing outside demo mode. */
+/** The demo's accounts; undefined outside demo mode. */
 export async function demoAccounts(): Promise<Demo | undefined> {
   return open<Demo>('demo').catch(() => undefined);
 }
@@ -109,7 +109,7 @@ export async function startSession(): Promise<void> {
     const now = stored();
     if (!now) forget(); // signed out in another tab
     else if (!me.value) void refresh().catch(() => undefined); // signed in in another tab
-    else if (now.account_id !== me.value.account.id) location.reload(); // as somebody else
+    else if (now.account_id !== me.value.account.id) location.reload(); // another person signed in in another tab
   });
   if (!stored()) {
     me.value = null;

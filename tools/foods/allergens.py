@@ -1,9 +1,9 @@
-"""Allergen levels of a generic food, decided by rule from its names and its kind.
+"""Allergen levels of a generic food, derived by rules from its names and its kind.
 
-The 14 allergens are those of Annex II of Regulation (EU) 1169/2011. A code that these rules do
-not decide is left out, which the product reads as "unknown". The rules prefer silence: "absent"
-is given only to foods simple enough for nothing else to be plausible, and a composite dish never
-gets it.
+The 14 allergens are those of Annex II of Regulation (EU) 1169/2011. The rules leave out
+a code that they cannot decide, which means "unknown". In doubt they decide nothing: "absent"
+is given only to foods so simple that nothing else is plausible, and never to a composite
+dish.
 """
 
 import re
@@ -15,8 +15,8 @@ CODES = (
 ALL = frozenset(CODES)
 SEA = frozenset({"crustaceans", "fish", "molluscs"})
 
-# (code, pattern that says "contains", pattern that takes it back). Both are matched against the
-# USDA description and our English name, in lower case.
+# (code, pattern that means "contains", pattern that overrides it). Both are matched against the USDA description and
+# this project's English name, in lower case.
 CONTAINS = (
     (
         "gluten",
@@ -62,7 +62,7 @@ CONTAINS = (
         r"\b(soy|soybeans?|tofu|tempeh|natto|miso|edamame|tamari|teriyaki|hoisin"
         r"|textured vegetable|lo mein|bibimbap|chicken, meatless|meatball, meatless"
         r"|hot dog, vegetarian|veggie burger|hazelnut spread|soy-based)\b",
-        # Fully refined soybean oil is exempt from declaration; how ours is refined is not known.
+        # Fully refined soybean oil is exempt from declaration; the table does not say how an oil is refined.
         r"soybean oil",
     ),
     (
@@ -114,7 +114,7 @@ def _matches(text, include, exclude):
 
 def _fruit(text):
     if "fried" in text:
-        return frozenset()  # Shared frying oil may carry anything.
+        return frozenset()  # Shared frying oil may carry any allergen.
     if re.search(r"\braw\b|dragon fruit|coconut, fresh", text):
         # Table grapes and lychees are commonly kept with sulphur dioxide.
         return ALL - {"sulphites"} if re.search(r"grapes|litchi", text) else ALL
@@ -127,12 +127,12 @@ def _vegetable(text):
     if re.search(r"fried|fries|kimchi|stuffed|milk|purée|roast", text):
         return frozenset()
     if re.search(r"bean sprouts|sprouted", text):
-        # Sprouts are sold by loose names: mung beans as soya, alfalfa mixed with mustard.
+        # Sprouts are sold under loose names: mung beans as soya, alfalfa mixed with mustard.
         return ALL - {"soy", "mustard", "sulphites"}
     if "seaweed" in text:
         return frozenset({"egg", "milk", "peanut", "nuts", "lupin"})
     if re.search(r"potato|mushroom", text) and "raw" in text:
-        return ALL - {"sulphites"}  # Cut ones are often sold in a sulphite bath.
+        return ALL - {"sulphites"}  # Cut ones are often sold in a sulphite solution.
     if re.search(r"canned|frozen|pickle|olive|sauerkraut|capers|dried|paste", text):
         return frozenset({"crustaceans", "molluscs", "egg", "milk", "peanut", "nuts", "lupin"})
     if re.search(r"\braw\b|\blettuce\b|greens, raw", text):
@@ -140,7 +140,7 @@ def _vegetable(text):
     plain = r"no added fat|boiled|without salt|ripe, cooked"
     if re.search(plain, text) and not re.search(r"with added fat", text):
         return ALL - {"sulphites"}
-    return SEA | {"egg", "nuts", "lupin"}  # "Cooked", with a fat that USDA does not name.
+    return SEA | {"egg", "nuts", "lupin"}  # "Cooked" with an unnamed fat.
 
 
 def _meat(text):
@@ -160,7 +160,7 @@ def _fish(text):
     if re.search(r"fried|stick|imitation|caviar|smoked|canned|pickled|anchovies", text):
         return frozenset()
     if re.search(r"\braw\b|dried and salted", text):
-        # A fishmonger's slab is shared, and crustaceans are dipped in sulphite.
+        # At a fishmonger's, fish shares surfaces with other seafood, and crustaceans are dipped in sulphite.
         return ALL - SEA - {"sulphites"}
     return frozenset({"egg", "nuts", "lupin"})
 
@@ -187,7 +187,7 @@ def _legume(text):
     if "with fat" in text:
         return SEA | {"egg", "nuts"}  # The fat may be butter.
     if re.search(r"peanut|soy nuts", text):
-        return SEA | {"egg", "milk"}  # Roasted and milled beside tree nuts.
+        return SEA | {"egg", "milk"}  # Roasted and milled on the same lines as tree nuts.
     return SEA | {"egg", "milk", "nuts"}
 
 
@@ -197,7 +197,7 @@ def _grain(text):
     if re.search(r"^rice, |^wild rice", text):
         return SEA | {"egg", "nuts", "lupin"} if re.search(r"\boil\b", text) else ALL
     if re.search(r"pasta|noodles|vermicelli|cooked|nfs", text):
-        return SEA | {"peanut", "nuts"}  # Egg pasta shares the line; a porridge may hold milk.
+        return SEA | {"peanut", "nuts"}  # Egg pasta shares the line; porridge may contain milk.
     return SEA | {"egg", "milk", "peanut", "nuts"}
 
 
@@ -238,7 +238,7 @@ def _drink(text):
         return ALL - {"sulphites", "celery"}
     if re.search(r"milk|latte|cappuccino|mocha|macchiato|con leche", text):
         return SEA
-    # Isinglass and gelatine clear many drinks, so fish stays unknown.
+    # Many drinks are clarified with isinglass or gelatine, so fish stays unknown.
     return frozenset({"crustaceans", "molluscs", "peanut"})
 
 
@@ -252,7 +252,7 @@ def _sauce_spice(text):
     return frozenset()
 
 
-# Dishes, snacks and supplements are composite or processed beside others: nothing is "absent".
+# Dishes, snacks and supplements are composite, or processed on shared lines: no allergen is "absent".
 ABSENT_BY_KIND = {
     "bread": lambda text: SEA, "dairy": _dairy, "drink": _drink, "egg": _egg, "fish": _fish,
     "fruit": _fruit, "grain": _grain, "legume": _legume, "meat": _meat, "nut_seed": _nut_seed,
@@ -261,7 +261,7 @@ ABSENT_BY_KIND = {
 
 
 def allergen_levels(usda_name, name_en, kind):
-    """Map each decided code to contains, traces or absent; the strictest rule wins."""
+    """Map each decided code to contains, traces or absent; the strictest level wins."""
     text = f"{usda_name} | {name_en}".lower()
     absent = ABSENT_BY_KIND.get(kind, lambda text: frozenset())(text)
     levels = {code: "absent" for code in absent}

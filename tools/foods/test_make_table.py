@@ -29,13 +29,13 @@ class Plausibility(unittest.TestCase):
     def reasons(self, **given):
         return make_table.implausibilities(values(**given))
 
-    def test_a_sound_food_passes(self):
+    def test_a_plausible_food_passes(self):
         self.assertEqual([], self.reasons(energy=165, protein=31, carbohydrate=0, fat=3.6))
 
-    def test_unknown_macros_do_not_pass(self):
+    def test_a_food_with_unknown_macros_is_refused(self):
         self.assertEqual(["fat is unknown"], self.reasons(energy=40, protein=1, carbohydrate=9))
 
-    def test_each_rule_refuses(self):
+    def test_each_rule_refuses_a_violation(self):
         refused = {
             "fat is over 100 g": dict(energy=909, protein=0, carbohydrate=0, fat=101),
             "saturated fat is over fat":
@@ -62,23 +62,23 @@ class Plausibility(unittest.TestCase):
         self.assertEqual([], self.reasons(energy=120, **food))
         self.assertNotEqual([], self.reasons(energy=200, **food))
 
-    def test_alcohol_counts_seven(self):
+    def test_alcohol_counts_seven_kcal_per_gram(self):
         wine = dict(energy=85, protein=0.07, carbohydrate=2.61, fat=0)
         self.assertNotEqual([], self.reasons(**wine))
         self.assertEqual([], self.reasons(alcohol=10.6, **wine))
 
 
 class Derived(unittest.TestCase):
-    def test_alcohol_is_read_from_the_energy_of_a_drink(self):
+    def test_alcohol_is_derived_from_the_energy_of_a_drink(self):
         wine = values(energy=85, protein=0.07, carbohydrate=2.61, fat=0)
         self.assertEqual(Decimal("10.7"), make_table.alcohol_of("Wine, red", "drink", wine))
 
-    def test_alcohol_is_zero_by_nature_or_unknown(self):
+    def test_alcohol_is_zero_for_foods_without_any_and_otherwise_unknown(self):
         self.assertEqual(0, make_table.alcohol_of("Apple, raw", "fruit", values()))
         self.assertIsNone(make_table.alcohol_of("Stew, beef", "dish", values()))
         self.assertIsNone(make_table.alcohol_of("Beer, nonalcoholic", "drink", values()))
 
-    def test_only_measuring_error_is_mended(self):
+    def test_only_measurement_error_is_corrected(self):
         milk = values(carbohydrate=4.63, sugars=4.81)
         make_table.mend(milk)
         self.assertEqual(milk["carbohydrate"], milk["sugars"])
@@ -124,7 +124,7 @@ class Allergens(unittest.TestCase):
             with self.subTest(f"{name_en}: {code}"):
                 self.assertEqual(level, allergen_levels(usda_name, name_en, kind).get(code))
 
-    def test_composites_never_say_absent(self):
+    def test_composite_foods_never_have_absent_allergens(self):
         for cells in committed():
             if cells["kind"] in ("dish", "snack", "supplement"):
                 with self.subTest(cells["name_en"]):
@@ -149,7 +149,7 @@ class CommittedTable(unittest.TestCase):
         keys = [(cells["source_ref"], cells["source"]) for cells in self.rows]
         self.assertEqual(sorted(set(keys)), keys)
 
-    def test_one_food_a_line(self):
+    def test_each_line_holds_one_food(self):
         lines = make_table.STARTER_CSV.read_text(encoding="utf-8").splitlines()
         self.assertEqual(len(self.rows) + 1, len(lines))
 

@@ -1,4 +1,4 @@
-//! A device that is signed in: REST with its token.
+//! A signed-in device: REST requests with its token.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// How long an answer may take.
+/// Timeout of a request or a command.
 pub(crate) const WITHIN: Duration = Duration::from_secs(15);
-/// A token is replaced this long before it runs out.
+/// Seconds before expiry at which a token is refreshed.
 const FRESH_FOR: u64 = 120;
 
-/// A device.
+/// A signed-in device.
 pub struct Device {
     http: reqwest::Client,
     base: String,
@@ -25,7 +25,7 @@ impl Device {
     /// Signs in.
     ///
     /// # Errors
-    /// Nothing answers there, or signing in is refused.
+    /// No server answers, or it refuses the sign-in.
     pub async fn sign_in(url: &str, email: &str, password: &str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(WITHIN).build()?;
         let base = url.trim_end_matches('/').to_owned();
@@ -60,10 +60,10 @@ impl Device {
         Ok(())
     }
 
-    /// Replaces a token that is about to run out; whether it did.
+    /// Refreshes the token if it expires soon, and returns whether it did.
     ///
     /// # Errors
-    /// The server refuses, or does not answer.
+    /// The server refuses or does not answer.
     pub async fn keep_fresh(&mut self) -> anyhow::Result<bool> {
         if Instant::now() < self.renew_at {
             return Ok(false);
@@ -87,13 +87,13 @@ impl Device {
     /// Reads a resource.
     ///
     /// # Errors
-    /// The server refuses, or does not answer.
+    /// The server refuses or does not answer.
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let answer = self.request(Method::GET, path).send().await?;
         Ok(answer.error_for_status()?.json().await?)
     }
 
-    /// Posts; whether it was accepted.
+    /// Posts a body, and returns whether the server accepted it.
     ///
     /// # Errors
     /// The server does not answer.
@@ -102,7 +102,7 @@ impl Device {
         Ok(answer.status().is_success())
     }
 
-    /// Deletes; whether it was accepted.
+    /// Deletes a resource, and returns whether the server accepted it.
     ///
     /// # Errors
     /// The server does not answer.
@@ -110,7 +110,7 @@ impl Device {
         Ok(self.request(Method::DELETE, path).send().await?.status().is_success())
     }
 
-    /// Changes a thing of which this version was read; the answer's status and body.
+    /// Patches a resource, with the version last read in `If-Match`; returns the answer's status and body.
     ///
     /// # Errors
     /// The server does not answer.

@@ -1,5 +1,5 @@
-//! A client of a running liveplan server, which it knows only through the public interface: [`Device`] is signed in and makes
-//! requests, [`Session`] is a device with a socket. `liveplan simulate` and the load tool act with them.
+//! A client of a running liveplan server that uses only its public interface: a [`Device`] signs in and makes requests,
+//! a [`Session`] is a device with a socket. `liveplan simulate` and the load tool are built on them.
 
 mod device;
 mod session;

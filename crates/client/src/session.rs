@@ -1,4 +1,4 @@
-//! A signed-in device: REST with its token, and one socket that speaks the client protocol in JSON.
+//! A signed-in device with one socket, which speaks the client protocol in JSON.
 
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -10,21 +10,21 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::device::{Device, WITHIN};
 
-/// A device with its socket.
+/// A device with a socket.
 pub struct Session {
-    /// For requests.
+    /// For REST requests.
     pub device: Device,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     next_id: u32,
-    /// Publications that came while an answer was waited for.
+    /// Publications that arrived while a reply was awaited.
     seen: u64,
 }
 
 impl Session {
-    /// Signs in and connects; `name` tells the server what kind of client this is.
+    /// Signs in and connects. `name` tells the server the kind of client.
     ///
     /// # Errors
-    /// Nothing answers there, or signing in or connecting is refused.
+    /// No server answers, or it refuses the sign-in or the connection.
     pub async fn open(url: &str, email: &str, password: &str, name: &str) -> anyhow::Result<Self> {
         let base = url.trim_end_matches('/');
         let device = Device::sign_in(base, email, password).await?;
@@ -44,7 +44,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Replaces a token that is about to run out, for requests and for the socket.
+    /// Refreshes the token if it expires soon, for requests and for the socket.
     ///
     /// # Errors
     /// The server refuses, or the socket is lost.
@@ -56,7 +56,7 @@ impl Session {
         Ok(())
     }
 
-    /// Calls a command over the socket; whether it was accepted.
+    /// Sends a command over the socket, and returns whether the server accepted it.
     ///
     /// # Errors
     /// The server does not answer, or the socket is lost.
@@ -75,7 +75,7 @@ impl Session {
         loop {
             let frame = tokio::time::timeout_at(deadline, self.socket.next())
                 .await
-                .context("no answer in time")?;
+                .context("no reply in time")?;
             let messages = self.messages(frame).await?;
             let mut reply = None;
             for message in messages {
@@ -91,7 +91,7 @@ impl Session {
         }
     }
 
-    /// Reads what comes until then; returns how many publications have come since it was asked last.
+    /// Reads until the given time, and returns how many publications have arrived since the previous call.
     ///
     /// # Errors
     /// The socket is lost.
@@ -106,7 +106,7 @@ impl Session {
         Ok(std::mem::take(&mut self.seen))
     }
 
-    /// The messages of a frame; pings are answered.
+    /// The messages of a frame; answers pings.
     async fn messages(
         &mut self,
         frame: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
@@ -130,10 +130,10 @@ impl Session {
         Ok(messages)
     }
 
-    /// Ends the socket in order.
+    /// Closes the socket with a close frame.
     ///
     /// # Errors
-    /// The socket was lost before.
+    /// The socket was already lost.
     pub async fn close(mut self) -> anyhow::Result<()> {
         Ok(self.socket.close(None).await?)
     }

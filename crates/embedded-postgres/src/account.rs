@@ -1,4 +1,4 @@
-//! Who runs Postgres: it refuses to be root, so root drops to another account.
+//! The account that runs Postgres. Postgres refuses to run as root, so root drops privileges to another account.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 
 use super::Host;
 
-/// What Postgres may see of our environment, which holds secrets and `PG*` variables.
+/// The environment variables that Postgres inherits. All others are withheld: they hold secrets and `PG*` settings.
 const PASSED_ON: [&str; 5] = [
     "PATH",
     "LD_LIBRARY_PATH",
@@ -21,19 +21,19 @@ const PASSED_ON: [&str; 5] = [
     "LOCALE_ARCHIVE",
 ];
 
-/// The account of the Postgres processes and of the cluster's files.
+/// The account that runs the Postgres processes and owns the cluster's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) name: String,
     uid: u32,
     gid: u32,
-    /// Whether it is another one than ours: then we are root.
+    /// Whether it differs from this process's account, which is then root.
     dropped: bool,
 }
 
 impl Account {
-    /// Root runs an existing cluster as its owner, a new one as `postgres` or else `nobody`;
-    /// everybody else is themselves.
+    /// Chooses the account. As root: the owner of an existing cluster; for a new one `postgres`, or else `nobody`. Any
+    /// other user runs Postgres as itself.
     pub(super) fn for_cluster(cluster: &Path, host: &Host) -> anyhow::Result<Self> {
         let passwd = || fs::read_to_string("/etc/passwd").context("reading /etc/passwd");
         let owner = match fs::metadata(cluster) {
@@ -93,8 +93,8 @@ impl Account {
         self.dropped
     }
 
-    /// A command that runs as this account, outside of our directory and with little of our
-    /// environment. When it sets the user, std also clears the supplementary groups.
+    /// A command that runs as this account, in `/` and with a minimal environment. When the user changes, std also
+    /// clears the supplementary groups.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -113,8 +113,7 @@ impl Account {
         command
     }
 
-    /// Whether the account can reach the directory: asked for real, since permissions are more
-    /// than mode bits.
+    /// Whether the account can enter the directory. It tries, since access depends on more than mode bits.
     pub(super) fn can_enter(&self, dir: &Path) -> anyhow::Result<bool> {
         if !self.dropped {
             return Ok(true);
@@ -139,7 +138,7 @@ impl Account {
         Ok(())
     }
 
-    /// Gives a directory that was copied by root, and so belongs to root, to the account.
+    /// Gives a directory to the account if root copied it there and so owns it.
     pub(super) fn own_copied(&self, dir: &Path) -> anyhow::Result<()> {
         let metadata = fs::symlink_metadata(dir)?;
         if self.dropped && metadata.is_dir() && metadata.uid() == 0 {
@@ -149,7 +148,7 @@ impl Account {
         Ok(())
     }
 
-    /// The top last, so that an interrupted call is done again.
+    /// Changes the root of the tree last, so that an interrupted call is repeated from the start.
     fn own_tree(&self, path: &Path) -> anyhow::Result<()> {
         if fs::symlink_metadata(path)?.is_dir() {
             for entry in fs::read_dir(path)? {
@@ -159,7 +158,7 @@ impl Account {
         self.own(path)
     }
 
-    /// Whether a directory is the account's and closed to everybody else.
+    /// Whether the account owns the directory and nobody else can access it.
     pub(super) fn is_private(&self, dir: &Path) -> io::Result<bool> {
         let metadata = fs::symlink_metadata(dir)?;
         let mode = metadata.mode() & 0o777;
@@ -179,7 +178,7 @@ fn by_uid(passwd: &str, uid: u32) -> Option<Account> {
     accounts(passwd).find(|account| account.uid == uid)
 }
 
-/// The accounts of an `/etc/passwd`, as ones to drop to.
+/// Parses the accounts in the text of `/etc/passwd`.
 fn accounts(passwd: &str) -> impl Iterator<Item = Account> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.split(':');

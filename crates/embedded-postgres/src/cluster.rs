@@ -1,4 +1,4 @@
-//! The making of a cluster, and what its files say about it.
+//! Creates a cluster and reads its version.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use super::find::Binaries;
 use super::home::{self, Home};
 
-/// The major version that made the cluster, `None` if there is no cluster yet.
+/// The major version that created the cluster; `None` if there is no cluster yet.
 pub(super) fn major(home: &Home) -> anyhow::Result<Option<u32>> {
     let file = home.cluster().join("PG_VERSION");
     match fs::read_to_string(&file) {
@@ -18,14 +18,14 @@ pub(super) fn major(home: &Home) -> anyhow::Result<Option<u32>> {
             let major = version
                 .trim()
                 .parse()
-                .with_context(|| format!("{} does not hold a major version", file.display()))?;
+                .with_context(|| format!("{} does not contain a major version", file.display()))?;
             Ok(Some(major))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // An empty directory is as good as none.
+            // An empty directory counts as no cluster.
             if fs::read_dir(home.cluster()).is_ok_and(|mut entries| entries.next().is_some()) {
                 bail!(
-                    "{} holds something else than a PostgreSQL cluster",
+                    "{} contains something else than a PostgreSQL cluster",
                     home.cluster().display()
                 );
             }
@@ -35,8 +35,8 @@ pub(super) fn major(home: &Home) -> anyhow::Result<Option<u32>> {
     }
 }
 
-/// Runs `initdb` beside the cluster's place and moves the result there, so that a cluster exists
-/// whole or not at all.
+/// Runs `initdb` in a directory beside the cluster's and renames the result into place, so that a cluster exists
+/// completely or not at all.
 pub(super) async fn create(home: &Home, binaries: &Binaries, durable: bool) -> anyhow::Result<()> {
     let new = home.beside("new");
     let mut failure = None;
@@ -59,14 +59,14 @@ pub(super) async fn create(home: &Home, binaries: &Binaries, durable: bool) -> a
     }
     remove_leftover(&new)?;
     bail!(
-        "initdb could not make a database in {}: {}",
+        "initdb could not create a cluster in {}: {}",
         home.cluster().display(),
         failure.unwrap_or_default()
     )
 }
 
-/// UTF-8 that sorts by code point and so never changes under an index, from the best supported
-/// way to one that every system has.
+/// The locales to try, best first. All are UTF-8 and sort by code point, so that no update of the system's collations
+/// can corrupt an index. The last one exists on every system.
 fn locales(major: u32) -> Vec<Vec<&'static str>> {
     let mut locales = vec![vec!["--locale=C.UTF-8"]];
     if major >= 17 {
@@ -105,7 +105,7 @@ async fn initdb(
         .with_context(|| format!("running {}", program.display()))
 }
 
-/// What an `initdb` that was killed left.
+/// Removes the remains of an interrupted `initdb`.
 fn remove_leftover(new: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

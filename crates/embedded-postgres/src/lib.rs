@@ -1,13 +1,13 @@
-//! Runs a Postgres for one program, the host, in a directory of the host's.
+//! Runs a Postgres for one program (the host) in a directory of the host's.
 //!
-//! This crate owns one cluster: where it lies and who may run it (`home`, `account`), which
-//! installed `PostgreSQL` opens it (`find`), its making (`cluster`) and its process (`postmaster`).
-//! It creates no database and knows no schema. Others use [`EmbeddedPostgres`] and [`Options`]; what
-//! the host's users see, names and settings, comes in with [`Host`].
+//! This crate owns one cluster: its place and account (`home`, `account`), the installed `PostgreSQL` that runs it
+//! (`find`), its creation (`cluster`) and its process (`postmaster`). It creates no database and knows no schema. Its
+//! interface is [`EmbeddedPostgres`] and [`Options`]; the names and settings that the host's users see come from
+//! [`Host`].
 //!
-//! A host that is killed leaves its postmaster running; the next start adopts it. A handle
-//! that is dropped without [`EmbeddedPostgres::stop`] asks the postmaster to end and does not
-//! wait; one that is never dropped (in a `static`) leaves it running.
+//! A killed host leaves its postmaster running, and the next start adopts it. A handle that is dropped without
+//! [`EmbeddedPostgres::stop`] tells the postmaster to shut down and does not wait. A handle that is never dropped (in a
+//! `static`) leaves it running.
 
 mod account;
 mod cluster;
@@ -23,44 +23,44 @@ use std::path::{Path, PathBuf};
 use self::home::Home;
 use self::postmaster::Postmaster;
 
-/// The program that the cluster belongs to: the names that its users know.
+/// The program that the cluster belongs to, in the words that its users know.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
-    /// Its name, of lower-case letters, digits and hyphens. The superuser is called so (who needs no password, since the
-    /// socket's directory is private), and what lies outside the data directory: `/var/lib/NAME`, a socket in `/tmp`.
+    /// Its name, of lower-case letters, digits and hyphens. It names the superuser, who needs no password because the
+    /// socket's directory is private, and everything outside the data directory: `/var/lib/NAME`, a socket in `/tmp`.
     pub name: &'static str,
-    /// The setting of its data directory.
+    /// The name of the setting for its data directory.
     pub data_dir_setting: &'static str,
-    /// The setting of [`Options::pg_bindir`].
+    /// The name of the setting for [`Options::pg_bindir`].
     pub bindir_setting: &'static str,
-    /// The setting that names a database server to use instead of this one.
+    /// The name of the setting for a database server to use instead of this one.
     pub database_setting: &'static str,
-    /// How its users get [`Options::fetched`], as a part of the sentence "install one, …, or set …".
+    /// How its users get [`Options::fetched`], as part of the sentence "install one, …, or set …".
     pub fetch_hint: &'static str,
-    /// The command that writes the data to a file, for a Postgres of another major version.
+    /// The command that exports the data, for a Postgres of another major version.
     pub backup_command: &'static str,
-    /// The command that reads it back.
+    /// The command that imports it again.
     pub restore_command: &'static str,
 }
 
 /// How to run the cluster.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whose it is.
+    /// The program that the cluster belongs to.
     pub host: Host,
-    /// The directory with `initdb` and `postgres`; searched for when `None`.
+    /// The directory with `initdb` and `postgres`; `None` searches for it.
     pub pg_bindir: Option<PathBuf>,
-    /// A package with `PostgreSQL` that was fetched from PyPI or npm, its root or the directory of its programs: the
-    /// first place of the search. It need not exist.
+    /// A `PostgreSQL` package fetched from PyPI or npm: its root or the directory of its programs. The search starts
+    /// here. The path need not exist.
     pub fetched: Option<PathBuf>,
-    /// `false` gives up safety against power failure for speed: for tests.
+    /// `false` trades safety against power failure for speed; for tests.
     pub durable: bool,
-    /// Further settings (`work_mem`, `64MB`); they win over ours.
+    /// Further settings, such as (`work_mem`, `64MB`). They override the built-in ones.
     pub extra: Vec<(String, String)>,
 }
 
 impl Options {
-    /// A durable cluster, with whatever `PostgreSQL` is installed.
+    /// A durable cluster, run by any suitable `PostgreSQL` found.
     pub const fn new(host: Host) -> Self {
         Self {
             host,
@@ -72,26 +72,26 @@ impl Options {
     }
 }
 
-/// A running Postgres that only this process uses.
+/// A running Postgres, used by this process alone.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
-    // Before the lock: the postmaster must be told to end before another process may look.
+    // Declared before the lock: the postmaster must get its signal before another process can take the lock.
     postmaster: Postmaster,
     superuser: &'static str,
     major: u32,
-    /// Held for as long as the handle lives; the kernel releases it when we are killed.
+    /// Held as long as the handle lives; the kernel releases it if this process is killed.
     _lock: File,
 }
 
 impl EmbeddedPostgres {
-    /// Adopts the postmaster of a killed predecessor, or starts one, making the cluster first if
-    /// there is none. The cluster lies in `data_dir/pg`, or there is a link to where the account
-    /// that runs Postgres can reach it.
+    /// Adopts the postmaster of a killed predecessor or starts one, creating the cluster first if there is none. The
+    /// cluster lies in `data_dir/pg`, or `data_dir/pg` is a link to a directory that the account running Postgres can
+    /// reach.
     ///
     /// # Errors
     ///
-    /// If another process uses the directory, no fitting `PostgreSQL` is installed, or Postgres
-    /// refuses to start; the message says what to do, or what Postgres said.
+    /// Another process uses the directory, no suitable `PostgreSQL` is installed, or Postgres does not start; the
+    /// message says what to do or quotes Postgres's log.
     pub async fn start(data_dir: &Path, options: Options) -> anyhow::Result<Self> {
         let home = Home::resolve(data_dir, options.host)?;
         let superuser = options.host.name;
@@ -122,7 +122,7 @@ impl EmbeddedPostgres {
         })
     }
 
-    /// The connection string of a database, through the Unix socket and as superuser.
+    /// The connection URL of a database, through the Unix socket and as superuser.
     pub fn url(&self, database: &str) -> String {
         let socket_dir = self.postmaster.socket_dir().as_os_str().as_bytes();
         format!(
@@ -139,23 +139,23 @@ impl EmbeddedPostgres {
         self.major
     }
 
-    /// Ends every session, shuts Postgres down and waits until it is down.
+    /// Terminates every session, shuts Postgres down and waits until it has exited.
     ///
     /// # Errors
     ///
-    /// If the postmaster cannot be signalled.
+    /// The postmaster cannot be signalled.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.postmaster.stop().await
     }
 
-    /// What `kill -9` of this process leaves behind: the lock is free, the postmaster runs on.
+    /// Simulates `kill -9` of this process: releases the lock and leaves the postmaster running.
     #[doc(hidden)]
     pub fn abandon(mut self) {
         self.postmaster.release();
     }
 }
 
-/// In a URL a socket directory may hold any byte; the `key=value` form splits it at commas.
+/// Percent-encodes a value for a URL. A URL can then carry any socket directory; the `key=value` form splits at commas.
 fn percent_encoded(bytes: &[u8]) -> String {
     let mut encoded = String::new();
     for &byte in bytes {

@@ -1,8 +1,8 @@
-//! The process: started or adopted, waited for and ended.
+//! Starts, adopts, awaits and stops the Postgres process.
 //!
-//! `postmaster.pid` says which process runs the cluster, where its socket is and whether it is
-//! ready. Postgres alone writes and removes it: with its shared memory key it keeps a new
-//! postmaster away from the orphans of a killed one.
+//! `postmaster.pid` records which process runs the cluster, where its socket is and whether it is ready. Only Postgres
+//! writes and removes it: together with the shared memory key in it, the file keeps a new postmaster out while backends
+//! of a killed one still run.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -24,9 +24,9 @@ use super::home::{Home, PORT};
 
 const POLL: Duration = Duration::from_millis(10);
 const LOG_EVERY: Duration = Duration::from_secs(5);
-/// How long a postmaster may call itself ready without answering.
+/// How long a postmaster may report "ready" without accepting a connection.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
-/// A log beyond this is set aside at the next start.
+/// A log larger than this (16 MiB) is renamed at the next start.
 const LOG_MAX_BYTES: u64 = 16 << 20;
 const LOG_LINES_IN_ERROR: usize = 20;
 
@@ -37,13 +37,13 @@ pub(super) struct Postmaster {
     cluster: PathBuf,
     socket_dir: PathBuf,
     port: u16,
-    /// No longer ours to end.
+    /// Whether dropping the handle leaves the process alone.
     released: bool,
 }
 
 impl Postmaster {
-    /// Takes over the postmaster of a predecessor that was killed, waiting while it comes up. One
-    /// that is ending is waited for; then, as without one, there is nothing to adopt.
+    /// Takes over the postmaster of a killed predecessor, after waiting for its start-up if necessary. `None` if there
+    /// is no postmaster, or once one that is shutting down has exited.
     pub(super) async fn adopt(home: &Home) -> anyhow::Result<Option<Self>> {
         let mut waiting = Waiting::start(format!("the PostgreSQL of a killed {}", home.host.name));
         loop {
@@ -74,7 +74,7 @@ impl Postmaster {
                     }));
                 }
                 if waiting.since.elapsed() > ANSWER_PATIENCE {
-                    // Whatever is wrong, Postgres will say it when it does not start.
+                    // Start a new one instead: if something is wrong, Postgres reports it then.
                     return Ok(None);
                 }
             }
@@ -82,8 +82,8 @@ impl Postmaster {
         }
     }
 
-    /// Starts the cluster's postmaster and waits until it takes connections, for as long as it
-    /// lives: recovery after a crash can take long.
+    /// Starts the cluster's postmaster and waits until it accepts connections. The wait has no limit while the process
+    /// lives, since crash recovery can take long.
     pub(super) async fn start(home: &Home, binaries: &Binaries, options: &Options) -> anyhow::Result<Self> {
         set_aside_a_long_log(&home.beside("log"))?;
         let mut log = home.open_log()?;
@@ -95,7 +95,7 @@ impl Postmaster {
             if !postmaster.is_running()? {
                 postmaster.release();
                 bail!(
-                    "PostgreSQL did not start in {}; its log ({}) ends with:\n{}",
+                    "PostgreSQL did not start in {}; the end of its log ({}):\n{}",
                     home.cluster().display(),
                     home.beside("log").display(),
                     last_lines(log, log_start)?
@@ -120,9 +120,9 @@ impl Postmaster {
         for setting in settings(&socket_dir, options) {
             command.arg("-c").arg(setting);
         }
-        // In a container the numbers begin anew, and a stale pid file easily names one of our
-        // own threads. Postgres would take that for a postmaster; this is pg_ctl's way to tell it
-        // about a process that is none.
+        // Process numbers restart in a container, so a stale pid file easily holds the number of an unrelated process
+        // or thread of ours. Postgres would refuse to start, taking it for a postmaster. This variable, which pg_ctl
+        // uses too, names a process that is not one.
         if let Some(file) = PidFile::read(home.cluster())?
             && !works_in(file.pid, home.cluster(), &home.account)
         {
@@ -131,7 +131,7 @@ impl Postmaster {
         let child = command
             .stdout(log.try_clone()?)
             .stderr(log.try_clone()?)
-            // Ctrl-C is for us: we drain first, then end Postgres.
+            // Ctrl-C must reach only this process: it drains first and then stops Postgres.
             .process_group(0)
             .spawn()
             .with_context(|| format!("running {}", program.display()))?;
@@ -159,7 +159,7 @@ impl Postmaster {
         self.released = true;
     }
 
-    /// Fast shutdown: sessions are ended, everything is written, and it is down on return.
+    /// Fast shutdown: terminates sessions, writes a checkpoint and returns when the process has exited.
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
         if self.is_running()? {
             self.tell_to_end()?;
@@ -175,12 +175,12 @@ impl Postmaster {
     fn tell_to_end(&self) -> anyhow::Result<()> {
         match kill_process(self.pid, Signal::INT) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(error) => Err(error).context("telling PostgreSQL to shut down"),
+            Err(error) => Err(error).context("signalling PostgreSQL to shut down"),
         }
     }
 
-    /// Whether it runs; if it was our child and ended, it is reaped here. An adopted one can stay
-    /// a zombie when pid 1 reaps nobody, hence the other two questions.
+    /// Whether the process runs. A child that has exited is reaped here. An adopted process is not a child and can
+    /// remain a zombie if pid 1 does not reap, hence the checks of the pid file and of its directory.
     fn is_running(&self) -> anyhow::Result<bool> {
         match waitpid(Some(self.pid), WaitOptions::NOHANG) {
             Ok(None) => Ok(true),
@@ -225,7 +225,7 @@ fn settings(socket_dir: &Path, options: &Options) -> Vec<OsString> {
     settings
 }
 
-/// The lines of `postmaster.pid`; the file grows while Postgres starts.
+/// The fields of `postmaster.pid`; the file grows while Postgres starts.
 #[derive(Debug, PartialEq, Eq)]
 struct PidFile {
     pid: Pid,
@@ -247,7 +247,7 @@ impl PidFile {
     fn parse(text: &str) -> Option<Self> {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let line = |number: usize| lines.get(number - 1).copied().unwrap_or_default();
-        // A standalone backend writes its number negated; it takes no connections.
+        // A standalone backend writes its pid negated; it accepts no connections.
         let pid = Pid::from_raw(line(1).parse::<i32>().ok()?.checked_abs()?)?;
         let socket_dir = line(5);
         Some(Self {
@@ -263,19 +263,19 @@ impl PidFile {
     }
 }
 
-/// Whether something listens; Postgres does not mind a connection that says nothing.
+/// Whether something listens on the socket. Postgres tolerates a connection that sends nothing.
 async fn answers(socket_dir: &Path, port: u16) -> bool {
     let socket = socket_dir.join(format!(".s.PGSQL.{port}"));
     UnixStream::connect(socket).await.is_ok()
 }
 
-/// Whether there is such a process. One that may not be signalled exists, too.
+/// Whether the process exists. One that this process may not signal exists, too.
 fn exists(pid: Pid) -> bool {
     !matches!(test_kill_process(pid), Err(Errno::SRCH))
 }
 
-/// Whether a process works in the cluster's directory, as its postmaster does and, most likely,
-/// no other; a zombie works nowhere. True where the system does not say.
+/// Whether the process's working directory is the cluster's. That holds for its postmaster and hardly for any other
+/// process; a zombie has no working directory. True on systems without `/proc`.
 fn works_in(pid: Pid, cluster: &Path, account: &Account) -> bool {
     if !Path::new("/proc/self/cwd").exists() {
         return true;
@@ -283,7 +283,7 @@ fn works_in(pid: Pid, cluster: &Path, account: &Account) -> bool {
     let work_dir = format!("/proc/{pid}/cwd");
     match (fs::metadata(&work_dir), fs::metadata(cluster)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        // In a container even root may not look at others' processes, only they themselves.
+        // In a container even root may not inspect processes of other accounts, but the account itself may.
         _ if account.dropped() => account
             .command("/bin/sh")
             .args(["-c", "[ \"$0\" -ef \"$1\" ]", &work_dir])
@@ -311,7 +311,7 @@ fn last_lines(mut log: File, from: u64) -> anyhow::Result<String> {
     Ok(lines[skipped..].join("\n"))
 }
 
-/// Polls, and says every few seconds what it is waiting for.
+/// Polls, and logs every few seconds what it is waiting for.
 struct Waiting {
     what: String,
     since: Instant,
@@ -353,7 +353,7 @@ mod tests {
     };
 
     #[test]
-    fn a_pid_file_is_read_whole_or_half_written() {
+    fn a_pid_file_is_parsed_complete_or_half_written() {
         let whole = "4711\n/srv/pg\n1732420800\n5432\n/srv/pg.run\n\n  1001  7\nready   \n";
         let file = PidFile::parse(whole).unwrap();
         assert_eq!(file.pid.as_raw_nonzero().get(), 4711);
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_its_directory() {
+    fn a_process_is_identified_by_its_working_directory() {
         let account = Account::for_cluster(Path::new("/no/such/cluster"), &HOST).unwrap();
         let us = rustix::process::getpid();
         let here = std::env::current_dir().unwrap();
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn further_settings_come_last_and_so_win() {
+    fn extra_settings_come_last_and_so_override() {
         let options = Options {
             durable: false,
             extra: vec![("max_connections".to_owned(), "7".to_owned())],

@@ -1,6 +1,6 @@
-//! The supervisor with real processes: every test has a data directory of its own.
+//! Tests with real Postgres processes; every test has its own data directory.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![expect(clippy::unwrap_used, reason = "a failing helper must fail its test")]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -21,11 +21,11 @@ const HOST: Host = Host {
     restore_command: "shop load",
 };
 
-/// A directory for one test, and the end of what it left elsewhere.
+/// A test's data directory. Dropping it also removes what the test left outside of it.
 struct DataDir(PathBuf);
 
 impl DataDir {
-    /// One that every account can reach.
+    /// A directory that every account can reach.
     fn open() -> Self {
         Self::with_mode(0o755)
     }
@@ -67,7 +67,7 @@ impl Drop for DataDir {
     }
 }
 
-/// Where the system has no `PostgreSQL`, a fetched one is used that this variable names.
+/// Options for a durable cluster. On systems without `PostgreSQL` this variable names a fetched package.
 fn durable() -> Options {
     Options {
         fetched: std::env::var_os("EMBEDDED_POSTGRES_FETCHED").map(PathBuf::from),
@@ -132,7 +132,7 @@ async fn a_fresh_directory_gets_a_database_that_answers() {
 }
 
 #[tokio::test]
-async fn data_survives_a_restart_and_durable_is_durable() {
+async fn data_survives_a_restart_and_durable_turns_fsync_on() {
     let dir = DataDir::open();
     let postgres = dir.start().await.unwrap();
     ask(&postgres, "SELECT set_config('a.b', 'c', false)").await;
@@ -144,7 +144,7 @@ async fn data_survives_a_restart_and_durable_is_durable() {
         .batch_execute("CREATE TABLE kept AS SELECT 'carrot' AS food")
         .await
         .unwrap();
-    // An open session does not hold the shutdown up.
+    // An open session must not delay the shutdown.
     postgres.stop().await.unwrap();
 
     let options = Options {
@@ -172,7 +172,7 @@ async fn the_postmaster_of_a_killed_host_is_adopted() {
 }
 
 #[tokio::test]
-async fn a_postmaster_that_is_ending_is_waited_for() {
+async fn a_start_waits_for_a_postmaster_that_is_shutting_down() {
     let dir = DataDir::open();
     dir.start().await.unwrap().abandon();
     let pid = dir.postmaster();
@@ -187,7 +187,7 @@ async fn a_postmaster_that_is_ending_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_dropped_handle_ends_its_postmaster() {
+async fn dropping_the_handle_stops_the_postmaster() {
     let dir = DataDir::open();
     drop(dir.start().await.unwrap());
     let started = Instant::now();
@@ -198,10 +198,10 @@ async fn a_dropped_handle_ends_its_postmaster() {
 }
 
 #[tokio::test]
-async fn a_killed_postmaster_leaves_a_stale_file_that_is_no_obstacle() {
+async fn a_stale_pid_file_of_a_killed_postmaster_does_not_prevent_a_start() {
     let dir = DataDir::open();
     dir.start().await.unwrap().abandon();
-    // It stays a zombie of ours, as under a pid 1 that reaps nobody.
+    // It stays a zombie of this process, as under a pid 1 that does not reap.
     let pid = dir.postmaster();
     signal("-KILL", pid);
     let alive = || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
@@ -216,12 +216,12 @@ async fn a_killed_postmaster_leaves_a_stale_file_that_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn a_stale_file_with_the_number_of_another_process_is_no_obstacle() {
+async fn a_stale_pid_file_that_names_an_unrelated_process_does_not_prevent_a_start() {
     let dir = DataDir::open();
     dir.start().await.unwrap().stop().await.unwrap();
     let cluster = dir.join("pg").canonicalize().unwrap();
     let owner = fs::metadata(&cluster).unwrap();
-    // Of the same account: it is the one that Postgres would mistake for a postmaster.
+    // The process runs as the same account: only then would Postgres mistake it for a postmaster.
     let mut other = {
         use std::os::unix::process::CommandExt as _;
         let mut sleep = Command::new("sleep");
@@ -244,13 +244,16 @@ async fn a_stale_file_with_the_number_of_another_process_is_no_obstacle() {
     let postgres = dir.start().await.unwrap();
     assert_ne!(dir.postmaster(), other.id());
     postgres.stop().await.unwrap();
-    assert!(other.try_wait().unwrap().is_none(), "it was left in peace");
+    assert!(
+        other.try_wait().unwrap().is_none(),
+        "the unrelated process must not be signalled"
+    );
     other.kill().unwrap();
     other.wait().unwrap();
 }
 
 #[tokio::test]
-async fn a_second_host_is_refused() {
+async fn a_second_host_on_the_same_directory_is_refused() {
     let dir = DataDir::open();
     let postgres = dir.start().await.unwrap();
 
@@ -290,7 +293,7 @@ async fn the_leftover_of_a_killed_initdb_is_removed() {
 }
 
 #[tokio::test]
-async fn a_cluster_of_another_major_names_the_way_out() {
+async fn the_error_for_a_cluster_of_another_major_version_names_backup_and_restore() {
     let dir = DataDir::open();
     fs::create_dir(dir.join("pg")).unwrap();
     fs::write(dir.join("pg/PG_VERSION"), "12\n").unwrap();
@@ -302,7 +305,7 @@ async fn a_cluster_of_another_major_names_the_way_out() {
 }
 
 #[tokio::test]
-async fn a_directory_with_something_else_is_left_alone() {
+async fn a_directory_with_other_files_is_not_touched() {
     let dir = DataDir::open();
     fs::create_dir(dir.join("pg")).unwrap();
     fs::write(dir.join("pg/thesis.txt"), "irreplaceable").unwrap();
@@ -313,7 +316,7 @@ async fn a_directory_with_something_else_is_left_alone() {
 }
 
 #[tokio::test]
-async fn without_binaries_the_error_says_what_to_do() {
+async fn without_postgres_the_error_says_how_to_get_it() {
     let dir = DataDir::open();
     let options = with_bindir(dir.join("nothing"));
     let error = EmbeddedPostgres::start(&dir.0, options).await.unwrap_err();
@@ -328,7 +331,7 @@ async fn without_binaries_the_error_says_what_to_do() {
     }
 }
 
-/// Programs of a version, in a directory of the test's; `initdb` does as told.
+/// Fake programs that print this version, in the test's directory; `initdb` runs the given shell code.
 fn pretend(dir: &DataDir, version: &str, initdb: &str) -> PathBuf {
     let bin = dir.join("bin");
     fs::create_dir(&bin).unwrap();
@@ -354,7 +357,7 @@ async fn a_too_old_postgres_is_refused() {
 }
 
 #[tokio::test]
-async fn a_failing_initdb_is_heard_and_leaves_nothing() {
+async fn a_failing_initdb_is_quoted_and_leaves_no_files() {
     let dir = DataDir::open();
     let bin = pretend(
         &dir,
@@ -369,7 +372,7 @@ async fn a_failing_initdb_is_heard_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_postgres_that_does_not_start_says_why() {
+async fn the_error_of_a_postgres_that_does_not_start_quotes_its_log() {
     let dir = DataDir::open();
     let options = Options {
         extra: vec![("no_such_setting".to_owned(), "1".to_owned())],
@@ -378,12 +381,12 @@ async fn a_postgres_that_does_not_start_says_why() {
     let error = EmbeddedPostgres::start(&dir.0, options).await.unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("no_such_setting"), "{error}");
-    // The lock is free again, and the cluster is good.
+    // The lock is released, and the cluster is intact.
     dir.start().await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_long_path_gets_its_socket_elsewhere() {
+async fn a_long_data_directory_gets_its_socket_in_the_temporary_directory() {
     let dir = DataDir::open();
     let long = DataDir(dir.join(&"l,ong".repeat(20)));
     let postgres = long.start().await.unwrap();
@@ -396,7 +399,7 @@ async fn a_long_path_gets_its_socket_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_link_whose_target_is_gone_is_not_replaced_by_an_empty_database() {
+async fn a_dangling_link_is_not_replaced_by_an_empty_database() {
     let dir = DataDir::open();
     symlink(dir.join("unmounted/pg"), dir.join("pg")).unwrap();
     let error = dir.start_error().await;
@@ -405,7 +408,7 @@ async fn a_link_whose_target_is_gone_is_not_replaced_by_an_empty_database() {
 }
 
 #[tokio::test]
-async fn postgres_is_not_root_and_in_a_process_group_of_its_own() {
+async fn postgres_does_not_run_as_root_and_has_its_own_process_group() {
     let dir = DataDir::open();
     let postgres = dir.start().await.unwrap();
     let pid = dir.postmaster();
@@ -430,7 +433,7 @@ async fn postgres_is_not_root_and_in_a_process_group_of_its_own() {
 }
 
 #[tokio::test]
-async fn below_a_directory_of_roots_the_database_lies_elsewhere() {
+async fn below_a_directory_that_only_root_can_enter_the_database_is_linked_elsewhere() {
     if !is_root() {
         return;
     }
@@ -442,13 +445,13 @@ async fn below_a_directory_of_roots_the_database_lies_elsewhere() {
     assert_eq!(ask(&postgres, "SELECT 'far'").await, "far");
     postgres.stop().await.unwrap();
 
-    // The link is followed from then on.
+    // Later starts follow the link.
     dir.start().await.unwrap().stop().await.unwrap();
     assert_eq!(fs::read_link(dir.join("pg")).unwrap(), target);
 }
 
 #[tokio::test]
-async fn a_cluster_that_root_copied_is_given_back() {
+async fn a_cluster_copied_by_root_is_given_to_its_account() {
     if !is_root() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What the server answers while a socket is opened, in either codec.
+//! Parses the server's replies while a socket is opened, in either codec.
 
 use prost::Message as _;
 use serde_json::Value;
@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::door::{Joined, Position};
 use crate::wire::{self, Codec, Reply, SubscribeResult};
 
-/// An answer.
+/// A reply to a command.
 pub(super) enum Answer {
-    /// Connected, with the subscriptions that the server made by itself.
+    /// Connected, with the server-side subscriptions.
     Connect(Vec<(String, Subscribed)>),
     Subscribe(Subscribed),
     Refused {
@@ -17,7 +17,7 @@ pub(super) enum Answer {
     },
 }
 
-/// A subscription's result.
+/// The result of a subscription.
 pub(super) struct Subscribed {
     epoch: String,
     offset: u64,
@@ -62,7 +62,7 @@ impl From<SubscribeResult> for Subscribed {
     }
 }
 
-/// The answers of a frame with their commands' ids. What else it holds is left to others.
+/// The replies of a frame with their command ids. Other messages of the frame are skipped.
 pub(super) fn of(codec: Codec, frame: &[u8]) -> anyhow::Result<Vec<(u64, Answer)>> {
     match codec {
         Codec::Json => frame

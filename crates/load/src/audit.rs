@@ -1,5 +1,5 @@
-//! The server's own log of what is watched: a socket that comes, says where the last one was, and gets what it missed. What no
-//! subscriber was sent shows only so.
+//! Reads the server's own log of the watched channel: it connects, subscribes with recovery from the last known
+//! position, and takes the replayed publications. Only this shows a publication that no subscriber received.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,10 +11,11 @@ use super::door::{Door, Position};
 use super::swarm::Swarm;
 use crate::wire::Codec;
 
-/// Changes between two looks. A server replays a bounded number and else sends a new snapshot.
+/// Changes between two reads of the log. A server replays a bounded number of publications; beyond it, it does not
+/// recover.
 const EVERY: u64 = 300;
 
-/// Where the log has been read up to.
+/// A position in the log, up to which it has been read.
 pub(super) struct Audit {
     door: Door,
     token: String,
@@ -24,7 +25,7 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    /// From where the first subscriber of what is watched began.
+    /// Starts at the position of the first subscriber of the watched channel.
     pub(super) fn new(address: &str, cast: &Cast, seats: &[Seat]) -> Self {
         let watched = |position: &&Position| position.channel == cast.watched;
         let starts = seats.iter().flat_map(|seat| &seat.watches).filter(watched);
@@ -41,7 +42,7 @@ impl Audit {
         }
     }
 
-    /// Counts changes that were accepted, and looks after enough of them.
+    /// Counts accepted changes and reads the log after every [`EVERY`] of them.
     pub(super) async fn changed(&self, count: u64, swarm: &Swarm) -> anyhow::Result<()> {
         let before = self.changes.fetch_add(count, Ordering::Relaxed);
         if before / EVERY != (before + count) / EVERY {
@@ -50,18 +51,18 @@ impl Audit {
         Ok(())
     }
 
-    /// Reads what is new in the log.
+    /// Reads the part of the log that is new.
     pub(super) async fn look(&self, swarm: &Swarm) -> anyhow::Result<()> {
         let mut at = self.at.lock().await;
-        // Of a log in which nothing ever was there is nothing to ask for.
+        // Offset 0: the log was empty at the start, and there is no position to recover from.
         let Some(from) = at.as_mut().filter(|at| at.offset > 0) else {
             return Ok(());
         };
         let opened = match self.door.open(&self.token, std::slice::from_ref(from)).await {
             Ok(opened) => opened,
-            // The subscribers are still held against each other, and what they got is to be told.
+            // Subscribers are still compared with each other, and the report mentions that the log is missing.
             Err(error) => {
-                tracing::warn!("the server's log cannot be read: {error:#}");
+                tracing::warn!("cannot read the server's log: {error:#}");
                 self.whole.store(false, Ordering::Relaxed);
                 return Ok(());
             }
@@ -80,7 +81,7 @@ impl Audit {
         swarm.know(&from.channel, joined.replayed.clone())
     }
 
-    /// Whether the server replayed everything that it was asked for.
+    /// Whether the server replayed everything that was asked for.
     pub(super) fn replayed(&self) -> bool {
         self.whole.load(Ordering::Relaxed)
     }

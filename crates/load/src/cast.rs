@@ -1,4 +1,4 @@
-//! Who takes part: accounts of the demo gym, or those that were named; and what each of their sockets watches.
+//! The accounts of a run: those of the demo gym, or the ones given; and what each of their sockets subscribes to.
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::door::Position;
 use super::{Mode, Options};
 
-/// Sign-ins at the same time: the server hashes a password for each.
+/// Concurrent sign-ins. The server hashes a password for each.
 const AT_ONCE: usize = 4;
 
-/// The members that the demo gym has.
+/// Members in the demo gym.
 const DEMO_MEMBERS: usize = 24;
 
-/// Someone who is signed in.
+/// A signed-in account.
 pub(super) struct Person {
     pub device: Device,
     pub account: String,
@@ -27,14 +27,14 @@ impl Person {
     }
 }
 
-/// Everybody.
+/// All accounts of a run.
 pub(super) struct Cast {
     pub people: Vec<Person>,
     members: Vec<usize>,
     staff: Vec<usize>,
-    /// What is watched by who is asked to watch: the plan or the roster.
+    /// The channel that subscribers watch: the plan or the roster.
     pub watched: String,
-    /// The plan.
+    /// The plan to edit.
     pub plan: Option<String>,
 }
 
@@ -60,13 +60,13 @@ impl Cast {
                 format!(
                     "roster:{}",
                     trainer
-                        .context("nobody is a trainer, whose roster could be watched")?
+                        .context("no account is a trainer's, so there is no roster to watch")?
                         .account
                 )
             }
         };
         if options.mode == Mode::Ticks && members.is_empty() {
-            anyhow::bail!("nobody is a member who could tick");
+            anyhow::bail!("no account is a member's, so nobody can tick");
         }
         Ok(Self {
             people,
@@ -77,7 +77,7 @@ impl Cast {
         })
     }
 
-    /// Whose a socket is, and what it subscribes to. Where members tick, each has one socket and staff has the others.
+    /// The account of a socket and its subscriptions. For ticks, every member gets one socket and staff get the others.
     pub(super) fn place(&self, mode: Mode, number: usize) -> (usize, Vec<Position>) {
         let watch = vec![Position {
             channel: self.watched.clone(),
@@ -85,7 +85,7 @@ impl Cast {
         }];
         match mode {
             Mode::Fanout | Mode::Idle => (number % self.people.len(), watch),
-            // The server subscribes a member to their own channel by itself.
+            // The server subscribes members to their own channel by itself.
             Mode::Ticks if number < self.members.len() || self.staff.is_empty() => {
                 (self.members[number % self.members.len()], Vec::new())
             }
@@ -97,19 +97,19 @@ impl Cast {
         self.people[person].device.token()
     }
 
-    /// Whoever edits: the first who may.
+    /// The account that edits: the first one of staff.
     pub(super) fn editor(&self) -> anyhow::Result<&Device> {
-        let editor = self.staff.first().context("nobody may edit: no account is staff")?;
+        let editor = self.staff.first().context("no account is staff, so nobody may edit")?;
         Ok(&self.people[*editor].device)
     }
 
-    /// The token of somebody who may watch what is watched.
+    /// The token of an account that may read the watched channel.
     pub(super) fn watcher(&self) -> &str {
         self.token(self.staff.first().copied().unwrap_or_default())
     }
 }
 
-/// A trainer, who wrote plan A, others who may watch it, and the trainer's members, who follow it.
+/// A trainer (the author of plan A), other staff who may watch it, and the trainer's members, who follow it.
 fn demo(mode: Mode) -> Vec<String> {
     let members = (1..=DEMO_MEMBERS).step_by(2).map(|n| format!("member{n:02}"));
     let staff = match mode {
@@ -132,7 +132,7 @@ async fn person(options: &Options, email: &str) -> anyhow::Result<Person> {
     })
 }
 
-/// The plan that was named, or else the first member's of today.
+/// The given plan, or else the one that the first member follows today.
 async fn plan(options: &Options, people: &[Person], members: &[usize]) -> anyhow::Result<Option<String>> {
     if options.plan.is_some() || options.mode == Mode::Ticks {
         return Ok(options.plan.clone());

@@ -1,5 +1,5 @@
-//! Opening a socket: the handshake, `connect` with a token, `subscribe`. From then on it is read by the
-//! [`super::swarm`], which gets what came too early.
+//! Opens sockets: WebSocket handshake, `connect` with a token, `subscribe`. The [`super::swarm`] reads them from then
+//! on, including bytes that arrived early.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use super::answers::{self, Answer};
 use super::stream::{self, Frame, Garbled, Message};
 use crate::wire::{Codec, Command, ConnectRequest, SubscribeRequest};
 
-/// How long a handshake and its answers may take.
+/// Timeout of the handshake and its replies.
 const WITHIN: Duration = Duration::from_secs(15);
-/// How long a server that is busy is asked again.
+/// How long to retry while the server is busy.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The error that asks to come back: the server has no room to read now.
+/// The error code with which the server asks the client to retry later.
 const BUSY: u64 = 111;
 
-/// Where sockets are opened, and how they speak.
+/// The address to open sockets at, and their codec.
 #[derive(Clone, Debug)]
 pub struct Door {
     /// Host and port.
@@ -31,33 +31,33 @@ pub struct Door {
     pub codec: Codec,
 }
 
-/// A place in a channel.
+/// A position in a channel's log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Its name.
+    /// The channel's name.
     pub channel: String,
-    /// Of which log; empty for any.
+    /// The epoch of the log; empty for any.
     pub epoch: String,
-    /// The number of the last publication.
+    /// The offset of the last publication.
     pub offset: u64,
 }
 
-/// What the server said to a subscription.
+/// The result of a subscription.
 #[derive(Clone, Debug, Default)]
 pub struct Joined {
-    /// Where it begins: what is replayed comes after it.
+    /// The position at which it starts; replayed publications come after it.
     pub position: Position,
-    /// Whether what was asked for was replayed.
+    /// Whether the server replayed everything after the requested position.
     pub recovered: bool,
-    /// The offsets that were replayed.
+    /// The offsets of the replayed publications.
     pub replayed: Vec<u64>,
 }
 
-/// A socket that is connected and subscribed.
+/// A connected and subscribed socket.
 pub struct Opened {
     pub(super) stream: std::net::TcpStream,
     pub(super) codec: Codec,
-    /// Bytes that came and are still to be looked at.
+    /// Bytes that have arrived and are not parsed yet.
     pub(super) rest: Vec<u8>,
     /// Its subscriptions.
     pub joined: Vec<Joined>,
@@ -66,7 +66,7 @@ pub struct Opened {
 /// Why a socket was not opened.
 #[derive(Debug)]
 enum Refusal {
-    /// The server asks to come back.
+    /// The server asks the client to retry later.
     Busy,
     Failed(anyhow::Error),
 }
@@ -78,8 +78,8 @@ impl<E: Into<anyhow::Error>> From<E> for Refusal {
 }
 
 impl Door {
-    /// Opens a socket with these channels; where a position has an offset, what came after it is asked for. A server that
-    /// is busy is asked again for a minute, with pauses that differ.
+    /// Opens a socket with these subscriptions; a position with an offset asks for recovery from there. While the
+    /// server is busy, it retries for a minute, after random pauses.
     ///
     /// # Errors
     /// The server cannot be reached or refuses.
@@ -87,11 +87,11 @@ impl Door {
         let until = Instant::now() + PATIENCE;
         loop {
             let attempt = tokio::time::timeout(WITHIN, self.attempt(token, channels)).await;
-            match attempt.context("the server does not answer a socket in time")? {
+            match attempt.context("the server did not complete the handshake in time")? {
                 Ok(opened) => return Ok(opened),
                 Err(Refusal::Failed(error)) => return Err(error),
                 Err(Refusal::Busy) if Instant::now() >= until => {
-                    bail!("the server is busy and lets no more sockets in")
+                    bail!("the server is busy and accepts no more sockets")
                 }
                 Err(Refusal::Busy) => {
                     tokio::time::sleep(Duration::from_millis(rand::random_range(200..1000))).await;
@@ -113,7 +113,7 @@ impl Door {
         while answered <= channels.len() {
             let Some((frame, length)) = stream::frame(&bytes).map_err(garbled)? else {
                 if stream.read_buf(&mut bytes).await? == 0 {
-                    return Err(anyhow::anyhow!("the server ended the socket").into());
+                    return Err(anyhow::anyhow!("the server closed the connection").into());
                 }
                 continue;
             };
@@ -142,7 +142,7 @@ impl Door {
         })
     }
 
-    /// `connect` and every `subscribe`, as the JavaScript SDK sends them.
+    /// The frame with `connect` and every `subscribe`, as the JavaScript SDK sends it.
     fn first_frame(&self, token: &str, channels: &[Position]) -> Vec<u8> {
         let payload = match self.codec {
             Codec::Json => json_commands(token, channels),
@@ -151,7 +151,7 @@ impl Door {
         stream::masked(self.codec, &payload)
     }
 
-    /// Reads the answers of a frame; how many there are.
+    /// Parses the replies in a frame and returns how many there are.
     fn answers(&self, payload: &[u8], asked: &[Position], joined: &mut Vec<Joined>) -> Result<usize, Refusal> {
         let answers = answers::of(self.codec, payload)?;
         let count = answers.len();
@@ -160,7 +160,7 @@ impl Door {
                 Answer::Connect(subs) => joined.extend(subs.into_iter().map(|(channel, s)| s.joined(channel))),
                 Answer::Subscribe(subscribed) => {
                     let channel = usize::try_from(id).ok().and_then(|id| asked.get(id.checked_sub(2)?));
-                    let channel = channel.context("an answer to nothing that was asked")?.channel.clone();
+                    let channel = channel.context("a reply to an unknown command")?.channel.clone();
                     joined.push(subscribed.joined(channel));
                 }
                 Answer::Refused { code: BUSY, .. } => return Err(Refusal::Busy),
@@ -217,7 +217,7 @@ fn binary_commands(token: &str, channels: &[Position]) -> Vec<u8> {
     bytes
 }
 
-/// Whether a frame holds what is not an answer.
+/// Whether a frame contains anything besides replies.
 fn holds_more(codec: Codec, payload: &[u8]) -> Result<bool, Refusal> {
     let mut more = false;
     stream::messages(codec, payload, |message| {
@@ -228,10 +228,10 @@ fn holds_more(codec: Codec, payload: &[u8]) -> Result<bool, Refusal> {
 }
 
 fn garbled(_: Garbled) -> Refusal {
-    Refusal::Failed(anyhow::anyhow!("the server sent what is not the protocol"))
+    Refusal::Failed(anyhow::anyhow!("the server violated the protocol"))
 }
 
-/// Asks for a WebSocket and returns what came after the answer's head.
+/// Performs the WebSocket handshake and returns the bytes that follow the response head.
 async fn handshake(stream: &mut TcpStream, host: &str, path: &str, codec: Option<Codec>) -> Result<Vec<u8>, Refusal> {
     let protocol = codec.map_or_else(String::new, |c| {
         format!("Sec-WebSocket-Protocol: {}\r\n", c.subprotocol())
@@ -247,7 +247,7 @@ async fn handshake(stream: &mut TcpStream, host: &str, path: &str, codec: Option
             break at + 4;
         }
         if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(anyhow::anyhow!("the server ended the handshake").into());
+            return Err(anyhow::anyhow!("the server closed the connection during the handshake").into());
         }
     };
     let status = bytes.get(9..12).unwrap_or_default();
@@ -258,7 +258,7 @@ async fn handshake(stream: &mut TcpStream, host: &str, path: &str, codec: Option
     }
 }
 
-/// Opens a WebSocket of another protocol: only the handshake.
+/// Opens a WebSocket of another protocol: performs the handshake only.
 ///
 /// # Errors
 /// The server cannot be reached or refuses.

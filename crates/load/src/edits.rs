@@ -1,4 +1,4 @@
-//! A meal of the plan gets another title, again and again; at the end it has its own.
+//! Renames one meal of the plan repeatedly, and restores its title at the end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::cast::Cast;
 use super::swarm::Swarm;
 use super::{Changes, Options};
 
-/// How long everybody may take to get an edit before the next is sent all the same.
+/// How long to wait for every subscriber to get an edit before the next one is sent anyway.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
 struct Meal<'a> {
@@ -23,7 +23,7 @@ struct Meal<'a> {
     version: Value,
 }
 
-/// Edits until then.
+/// Edits until the given time.
 pub(super) async fn run(
     options: &Options,
     cast: &Cast,
@@ -66,7 +66,7 @@ pub(super) async fn run(
         swarm.sent(&cast.watched)?;
         changes.sent += 1;
         if !meal.rename(&own).await? {
-            bail!("the meal's title could not be put back to {own:?}");
+            bail!("the meal's title could not be restored to {own:?}");
         }
         changes.accept(&[&cast.watched]);
     }
@@ -74,7 +74,7 @@ pub(super) async fn run(
 }
 
 impl<'a> Meal<'a> {
-    /// The first of the plan.
+    /// Finds the first meal of the plan.
     async fn find(editor: &'a Device, plan: &'a str) -> anyhow::Result<Self> {
         let tree = editor.get(&format!("/plans/{plan}")).await?;
         let days = tree["days"].as_array().context("the plan has no days")?;
@@ -92,7 +92,7 @@ impl<'a> Meal<'a> {
         })
     }
 
-    /// Whether it was accepted; it is not where somebody else has edited the plan meanwhile.
+    /// Renames the meal. False if somebody else has changed the plan in the meantime.
     async fn rename(&mut self, title: &str) -> anyhow::Result<bool> {
         let (status, body) = self
             .editor

@@ -1,46 +1,46 @@
-//! What every subscriber of a channel must have got, and whether it did: offsets rise, none is missing, none comes twice.
+//! Verifies what every subscriber of a channel got: offsets ascend, none is missing, none is repeated.
 //!
-//! A channel's log is not known beforehand. It is gathered from what its subscribers get, and at the end from the server's own
-//! replay ([`Ledger::know`]); each subscriber is then held against the whole of it. Offsets are the gym's numbers: they
-//! need not be consecutive, so a hole shows only beside the others.
+//! A channel's log is not known in advance. The ledger collects it from what subscribers get and, at the end, from the
+//! server's own replay ([`Ledger::know`]), and compares each subscriber with the whole. Offsets are the gym's sequence
+//! numbers and need not be consecutive within a channel, so a gap shows only by comparison.
 
 use std::fmt;
 
-/// Faults that are kept in words; all are counted.
+/// Faults that are described in words; all are counted.
 const IN_WORDS: usize = 10;
 
-/// The offsets of a channel that are known, rising.
+/// The known offsets of a channel, ascending.
 #[derive(Default)]
 pub struct Ledger {
     entries: Vec<Entry>,
 }
 
-/// A publication.
+/// A known publication.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     offset: u64,
-    /// When its change began, as the event says, in nanoseconds since 1970; 0 where it does not say.
+    /// The time of its change, as the event states it, in nanoseconds since 1970; 0 if unknown.
     pub at: u64,
-    /// When the command was sent that caused it, on the tool's own clock in nanoseconds; 0 where that is not known.
+    /// The time at which the command that caused it was sent, by this tool's clock, in nanoseconds; 0 if unknown.
     pub sent: u64,
 }
 
-/// Where one subscriber stands in a ledger.
+/// The progress of one subscriber through a ledger.
 #[derive(Debug)]
 pub struct Cursor {
     start: u64,
     last: u64,
-    /// Where the next entry probably is: entries may have been put in before it.
+    /// The likely index of the next entry; a hint, since entries may have been inserted before it.
     next: usize,
     got: u64,
     skipped: Vec<u64>,
-    /// Publications that came though an equal or later one had come.
+    /// Publications at or below `last` that had not been skipped, so they came again.
     repeated: u64,
     disordered: u64,
 }
 
 impl Cursor {
-    /// A subscriber whose subscription began after this offset.
+    /// A subscriber whose subscription started after this offset.
     #[must_use]
     pub const fn at(start: u64) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Cursor {
         }
     }
 
-    /// The last offset that it got.
+    /// The last offset that the subscriber got.
     #[must_use]
     pub const fn last(&self) -> u64 {
         self.last
@@ -62,7 +62,8 @@ impl Cursor {
 }
 
 impl Ledger {
-    /// A subscriber got an offset. The entry, where it is as it must be; `new` makes what is kept of one that nobody got before.
+    /// Records that a subscriber got an offset, and returns its entry unless it is repeated or out of order. `new`
+    /// makes the times (`at`, `sent`) of a publication that nobody got before.
     pub fn take(&mut self, cursor: &mut Cursor, offset: u64, new: impl FnOnce() -> (u64, u64)) -> Option<Entry> {
         if offset <= cursor.last {
             match cursor.skipped.iter().position(|s| *s == offset) {
@@ -94,30 +95,30 @@ impl Ledger {
         Some(self.entries[found])
     }
 
-    /// Puts in what the server's log holds, so that what every subscriber missed shows too.
+    /// Inserts an offset from the server's log, so that a publication that every subscriber missed shows too.
     pub fn know(&mut self, offset: u64) {
         self.place(offset, || (0, 0));
     }
 
-    /// How many publications are known after an offset.
+    /// How many known publications follow an offset.
     #[must_use]
     pub fn after(&self, offset: u64) -> u64 {
         (self.entries.len() - self.index_after(offset)) as u64
     }
 
-    /// The last offset that is known; 0 where none is.
+    /// The last known offset; 0 if none.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.entries.last().map_or(0, |entry| entry.offset)
     }
 
-    /// How many publications a subscriber should have got and has not.
+    /// How many publications a subscriber should have got and did not.
     #[must_use]
     pub fn owed(&self, cursor: &Cursor) -> u64 {
         self.after(cursor.start).saturating_sub(cursor.got)
     }
 
-    /// Adds what is wrong with a subscriber.
+    /// Adds the faults of a subscriber.
     pub fn judge(&self, who: &str, cursor: &Cursor, faults: &mut Faults) {
         let missing = self.owed(cursor);
         let mut say = |count: u64, what: String| {
@@ -128,10 +129,13 @@ impl Ledger {
         let tail = self.entries[self.index_after(cursor.last)..].iter().map(|e| e.offset);
         let named: Vec<_> = cursor.skipped.iter().copied().chain(tail).take(5).collect();
         say(missing, format!("missing, such as {named:?}"));
-        say(cursor.repeated, format!("came again, the last up to {}", cursor.last));
+        say(
+            cursor.repeated,
+            format!("repeated; the subscriber has got up to {}", cursor.last),
+        );
         say(
             cursor.disordered,
-            format!("came after later ones, the last up to {}", cursor.last),
+            format!("out of order; the subscriber has got up to {}", cursor.last),
         );
         faults.missing += missing;
         faults.repeated += cursor.repeated;
@@ -170,7 +174,7 @@ impl Ledger {
     }
 }
 
-/// What was wrong with what subscribers got.
+/// Faults in what subscribers got.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Faults {
     /// Publications that a subscriber did not get.
@@ -179,12 +183,12 @@ pub struct Faults {
     pub repeated: u64,
     /// Publications that a subscriber got after later ones.
     pub disordered: u64,
-    /// The first of them in words.
+    /// The first of them, in words.
     pub words: Vec<String>,
 }
 
 impl Faults {
-    /// Whether there are none.
+    /// Whether there are no faults.
     #[must_use]
     pub const fn none(&self) -> bool {
         self.missing == 0 && self.repeated == 0 && self.disordered == 0
@@ -208,12 +212,13 @@ impl fmt::Display for Faults {
 mod tests {
     use super::*;
 
-    /// What is wrong when subscribers from offset 10 on get these, and the server's log holds those.
+    /// The faults when subscribers that start at offset 10 get these streams and the server's log contains these
+    /// offsets.
     fn judged(streams: &[&[u64]], log: &[u64]) -> Faults {
         let mut ledger = Ledger::default();
         let mut cursors: Vec<_> = streams.iter().map(|_| Cursor::at(10)).collect();
         let longest = streams.iter().map(|s| s.len()).max().unwrap_or_default();
-        // One after the other, as they would come from many sockets.
+        // Interleave the streams, as many sockets would.
         for turn in 0..longest {
             for (stream, cursor) in streams.iter().zip(&mut cursors) {
                 if let Some(offset) = stream.get(turn) {
@@ -236,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn equal_rising_streams_are_right_though_offsets_are_not_consecutive() {
+    fn equal_ascending_streams_with_gaps_between_offsets_have_no_faults() {
         let stream = [11, 14, 15, 90];
         assert!(judged(&[&stream, &stream, &stream], &stream).none());
     }
 
     #[test]
-    fn a_hole_is_found_and_named_whoever_comes_first() {
+    fn a_missing_publication_is_found_and_named_whoever_is_first() {
         let (whole, hole): (&[u64], &[u64]) = (&[11, 14, 15, 90], &[11, 15, 90]);
         for streams in [[whole, hole], [hole, whole]] {
             let faults = judged(&streams, &[]);
@@ -253,32 +258,32 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_got_is_found_in_the_servers_log() {
+    fn a_publication_that_nobody_got_is_found_in_the_servers_log() {
         let stream: &[u64] = &[11, 15];
         assert_eq!(counts(&judged(&[stream, stream], &[11, 14, 15])), (2, 0, 0));
         assert_eq!(counts(&judged(&[stream], &[9, 10, 11, 15, 16])), (1, 0, 0), "the end");
     }
 
     #[test]
-    fn a_stream_that_ends_early_lacks_its_end() {
+    fn a_truncated_stream_misses_its_end() {
         assert_eq!(counts(&judged(&[&[11, 14, 15], &[11]], &[])), (2, 0, 0));
         assert_eq!(counts(&judged(&[&[], &[11, 14]], &[])), (2, 0, 0));
     }
 
     #[test]
-    fn what_comes_twice_is_found() {
+    fn a_repeated_publication_is_found() {
         assert_eq!(counts(&judged(&[&[11, 14, 14, 15], &[11, 14, 15]], &[])), (0, 1, 0));
         assert_eq!(counts(&judged(&[&[11, 14, 11, 15]], &[])), (0, 1, 0));
     }
 
     #[test]
-    fn what_comes_after_a_later_one_is_found_and_is_not_missing() {
+    fn a_publication_out_of_order_is_found_and_does_not_count_as_missing() {
         let faults = judged(&[&[11, 14, 15], &[11, 15, 14]], &[]);
         assert_eq!(counts(&faults), (0, 0, 1), "{faults}");
     }
 
     #[test]
-    fn what_was_before_the_subscription_is_not_owed() {
+    fn publications_before_the_subscription_are_not_owed() {
         assert!(judged(&[&[11]], &[3, 9, 10, 11]).none());
     }
 }

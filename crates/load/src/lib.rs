@@ -1,10 +1,11 @@
-//! Many real sockets at a running server: what a delivery costs, how long it takes, and whether every subscriber got
-//! everything once and in order. It knows the server only through its public interface, whose messages it takes from the
-//! server's code (`wire`). `liveplan-load` is its program.
+//! Loads a running server with many real sockets and measures the cost and the latency of a delivery. It verifies that
+//! every subscriber got every publication exactly once and in order. It uses only the server's public interface and
+//! takes the protocol's messages from the server's code (`wire`). The program is `liveplan-load`.
 //!
-//! [`run`] does what [`Options`] say. [`door`] opens sockets, [`swarm`] reads them, [`ledger`] checks them, [`stream`] reads
-//! bytes; `cast` signs people in, `edits` and [`ticks`] make changes, `audit` asks the server for its log, [`report`] says what
-//! came of it. [`process`] reads what a process costs. The benchmarks are built from the same parts.
+//! [`run`] does what [`Options`] ask for. [`door`] opens sockets, [`stream`] parses their bytes, [`swarm`] reads them
+//! and [`ledger`] verifies them. `cast` signs accounts in, `edits` and [`ticks`] make changes, `audit` reads the
+//! server's log, [`process`] reads a process's CPU time and memory, and [`report`] prints the result. The benchmarks
+//! are built from the same parts.
 
 mod answers;
 mod audit;
@@ -38,32 +39,32 @@ use progress::Progress;
 use report::{Report, Server};
 use swarm::{Swarm, Verdict};
 
-/// Everybody's password in the demo gym.
+/// The password of every account of the demo gym.
 const DEMO_PASSWORD: &str = "demo";
-/// Sockets that are opened at the same time.
+/// Sockets being opened at the same time.
 const AT_ONCE: usize = 64;
-/// Sockets that a server has before its memory is first looked at: what the first ones allocate once is not a socket's.
+/// Sockets opened before the first memory reading, so that one-time allocations do not count as memory of a socket.
 const WARM: usize = 100;
-/// How long memory takes to come to rest.
+/// Pause before a memory reading, in which the server frees what it can.
 const REST: Duration = Duration::from_secs(1);
-/// How long what was committed may take to arrive, at the end.
+/// How long the last committed changes may take to arrive.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Files that the process needs besides sockets.
+/// Files that the process needs besides its sockets.
 const OTHER_FILES: u64 = 256;
 
-/// What is done with the sockets.
+/// The load to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// A meal of one plan is edited again and again; all sockets watch the plan.
+    /// Edit one meal of a plan repeatedly; all sockets subscribe to the plan.
     Fanout,
-    /// Members tick meals over their sockets; the other sockets watch their trainer's roster.
+    /// Members tick meals over their own sockets; the other sockets subscribe to their trainer's roster.
     Ticks,
-    /// Nothing: what sockets weigh.
+    /// Make no changes: measure the memory of idle sockets.
     Idle,
 }
 
-/// How sockets speak.
+/// The codec of the sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codecs {
@@ -71,7 +72,7 @@ pub enum Codecs {
     Json,
     /// Protobuf in binary frames.
     Protobuf,
-    /// Every other socket the one and the other.
+    /// JSON and Protobuf in turn.
     Both,
 }
 
@@ -85,65 +86,66 @@ impl Codecs {
     }
 }
 
-/// What is done, where, and for how long.
+/// The load to generate, where and for how long.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// What is done with the sockets.
+    /// The load to generate.
     #[arg(value_enum, default_value = "fanout")]
     pub mode: Mode,
-    /// Sockets to open, authenticated and subscribed. For more than 250 at the demo gym start the server with a higher
-    /// `LIVE_SOCKETS_PER_ACCOUNT`, or it closes an account's oldest sockets; for more than 5,000 also with a higher
-    /// `LIVE_SOCKETS_PER_ADDRESS` and `LIVE_SOCKETS_PER_GYM`.
+    /// Sockets to open, authenticated and subscribed. For more than 250 on the demo gym, start the server with a higher
+    /// `LIVE_SOCKETS_PER_ACCOUNT`, or it closes the oldest sockets of an account; for more than 5,000 also with a
+    /// higher `LIVE_SOCKETS_PER_ADDRESS` and `LIVE_SOCKETS_PER_GYM`.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub connections: u32,
-    /// Seconds to go on for, once all sockets are open.
+    /// Seconds to run, once all sockets are open.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: u64,
-    /// Changes a second. Without it each burst is sent when everybody has got the one before it.
+    /// Changes per second. Without it, each burst is sent once every subscriber has the previous one.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: Option<u32>,
-    /// Changes that are sent one right after the other (edits), or at the same moment (ticks, at most one a member).
+    /// Changes per burst: edits are sent one right after the other, ticks at the same moment (at most one per member).
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub burst: u32,
-    /// How sockets speak.
+    /// Codec of the sockets.
     #[arg(long, value_enum, default_value = "json")]
     pub codec: Codecs,
-    /// The server, without TLS; given several times, sockets are spread over these nodes and changes go to the first.
+    /// URL of the server, without TLS. Repeat it for several nodes: sockets are spread over them, changes go to the
+    /// first.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub url: Vec<String>,
-    /// Allow load on a server that is not this machine: the host as `--url` names it. Times since a commit are then only as
-    /// true as both clocks.
+    /// Allow load on a server that is not this machine: its host as in `--url`. Latencies since the commit are then
+    /// only as accurate as the two clocks.
     #[arg(long, value_name = "HOST")]
     pub allow_remote: Vec<String>,
-    /// Accounts to use in place of the demo gym's; given several times. Staff edit and watch, members tick.
+    /// Accounts to use instead of the demo gym's; repeat it. Staff accounts edit and watch, member accounts tick.
     #[arg(long)]
     pub email: Vec<String>,
-    /// The accounts' password.
+    /// Password of the accounts.
     #[arg(long, env = "LIVEPLAN_PASSWORD", default_value = DEMO_PASSWORD, hide_env_values = true)]
     pub password: String,
-    /// The plan to edit and watch; by default the one that the first member follows today.
+    /// Plan to edit and watch; by default the one that the first member follows today.
     #[arg(long)]
     pub plan: Option<String>,
-    /// The server's process on this machine, for its processor time and memory; given several times for several nodes.
+    /// Process id of the server on this machine, to measure its CPU time and memory; repeat it for several nodes.
     #[arg(long)]
     pub pid: Vec<u32>,
-    /// Print the result as JSON.
+    /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
 }
 
-/// What changes came to.
+/// The changes of a run and their outcomes.
 #[derive(Default)]
 struct Changes {
     sent: u64,
     accepted: u64,
     refused: u64,
-    /// How many must show on a channel.
+    /// How many publications each channel must show.
     shows: HashMap<String, u64>,
 }
 
 impl Changes {
-    /// One was accepted, which must show on these channels.
+    /// Counts an accepted change that must be published on these channels.
     fn accept(&mut self, channels: &[&str]) {
         self.accepted += 1;
         for channel in channels {
@@ -152,7 +154,7 @@ impl Changes {
     }
 }
 
-/// Does what the options say.
+/// Generates the load.
 ///
 /// # Errors
 /// The server cannot be reached or refuses, or it is not on this machine and was not allowed.
@@ -206,7 +208,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     ))
 }
 
-/// Waits until then, or until a socket is lost.
+/// Sleeps until the given time, or until a socket is lost.
 async fn rest(swarm: &Swarm, until: Instant) {
     while Instant::now() < until && swarm.lost() == 0 {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -217,13 +219,13 @@ async fn rest(swarm: &Swarm, until: Instant) {
 struct Seat {
     key: usize,
     codec: Codec,
-    /// Whose it is: an index of the cast.
+    /// Its owner: an index into the cast.
     person: usize,
-    /// What it watches.
+    /// The channels that it is subscribed to.
     watches: Vec<Position>,
 }
 
-/// Opens all sockets; the first few before the server's memory is looked at.
+/// Opens all sockets; reads the server's memory after the first few and again after all.
 async fn open(
     options: &Options,
     addresses: &[String],
@@ -256,7 +258,8 @@ async fn open(
     Ok((seats, server))
 }
 
-/// Waits until everybody has what was committed, then holds them against each other and the server's log.
+/// Waits until every subscriber has all committed changes, then compares them with each other and with the server's
+/// log.
 async fn settle(swarm: &Swarm, changes: &Changes, audit: &Audit) -> anyhow::Result<Verdict> {
     let until = Instant::now() + SETTLE;
     audit.look(swarm).await?;
@@ -270,7 +273,7 @@ async fn settle(swarm: &Swarm, changes: &Changes, audit: &Audit) -> anyhow::Resu
     }
 }
 
-/// Accepted changes that no subscriber of their channel was told of.
+/// Accepted changes that no subscriber of their channel received.
 fn silent(changes: &Changes, verdict: &Verdict) -> u64 {
     let told = |channel: &str| verdict.publications.get(channel).copied().unwrap_or_default();
     changes
@@ -280,10 +283,10 @@ fn silent(changes: &Changes, verdict: &Verdict) -> u64 {
         .sum()
 }
 
-/// Host and port of a server that load is allowed on: this machine, or one that was named.
+/// Host and port of a server that may be loaded: this machine, or a host that was allowed.
 fn address(url: &str, allowed: &[String]) -> anyhow::Result<String> {
     let Some(rest) = url.strip_prefix("http://") else {
-        bail!("{url}: only http:// can be loaded; go round the proxy that ends TLS");
+        bail!("{url}: only http:// is supported; bypass the proxy that terminates TLS");
     };
     let authority = rest.trim_end_matches('/');
     let (host, address) = match authority.rsplit_once(':') {
@@ -293,11 +296,11 @@ fn address(url: &str, allowed: &[String]) -> anyhow::Result<String> {
     let here = |ip: IpAddr| ip.is_loopback();
     let found = address
         .to_socket_addrs()
-        .with_context(|| format!("there is no {address}"))?;
+        .with_context(|| format!("cannot resolve {address}"))?;
     if found.into_iter().all(|found| here(found.ip())) || allowed.iter().any(|a| a == host) {
         Ok(address)
     } else {
-        bail!("{host} is not this machine; to load it all the same, say --allow-remote {host}")
+        bail!("{host} is not this machine; to load it anyway, pass --allow-remote {host}")
     }
 }
 
@@ -306,14 +309,17 @@ mod tests {
     use super::address;
 
     #[test]
-    fn only_this_machine_is_loaded_unless_another_is_named() {
-        assert_eq!(address("http://127.0.0.1:8080/", &[]).expect("here"), "127.0.0.1:8080");
-        assert_eq!(address("http://[::1]:80", &[]).expect("here"), "[::1]:80");
+    fn only_this_machine_may_be_loaded_unless_another_host_is_allowed() {
+        assert_eq!(
+            address("http://127.0.0.1:8080/", &[]).expect("this machine"),
+            "127.0.0.1:8080"
+        );
+        assert_eq!(address("http://[::1]:80", &[]).expect("this machine"), "[::1]:80");
         let refused = address("http://192.0.2.7:8080", &[]).expect_err("elsewhere");
         assert!(refused.to_string().contains("--allow-remote 192.0.2.7"), "{refused}");
         assert!(address("http://192.0.2.7:8080", &["192.0.2.8".into()]).is_err());
         let named = address("http://192.0.2.7:8080", &["192.0.2.7".into()]);
-        assert_eq!(named.expect("it was named"), "192.0.2.7:8080");
+        assert_eq!(named.expect("it was allowed"), "192.0.2.7:8080");
         assert!(address("https://127.0.0.1", &[]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The `liveplan-load` binary; `liveplan load` is this too.
+//! The `liveplan-load` program; `liveplan load` runs it too.
 
 use std::process::ExitCode;
 
@@ -6,19 +6,19 @@ use clap::Parser;
 use liveplan_load::Options;
 use tracing_subscriber::EnvFilter;
 
-/// As the server has it. For a delivery nothing is allocated, but for answers and for reports it is.
+/// The server's allocator. Deliveries allocate nothing in this tool, but replies and reports do.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Load a running server with real sockets, and check that each got every publication once and in order.
+/// Load a running server with real sockets, and verify that each got every publication exactly once and in order.
 ///
-/// Sockets are authenticated and subscribed; a publication is held against what all others got and against the server's
-/// own log. It prints how long deliveries took and, with `--pid`, what they cost the server. It ends with an error when
-/// one was missing, came twice or out of order. The changes are real: meals of the demo gym are renamed (and named back)
-/// or ticked, so it is for a demo, or for a gym of your own made for it. Only this machine is loaded unless
-/// `--allow-remote` names another.
+/// Sockets are authenticated and subscribed. The tool compares the publications of every socket with those of all
+/// others and with the server's own log. It prints the latency of deliveries and, with `--pid`, their cost to the
+/// server. It ends with an error if a publication is missing, repeated or out of order. The changes are real: it
+/// renames meals of the demo gym (and restores their names) or ticks them, so run it on a demo, or on a gym created for
+/// the purpose. It loads only this machine unless `--allow-remote` names another.
 ///
-/// Beside `liveplan demo`:
+/// Next to a running `liveplan demo`:
 ///
 ///   liveplan load --connections 200 --seconds 10 --pid $(pgrep -x liveplan)
 ///   liveplan load ticks --connections 45 --burst 10 --codec both
@@ -57,7 +57,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     }
     anyhow::ensure!(
         report.is_right(),
-        "a subscriber did not get every publication once and in order"
+        "a subscriber did not get every publication exactly once and in order"
     );
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! What a process costs, as Linux counts it; and how many sockets ours may open.
+//! CPU time and memory of a process, as Linux accounts for them, and this process's limit of open files.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Processor time that all threads of a process have used; the kernel counts it in hundredths of a second.
+/// CPU time that all threads of a process have used. The kernel counts it in hundredths of a second.
 ///
 /// # Errors
 /// There is no such process, or this is not Linux.
@@ -37,19 +37,19 @@ pub fn resident(pid: u32) -> anyhow::Result<u64> {
 
 fn read(pid: u32, file: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(format!("/proc/{pid}/{file}"))
-        .with_context(|| format!("nothing can be read of process {pid}; --pid takes a process of this Linux machine"))
+        .with_context(|| format!("cannot read process {pid}; --pid takes a process on this Linux machine"))
 }
 
-/// Lets this process, and those it starts from now on, open so many files, as far as it may.
+/// Raises the limit of open files to `count`, for this process and those that it starts from now on.
 ///
 /// # Errors
-/// It may not open so many.
+/// The process may not raise its limit that far.
 pub fn allow_files(count: u64) -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= count) {
         return Ok(());
     }
-    // Root may raise the hard limit too.
+    // Root may raise the hard limit as well.
     let maximum = limit.maximum.map(|maximum| maximum.max(count));
     let wanted = Rlimit {
         current: Some(count),

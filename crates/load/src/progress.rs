@@ -1,4 +1,4 @@
-//! A line on the terminal that says how far it is; nothing where the error output is none.
+//! A progress line on the terminal; nothing if standard error is not a terminal.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::swarm::{Meter, Swarm};
 const EVERY: Duration = Duration::from_millis(200);
 const WIDTH: usize = 24;
 
-/// The line; it goes when this is dropped.
+/// The progress line; dropping it erases the line.
 pub(super) struct Progress {
     shown: Option<JoinHandle<()>>,
     run: Arc<Mutex<Option<(Instant, Duration)>>>,
@@ -33,7 +33,7 @@ impl Progress {
                         &meter,
                         sockets,
                     );
-                    // A terminal that is gone shows nothing.
+                    // Ignore a terminal that has gone away.
                     let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
                     tokio::time::sleep(EVERY).await;
                 }
@@ -42,7 +42,7 @@ impl Progress {
         Self { shown, run }
     }
 
-    /// All sockets are open; from now on it takes so long.
+    /// All sockets are open; the run takes this long from now on.
     pub(super) fn runs_for(&self, whole: Duration) {
         if let Ok(mut run) = self.run.lock() {
             *run = Some((Instant::now(), whole));
@@ -63,7 +63,7 @@ impl Drop for Progress {
     }
 }
 
-/// The sockets that open, then the time that passes.
+/// The text of the line: first the sockets opened, then the time elapsed.
 fn line(run: Option<(Duration, Duration)>, meter: &Meter, sockets: u32) -> String {
     let open = meter.sockets().min(u64::from(sockets));
     let (part, whole, what) = match run {

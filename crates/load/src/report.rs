@@ -1,4 +1,4 @@
-//! What came of a run, as text and as JSON.
+//! The result of a run, as text and as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,60 +10,60 @@ use super::ledger::Faults;
 use super::swarm::{Times, Verdict};
 use super::{Changes, Codecs, Mode, Options, process};
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was done.
+    /// The load that was generated.
     pub mode: Mode,
-    /// Sockets.
+    /// Sockets that were opened.
     pub connections: u32,
-    /// How they spoke.
+    /// Codec of the sockets.
     pub codec: Codecs,
-    /// How long changes were made and arrived, in seconds.
+    /// Seconds in which changes were made and arrived.
     pub seconds: f64,
     /// Changes that were sent.
     pub sent: u64,
     /// Changes that the server accepted.
     pub accepted: u64,
-    /// Changes that it refused.
+    /// Changes that the server refused.
     pub refused: u64,
-    /// Publications that arrived, at all subscribers together.
+    /// Publications that arrived, summed over all subscribers.
     pub deliveries: u64,
-    /// Bytes that arrived.
+    /// Bytes that arrived, summed over all sockets.
     pub bytes: u64,
-    /// What was missing, twice or out of order, at any subscriber.
+    /// Missing, repeated and out-of-order publications of all subscribers.
     pub faults: Faults,
-    /// Accepted changes that nobody was told of.
+    /// Accepted changes that no subscriber received.
     pub silent: u64,
-    /// Whether the server's own log was there to compare with.
+    /// Whether the server's own log could be read for comparison.
     pub compared_with_log: bool,
-    /// Sockets and subscriptions that the server ended.
+    /// Sockets and subscriptions that the server closed.
     pub lost: u64,
-    /// Why, the first few.
+    /// The reasons of the first few.
     pub ends: Vec<String>,
-    /// From the commit's change, as the event's `at` says, until it arrived.
+    /// Latency from the change, by the event's `at`, to its arrival.
     pub from_commit: Option<Quantiles>,
-    /// From sending the command until its event arrived.
+    /// Latency from sending the command to the arrival of its event.
     pub from_send: Option<Quantiles>,
-    /// What the server used, where its process was named.
+    /// Resources that the server used, if its process was given.
     pub server: Option<Used>,
 }
 
-/// How long it took, in milliseconds.
+/// Latencies in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quantiles {
-    /// Half of them took at most this.
+    /// Median.
     pub p50: f64,
-    /// 99 in 100.
+    /// 99th percentile.
     pub p99: f64,
-    /// 999 in 1,000.
+    /// 99.9th percentile.
     pub p999: f64,
-    /// All.
+    /// Maximum.
     pub max: f64,
 }
 
 impl Quantiles {
-    /// Of nanoseconds; none where nothing was recorded.
+    /// Converts from nanoseconds; none if nothing was recorded.
     #[must_use]
     pub fn of(times: &Histogram<u64>) -> Option<Self> {
         let ms = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64() * 1e3;
@@ -86,22 +86,22 @@ impl fmt::Display for Quantiles {
     }
 }
 
-/// What a server used.
+/// Resources that a server used.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Used {
-    /// Processor time of all its threads in seconds.
+    /// CPU time of all its threads, in seconds.
     pub cpu_seconds: f64,
-    /// The same for each delivery, in microseconds; making the changes is in it.
+    /// CPU time per delivery, in microseconds; includes the cost of making the changes.
     pub cpu_us_per_delivery: Option<f64>,
     /// Resident memory before most sockets were opened, in bytes.
     pub resident_before: u64,
-    /// Resident memory with all sockets at rest.
+    /// Resident memory with all sockets idle, in bytes.
     pub resident_after: u64,
-    /// Memory of a socket: the difference over the sockets opened between.
+    /// Memory per socket in bytes: the difference divided by the sockets opened in between.
     pub bytes_per_connection: u64,
 }
 
-/// What was seen.
+/// The measurements of a run.
 pub(super) struct Seen {
     pub changes: Changes,
     pub silent: u64,
@@ -138,7 +138,7 @@ impl Report {
         }
     }
 
-    /// Whether every subscriber got everything, once and in order.
+    /// Whether every subscriber got every publication exactly once and in order.
     #[must_use]
     pub const fn is_right(&self) -> bool {
         self.faults.none() && self.silent == 0 && self.lost == 0
@@ -175,32 +175,32 @@ impl fmt::Display for Report {
             }
         }
         if let Some(used) = &self.server {
-            write!(f, "server: {:.2} s of processor time", used.cpu_seconds)?;
+            write!(f, "server: {:.2} s of CPU time", used.cpu_seconds)?;
             if let Some(each) = used.cpu_us_per_delivery {
-                write!(f, ", {each:.2} µs a delivery with the changes themselves")?;
+                write!(f, ", {each:.2} µs a delivery including the changes themselves")?;
             }
             let mib = |bytes: u64| per(bytes, 1024.0 * 1024.0);
             writeln!(
                 f,
-                "\nserver: {:.1} KiB a socket; {:.1} MiB before, {:.1} MiB with all",
+                "\nserver: {:.1} KiB a socket; {:.1} MiB before, {:.1} MiB with all sockets",
                 per(used.bytes_per_connection, 1024.0),
                 mib(used.resident_before),
                 mib(used.resident_after)
             )?;
         }
         let compared = if self.compared_with_log {
-            "each subscriber held against the server's log"
+            "each subscriber compared with the server's log"
         } else {
-            "subscribers held against each other: the server did not replay its log"
+            "subscribers compared with each other only: the server did not replay its log"
         };
-        writeln!(f, "order and holes: {}; {compared}", self.faults)?;
+        writeln!(f, "publications: {}; {compared}", self.faults)?;
         if self.silent > 0 {
-            writeln!(f, "changes that nobody was told of: {}", self.silent)?;
+            writeln!(f, "changes that no subscriber received: {}", self.silent)?;
         }
         if self.lost > 0 {
             writeln!(f, "sockets lost: {}\n  {}", self.lost, self.ends.join("\n  "))?;
         }
-        f.write_str(if self.is_right() { "right" } else { "WRONG" })
+        f.write_str(if self.is_right() { "passed" } else { "FAILED" })
     }
 }
 
@@ -209,7 +209,7 @@ fn per(count: u64, of: f64) -> f64 {
     if of > 0.0 { count as f64 / of } else { 0.0 }
 }
 
-/// The server's processes, looked at now and then.
+/// The server's processes, and their memory over time.
 pub(super) struct Server {
     pids: Vec<u32>,
     resident: Vec<u64>,
@@ -225,7 +225,7 @@ impl Server {
         }
     }
 
-    /// Looks at the memory after a rest, with so many more sockets.
+    /// Reads the memory after a pause; `sockets` have been opened since the previous reading.
     pub(super) async fn look(&mut self, rest: Duration, sockets: usize) -> anyhow::Result<()> {
         if self.pids.is_empty() {
             return Ok(());
@@ -237,7 +237,7 @@ impl Server {
         Ok(())
     }
 
-    /// Processor time used so far.
+    /// CPU time used so far.
     pub(super) fn begin(&self) -> anyhow::Result<Duration> {
         self.pids.iter().map(|pid| process::cpu(*pid)).sum()
     }

@@ -1,5 +1,5 @@
-//! What comes over a socket, looked at no more than is needed: where frames and messages end, a publication's channel and
-//! offset. A thousand subscribers get the same bytes; parsing them a thousand times would measure this tool.
+//! A minimal parser of a socket's bytes: boundaries of frames and messages, and a publication's channel and offset. All
+//! subscribers get the same bytes; a full parse for each of a thousand would measure this tool instead of the server.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,25 +10,25 @@ const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 
-/// Bytes that a WebSocket server would not send.
+/// Bytes that violate the WebSocket protocol or the client protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Garbled;
 
 /// A frame from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// Messages.
+    /// A data frame with messages.
     Data(&'a [u8]),
-    /// The end, with its code.
+    /// A close frame with its code.
     Close(Option<u16>),
-    /// A control frame that needs no answer here: our servers' pings are messages.
+    /// A control frame that needs no reply: the servers' pings are messages, not control frames.
     Other,
 }
 
-/// The first frame of some bytes and how many of them it takes; `None` where it is not whole yet.
+/// The first frame in `bytes` and its length; `None` if it is incomplete.
 ///
 /// # Errors
-/// They are no frame, or one in pieces, which none of our servers sends.
+/// The bytes are not a frame, or a fragmented one, which none of the servers sends.
 pub fn frame(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Garbled> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
@@ -56,7 +56,7 @@ pub fn frame(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Garbled> {
     Ok(Some((frame, end)))
 }
 
-/// A frame as a client sends it. The mask is none: the server is not to be protected from us.
+/// A frame as a client sends it. The mask is zero: masking protects proxies, and there is none here.
 #[must_use]
 pub fn masked(codec: Codec, payload: &[u8]) -> Vec<u8> {
     let opcode = if codec == Codec::Json { TEXT } else { BINARY };
@@ -83,30 +83,30 @@ pub fn masked(codec: Codec, payload: &[u8]) -> Vec<u8> {
 pub enum Message<'a> {
     /// The server's ping.
     Ping,
-    /// A publication; its offset is 0 where it is not stored.
+    /// A publication; its offset is 0 if it is not stored in the log.
     Publication {
-        /// Name.
+        /// The channel's name.
         channel: &'a [u8],
-        /// Number in the gym's log.
+        /// Sequence number in the gym's log.
         offset: u64,
-        /// The event, or what of it there is to look at.
+        /// The event, unparsed.
         data: &'a [u8],
     },
-    /// Another push: a subscription that ended, somebody who joined.
+    /// Another push, such as the end of a subscription or a join.
     Push(&'a [u8]),
-    /// An answer to a command.
+    /// A reply to a command.
     Reply {
-        /// The command's.
+        /// The command's id.
         id: u32,
         /// Whether it was accepted.
         accepted: bool,
     },
 }
 
-/// Hands out the messages of a frame.
+/// Calls `each` for every message of a frame.
 ///
 /// # Errors
-/// It holds something else.
+/// The frame contains something else.
 pub fn messages(codec: Codec, frame: &[u8], mut each: impl FnMut(Message<'_>)) -> Result<(), Garbled> {
     match codec {
         Codec::Json => {
@@ -127,7 +127,8 @@ pub fn messages(codec: Codec, frame: &[u8], mut each: impl FnMut(Message<'_>)) -
     Ok(())
 }
 
-/// A line of JSON. The server writes a publication's channel first and its offset last; an answer begins with its id.
+/// Parses a line of JSON. The server writes a publication's channel first and its offset last; a reply starts with its
+/// id.
 fn line_message(line: &[u8]) -> Option<Message<'_>> {
     if line == b"{}" {
         return Some(Message::Ping);
@@ -202,7 +203,7 @@ enum Field<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Hands out the fields of a Protobuf message.
+/// Calls `each` for every field of a Protobuf message.
 fn fields<'a>(mut bytes: &'a [u8], mut each: impl FnMut(u64, Field<'a>)) -> Option<()> {
     while !bytes.is_empty() {
         let tag = varint(&mut bytes)?;
@@ -233,7 +234,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// When an event's change began, in nanoseconds since 1970: its field `at`, which stands near its beginning.
+/// The time of an event's change, in nanoseconds since 1970, from its field `at`, which is near its start.
 #[must_use]
 pub fn begun(event: &[u8]) -> Option<u64> {
     const FIELD: &[u8] = br#""at":""#;
@@ -244,7 +245,7 @@ pub fn begun(event: &[u8]) -> Option<u64> {
     u64::try_from(at.timestamp_nanos_opt()?).ok()
 }
 
-/// Now, in the same measure.
+/// The current time, in nanoseconds since 1970.
 #[must_use]
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -271,7 +272,7 @@ mod tests {
         push(Event::Publication(Publication { data, offset }))
     }
 
-    /// What is made of the server's own bytes for these replies, sent in one frame.
+    /// Parses the server's own encoding of these replies, sent in one frame.
     fn read(codec: Codec, replies: &[Reply]) -> Vec<String> {
         let encoded: Vec<_> = replies.iter().map(|r| codec.encode(r).expect("encoded")).collect();
         let joined = match codec {
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_own_messages_are_read_in_both_codecs() {
+    fn the_servers_own_messages_are_parsed_in_both_codecs() {
         let error = ErrorReply {
             code: 103,
             message: "no".into(),
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_whole_or_waited_for() {
+    fn an_incomplete_frame_is_not_an_error() {
         for length in [0, 1, 125, 126, 65_535, 65_536] {
             let bytes = product::text(&vec![b'x'; length]);
             let (found, end) = frame(&bytes).expect("a frame").expect("whole");
@@ -353,12 +354,12 @@ mod tests {
             frame(&product::close_answer(Some(3008))),
             Ok(Some((Frame::Close(Some(3008)), 4)))
         );
-        assert_eq!(frame(&[0x81, 0x85, 0, 0, 0, 0]), Err(Garbled), "a server masks nothing");
-        assert_eq!(frame(&[0x01, 0x01, b'x']), Err(Garbled), "in pieces");
+        assert_eq!(frame(&[0x81, 0x85, 0, 0, 0, 0]), Err(Garbled), "a server must not mask");
+        assert_eq!(frame(&[0x01, 0x01, b'x']), Err(Garbled), "a fragment");
     }
 
     #[test]
-    fn what_is_no_message_is_said_to_be_none() {
+    fn bytes_that_are_no_message_are_an_error() {
         for (codec, bytes) in [(Codec::Json, &b"hello"[..]), (Codec::Protobuf, &[9, 1][..])] {
             assert_eq!(messages(codec, bytes, |_| {}), Err(Garbled));
         }

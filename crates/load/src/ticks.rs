@@ -1,5 +1,5 @@
-//! Members tick meals of today over their own sockets, each waiting for an answer before the next, and say something else of a
-//! meal each time.
+//! Members tick today's meals over their own sockets. Each waits for a reply before the next tick and changes the
+//! status of a meal every time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use super::swarm::Swarm;
 use super::{Changes, Options, Seat};
 use crate::wire::{Codec, Command, RpcRequest};
 
-/// How long an answer, or everybody's getting a tick, may take.
+/// Timeout of a reply, and of the arrival of a tick at every subscriber.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Ids of commands begin here: below are those that opened the socket.
+/// The first id of tick commands; smaller ids belong to the commands that opened the socket.
 pub const FIRST_ID: u32 = 1000;
 
-/// A member at their socket.
+/// A member with a socket.
 pub struct Ticker {
     /// The socket's key.
     pub key: usize,
@@ -29,13 +29,13 @@ pub struct Ticker {
     pub channel: String,
     account: String,
     date: String,
-    /// Meals, and whether each was last said to be eaten.
+    /// Meals, and whether each was last set to eaten.
     meals: Vec<(String, bool)>,
     turn: usize,
 }
 
 impl Ticker {
-    /// A member with what `GET /follows/today` says.
+    /// Creates it from the answer to `GET /follows/today`.
     ///
     /// # Errors
     /// There are no meals today.
@@ -58,7 +58,7 @@ impl Ticker {
         })
     }
 
-    /// Says something new of the next meal.
+    /// Sends the next meal's completion with a status that differs from the last one.
     ///
     /// # Errors
     /// The swarm has ended.
@@ -95,13 +95,13 @@ impl Ticker {
     }
 }
 
-/// Those who tick: some have nothing in flight.
+/// The members who tick; `idle` holds those without a command in flight.
 struct Tickers {
     all: Vec<Ticker>,
     idle: VecDeque<usize>,
 }
 
-/// Ticks until then.
+/// Ticks until the given time.
 pub(super) async fn run(
     options: &Options,
     cast: &Cast,
@@ -119,7 +119,7 @@ pub(super) async fn run(
         let today = person.device.get("/follows/today").await?;
         all.push(Ticker::new(seat.key, seat.codec, &person.account, &today)?);
     }
-    anyhow::ensure!(!all.is_empty(), "no socket is a member's");
+    anyhow::ensure!(!all.is_empty(), "no socket belongs to a member");
     let idle = (0..all.len()).collect();
     let mut tickers = Tickers { all, idle };
     let watching = seats
@@ -157,7 +157,7 @@ pub(super) async fn run(
 }
 
 impl Tickers {
-    /// Has so many of those tick who have nothing in flight.
+    /// Lets this many idle members tick.
     fn send(&mut self, count: u64, watched: &str, swarm: &Swarm, changes: &mut Changes) -> anyhow::Result<()> {
         for _ in 0..count {
             let Some(at) = self.idle.pop_front() else { break };
@@ -170,7 +170,7 @@ impl Tickers {
         Ok(())
     }
 
-    /// Takes the answers that are there, waiting for the first.
+    /// Processes the available replies, waiting for the first one.
     async fn hear(
         &mut self,
         watched: &str,
@@ -181,7 +181,7 @@ impl Tickers {
         let first = tokio::time::timeout(within, swarm.answers.recv()).await;
         let mut next = first.ok().flatten();
         while let Some(answered) = next {
-            // An answer from when the socket was opened is nobody's.
+            // Ignore replies to the commands that opened the socket.
             let of = self.all.iter().position(|t| t.key == answered.key);
             if let Some(at) = of.filter(|_| answered.id > FIRST_ID) {
                 self.idle.push_back(at);

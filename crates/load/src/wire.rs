@@ -1,4 +1,4 @@
-//! The client protocol's messages, as the server's own code has them. Only this module names that code.
+//! The client protocol's messages, taken from the server's code. Only this module depends on that code.
 
 pub(crate) use liveplan_hub::protocol::{
     Answer, Codec, Command, ConnectRequest, Reply, RpcRequest, SubscribeRequest, SubscribeResult,

@@ -1,4 +1,4 @@
-//! The program as it is run: its help, and the end of a run that a server spoils.
+//! Tests of the program itself: its help, and its exit code when the server drops the sockets.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -21,7 +21,7 @@ struct Settings {
 }
 
 #[test]
-fn its_help_names_it_as_it_was_called() {
+fn the_help_shows_the_name_under_which_the_program_was_called() {
     let help = Command::new(PROGRAM).arg0("liveplan load").arg("--help").output();
     let help = String::from_utf8(help.expect("the program").stdout).expect("text");
     for part in [
@@ -35,9 +35,9 @@ fn its_help_names_it_as_it_was_called() {
 }
 
 #[tokio::test]
-async fn sockets_that_the_server_ends_fail_the_run() {
+async fn a_run_fails_if_the_server_closes_sockets() {
     let dir = tempfile::tempdir().expect("a directory");
-    // The account that Postgres runs under has to get in.
+    // The account that runs Postgres must be able to enter.
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
     let data_dir = dir.path().to_str().expect("text");
     let words = [
@@ -76,10 +76,10 @@ async fn sockets_that_the_server_ends_fail_the_run() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program");
-    // A tick says that all sockets are open.
+    // The first tick shows that all sockets are open.
     let since = Instant::now();
     while today().await == before {
-        assert!(since.elapsed() < Duration::from_mins(1), "nobody ticks");
+        assert!(since.elapsed() < Duration::from_mins(1), "no tick was recorded");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     stop.now();
@@ -90,5 +90,8 @@ async fn sockets_that_the_server_ends_fail_the_run() {
     assert_eq!(ended.status.code(), Some(1), "{said}");
     let report: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
     assert!(report["lost"].as_u64() > Some(0), "{report}");
-    server.join().expect("joined").expect("it ended in order");
+    server
+        .join()
+        .expect("joined")
+        .expect("the server shuts down without an error");
 }

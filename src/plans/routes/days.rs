@@ -1,4 +1,4 @@
-//! Days of a plan. They come and go with it; only their titles change.
+//! Routes for days. A plan's days are created and deleted with it; only their titles can change.
 
 use actix_web::{HttpResponse, get, patch, web};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(find_day).service(update_day);
 }
 
-/// A day, and the plan's version that shows it so.
+/// A day, and the plan's version at which it looked like this.
 #[derive(Serialize, ToSchema)]
 struct PlanDay {
     /// The plan's version; `"<version>"` is its `ETag`.
@@ -41,11 +41,11 @@ impl PlanDay {
     }
 }
 
-/// What to change of a day.
+/// Changes to a day.
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DayPatch {
-    /// Up to 200 characters; an empty one takes it away.
+    /// Up to 200 characters; an empty title removes it.
     title: Option<String>,
 }
 
@@ -55,7 +55,7 @@ struct DayPatch {
     params(("plan" = PlanId, Path), ("day" = i32, Path, description = "1 for the first")),
     responses(
         (status = 200, description = "the day", body = PlanDay),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not read this plan"),
         (status = 404, description = "no such plan in this gym, or no such day of it"),
     ),
     security(("bearer" = []))
@@ -80,16 +80,16 @@ async fn find_day(app: web::Data<App>, caller: Caller, ids: web::Path<(PlanId, i
     params(
         ("plan" = PlanId, Path),
         ("day" = i32, Path, description = "1 for the first"),
-        ("If-Match" = String, Header, description = "the ETag that was read"),
+        ("If-Match" = String, Header, description = "the ETag of the plan as last read"),
     ),
     responses(
         (status = 200, description = "the day as it is now", body = PlanDay),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym, or no such day of it"),
-        (status = 409, description = "archived"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 422, description = "a field that cannot be taken"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan is archived"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 422, description = "a field is invalid"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]

@@ -1,4 +1,4 @@
-//! Items of a meal: create, change, delete.
+//! Routes for the items of a meal: create, change, delete.
 
 use actix_web::{HttpResponse, delete, patch, post, web};
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(create_item).service(update_item).service(delete_item);
 }
 
-/// An item, and the plan's version that shows it so.
+/// An item, and the plan's version at which it looked like this.
 #[derive(Serialize, ToSchema)]
 struct PlanItem {
     /// The plan's version; `"<version>"` is its `ETag`.
@@ -51,18 +51,18 @@ impl PlanItem {
         ("plan" = PlanId, Path),
         ("day" = i32, Path, description = "1 for the first"),
         ("meal" = MealId, Path),
-        ("If-Match" = String, Header, description = "the ETag that was read"),
-        ("Idempotency-Key" = Option<String>, Header, description = "repeating it repeats the answer, not the effect"),
+        ("If-Match" = String, Header, description = "the ETag of the plan as last read"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeated key returns the first answer"),
     ),
     responses(
         (status = 201, description = "the item", body = PlanItem),
-        (status = 400, description = "malformed, or a field that there is not"),
-        (status = 403, description = "not for this caller"),
+        (status = 400, description = "malformed JSON, or an unknown field"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym, or no such day or meal of it"),
-        (status = 409, description = "archived"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 422, description = "a field that cannot be taken"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan is archived"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 422, description = "a field is invalid"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]
@@ -97,7 +97,7 @@ async fn create_item(
     Ok(Tagged(answer))
 }
 
-/// Change an item: its food, its amount or its place
+/// Change the food, the amount or the position of an item
 #[utoipa::path(
     tag = "plans",
     request_body = ItemPatch,
@@ -106,17 +106,17 @@ async fn create_item(
         ("day" = i32, Path, description = "1 for the first"),
         ("meal" = MealId, Path),
         ("item" = ItemId, Path),
-        ("If-Match" = String, Header, description = "the ETag that was read"),
+        ("If-Match" = String, Header, description = "the ETag of the plan as last read"),
     ),
     responses(
         (status = 200, description = "the item as it is now", body = PlanItem),
-        (status = 400, description = "malformed, or a field that there is not"),
-        (status = 403, description = "not for this caller"),
+        (status = 400, description = "malformed JSON, or an unknown field"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym, or no such day, meal or item of it"),
-        (status = 409, description = "archived"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 422, description = "a field that cannot be taken"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan is archived"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 422, description = "a field is invalid"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]
@@ -149,15 +149,15 @@ async fn update_item(
         ("day" = i32, Path, description = "1 for the first"),
         ("meal" = MealId, Path),
         ("item" = ItemId, Path),
-        ("If-Match" = String, Header, description = "the ETag that was read"),
+        ("If-Match" = String, Header, description = "the ETag of the plan as last read"),
     ),
     responses(
         (status = 200, description = "removed", body = PlanWritten),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym, or no such day, meal or item of it"),
-        (status = 409, description = "archived"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan is archived"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]

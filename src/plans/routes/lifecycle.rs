@@ -1,4 +1,4 @@
-//! A plan's life: publish, archive, duplicate.
+//! Routes for a plan's life cycle: publish, archive, duplicate.
 
 use actix_web::{post, web};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -22,21 +22,21 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(duplicate_plan);
 }
 
-/// Publish a draft, so that it can be followed. A published plan stays as it is
+/// Publish a draft, so that members can follow it; publishing a published plan changes nothing
 #[utoipa::path(
     tag = "plans",
     params(
         ("plan" = PlanId, Path),
-        ("If-Match" = String, Header, description = "the ETag that was read"),
-        ("Idempotency-Key" = Option<String>, Header, description = "repeating it repeats the answer, not the effect"),
+        ("If-Match" = String, Header, description = "the ETag of the plan as last read"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeated key returns the first answer"),
     ),
     responses(
         (status = 200, description = "the published plan", body = Plan),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym"),
-        (status = 409, description = "plan_empty, or plan_archived"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "`plan_empty` or `plan_archived`"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]
@@ -65,21 +65,21 @@ async fn publish_plan(
     Ok(Tagged(answer))
 }
 
-/// Archive a published plan: it can no longer be changed or begun
+/// Archive a published plan: nobody can change it or start following it any more
 #[utoipa::path(
     tag = "plans",
     params(
         ("plan" = PlanId, Path),
-        ("If-Match" = String, Header, description = "the ETag that was read"),
-        ("Idempotency-Key" = Option<String>, Header, description = "repeating it repeats the answer, not the effect"),
+        ("If-Match" = String, Header, description = "the ETag of the plan as last read"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeated key returns the first answer"),
     ),
     responses(
         (status = 200, description = "the archived plan", body = Plan),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym"),
-        (status = 409, description = "a draft"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan is a draft"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]
@@ -112,18 +112,18 @@ async fn archive_plan(
     Ok(Tagged(answer))
 }
 
-/// Copy a plan that the caller may read into a new draft of theirs
+/// Copy a plan that the caller may read into a new draft of the caller's own
 #[utoipa::path(
     tag = "plans",
     params(
         ("plan" = PlanId, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "repeating it repeats the answer, not the effect"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeated key returns the first answer"),
     ),
     responses(
-        (status = 201, description = "the draft, with identifiers of its own", body = Plan),
-        (status = 403, description = "not for this caller"),
+        (status = 201, description = "the draft, with new identifiers", body = Plan),
+        (status = 403, description = "the caller may not read this plan"),
         (status = 404, description = "no such plan in this gym"),
-        (status = 429, description = "ten plans begun within an hour; `RateLimit` tells what is left"),
+        (status = 429, description = "more than ten new plans within an hour; see the `RateLimit` header"),
     ),
     security(("bearer" = []))
 )]

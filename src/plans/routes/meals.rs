@@ -1,4 +1,4 @@
-//! Meals of a day: create, read, change, delete.
+//! Routes for the meals of a day: create, read, change, delete.
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::Serialize;
@@ -25,7 +25,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(delete_meal);
 }
 
-/// A meal, and the plan's version that shows it so.
+/// A meal, and the plan's version at which it looked like this.
 #[derive(Serialize, ToSchema)]
 struct PlanMeal {
     /// The plan's version; `"<version>"` is its `ETag`.
@@ -54,18 +54,18 @@ impl PlanMeal {
     params(
         ("plan" = PlanId, Path),
         ("day" = i32, Path, description = "1 for the first"),
-        ("If-Match" = String, Header, description = "the ETag that was read"),
-        ("Idempotency-Key" = Option<String>, Header, description = "repeating it repeats the answer, not the effect"),
+        ("If-Match" = String, Header, description = "the ETag of the plan as last read"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeated key returns the first answer"),
     ),
     responses(
         (status = 201, description = "the meal", body = PlanMeal),
-        (status = 400, description = "malformed, or a field that there is not"),
-        (status = 403, description = "not for this caller"),
+        (status = 400, description = "malformed JSON, or an unknown field"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym, or no such day of it"),
-        (status = 409, description = "archived"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 422, description = "a field that cannot be taken"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan is archived"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 422, description = "a field is invalid"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]
@@ -103,7 +103,7 @@ async fn create_meal(
     ),
     responses(
         (status = 200, description = "the meal", body = PlanMeal),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not read this plan"),
         (status = 404, description = "no such plan in this gym, or no such day or meal of it"),
     ),
     security(("bearer" = []))
@@ -121,7 +121,7 @@ async fn find_meal(app: web::Data<App>, caller: Caller, ids: web::Path<(PlanId, 
     Ok(tagged(found.version, &found))
 }
 
-/// Change a meal; `items` replaces them all
+/// Change a meal; `items` replaces all items
 #[utoipa::path(
     tag = "plans",
     request_body = MealPatch,
@@ -129,17 +129,17 @@ async fn find_meal(app: web::Data<App>, caller: Caller, ids: web::Path<(PlanId, 
         ("plan" = PlanId, Path),
         ("day" = i32, Path, description = "1 for the first"),
         ("meal" = MealId, Path),
-        ("If-Match" = String, Header, description = "the ETag that was read"),
+        ("If-Match" = String, Header, description = "the ETag of the plan as last read"),
     ),
     responses(
         (status = 200, description = "the meal as it is now", body = PlanMeal),
-        (status = 400, description = "malformed, or a field that there is not"),
-        (status = 403, description = "not for this caller"),
+        (status = 400, description = "malformed JSON, or an unknown field"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym, or no such day or meal of it"),
-        (status = 409, description = "archived"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 422, description = "a field that cannot be taken"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan is archived"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 422, description = "a field is invalid"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]
@@ -171,15 +171,15 @@ async fn update_meal(
         ("plan" = PlanId, Path),
         ("day" = i32, Path, description = "1 for the first"),
         ("meal" = MealId, Path),
-        ("If-Match" = String, Header, description = "the ETag that was read"),
+        ("If-Match" = String, Header, description = "the ETag of the plan as last read"),
     ),
     responses(
         (status = 200, description = "removed", body = PlanWritten),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym, or no such day or meal of it"),
-        (status = 409, description = "archived"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan is archived"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]

@@ -1,4 +1,5 @@
-//! Routes of plans. Every answer that shows a version carries it as its `ETag`; every write below a plan needs it.
+//! Routes for plans. Every answer that shows a version carries it as its `ETag`; every write to an existing plan
+//! requires it in `If-Match`.
 
 mod days;
 mod items;
@@ -33,7 +34,7 @@ pub fn routes(config: &mut ServiceConfig) {
     items::routes(config);
 }
 
-/// What a write that leaves nothing to show has made of the plan.
+/// The plan's version after a write that leaves nothing else to show, such as a deletion below it.
 #[derive(Serialize, ToSchema)]
 struct PlanWritten {
     /// The plan's version; `"<version>"` is its `ETag`.
@@ -51,7 +52,7 @@ impl From<&Plan> for PlanWritten {
     }
 }
 
-/// JSON with the `ETag` of a version.
+/// A JSON response with the version as its `ETag`.
 fn tagged(version: i64, body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::ETAG, etag::tag(version)))
@@ -59,11 +60,11 @@ fn tagged(version: i64, body: &impl Serialize) -> HttpResponse {
         .json(body)
 }
 
-/// JSON that is ready, with the tag of its stamp; compressed with gzip once for all who take it so.
+/// A response of serialised JSON with its stamp as `ETag`. A plan is gzipped once for all clients that accept gzip.
 async fn tagged_bytes(request: &HttpRequest, stamp: Stamp, ready: Ready) -> Result<HttpResponse> {
     let mut response = HttpResponse::Ok();
     response
-        // The middleware that compresses is inside the one that completes the tag.
+        // The middleware that completes the tag wraps the one that compresses, so the tag starts as the identity one.
         .insert_header((header::ETAG, stamp.tag(Coding::Identity)))
         .insert_header((header::CACHE_CONTROL, "private, no-cache"))
         .insert_header((header::VARY, "accept-encoding"))
@@ -76,8 +77,8 @@ async fn tagged_bytes(request: &HttpRequest, stamp: Stamp, ready: Ready) -> Resu
     Ok(response.body(body))
 }
 
-/// A list, with a tag made of its bytes. They are not kept: a list differs by caller, and with assignments and follows that
-/// begin and end by the clock, so nothing cheaper than the list names what is in it. The tag spares the sending.
+/// A list, with an `ETag` computed from its bytes, which spares only the transfer. Lists are not cached: they differ by
+/// caller and change as assignments and follows start and end with time, so no version identifies their content.
 fn tagged_list(request: &HttpRequest, list: &impl Serialize) -> Result<HttpResponse> {
     let body = to_json(list)?;
     let tag = etag::of(body.as_bytes());
@@ -94,7 +95,7 @@ fn tagged_list(request: &HttpRequest, list: &impl Serialize) -> Result<HttpRespo
     })
 }
 
-/// The answer of a POST, with the `ETag` of the version in it.
+/// The answer to a POST, with the version in its body as `ETag`.
 struct Tagged(Answer);
 
 impl Responder for Tagged {
@@ -115,14 +116,14 @@ impl Responder for Tagged {
     }
 }
 
-/// How many plans an account may begin, as drafts of its own or as copies.
+/// Quota of plans that an account may create, as new drafts or as copies.
 const CREATIONS: Quota = Quota {
     operation: "create_plan",
     times: 10,
     window: TimeDelta::hours(1),
 };
 
-/// The answer of a POST that counts, with what is left. A repeat of one did not count.
+/// The answer to a POST that spends quota, with the rest of the quota. A repeat of an idempotency key spends nothing.
 struct Counted(Tagged, Option<quota::Left>);
 
 impl Responder for Counted {
@@ -137,7 +138,7 @@ impl Responder for Counted {
     }
 }
 
-/// The answer of a request whose `If-None-Match` names the tag, with the fields that the whole answer would have (RFC 9110 §15.4.5).
+/// 304 for an `If-None-Match` that names the tag, with the headers that the full answer would have (RFC 9110 §15.4.5).
 fn not_modified(tag: String) -> HttpResponse {
     HttpResponse::build(StatusCode::NOT_MODIFIED)
         .insert_header((header::ETAG, tag))

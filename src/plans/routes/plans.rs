@@ -1,4 +1,4 @@
-//! Plans: list, create, read with the whole tree, change, delete.
+//! Routes for plans: list, create, read with the whole tree, change, delete.
 
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
@@ -30,18 +30,18 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(delete_plan);
 }
 
-/// Which plans to list.
+/// Filters for the list of plans.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct PlanQuery {
-    /// Only those in this state.
+    /// Only plans with this status.
     status: Option<Status>,
-    /// Only those of this kind.
+    /// Only plans of this kind.
     kind: Option<Kind>,
-    /// Plans a page, 1 to 200; 50 by default.
+    /// Plans per page, 1 to 200; 50 by default.
     limit: Option<i64>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<uuid::Uuid>,
 }
 
@@ -50,12 +50,12 @@ struct PlanQuery {
     tag = "plans",
     params(
         PlanQuery,
-        ("If-None-Match" = Option<String>, Header, description = "an ETag that was read before"),
+        ("If-None-Match" = Option<String>, Header, description = "the ETag of an earlier answer"),
     ),
     responses(
-        (status = 200, description = "plans without their trees; its ETag names what is in it", body = Page<PlanSummary>),
-        (status = 304, description = "as it was"),
-        (status = 403, description = "not for this role"),
+        (status = 200, description = "plans without their trees; the ETag hashes the list", body = Page<PlanSummary>),
+        (status = 304, description = "not modified"),
+        (status = 403, description = "the caller's role may not do this"),
     ),
     security(("bearer" = []))
 )]
@@ -87,17 +87,17 @@ async fn list_plans(
     tagged_list(&request, &Page::cut(plans, limit, |plan| plan.id.0))
 }
 
-/// Begin a plan: a draft with empty days
+/// Create a plan: a draft with empty days
 #[utoipa::path(
     tag = "plans",
     request_body = NewPlan,
-    params(("Idempotency-Key" = Option<String>, Header, description = "repeating it repeats the answer, not the effect")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "a repeated key returns the first answer")),
     responses(
         (status = 201, description = "the draft", body = Plan),
-        (status = 400, description = "malformed, or a field that there is not"),
-        (status = 403, description = "not for this role"),
-        (status = 422, description = "a field that cannot be taken"),
-        (status = 429, description = "ten plans begun within an hour; `RateLimit` tells what is left"),
+        (status = 400, description = "malformed JSON, or an unknown field"),
+        (status = 403, description = "the caller's role may not do this"),
+        (status = 422, description = "a field is invalid"),
+        (status = 429, description = "more than ten new plans within an hour; see the `RateLimit` header"),
     ),
     security(("bearer" = []))
 )]
@@ -126,12 +126,12 @@ async fn create_plan(app: web::Data<App>, caller: Caller, key: IdempotencyKey, b
     tag = "plans",
     params(
         ("plan" = PlanId, Path),
-        ("If-None-Match" = Option<String>, Header, description = "an ETag that was read before"),
+        ("If-None-Match" = Option<String>, Header, description = "the ETag of an earlier answer"),
     ),
     responses(
-        (status = 200, description = "the plan; its ETag names its version and representation", body = Plan),
-        (status = 304, description = "as it was"),
-        (status = 403, description = "not for this caller"),
+        (status = 200, description = "the plan; the ETag covers its version and representation", body = Plan),
+        (status = 304, description = "not modified"),
+        (status = 403, description = "the caller may not read this plan"),
         (status = 404, description = "no such plan in this gym"),
     ),
     security(("bearer" = []))
@@ -156,7 +156,7 @@ async fn find_plan(
     if let Some(ready) = app.cache.plan(caller.gym, *plan, stamp).await {
         return tagged_bytes(&request, stamp, ready).await;
     }
-    // The right is asked for again, since this is another snapshot.
+    // Check the right again: this read uses another snapshot than the lookup above.
     let now = app.clock.now();
     let plan = app
         .read(&caller, async |conn| {
@@ -165,7 +165,8 @@ async fn find_plan(
         })
         .await?;
     let ready = Ready::from(Bytes::from(to_json(&plan)?));
-    // A rotation in between: under the epoch of before, which nobody asks for again, this is only memory.
+    // If the log's epoch was rotated since the lookup, this entry is filed under the old epoch, which nobody asks for:
+    // it only wastes memory.
     let stamp = Stamp {
         version: plan.version,
         ..stamp
@@ -174,19 +175,19 @@ async fn find_plan(
     tagged_bytes(&request, stamp, ready).await
 }
 
-/// Change what a plan says. Of a published plan this makes a new revision
+/// Change a plan's own fields; a change of a published plan makes a new revision
 #[utoipa::path(
     tag = "plans",
     request_body = PlanPatch,
-    params(("plan" = PlanId, Path), ("If-Match" = String, Header, description = "the ETag that was read")),
+    params(("plan" = PlanId, Path), ("If-Match" = String, Header, description = "the ETag of the plan as last read")),
     responses(
         (status = 200, description = "the plan as it is now", body = Plan),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym"),
-        (status = 409, description = "archived"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 422, description = "a field that cannot be taken"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan is archived"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 422, description = "a field is invalid"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]
@@ -212,14 +213,14 @@ async fn update_plan(
 /// Delete a draft
 #[utoipa::path(
     tag = "plans",
-    params(("plan" = PlanId, Path), ("If-Match" = String, Header, description = "the ETag that was read")),
+    params(("plan" = PlanId, Path), ("If-Match" = String, Header, description = "the ETag of the plan as last read")),
     responses(
         (status = 204, description = "deleted"),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not change this plan"),
         (status = 404, description = "no such plan in this gym"),
-        (status = 409, description = "it was published"),
-        (status = 412, description = "changed in the meantime; the ETag is the current one"),
-        (status = 428, description = "no If-Match"),
+        (status = 409, description = "the plan has been published"),
+        (status = 412, description = "the plan has changed since; `ETag` holds the current version"),
+        (status = 428, description = "the `If-Match` header is missing"),
     ),
     security(("bearer" = []))
 )]

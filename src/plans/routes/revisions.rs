@@ -1,4 +1,4 @@
-//! Published revisions of a plan: the list of them, and the plan as it was in one.
+//! Routes for the published revisions of a plan: list them, and read the plan as of one.
 
 use actix_web::{HttpResponse, get, web};
 use serde::{Deserialize, Serialize};
@@ -18,14 +18,14 @@ pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(list_revisions).service(find_revision);
 }
 
-/// Which revisions to list.
+/// Paging for the list of revisions.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct RevisionQuery {
-    /// Revisions a page, 1 to 200; 50 by default.
+    /// Revisions per page, 1 to 200; 50 by default.
     limit: Option<i64>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<i32>,
 }
 
@@ -34,7 +34,7 @@ struct RevisionQuery {
 struct RevisionPage {
     /// The revisions, newest first.
     items: Vec<RevisionSummary>,
-    /// Where the next page begins; absent on the last one.
+    /// Cursor of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next_cursor: Option<String>,
@@ -46,7 +46,7 @@ struct RevisionPage {
     params(("plan" = PlanId, Path), RevisionQuery),
     responses(
         (status = 200, description = "revisions; none for a draft", body = RevisionPage),
-        (status = 403, description = "not for this caller"),
+        (status = 403, description = "the caller may not read this plan"),
         (status = 404, description = "no such plan in this gym"),
     ),
     security(("bearer" = []))
@@ -78,13 +78,13 @@ async fn list_revisions(
     Ok(web::Json(RevisionPage { items, next_cursor }))
 }
 
-/// Read a plan as it was in a revision. It never changes
+/// Read a plan as of a revision; the answer never changes
 #[utoipa::path(
     tag = "plans",
     params(("plan" = PlanId, Path), ("revision" = i32, Path, description = "1 for the first publication")),
     responses(
-        (status = 200, description = "the plan as it was", body = Plan),
-        (status = 403, description = "not for this caller"),
+        (status = 200, description = "the plan as of that revision", body = Plan),
+        (status = 403, description = "the caller may not read this plan"),
         (status = 404, description = "no such plan in this gym, or no such revision of it"),
     ),
     security(("bearer" = []))

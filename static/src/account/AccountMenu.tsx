@@ -1,4 +1,4 @@
-// The menu behind the avatar: who one is, the language, the sessions, signing out.
+// The account menu behind the avatar: name, language, sessions, signing out.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { href } from '../router';

@@ -1,4 +1,4 @@
-// Where one is signed in, and ending it there.
+// The list of signed-in devices, with a button to end each session.
 import { useEffect, useState } from 'preact/hooks';
 import { call, explain } from '../api/client';
 import type { Page, SessionRow } from '../api/types';
@@ -7,7 +7,7 @@ import { t } from '../i18n';
 import { ErrorNote, Skeleton } from '../ui/bits';
 import { Icon } from '../ui/Icon';
 
-/** Browser and system of a user-agent line; the line's start where neither is known. */
+/** Browser and system from a User-Agent header, or the header's first 40 characters if neither is recognised. */
 function device(agent: string | undefined): string {
   if (!agent) return t().unknownDevice;
   const browser = /(Edg|OPR|Firefox|Chrome|Safari)\//.exec(agent)?.[1]?.replace('Edg', 'Edge').replace('OPR', 'Opera');

@@ -1,7 +1,7 @@
-// One way to call the REST API: bearer token, language, problems as `Problem`, and one repeat after a silent refresh.
+// The only way to call the REST API: bearer token, language, errors as `Problem`, and one retry after a silent refresh.
 import { language } from '../i18n';
 
-/** An RFC 9457 problem; `detail` is a sentence for people, in their language. */
+/** An RFC 9457 problem; `detail` is a sentence for the user, in the user's language. */
 export class Problem extends Error {
   constructor(readonly status: number, readonly code: string, readonly detail: string) {
     super(detail);
@@ -9,7 +9,7 @@ export class Problem extends Error {
 }
 
 export interface Tokens {
-  /** The access token, refreshed when it is about to run out or, with `force`, in any case. */
+  /** The access token, refreshed if it expires soon or, with `force`, in any case. */
   access(force?: boolean): Promise<string>;
 }
 
@@ -30,7 +30,7 @@ async function problem(response: Response): Promise<Problem> {
   return new Problem(response.status, body.code ?? 'unknown', body.detail ?? body.title ?? `HTTP ${response.status}`);
 }
 
-/** A call without credentials: signing in, refreshing, the demo list. */
+/** A call without credentials: sign-in, refresh, the demo's accounts. */
 export async function open<T>(path: string, call: Call = {}, bearer?: string): Promise<T> {
   const headers: Record<string, string> = { 'Accept-Language': language.value };
   if (call.body !== undefined) headers['Content-Type'] = 'application/json';
@@ -46,7 +46,7 @@ export async function open<T>(path: string, call: Call = {}, bearer?: string): P
   return (response.status === 204 ? undefined : await response.json()) as T;
 }
 
-/** A call as the person who is signed in. */
+/** A call as the signed-in person. */
 export async function call<T>(path: string, options: Call = {}): Promise<T> {
   if (!tokens) throw new Problem(401, 'unauthenticated', '');
   try {
@@ -57,14 +57,14 @@ export async function call<T>(path: string, options: Call = {}): Promise<T> {
   }
 }
 
-/** `?a=1&b=2` of what is present. */
+/** A query string such as `?a=1&b=2`, without empty parameters. */
 export function query(params: Record<string, string | number | undefined>): string {
   const pairs = Object.entries(params).filter(([, value]) => value !== undefined && value !== '');
   const text = new URLSearchParams(pairs.map(([name, value]) => [name, String(value)])).toString();
   return text ? `?${text}` : '';
 }
 
-/** What to tell a person about a failure. */
+/** The sentence that explains a failure to the user. */
 export function explain(error: unknown, fallback: string): string {
   return error instanceof Problem && error.detail ? error.detail : fallback;
 }

@@ -1,5 +1,5 @@
-// The API's shapes, by the names that the app has for them. They come from `schema.ts`, which is generated from the
-// server's OpenAPI document; nothing else imports it. Written here is only what the document cannot say.
+// The API's types under the app's names. They come from `schema.ts`, which is generated from the server's OpenAPI
+// document; only this file imports it. Types are written by hand here only where the document cannot express them.
 import type { components } from './schema';
 
 type Schemas = components['schemas'];
@@ -18,7 +18,7 @@ export type Demo = Schemas['Demo'];
 export type DemoAccount = Schemas['DemoAccount'];
 export type Membership = Schemas['Membership'];
 
-/** A page of a list; OpenAPI names one for each kind of item. */
+/** A page of a list. The OpenAPI document has a separate type for each kind of item. */
 export type Page<T> = Omit<Schemas['Page_Food'], 'items'> & { items: T[] };
 
 export type Food = Schemas['Food'];
@@ -29,7 +29,7 @@ export type NewItem = Schemas['NewItem'];
 export type MealPatch = Schemas['MealPatch'];
 export type MealChanged = Schemas['PlanMeal'];
 
-// What the live channels hold: trees as maps by identifier.
+// Snapshots of the live channels: trees as maps by identifier.
 export type PlanState = Schemas['PlanState'];
 export type DayState = Schemas['DayState'];
 export type MealState = Schemas['MealState'];
@@ -41,6 +41,6 @@ export type Follow = Schemas['Follow'];
 export type Completion = Schemas['CompletionState'];
 export type Progress = Schemas['ProgressState'];
 
-/** `meal.complete` or `meal.undo`, always with a key, so that a repeat is safe. */
+/** The body of `meal.complete` or `meal.undo`. It always carries an idempotency key, so that a retry is safe. */
 export type MealCommand = Schemas['Undo'] & Partial<Pick<Schemas['NewCompletion'], 'status' | 'portion_permille'>> & { key: string };
 export type MealOutcome = Schemas['Outcome'];

@@ -1,4 +1,4 @@
-// The week around the chosen day, with what was recorded on each.
+// The week around the chosen day, with the progress of each day.
 import type { Progress } from '../api/types';
 import { date } from '../format';
 import { t } from '../i18n';

@@ -1,5 +1,6 @@
-// The member's day. The follow, completions and progress come from the member's own channel (which the server subscribes),
-// the meals from the plan's channel; what is under way from the outbox is laid over both.
+// The member's day. The follow, completions and progress come from the member's own channel, to which the server
+// subscribes the client; the meals come from the plan's channel. Commands that are pending in the outbox are applied on
+// top of both.
 import { signal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import type { MemberState, PlanState } from '../api/types';
@@ -15,7 +16,7 @@ import { MealCard, type Act } from './MealCard';
 import { dayNumber, dayOn, nextMeal, ordered, pendingFor, standing, summary, zoned, type Standing } from './model';
 import { Summary } from './Summary';
 
-/** The plan's name, for the header. */
+/** The name of the followed plan, for the header. */
 export const planName = signal<string | undefined>(undefined);
 
 export function DayPage() {

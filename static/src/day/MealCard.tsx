@@ -1,4 +1,4 @@
-// One meal of the member's day: what is in it, what has been recorded, and the buttons to record it.
+// One meal of the member's day: its foods, the recorded completion, and the buttons to record one.
 import { useState } from 'preact/hooks';
 import type { MealState } from '../api/types';
 import { clock, foodName, kcal, percent, quantity, time, weight } from '../format';
@@ -31,7 +31,7 @@ export function MealCard({ id, meal, standing, change, next, zone, act }: MealCa
   const late = change && completion && !standing.waiting && completion.plan_revision < change.revision;
   const recent = change !== undefined && Date.now() - Date.parse(change.at) < 6000;
   return (
-    // The key of the flash is the change's time, so that a second change lights up again.
+    // The flash is keyed by the time of the change, so that a second change restarts the animation.
     <article class={`meal is-${status}${next ? ' is-next' : ''}`} data-testid={`meal-${id}`} data-status={status}
       data-pending={standing.waiting || undefined} aria-labelledby={`title-${id}`}>
       {recent && <div key={change.at} class="flash" aria-hidden="true" />}

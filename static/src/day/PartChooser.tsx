@@ -1,4 +1,4 @@
-// How much of a meal was eaten: a slider in tenths with buttons at its ends, for thumbs and keyboards alike.
+// Chooses how much of a meal was eaten: a slider in steps of 10 % with minus and plus buttons, for touch and keyboard.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { percent } from '../format';
 import { t } from '../i18n';

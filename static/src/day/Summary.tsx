@@ -1,4 +1,4 @@
-// The day at a glance: energy as a ring, the macronutrients as bars, meals as a count.
+// Summary of the day: energy as a ring, macronutrients as bars, meals as a count.
 import type { Summary as DaySummary } from './model';
 import { grams, kcal } from '../format';
 import { t } from '../i18n';

@@ -10,19 +10,19 @@ const day = { number: 1, nutrients: { energy_mkcal: 900_000 }, meals: { b: meal(
 const eaten: Completion = { status: 'eaten', portion_permille: 1000, title: 't', plan_revision: 1, on_behalf: false, at: '2026-03-01T08:00:00Z' };
 
 describe('days', () => {
-  it('end with a fixed plan and come round with a weekly one', () => {
+  it('end with a fixed plan and repeat with a weekly one', () => {
     expect(dayNumber(follow, plan('fixed'), '2026-02-28')).toBeUndefined();
     expect(dayNumber(follow, plan('fixed'), '2026-03-07')).toBe(7);
     expect(dayNumber(follow, plan('fixed'), '2026-03-08')).toBeUndefined();
     expect(dayNumber(follow, plan('weekly'), '2026-03-08')).toBe(1);
   });
 
-  it('cross a change of clocks without losing one', () => {
+  it('are neither lost nor repeated when the clocks change', () => {
     expect(addDays('2026-03-28', 1)).toBe('2026-03-29');
     expect(addDays('2026-03-29', 1)).toBe('2026-03-30');
   });
 
-  it("are the member's own, and begin at the gym's day start", () => {
+  it("are in the member's time zone and start at the gym's day start", () => {
     const instant = Date.parse('2026-06-10T23:30:00Z');
     expect(zoned(instant, 'Europe/Madrid')).toEqual({ date: '2026-06-11', minutes: 90 });
     expect(zoned(instant, 'Europe/Madrid', 240)).toEqual({ date: '2026-06-10', minutes: 1530 });
@@ -31,24 +31,24 @@ describe('days', () => {
 });
 
 describe('meals', () => {
-  it('go by time, and by position where a time is missing', () => {
+  it('are sorted by time, or by position if a time is missing', () => {
     expect(ordered(day.meals).map((m) => m.id)).toEqual(['a', 'b']);
   });
 
-  it('offer the next one that is open', () => {
+  it('include a next one: the first from now on that is not recorded', () => {
     expect(nextMeal(day, 400)?.id).toBe('a');
     expect(nextMeal(day, 400, { a: eaten })?.id).toBe('b');
     expect(nextMeal(day, 900)).toBeUndefined();
   });
 
-  it('show a command under way over what the server said', () => {
+  it('show a pending command over the state of the server', () => {
     const undo = { method: 'meal.undo', key: 'k', meal_id: 'a', date: '2026-03-01' } as const;
     expect(standing(eaten, undo)).toMatchObject({ status: 'open', waiting: true });
     const part = { ...undo, method: 'meal.complete', status: 'partial', portion_permille: 400 } as const;
     expect(standing(undefined, part)).toMatchObject({ status: 'partial', permille: 400, waiting: true });
   });
 
-  it('move the summary at once', () => {
+  it('change the summary while their command is pending', () => {
     const row = { meals_planned: 2, meals_done: 1, meals_skipped: 0, planned: {}, eaten: { energy_mkcal: 300_000 } };
     const tick = { method: 'meal.complete', key: 'k', meal_id: 'b', date: '2026-03-01', status: 'partial', portion_permille: 500 } as const;
     expect(summary(day, row, { a: eaten }, [tick])).toMatchObject({ meals: 2, done: 2, eaten: { energy_mkcal: 600_000 } });

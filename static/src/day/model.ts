@@ -1,5 +1,5 @@
-// What a member's day is made of: which plan day a date is, its meals in order, and their state with commands under way
-// laid over it. Pure, so that the wall and the tests use it too.
+// The model of a member's day: the plan day of a date, its meals in order, and their state including pending commands.
+// Pure, so that the wall and the tests use it, too.
 import type { Completion, DayState, Follow, MealState, Nutrients, PlanState, Progress } from '../api/types';
 import { plus } from '../format';
 import type { Pending } from '../live/outbox';
@@ -14,7 +14,7 @@ export function daysBetween(from: string, to: string): number {
   return Math.round((Date.parse(`${to}T00:00:00Z`) - Date.parse(`${from}T00:00:00Z`)) / DAY_MS);
 }
 
-/** Date and minutes after midnight in a zone. Before the gym's day start it is still the day before (and past 24:00). */
+/** Date and minutes after midnight in a time zone. Before the gym's day start, the previous day goes on past 24:00. */
 export function zoned(now: number, timeZone: string, dayStart = 0): { date: string; minutes: number } {
   const parts = new Intl.DateTimeFormat('en-CA', {
     timeZone, hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit',
@@ -25,7 +25,7 @@ export function zoned(now: number, timeZone: string, dayStart = 0): { date: stri
   return minutes < dayStart ? { date: addDays(date, -1), minutes: minutes + 1440 } : { date, minutes };
 }
 
-/** The number of the plan's day on a date, or nothing when the plan has not begun or is over. */
+/** The number of the plan's day on a date; undefined before the plan starts and after it ends. */
 export function dayNumber(follow: Follow, plan: PlanState['plan'], date: string): number | undefined {
   const index = daysBetween(follow.start_date, date);
   if (index < 0 || (plan.cycle === 'fixed' && index >= plan.duration_days)) return undefined;
@@ -50,11 +50,11 @@ export interface Standing {
   status: MealStatus;
   permille: number;
   completion?: Completion;
-  /** A command for this meal is waiting or on its way. */
+  /** Whether a command for this meal is pending: queued or being sent. */
   waiting: boolean;
 }
 
-/** A meal's state on a date, with what is still under way laid over what the server has said. */
+/** A meal's state on a date: the pending command's effect if there is one, otherwise the server's state. */
 export function standing(completion: Completion | undefined, pending: Pending | undefined): Standing {
   if (!pending) {
     return { status: completion?.status ?? 'open', permille: completion?.portion_permille ?? 0, completion, waiting: false };
@@ -79,7 +79,7 @@ export interface Summary {
   eaten: Nutrients;
 }
 
-/** The day's progress: the server's row, moved by what is under way. What is planned comes from the plan as it is now. */
+/** The day's progress: the server's row adjusted by pending commands. Planned amounts come from the current plan. */
 export function summary(
   day: DayState | undefined,
   row: Progress | undefined,
@@ -108,12 +108,12 @@ export function summary(
 
 const counts = (status: MealStatus): number => Number(status === 'eaten' || status === 'partial');
 
-/** The first meal from now on that nothing has been recorded for; where completions are unknown, simply the next by time. */
+/** The first meal from now on without a completion; if completions are unknown, the next meal by time. */
 export function nextMeal(day: DayState | undefined, minutes: number, done?: Record<string, unknown>): (MealState & { id: string }) | undefined {
   return ordered(day?.meals).find((meal) => meal.time_min !== undefined && meal.time_min >= minutes && !done?.[meal.id]);
 }
 
-/** How many meals the clock has passed by more than an hour. */
+/** How many meals were due more than an hour ago. */
 export function mealsDue(day: DayState | undefined, minutes: number): number {
   return Object.values(day?.meals ?? {}).filter((meal) => meal.time_min !== undefined && meal.time_min + 60 < minutes).length;
 }

@@ -1,5 +1,5 @@
-// Which meals have changed, when, in which revision and by whom: told apart by comparing a plan's tree before and after,
-// so that it works for an event and for a snapshot that replaced an older one. Kept for a day, over reloads.
+// Records which meals changed, when, in which revision and by whom. It compares a plan's tree before and after, which
+// works for an event as well as for a new snapshot. Records are kept for a day, across reloads.
 import { signal } from '@preact/signals';
 import type { MealState, PlanState } from '../api/types';
 import type { Change } from './store';
@@ -14,7 +14,7 @@ export interface MealChange {
 const KEY = 'liveplan.changes';
 const KEPT_MS = 24 * 3_600_000;
 
-/** By meal id. */
+/** Changes by meal id. */
 export const changes = signal<Record<string, MealChange>>({});
 
 export function same(a: unknown, b: unknown): boolean {
@@ -31,7 +31,7 @@ function meals(state: PlanState): Map<string, MealState> {
 
 export interface ChangedMeal { id: string; meal: MealState; kind: MealChange['kind'] }
 
-/** The meals that are new in `after`, or not what they were in `before`. */
+/** The meals of `after` that are new or differ from `before`. */
 export function changedMeals(before: PlanState, after: PlanState): ChangedMeal[] {
   if (before.days === after.days) return [];
   const old = meals(before);
@@ -40,7 +40,7 @@ export function changedMeals(before: PlanState, after: PlanState): ChangedMeal[]
     .map(([id, meal]) => ({ id, meal, kind: old.has(id) ? 'changed' : 'added' }));
 }
 
-/** Takes note of what a change of a plan channel did to its meals. Returns them. */
+/** Records which meals a change of a plan's channel added or changed, and returns them. */
 export function record(after: PlanState, change: Change): ChangedMeal[] {
   if (!change.before) return [];
   const found = changedMeals(change.before as unknown as PlanState, after);
@@ -52,7 +52,7 @@ export function record(after: PlanState, change: Change): ChangedMeal[] {
   try {
     localStorage.setItem(KEY, JSON.stringify(changes.value));
   } catch {
-    // A full or forbidden storage costs the badge after a reload, nothing else.
+    // If storage is full or forbidden, only the badge is lost on a reload.
   }
   return found;
 }

@@ -1,4 +1,5 @@
-// The live connection of whoever is signed in: one Centrifuge client, one store, one outbox; their state as signals.
+// The live connection of the signed-in person: one Centrifuge client, one store and one outbox, with their state as
+// signals.
 import { signal, type Signal } from '@preact/signals';
 import { Centrifuge, UnauthorizedError } from 'centrifuge';
 import { useEffect, useRef } from 'preact/hooks';
@@ -15,9 +16,9 @@ export const connection = signal<ConnectionState>('connecting');
 export const pending = signal<Pending[]>([]);
 
 type Observer = (channel: string, entry: Entry, change: Change, meals: ChangedMeal[]) => void;
-/** Who is told of every change of every channel: the announcer, the wall's feed. This file draws nothing. */
+/** Callbacks for every change of a channel: the screen-reader announcer, the wall's feed. This file draws nothing. */
 export const observers = new Set<Observer>();
-/** Who is told of a command that the server refused for good. */
+/** Callbacks for commands that the server refused permanently. */
 export const refusals = new Set<(command: Command, message: string) => void>();
 
 const entries = new Map<string, Signal<Entry | undefined>>();
@@ -35,11 +36,11 @@ export function send(command: Command): void {
   outbox?.add(command);
 }
 
-/** Watches channels for as long as the component shows; read them with `entry(channel).value`. */
+/** Subscribes to channels while the component is mounted; read them with `entry(channel).value`. */
 export function useChannels(channels: string[]): void {
   const held = useRef(new Map<string, () => void>());
   useEffect(() => {
-    // One's own member channel is subscribed by the server.
+    // The server itself subscribes the client to the member's own channel.
     const wanted = new Set(channels.filter((channel) => channel !== `member:${me.peek()?.account.id}`));
     for (const [channel, release] of held.current) {
       if (wanted.has(channel)) continue;
@@ -80,12 +81,12 @@ function onState(): void {
 
 let attempts = 0;
 
-/** How long after a close for good the next connection is tried. */
+/** Delay before the client reconnects after a permanent close. */
 const COME_BACK_MS = 5000;
 
 /**
- * The server closed for good, mostly because the session ended or the access changed: a new token either signs out or
- * shows that it is worth another try, though not at once, since the server may have meant it.
+ * Reacts to a permanent close, which mostly means that the session ended or access changed. Fetching a new token tells
+ * which: it either signs out, or shows that reconnecting may work. The delay avoids a loop if the server closes again.
  */
 async function comeBack(closed: Centrifuge | undefined): Promise<void> {
   const renewed = await renew().then(() => true, (error: unknown) => !(error instanceof Problem && error.status === 401));
@@ -100,7 +101,7 @@ export function connect(): void {
     storage: localStorage,
     key: `liveplan.outbox.${account}`,
     send: async (method, data) => {
-      // The SDK would wait for the connection and then time out; failing at once leaves the repeat to the outbox.
+      // Fail at once instead of letting the SDK wait and time out: the outbox retries.
       if (client?.state !== 'connected') throw { code: 1, message: 'offline' };
       return (await client.rpc(method, data)).data as MealOutcome;
     },
@@ -150,7 +151,7 @@ export function connect(): void {
   }, () => undefined);
 }
 
-/** Another tab has queued or sent something. */
+/** Another tab has changed the outbox or the recorded changes. */
 function onStorage(event: StorageEvent): void {
   if (outbox && event.key?.startsWith('liveplan.outbox.')) pending.value = outbox.pending;
   if (event.key === 'liveplan.changes') loadChanges();

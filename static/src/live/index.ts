@@ -1,3 +1,3 @@
-// What the server's property test imports: the one reducer and the one store, without the DOM.
+// The entry point for the server's property test: the reducer and the store, without the DOM.
 export { applyPatch } from './merge';
 export { LiveStore } from './store';

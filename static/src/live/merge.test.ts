@@ -42,7 +42,7 @@ describe('applyPatch', () => {
     });
   });
 
-  it('changes neither argument and shares what the patch does not name', () => {
+  it('mutates neither argument and shares the parts that the patch does not name', () => {
     const target = Object.freeze({ kept: Object.freeze({ deep: 1 }), changed: Object.freeze({ deep: 1 }) });
     const result = applyPatch(target, Object.freeze({ changed: Object.freeze({ deep: 2 }) })) as typeof target;
     expect(result.kept).toBe(target.kept);

@@ -1,4 +1,5 @@
-// The one merge-patch reducer of this app (RFC 7396). Pure and without imports: the server's property test runs it too.
+// The app's only merge-patch reducer (RFC 7396). Pure and without imports, since the server's property test runs it,
+// too.
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
@@ -7,7 +8,7 @@ function isObject(value: unknown): value is { [key: string]: Json } {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** `target` with `patch` merged into it. Neither is changed; parts that the patch does not name keep their identity. */
+/** Merges `patch` into `target` without mutating either; parts that the patch does not name keep their identity. */
 export function applyPatch(target: Json | undefined, patch: Json): Json {
   if (!isObject(patch)) return patch;
   const merged = new Map(Object.entries(isObject(target) ? target : {}));
@@ -15,5 +16,5 @@ export function applyPatch(target: Json | undefined, patch: Json): Json {
     if (value === null) merged.delete(key);
     else merged.set(key, applyPatch(merged.get(key), value));
   }
-  return Object.fromEntries(merged); // a key named __proto__ becomes a plain property here
+  return Object.fromEntries(merged); // fromEntries makes a key named __proto__ a plain property
 }

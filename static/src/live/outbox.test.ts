@@ -23,7 +23,7 @@ function outbox(send: (method: Method, data: MealCommand) => Promise<unknown>, s
 }
 
 describe('Outbox', () => {
-  it('keeps a command through a failure and a reload, and repeats it under its key', async () => {
+  it('keeps a command across a failure and a reload, and retries it with the same key', async () => {
     const storage = memory();
     const offline = outbox(() => Promise.reject({ code: 1, message: 'timeout' }), storage);
     offline.box.add(tick('k1'));
@@ -41,7 +41,7 @@ describe('Outbox', () => {
     expect(online.box.pending).toEqual([]);
   });
 
-  it('drops what the server refuses for good, says why, and goes on', async () => {
+  it('drops a permanently refused command, reports the reason, and sends the next one', async () => {
     const { box, refused } = outbox(async (_, data) => {
       if (data.key === 'k1') throw { code: 1435, message: 'not on that day' };
       return { progress: {} };

@@ -1,13 +1,13 @@
-// Commands that are on their way. A tick is written to storage first, then sent, and stays until the server has answered,
-// so that what was ticked without network goes out later, under the same key (the server answers a repeat as it answered
-// the first). Commands go one after another, because an undo must not overtake its tick. No DOM, no framework.
+// The queue of commands to send. A tick is stored before it is sent and stays until the server replies, so that a tick
+// made offline is sent later, with the same idempotency key (the server gives a repeat the first reply). Commands are
+// sent one after another, because an undo must not overtake its tick. No DOM, no framework.
 import type { Completion, MealCommand, MealOutcome } from '../api/types';
 
 export type Method = 'meal.complete' | 'meal.undo';
 
 export interface Command extends MealCommand { method: Method }
 
-/** A command as the screens see it: sent or not, and, once answered, what the server made of it. */
+/** A command as the screens see it: queued or being sent or, with `done`, answered but not yet in the snapshot. */
 export interface Pending extends Command { done?: { completion?: Completion } }
 
 export interface OutboxOptions {
@@ -16,11 +16,11 @@ export interface OutboxOptions {
   send: (method: Method, data: MealCommand) => Promise<MealOutcome>;
   onChange: (pending: Pending[]) => void;
   onRefused: (command: Command, message: string) => void;
-  /** How long an answered command is kept for the event to catch up with it. */
+  /** How long to keep an answered command while its event is on the way; 4 s by default. */
   linger_ms?: number;
 }
 
-/** Errors that may pass: the SDK's own (below 100), and the server's temporary ones. A repeat under the same key is safe. */
+/** Codes of temporary errors: the SDK's own (below 100) and the server's. A retry with the same key is safe. */
 const passing = new Set([100, 101, 109, 111, 1401, 1429, 1503, 1504]);
 
 export class Outbox {
@@ -36,7 +36,7 @@ export class Outbox {
     this.#options = options;
   }
 
-  /** What storage holds. Read anew each time: other tabs write to it too. */
+  /** The stored commands. Read from storage each time, since other tabs write to it, too. */
   get waiting(): Command[] {
     try {
       return JSON.parse(this.#options.storage.getItem(this.#options.key) ?? '[]') as Command[];
@@ -52,14 +52,14 @@ export class Outbox {
   add(command: Command): void {
     const same = (other: Command): boolean =>
       other.meal_id === command.meal_id && other.date === command.date && other.member_id === command.member_id;
-    // A change of mind before anything was sent replaces the earlier command.
+    // A new command for the same meal replaces one that has not been sent.
     const others = this.waiting.filter((other) => !same(other) || other.key === this.#sending);
     this.#answered = this.#answered.filter((other) => !same(other));
     this.#write([...others, command]);
     void this.flush();
   }
 
-  /** The snapshot has caught up with an answered command, or something newer has overtaken it. */
+  /** Drops answered commands that the snapshot now includes, or that something newer has replaced. */
   settle(isSettled: (pending: Pending) => boolean): void {
     const left = this.#answered.filter((pending) => !isSettled(pending));
     if (left.length === this.#answered.length) return;
@@ -67,7 +67,7 @@ export class Outbox {
     this.#options.onChange(this.pending);
   }
 
-  /** Sends what waits. Called when something is added and whenever the connection is there. */
+  /** Sends the queued commands. Call it after adding one, and after every reconnect. */
   async flush(): Promise<void> {
     if (this.#running) {
       this.#again = true;
@@ -112,7 +112,7 @@ export class Outbox {
     }
   }
 
-  /** Ends the retries, when the account changes. */
+  /** Stops the retries; for a change of account. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#again = false;

@@ -12,7 +12,7 @@ function store(fetchSnapshot: (url: string) => Promise<Snapshot> = () => Promise
 }
 
 describe('LiveStore', () => {
-  it('starts from the snapshot, merges publications and drops those it has', () => {
+  it('starts from the snapshot, merges publications and drops those that it already has', () => {
     const live = store();
     live.subscribed(fresh('plan:1', { title: 'a', days: { d: { n: 1 } } }));
     live.publication({ channel: 'plan:1', offset: 10, data: event({ title: 'old' }) });
@@ -20,7 +20,7 @@ describe('LiveStore', () => {
     expect(live.get('plan:1')).toMatchObject({ state: { title: 'a', days: { d: { n: 2 } } }, offset: 14, live: true });
   });
 
-  it('keeps its state on a recovery and replaces it otherwise', () => {
+  it('keeps its state after a recovery and replaces it otherwise', () => {
     const live = store();
     live.subscribed(fresh('c', { n: 1 }));
     live.lost('c');
@@ -31,7 +31,7 @@ describe('LiveStore', () => {
     expect(live.get('c')).toMatchObject({ state: { n: 9 }, offset: 40, epoch: 'b' });
   });
 
-  it('keeps presence apart from the snapshot', () => {
+  it('keeps presence separate from the snapshot', () => {
     const live = store();
     live.subscribed(fresh('roster:1', { members: {}, online: { a: true } }));
     live.publication({ channel: 'roster:1', data: event({ online: { a: null, b: true } }, 'presence.changed') });
@@ -40,7 +40,7 @@ describe('LiveStore', () => {
     expect(live.get('roster:1')).toMatchObject({ state: { members: {} }, online: {} });
   });
 
-  it('fetches a large snapshot, retries, and applies only what came after it', async () => {
+  it('fetches a large snapshot, retries, and applies only later publications', async () => {
     const answers: (Snapshot | undefined)[] = [
       undefined,
       { epoch: 'a', offset: 8, snapshot: { n: 'before the subscription' } },
@@ -59,7 +59,7 @@ describe('LiveStore', () => {
     expect(live.get('c')).toMatchObject({ state: { n: 12, m: 13 }, offset: 13 });
   });
 
-  it('forgets a fetch that a newer subscription has overtaken', async () => {
+  it('discards a fetch that a newer subscription has overtaken', async () => {
     let answer: (snapshot: Snapshot) => void = () => {};
     const live = store(() => new Promise((resolve) => { answer = resolve; }));
     live.subscribed(fresh('c', { fetch: true, url: '/x' }));
@@ -69,7 +69,7 @@ describe('LiveStore', () => {
     expect(live.get('c')?.state).toEqual({ n: 'new' });
   });
 
-  it('says what changed', () => {
+  it('tells listeners what changed', () => {
     const live = store();
     const seen: unknown[] = [];
     live.subscribed(fresh('c', { n: 1 }));

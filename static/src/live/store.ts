@@ -1,6 +1,7 @@
-// Channel → snapshot, on top of a Centrifuge client: replaces the state on a fresh subscription, keeps it on a recovery,
-// merges each publication, fetches snapshots that were too large for the reply. It knows nothing of the DOM or of what the
-// channels mean; the server's property test drives it from Node, with a real client or by calling the handlers directly.
+// Maps channels to their state on top of a Centrifuge client: replaces the state on a fresh subscription, keeps it on a
+// recovery, merges every publication, and fetches snapshots that are too large for the reply. It knows neither the DOM
+// nor the meaning of channels; the server's property test drives it from Node, with a real client or by calling its
+// handlers.
 import { applyPatch, type Json } from './merge';
 
 /** The payload of a publication. */
@@ -13,27 +14,27 @@ export interface LiveEvent {
   patch: Json;
 }
 
-/** What `GET /live/snapshots/{channel}` answers. */
+/** The answer of `GET /live/snapshots/{channel}`. */
 export interface Snapshot {
   epoch: string;
   offset: number;
   snapshot: Json;
 }
 
-/** A channel as it stands. `state` is absent until the first snapshot is here. */
+/** The state of a channel; `state` is absent until the first snapshot has arrived. */
 export interface Entry {
   state?: Json;
-  /** Presence: it is neither stored nor part of the snapshot. */
+  /** Presence, which is neither stored in the log nor part of the snapshot. */
   online: Record<string, boolean>;
   offset: number;
   epoch: string;
-  /** False between losing the subscription and having it back. */
+  /** Whether the channel is subscribed at the moment. */
   live: boolean;
-  /** Set when the server refused the subscription for good. */
+  /** Set if the server refused the subscription permanently. */
   refused?: { code: number; reason: string };
 }
 
-/** Why an entry changed: an event, or a whole new state (with what was there before). */
+/** Why an entry changed: an event, or a new snapshot (with the state before it). */
 export interface Change {
   event?: LiveEvent;
   before?: Json;
@@ -41,7 +42,7 @@ export interface Change {
 
 export type Listener = (channel: string, entry: Entry, change: Change) => void;
 
-/** The parts of the SDK's subscribe context that matter here. */
+/** The fields of the SDK's subscribe context that are used here. */
 export interface SubscribedContext {
   channel: string;
   wasRecovering: boolean;
@@ -56,7 +57,7 @@ export interface PublicationContext {
   offset?: number;
 }
 
-/** The parts of a Centrifuge subscription and client that matter here, so that any SDK build or a fake one fits. */
+/** The parts of a Centrifuge subscription and client that are used here, so that any SDK build or a fake fits. */
 interface Emitter {
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   on(event: any, handler: (ctx: any) => void): unknown;
@@ -72,13 +73,13 @@ export interface LiveClient extends Emitter {
 
 export interface LiveOptions {
   fetchSnapshot: (url: string, channel: string) => Promise<Snapshot>;
-  /** Waits before the n-th repeat of a failed fetch; replaced in tests. */
+  /** Waits before the n-th retry of a failed fetch; tests replace it. */
   pause?: (attempt: number) => Promise<void>;
 }
 
 interface Held {
   entry: Entry;
-  /** Publications that arrived while the snapshot is being fetched; absent when none is. */
+  /** Publications that arrived during a fetch of the snapshot; absent if there is none. */
   waiting?: PublicationContext[];
   generation: number;
 }
@@ -98,7 +99,7 @@ export class LiveStore {
     this.#options = options;
   }
 
-  /** Follows the server-side subscriptions of a client, and subscribes through it from now on. */
+  /** Follows a client's server-side subscriptions, and subscribes through this client from now on. */
   attach(client: LiveClient): void {
     this.#client = client;
     client.on('subscribed', (ctx: SubscribedContext) => {
@@ -113,9 +114,9 @@ export class LiveStore {
     });
   }
 
-  /** Subscribes to a channel for as long as somebody watches it. Returns what ends the watching. */
+  /** Subscribes to a channel until the returned function is called; callers share one subscription. */
   watch(channel: string): () => void {
-    // A channel that the server subscribed is there already; asking for it again is error 105.
+    // The server has subscribed the client to this channel already; subscribing again would be error 105.
     if (!this.#client || this.#serverSide.has(channel)) return () => {};
     const watched = this.#watched.get(channel) ?? { count: 0, sub: this.#subscribe(this.#client, channel) };
     this.#watched.set(channel, watched);
@@ -142,14 +143,14 @@ export class LiveStore {
     return () => this.#listeners.delete(listener);
   }
 
-  /** A subscription is there, for the first time or again. */
+  /** Handles a new or renewed subscription. */
   subscribed(ctx: SubscribedContext): void {
     const held = this.#hold(ctx.channel);
     const { online, last_seen: _, ...data } = (ctx.data ?? {}) as Record<string, Json>;
     const position = ctx.streamPosition ?? { offset: 0, epoch: '' };
     const present = online === undefined ? held.entry.online : (online as Record<string, boolean>);
     if (ctx.wasRecovering && ctx.recovered) {
-      // What was missed arrives as publications after this; a fetch under way goes on.
+      // The missed publications follow as ordinary ones; a fetch in progress continues.
       this.#set(ctx.channel, held, { ...held.entry, online: present, live: true, refused: undefined }, {});
       return;
     }
@@ -181,7 +182,7 @@ export class LiveStore {
     this.#set(ctx.channel, held, { ...held.entry, state: applyPatch(before, event.patch), offset: ctx.offset }, { event, before });
   }
 
-  /** The subscription is gone for the moment; the state stays, marked as not live. */
+  /** Handles a lost subscription: the state stays but is marked as not live. */
   lost(channel: string, refused?: { code: number; reason: string }): void {
     const held = this.#held.get(channel) ?? (refused ? this.#hold(channel) : undefined);
     if (held) this.#set(channel, held, { ...held.entry, live: false, refused }, {});
@@ -197,7 +198,8 @@ export class LiveStore {
         got = undefined;
       }
       if (held.generation !== generation || this.#held.get(channel) !== held) return;
-      // A snapshot from before the subscription would leave a hole; one from another epoch does not fit what follows.
+      // A snapshot older than the subscription would leave a gap; one of another epoch does not match later
+      // publications.
       const fits = got && (attempt >= 5 || (got.offset >= held.entry.offset && got.epoch === held.entry.epoch));
       if (got && fits) {
         const waiting = held.waiting ?? [];

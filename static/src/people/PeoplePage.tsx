@@ -1,4 +1,4 @@
-// Who belongs to the gym: its team first, then its members. For those who run it.
+// The people of the gym, staff first and then members; for owners and managers.
 import { useEffect, useState } from 'preact/hooks';
 import { call, explain, query } from '../api/client';
 import type { Membership, Page } from '../api/types';
@@ -7,7 +7,7 @@ import { t } from '../i18n';
 import { Avatar, ErrorNote, Skeleton } from '../ui/bits';
 import { Icon } from '../ui/Icon';
 
-/** Everybody, page by page. */
+/** Fetches all memberships, page by page. */
 async function everybody(): Promise<Membership[]> {
   const people: Membership[] = [];
   let cursor: string | undefined;

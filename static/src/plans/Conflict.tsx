@@ -1,4 +1,4 @@
-// Somebody else changed the meal that is being edited: what they changed, and taking it over.
+// Shown when somebody else has changed the meal being edited: their changes, and a button to adopt them.
 import { foodName } from '../format';
 import { t } from '../i18n';
 import { changedFields, type Draft, type Field } from './draft';

@@ -1,4 +1,4 @@
-// Finding a food to add. The search on the server forgives typing mistakes. A combobox: arrows, Enter, Escape.
+// Searches for a food to add; the server's search tolerates typos. A combobox: arrow keys, Enter, Escape.
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { call, query } from '../api/client';
 import type { Food, Page } from '../api/types';
@@ -8,7 +8,7 @@ import { randomId } from '../ids';
 import { Icon } from '../ui/Icon';
 import type { DraftItem } from './draft';
 
-/** A food as an item: one portion where the food has one, else 100 g. */
+/** Makes an item of a food: one portion if the food has any, otherwise 100 g. */
 function asItem(food: Food): DraftItem {
   const portion = food.portions[0];
   const unit = portion && (language.value === 'es' ? portion.name_es : portion.name_en);
@@ -25,7 +25,7 @@ export function FoodSearch({ onPick }: { onPick: (item: DraftItem) => void }) {
   const [found, setFound] = useState<Food[]>();
   const [active, setActive] = useState(0);
   const results = useRef<HTMLUListElement>(null);
-  // Clear of the editor's foot and, on phones, of the keyboard.
+  // Scroll the results out from under the editor's footer and, on phones, the keyboard.
   useEffect(() => results.current?.scrollIntoView({ block: 'nearest' }), [found]);
 
   useEffect(() => {

@@ -1,5 +1,6 @@
-// Editing a meal. Saved with the version of the plan that the form started from, so that nobody's change is lost; when
-// somebody else changed this very meal meanwhile, it says what, and takes it over without dropping what was typed.
+// Edits a meal. A save carries the version of the plan that the form is based on, so that nobody's change is
+// overwritten. If somebody else changes this meal in the meantime, the editor shows their changes and can adopt them
+// without losing input.
 import { useRef, useState } from 'preact/hooks';
 import { call, explain, Problem } from '../api/client';
 import type { MealChanged, MealState } from '../api/types';
@@ -17,7 +18,7 @@ import { ItemRow } from './ItemRow';
 
 interface MealEditorProps {
   plan: string;
-  /** The plan's version and the meal as they are now; both move while the form is open. */
+  /** The plan's current version and the current meal; both can change while the form is open. */
   version: number;
   meal: MealState | undefined;
   day: number;
@@ -27,7 +28,7 @@ interface MealEditorProps {
 }
 
 export function MealEditor({ plan, version, meal, day, id, note, onDone }: MealEditorProps) {
-  // The meal is there when the form opens; later it may go, when somebody removes it.
+  // The meal exists when the form opens; it becomes undefined if somebody removes it later.
   const [base, setBase] = useState<{ version: number; meal: MealState } | undefined>(() => meal && { version, meal });
   const [form, setForm] = useState<Draft | undefined>(() => meal && draft(meal));
   const [fetched, setFetched] = useState<{ version: number; meal: MealState }>();
@@ -56,7 +57,7 @@ export function MealEditor({ plan, version, meal, day, id, note, onDone }: MealE
     setBusy(true);
     setError(undefined);
     try {
-      // Another meal's change moves the plan's version too, and is no reason to stop.
+      // A change of another meal raises the plan's version, too, but does not conflict with this one.
       const ifMatch = !conflict && newest ? newest.version : base.version;
       await call<MealChanged>(path, { method: 'PATCH', body: patch(from, form), ifMatch });
       notify(t().saved);

@@ -1,4 +1,4 @@
-// A meal in a list for staff: what and when, its foods in one line, its state if there is one, and a button to edit it.
+// A meal in a list for staff: time, title, foods in one line, completion status (if given) and an edit button.
 import type { MealState } from '../api/types';
 import type { Standing } from '../day/model';
 import { clock, percent, time } from '../format';

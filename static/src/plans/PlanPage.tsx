@@ -1,4 +1,4 @@
-// One plan: its days and meals, live where it is published, and the way into editing a meal.
+// One plan with its days and meals, live if it is published, and access to the meal editor.
 import { useEffect, useState } from 'preact/hooks';
 import { call, explain } from '../api/client';
 import type { Plan, PlanState } from '../api/types';
@@ -15,7 +15,7 @@ import { mealState } from './draft';
 import { MealEditor } from './MealEditor';
 import { MealRow } from './MealRow';
 
-/** A plan as REST gives it, in the channel's shape. */
+/** Converts a plan from REST to the form of the channel's snapshot. */
 function planState({ days, nutrients, ...plan }: Plan): PlanState {
   return {
     plan, nutrients,
@@ -33,7 +33,7 @@ export function PlanPage({ id }: { id: string }) {
     call<Plan>(`plans/${encodeURIComponent(id)}`).then((plan) => setRead(planState(plan)), (failure) => setError(explain(failure, t().noServer)));
   };
   useEffect(load, [id]);
-  // A draft is not live: nobody but its editors sees it.
+  // A draft has no channel.
   const { state: live } = useChannel<PlanState>(read?.plan.status === 'published' ? `plan:${id}` : undefined);
   const state = live ?? read;
 

@@ -12,14 +12,14 @@ const meal = {
 } as MealState;
 
 describe('a meal being edited', () => {
-  it('starts from the meal, in grams or in portions', () => {
+  it('starts with the amounts of the meal, in grams or in portions', () => {
     const form = draft(meal);
     expect(form).toMatchObject({ title: 'Lunch', time: '14:05', notes: '' });
     expect(form.items.map((i) => [i.unit, i.amount, itemGrams(i)])).toEqual([['g', '120', 120_000], ['slice', '2', 60_000]]);
     expect(changedFields(form, draft(meal))).toEqual([]);
   });
 
-  it('sends only what was touched', () => {
+  it('sends only the touched fields', () => {
     const base = draft(meal);
     expect(patch(base, { ...base, time: '', notes: ' ' })).toEqual({ time_min: null });
     const more = base.items.map((i) => (i.unit === 'slice' ? { ...i, amount: '2,5' } : i));
@@ -29,14 +29,14 @@ describe('a meal being edited', () => {
     });
   });
 
-  it('keeps what was typed and takes over the rest', () => {
+  it('keeps touched fields and adopts the others', () => {
     const base = draft(meal);
     const mine = { ...base, title: 'Mine' };
     const theirs = draft({ ...meal, title: 'Theirs', time_min: 900 });
     expect(rebase(base, mine, theirs)).toMatchObject({ title: 'Mine', time: '15:00' });
   });
 
-  it('reads amounts as people write them', () => {
+  it('parses amounts with a decimal point or comma', () => {
     expect([amount('1,5'), amount(' 2.25 '), amount(''), amount('0'), amount('x')]).toEqual([1.5, 2.25, undefined, undefined, undefined]);
   });
 });

@@ -1,5 +1,5 @@
-// A meal being edited: what the form holds, what of it differs from the meal it started from, and the three-way merge that
-// keeps what was typed when somebody else has saved meanwhile. Pure.
+// The state of a meal form, its difference from the meal that it started from, and the three-way merge that keeps the
+// user's input when somebody else has saved in the meantime. Pure.
 import type { ItemState, Meal, MealPatch, MealState, NewItem } from '../api/types';
 import { ordered } from '../day/model';
 import { same } from '../live/changes';
@@ -10,11 +10,11 @@ export interface DraftItem {
   name_en: string;
   name_es: string;
   unit: string;
-  /** As typed; may be empty or half a number. */
+  /** As typed: may be empty or incomplete. */
   amount: string;
-  /** Grams×1000 of one of the unit. */
+  /** Thousandths of a gram per unit. */
   per_unit: number;
-  /** Milli-kcal of one gram. */
+  /** Thousandths of a kilocalorie per gram. */
   energy_per_gram: number;
 }
 
@@ -30,7 +30,7 @@ export function timeMinutes(text: string): number | null {
   return hours === undefined || minutes === undefined || Number.isNaN(hours + minutes) ? null : hours * 60 + minutes;
 }
 
-/** A typed amount; a comma is a decimal point too. Nothing when it is no positive number. */
+/** Parses a typed amount, with a decimal point or comma; undefined unless it is a positive number. */
 export function amount(text: string): number | undefined {
   const value = Number(text.trim().replace(',', '.'));
   return text.trim() !== '' && Number.isFinite(value) && value > 0 ? value : undefined;
@@ -56,7 +56,7 @@ export function draft(meal: MealState): Draft {
   };
 }
 
-/** What an item says, without the key: replaced lists come back with new ids. */
+/** The content of items without their keys, since a replaced list comes back with new ids. */
 const content = (items: DraftItem[]): unknown => items.map((item) => [item.food_id, item.unit, amount(item.amount)]);
 
 export function changedFields(from: Draft, to: Draft): Field[] {
@@ -64,7 +64,7 @@ export function changedFields(from: Draft, to: Draft): Field[] {
     field === 'items' ? !same(content(from.items), content(to.items)) : from[field].trim() !== to[field].trim());
 }
 
-/** `mine`, moved from the meal it started from onto the one that is there now: touched fields stay, the others follow. */
+/** Rebases `mine` from the meal it started from onto the current one: touched fields stay, others follow `theirs`. */
 export function rebase(base: Draft, mine: Draft, theirs: Draft): Draft {
   const touched = new Set(changedFields(base, mine));
   return {
@@ -79,7 +79,7 @@ export function problems(of: Draft): { title: boolean; items: string[] } {
   return { title: of.title.trim() === '', items: of.items.filter((item) => amount(item.amount) === undefined).map((item) => item.key) };
 }
 
-/** The request's body: only what was touched. */
+/** The request body, with the touched fields only. */
 export function patch(base: Draft, mine: Draft): MealPatch {
   const body: MealPatch = {};
   for (const field of changedFields(base, mine)) {
@@ -97,7 +97,7 @@ function newItem(item: DraftItem, position: number): NewItem {
   return { food_id: item.food_id, ...how, position };
 }
 
-/** A meal as REST gives it (items in a list), in the channel's shape. */
+/** Converts a meal from REST (items in a list) to the form of the channel's snapshot. */
 export function mealState({ id: _, items, ...rest }: Meal): MealState {
   return { ...rest, items: Object.fromEntries(items.map(({ id, ...item }) => [id, item])) };
 }

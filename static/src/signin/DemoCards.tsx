@@ -1,10 +1,10 @@
-// Demo mode: the accounts to try, by role, the most telling role first.
+// Demo mode: cards of accounts to sign in with, grouped by role.
 import type { Demo, DemoAccount, Role } from '../api/types';
 import { t } from '../i18n';
 import { Avatar } from '../ui/bits';
 
 
-/** The role that says most about an account. */
+/** The most characteristic role of an account. */
 function leading(account: DemoAccount): Role {
   const ranked: Role[] = ['trainer', 'nutritionist', 'manager', 'owner', 'auditor', 'member'];
   return ranked.find((role) => account.roles.includes(role)) ?? 'member';

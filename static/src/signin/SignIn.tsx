@@ -1,4 +1,4 @@
-// Signing in: with email and password, and in demo mode with one click.
+// The sign-in page: email and password and, in demo mode, one click.
 import { useEffect, useState } from 'preact/hooks';
 import { explain, Problem } from '../api/client';
 import type { Demo } from '../api/types';
@@ -18,7 +18,7 @@ export function SignIn() {
   const [busy, setBusy] = useState(false);
   const [demo, setDemo] = useState<Demo>();
 
-  // A demo whose gym has not been made offers nobody.
+  // In demo mode before the demo gym exists, there are no accounts to offer.
   useEffect(() => void demoAccounts().then((found) => setDemo(found?.accounts.length ? found : undefined)), []);
 
   const title = t().signIn;

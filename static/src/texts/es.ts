@@ -32,7 +32,7 @@ export const es: Texts = {
 
   team: 'Equipo del gimnasio',
 
-  // Marco
+  // Marco de la página
   skipToContent: 'Ir al contenido',
   navigation: 'Principal',
   navDay: 'Mi día',
@@ -88,7 +88,7 @@ export const es: Texts = {
   statusPartial: (part) => `Comido el ${part}`,
   byTrainer: 'registrado por tu entrenador',
   sending: 'enviando…',
-  queued: 'espera a la red',
+  queued: 'esperando la red',
   markEaten: 'Comido',
   markPart: 'Parte',
   markSkipped: 'Omitir',
@@ -107,7 +107,7 @@ export const es: Texts = {
   noLongerInPlan: 'ya no está en el plan',
   paused: 'Tu plan está en pausa. Habla con tu entrenador para retomarlo.',
   noPlanTitle: 'Todavía no hay plan',
-  noPlanText: 'En cuanto tu entrenador te asigne un plan, tus comidas aparecerán aquí por sí solas.',
+  noPlanText: 'Tus comidas aparecerán aquí en cuanto tu entrenador te asigne un plan.',
   noMealsTitle: 'Sin comidas',
   noMealsText: 'No hay nada previsto para este día.',
   outsidePlan: 'Esta fecha queda fuera del plan.',
@@ -131,7 +131,7 @@ export const es: Texts = {
   behind: (n) => `${n} ${comidas(n)} sin registrar`,
   attention: { no_plan: 'Sin plan', paused: 'En pausa', behind: 'Con retraso', quiet: 'Nada desde ayer' },
   noPlanShort: 'Sin plan',
-  readOnlyPlan: 'Solo su autor, los nutricionistas y los gerentes cambian este plan.',
+  readOnlyPlan: 'Solo su autor, los nutricionistas y los gerentes pueden cambiar este plan.',
   noPlanStaff: 'Este miembro no sigue ningún plan en este momento.',
   nextMeal: 'Siguiente',
   noMoreMeals: 'No quedan comidas hoy',
@@ -146,7 +146,7 @@ export const es: Texts = {
   pickTrainerTitle: '¿De quién es el panel?',
   pickTrainerText: 'Elige un entrenador para ver a sus miembros.',
   feedTitle: 'Actividad',
-  feedEmpty: 'Lo que ocurra a partir de ahora aparecerá aquí.',
+  feedEmpty: 'La actividad nueva aparecerá aquí.',
   feed: {
     'meal.completed': () => 'ha registrado una comida',
     'meal.partial': () => 'ha registrado parte de una comida',
@@ -192,6 +192,6 @@ export const es: Texts = {
   mealRemoved: 'Alguien ha quitado esta comida entretanto.',
   field: { title: 'Título', time: 'Hora', notes: 'Notas', items: 'Alimentos' },
   conflictTitle: 'Alguien acaba de cambiar esta comida',
-  conflictKept: 'También lo has cambiado: se conserva lo que has escrito.',
-  conflictReload: 'Incorporarlo y conservar lo mío',
+  conflictKept: 'También lo has cambiado: tu cambio se conserva.',
+  conflictReload: 'Usar la nueva versión y conservar mis cambios',
 };

@@ -1,5 +1,5 @@
-// A panel over the page: from the right on wide screens, the whole screen on phones. The native dialog keeps the focus
-// inside and closes on Escape.
+// A panel over the page: from the right on wide screens, full screen on phones. The native dialog traps the focus and
+// closes on Escape.
 import { useEffect, useRef } from 'preact/hooks';
 import { t } from '../i18n';
 import { Icon } from './Icon';
@@ -23,7 +23,7 @@ export function Drawer({ label, title, onClose, children }: DrawerProps) {
     return () => {
       drawers.value -= 1;
       dialog?.close();
-      // Taking the element away does not give the focus back, as closing it would.
+      // Removing the element from the DOM does not restore the focus, unlike closing the dialog.
       requestAnimationFrame(() => before?.focus());
       document.documentElement.classList.remove('is-locked');
     };

@@ -1,4 +1,4 @@
-// Line icons on a 24 grid. Decorative: the text beside them, or the button's label, carries the meaning.
+// Line icons on a 24 by 24 grid. They are decorative: the adjacent text or the button's label carries the meaning.
 const paths = {
   check: 'M5 12.5l4.5 4.500L19 7.5',
   part: 'M12 3a9 9 0 1 0 9 9h-9z M15.5 3.700a9 9 0 0 1 4.8 4.800h-4.800z',

@@ -1,4 +1,4 @@
-// A bar and a ring for "so much of so much". Both carry their numbers as text for screen readers.
+// A bar and a ring that show a part of a whole. Both carry their numbers as text for screen readers.
 import { share } from '../format';
 
 interface MeterProps { value: number | undefined; max: number | undefined; label: string; text: string; tone?: string; testid?: string }

@@ -1,4 +1,4 @@
-// Short messages at the bottom of the screen, read out politely. `announce` is read out only.
+// Short messages at the bottom of the screen, announced politely. `announce` only reaches screen readers.
 import { signal } from '@preact/signals';
 import { t } from '../i18n';
 import { Icon } from './Icon';
@@ -23,7 +23,7 @@ function dismiss(id: number): void {
   notices.value = notices.value.filter((notice) => notice.id !== id);
 }
 
-/** How many drawers are open. What lies outside a modal dialog is covered and not read out, so the notices move inside. */
+/** How many drawers are open. Screen readers ignore content outside a modal dialog, so the notices move inside. */
 export const drawers = signal(0);
 
 export function Notices() {

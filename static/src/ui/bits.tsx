@@ -1,4 +1,4 @@
-// Small shared pieces.
+// Small shared components.
 import { t } from '../i18n';
 import { grams, initials, kcal } from '../format';
 import type { Nutrients } from '../api/types';
@@ -6,7 +6,7 @@ import { Icon, type IconName } from './Icon';
 
 export function Avatar({ name }: { name: string }) {
   const hue = [...name].reduce((sum, char) => sum + (char.codePointAt(0) ?? 0), 0) % 6;
-  // The initials are drawn by the style sheet: they are an ornament, not a name that voice control could be told.
+  // The style sheet draws the initials: they are decoration, and voice control must not take them for a name.
   return <span class={`avatar hue-${hue}`} data-initials={initials(name)} aria-hidden="true" />;
 }
 
@@ -23,7 +23,7 @@ export function Empty({ icon, title, text, children }: {
   );
 }
 
-/** Grey shapes where content will be; the words are for screen readers. */
+/** Grey placeholders for content that is loading, with a text for screen readers. */
 export function Skeleton({ rows = 3, tall = false }: { rows?: number; tall?: boolean }) {
   return (
     <div class="skeletons" role="status">
@@ -33,7 +33,7 @@ export function Skeleton({ rows = 3, tall = false }: { rows?: number; tall?: boo
   );
 }
 
-/** Protein, carbohydrate and fat on one line. */
+/** Protein, carbohydrate and fat in one line. */
 export function Macros({ of }: { of: Nutrients }) {
   const rows = [
     ['protein', t().protein, of.protein_mg], ['carbs', t().carbs, of.carbohydrate_mg], ['fat', t().fat, of.fat_mg],

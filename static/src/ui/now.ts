@@ -5,7 +5,7 @@ const now = signal(Date.now());
 let users = 0;
 let timer: ReturnType<typeof setInterval> | undefined;
 
-/** The time, renewed every half minute for as long as somebody shows it. */
+/** The current time, updated every half minute while a mounted component uses it. */
 export function useNow(): number {
   useEffect(() => {
     users += 1;

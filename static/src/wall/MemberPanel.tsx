@@ -1,4 +1,4 @@
-// One member, close up: today's meals with what they recorded, live, and the way into editing a meal of their plan.
+// One member in detail: today's meals with their completions, live, and access to the meal editor.
 import { useState } from 'preact/hooks';
 import type { MemberState, PlanState } from '../api/types';
 import { ordered, standing, summary } from '../day/model';

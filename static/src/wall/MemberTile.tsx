@@ -6,7 +6,7 @@ import { slotName } from '../ui/slot';
 import { touched } from './feed';
 import type { Tile } from './model';
 
-/** The tile's eaten and planned energy; what is planned comes from the plan as it is now. */
+/** Eaten and planned energy of the tile; planned energy comes from the current plan. */
 function energy(of: Tile): { eaten: number; planned: number | undefined } {
   return {
     eaten: of.row?.eaten.energy_mkcal ?? 0,

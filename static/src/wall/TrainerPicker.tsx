@@ -1,4 +1,4 @@
-// A manager looks at the wall of a trainer of their choice, to begin with the first.
+// Lets a manager choose the trainer whose wall to show; starts with the first trainer.
 import { useEffect, useState } from 'preact/hooks';
 import { call } from '../api/client';
 import type { Membership, Page } from '../api/types';

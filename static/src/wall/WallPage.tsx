@@ -1,4 +1,4 @@
-// The trainer's wall: everybody assigned, as they are right now. One roster subscription, one per plan that is followed.
+// The trainer's wall: all assigned members, live. It subscribes to one roster, and to each plan that a member follows.
 import { useState } from 'preact/hooks';
 import type { PlanState, RosterState } from '../api/types';
 import { t } from '../i18n';

@@ -1,4 +1,4 @@
-// What happened lately, newest first: read off the events of the roster and of the plans. Kept for the tab's life.
+// Recent activity, newest first, derived from events of the roster and of the plans. Kept until the tab closes.
 import { signal } from '@preact/signals';
 import type { PlanState, Progress, RosterState } from '../api/types';
 import { observers } from '../live/connection';
@@ -8,7 +8,7 @@ export interface FeedRow {
   id: string;
   at: string;
   type: string;
-  /** The member concerned, or the plan. */
+  /** The name of the member, or of the plan. */
   who: string;
   member?: string;
   meal?: string;
@@ -19,7 +19,7 @@ export interface FeedRow {
 
 const LENGTH = 60;
 export const feed = signal<FeedRow[]>([]);
-/** By member: when their tile last changed, so that it lights up. */
+/** Time of the last change by member, so that the member's tile flashes. */
 export const touched = signal<Record<string, number>>({});
 
 function rosterRows(entry: Entry, { event, before }: Change): FeedRow[] {

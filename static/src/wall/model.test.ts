@@ -14,13 +14,13 @@ const member = (name: string, done?: number) =>
   ({ name, since: '', follow, progress: Object.fromEntries(done === undefined ? [] : [['2026-03-03', row(done)]]) });
 
 describe('the wall', () => {
-  it('knows the next meal and who is behind', () => {
+  it('shows the next meal and which members are behind', () => {
     expect(tile('1', member('Ana', 0), plan, true, at)).toMatchObject({ attention: 'behind', behind: 1, next: { id: 'c' }, meals: 3 });
     expect(tile('2', member('Bea', 2), plan, true, at)).toMatchObject({ attention: undefined, behind: 0, done: 2 });
     expect(tile('3', { name: 'Cid', since: '', progress: {} }, undefined, false, at)).toMatchObject({ attention: 'no_plan' });
   });
 
-  it('puts who needs attention first, and finds names without their accents', () => {
+  it('sorts members that need attention first, and matches names without accents', () => {
     const tiles = [tile('1', member('José', 2), plan, true, at), tile('2', member('Zoe', 0), plan, false, at)];
     expect(arrange(tiles, 'attention', 'all', '').map((of) => of.name)).toEqual(['Zoe', 'José']);
     expect(arrange(tiles, 'name', 'all', '').map((of) => of.name)).toEqual(['José', 'Zoe']);

@@ -1,4 +1,4 @@
-// The trainer's wall, worked out from the roster, the plans that its members follow, and the clock. Pure.
+// The model of the trainer's wall, derived from the roster, the followed plans and the clock. Pure.
 import type { DayState, Follow, MealState, PlanState, Progress, RosterState } from '../api/types';
 import { addDays, dayOn, mealsDue, nextMeal, ordered, zoned } from '../day/model';
 import { folded } from '../format';
@@ -16,11 +16,11 @@ export interface Tile {
   day?: DayState;
   meals: number;
   done: number;
-  /** Done or skipped. */
+  /** Meals with a completion: eaten, in part or skipped. */
   recorded: number;
   next?: MealState & { id: string };
   attention?: Attention;
-  /** Meals whose time is past and for which nothing is recorded. */
+  /** Meals that were due more than an hour ago and have no completion. */
   behind: number;
 }
 
@@ -50,7 +50,7 @@ export function tile(id: string, member: Member, plan: PlanState | undefined, on
   };
 }
 
-/** The roster says how many meals are recorded, not which: taken in order, the next one is after those and after now. */
+/** The next meal. The roster counts completions but names no meals, so the day's first meals count as recorded. */
 function upcoming(day: DayState | undefined, minutes: number, recorded: number): Tile['next'] {
   const taken = ordered(day?.meals).slice(0, recorded).map((meal) => [meal.id, true] as const);
   return nextMeal(day, minutes, Object.fromEntries(taken));

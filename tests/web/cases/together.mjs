@@ -105,11 +105,11 @@ export function together(server, { browser }) {
       await desk.getByTestId('feed').getByText('ate part of a meal').waitFor();
       assert.match(await onPhone(meal).getByTestId('meal-status').textContent(), /60\s?%/);
       await onPhone(meal).getByTestId('undo').click();
-      await desk.getByTestId('feed').getByText('took a meal back').waitFor();
+      await desk.getByTestId('feed').getByText('undid a record').waitFor();
       await onPhone(meal).getByTestId('skip').click();
       await desk.getByTestId('feed').getByText('skipped a meal').waitFor();
       await onPhone(meal).getByTestId('undo').click();
-      const takenBack = desk.getByTestId('feed').getByText('took a meal back');
+      const takenBack = desk.getByTestId('feed').getByText('undid a record');
       await until('it was taken back twice', async () => (await takenBack.count()) === 2);
       assert.equal(await onPhone(meal).getAttribute('data-status'), 'open');
     });
@@ -125,7 +125,7 @@ export function together(server, { browser }) {
       for (const meal of others.slice(0, 2)) await onPhone(meal).getByTestId('tick').click();
       await phone.getByTestId('offline').getByText('2 changes waiting').waitFor();
       assert.equal(await onPhone(others[0]).getAttribute('data-pending'), 'true');
-      assert.match(await onPhone(others[0]).getByTestId('pending').textContent(), /waits for the network/);
+      assert.match(await onPhone(others[0]).getByTestId('pending').textContent(), /waiting for the network/);
       await desk.locator(`[data-testid="member-${account}"] [data-testid=online-dot][data-online=false]`).waitFor();
       for (let n = 1; n <= 5; n += 1) await edit(trainer, today, dinner.id, { title: `Dinner while away ${n}` });
       await edit(trainer, today, lunch.id, { title: 'Lunch while away' });

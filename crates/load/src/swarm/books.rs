@@ -1,4 +1,4 @@
-//! What is known of channels, and what deliveries come to.
+//! The ledgers of channels, and the counts and latencies of deliveries.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use super::{Answered, Shared, Times};
 pub(super) struct Channel {
     pub(super) name: String,
     pub(super) ledger: Ledger,
-    /// When commands were sent whose events are still to come.
+    /// Send times of commands whose events have not arrived yet, oldest first.
     pub(super) sent: VecDeque<u64>,
 }
 
-/// What is known of channels and deliveries.
+/// The ledgers of all channels, and the measurements.
 pub(super) struct Books {
     pub(super) shared: Arc<Shared>,
     pub(super) answer: mpsc::Sender<Answered>,
@@ -48,7 +48,7 @@ impl Books {
         &mut self.channels[at]
     }
 
-    /// A publication has come. What has no offset is not stored, and nobody is owed it.
+    /// Records a publication. One without an offset is not stored in the log, so nobody is owed it.
     pub(super) fn delivered(&mut self, of: &mut [(usize, Cursor)], channel: &[u8], offset: u64, data: &[u8], now: u64) {
         let channels = &mut self.channels;
         let found = of.iter_mut().find(|(at, _)| channels[*at].name.as_bytes() == channel);
@@ -73,7 +73,7 @@ impl Books {
         self.deliveries += 1;
     }
 
-    /// Shows others how far it is.
+    /// Publishes the counts to other threads.
     pub(super) fn show(&self) {
         self.shared.bytes.store(self.bytes, Ordering::Relaxed);
         self.shared.deliveries.store(self.deliveries, Ordering::SeqCst);

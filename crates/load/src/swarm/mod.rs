@@ -1,5 +1,5 @@
-//! One thread that reads all sockets: it waits with epoll, reads into one buffer, looks at each message for its channel and
-//! offset, and holds it against the channel's [`super::ledger::Ledger`]. Nothing is allocated for a delivery.
+//! One thread that reads all sockets: it waits with epoll, reads into one buffer, extracts channel and offset of each
+//! message, and records them in the channel's [`super::ledger::Ledger`]. A delivery allocates nothing.
 
 mod books;
 mod reader;
@@ -26,28 +26,28 @@ use books::Books;
 use reader::Reader;
 use socket::Socket;
 
-/// Answers to commands that may wait for whoever sent them.
+/// Capacity of the queue of replies to commands.
 const ANSWERS: usize = 65_536;
-/// A token of no socket.
+/// The token of the waker; no socket has it.
 const WAKE: Token = Token(usize::MAX);
-/// The longest time that is told apart, in nanoseconds.
+/// The upper bound of recorded latencies, in nanoseconds (two minutes).
 const LONGEST: u64 = 120_000_000_000;
 
-/// How a socket of the swarm speaks.
+/// The protocol of a socket.
 #[derive(Clone, Copy, Debug)]
 pub enum Speech {
     /// The client protocol.
     Protocol(Codec),
-    /// Another: every frame is a delivery, but those that ping, which are answered.
+    /// Another protocol: every frame is a delivery, except pings, which are answered.
     Frames {
-        /// A ping.
+        /// The payload of a ping.
         ping: &'static [u8],
-        /// Its answer.
+        /// The payload of its reply.
         pong: &'static [u8],
     },
 }
 
-/// An answer to a command.
+/// A reply to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// The socket's key.
@@ -58,11 +58,11 @@ pub struct Answered {
     pub accepted: bool,
 }
 
-/// How long deliveries took, since that was asked last.
+/// Latencies of deliveries since the previous call.
 pub struct Times {
-    /// From the change, as the event says, in nanoseconds.
+    /// From the change, by the event's `at`, in nanoseconds.
     pub from_commit: Histogram<u64>,
-    /// From the command that caused it.
+    /// From sending the command that caused it, in nanoseconds.
     pub from_send: Histogram<u64>,
 }
 
@@ -76,37 +76,37 @@ impl Times {
     }
 }
 
-/// What all subscribers got, held against each other.
+/// The comparison of what all subscribers got.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// What is wrong.
+    /// The faults found.
     pub faults: Faults,
-    /// Publications known of each channel.
+    /// Known publications per channel.
     pub publications: HashMap<String, u64>,
-    /// The last offset that is known of each channel.
+    /// The last known offset per channel.
     pub last: HashMap<String, u64>,
-    /// Why sockets ended, the first few.
+    /// Why sockets were lost, the first few.
     pub ends: Vec<String>,
 }
 
-/// How far a swarm is, for whoever only looks.
+/// A read-only view of a swarm's counts.
 #[derive(Clone)]
 pub struct Meter(Arc<Shared>);
 
 impl Meter {
-    /// Sockets that were taken in.
+    /// Sockets that joined.
     #[must_use]
     pub fn sockets(&self) -> u64 {
         self.0.keys.load(Ordering::Relaxed) as u64
     }
 
-    /// Publications with an offset that have arrived.
+    /// Publications with an offset that arrived.
     #[must_use]
     pub fn deliveries(&self) -> u64 {
         self.0.deliveries.load(Ordering::SeqCst)
     }
 
-    /// Sockets that have ended.
+    /// Sockets that were lost.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
@@ -133,13 +133,13 @@ enum Order {
     Leave,
 }
 
-/// The sockets, as whoever drives them sees them. They are closed when it is dropped.
+/// A handle to the thread and its sockets. Dropping it closes them.
 pub struct Swarm {
     orders: std_mpsc::Sender<Order>,
     waker: Arc<Waker>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// What is answered to commands.
+    /// Replies to commands.
     pub answers: mpsc::Receiver<Answered>,
 }
 
@@ -147,7 +147,7 @@ impl Swarm {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system has no room for it.
+    /// The system cannot start it.
     pub fn start() -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
@@ -177,7 +177,7 @@ impl Swarm {
         };
         let thread = std::thread::Builder::new().name("swarm".into()).spawn(move || {
             if let Err(error) = reader.run() {
-                tracing::error!("the sockets cannot be read any more: {error:#}");
+                tracing::error!("the reader thread failed: {error:#}");
             }
         })?;
         Ok(Self {
@@ -190,14 +190,11 @@ impl Swarm {
     }
 
     fn order(&self, order: Order) -> anyhow::Result<()> {
-        self.orders
-            .send(order)
-            .ok()
-            .context("the sockets are not read any more")?;
+        self.orders.send(order).ok().context("the reader thread has ended")?;
         Ok(self.waker.wake()?)
     }
 
-    /// Takes a socket in; its key.
+    /// Adds a socket and returns its key.
     ///
     /// # Errors
     /// The thread has ended.
@@ -206,7 +203,7 @@ impl Swarm {
         self.join_bare(opened.stream, speech, opened.rest, opened.joined)
     }
 
-    /// Takes in a socket that has shaken hands; its key.
+    /// Adds a socket that has completed its handshake and returns its key.
     ///
     /// # Errors
     /// The thread has ended.
@@ -238,7 +235,7 @@ impl Swarm {
         self.order(Order::Write(key, stream::masked(codec, payload)))
     }
 
-    /// Says that a command is sent now whose event will be the channel's next; said before it is sent.
+    /// Announces that a command will be sent now whose event will be the channel's next. Call it before sending.
     ///
     /// # Errors
     /// The thread has ended.
@@ -246,7 +243,7 @@ impl Swarm {
         self.order(Order::Sent(channel.to_owned(), stream::now()))
     }
 
-    /// Says that the last command that was sent came to nothing.
+    /// Withdraws the last announcement: the command was refused.
     ///
     /// # Errors
     /// The thread has ended.
@@ -254,7 +251,7 @@ impl Swarm {
         self.order(Order::Unsent(channel.to_owned()))
     }
 
-    /// Says what the server's own log of a channel holds.
+    /// Adds offsets from the server's own log of a channel.
     ///
     /// # Errors
     /// The thread has ended.
@@ -262,31 +259,32 @@ impl Swarm {
         self.order(Order::Know(channel.to_owned(), offsets))
     }
 
-    /// Publications with an offset that have arrived.
+    /// Publications with an offset that arrived.
     #[must_use]
     pub fn deliveries(&self) -> u64 {
         self.shared.deliveries.load(Ordering::SeqCst)
     }
 
-    /// Bytes that have arrived.
+    /// Bytes that arrived.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
-    /// Sockets that have ended.
+    /// Sockets that were lost.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
     }
 
-    /// For whoever only looks.
+    /// A read-only view of the counts.
     #[must_use]
     pub fn meter(&self) -> Meter {
         Meter(self.shared.clone())
     }
 
-    /// Waits until so many publications have arrived; whether they have, in this time. One waits at a time.
+    /// Waits until this many publications have arrived, and returns whether they did within the time. Only one caller
+    /// may wait at a time.
     pub async fn reached(&self, deliveries: u64, within: Duration) -> bool {
         self.shared.wanted.store(deliveries, Ordering::SeqCst);
         let arrived = async {
@@ -299,7 +297,7 @@ impl Swarm {
         arrived
     }
 
-    /// How long deliveries have taken since this was asked last.
+    /// The latencies of deliveries since the previous call.
     ///
     /// # Errors
     /// The thread has ended.
@@ -309,7 +307,7 @@ impl Swarm {
         Ok(times.await?)
     }
 
-    /// Holds what every subscriber got against the others.
+    /// Compares what every subscriber got with the channel's ledger.
     ///
     /// # Errors
     /// The thread has ended.
@@ -322,7 +320,7 @@ impl Swarm {
 
 impl Drop for Swarm {
     fn drop(&mut self) {
-        // Where the thread has ended already there is nothing to end.
+        // If the thread has ended already, there is nothing to stop.
         let _ = self.order(Order::Leave);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -1,4 +1,4 @@
-//! The thread: which sockets have something, and what the swarm asks for.
+//! The reader thread: polls the sockets and obeys the swarm's orders.
 
 use std::io::ErrorKind;
 use std::sync::mpsc as std_mpsc;
@@ -10,7 +10,7 @@ use super::books::{Books, Channel};
 use super::socket::Socket;
 use super::{Order, Times, Verdict};
 
-/// What is read at once.
+/// Bytes read from a socket at once.
 const BUFFER: usize = 256 * 1024;
 
 pub(super) struct Reader {
@@ -29,7 +29,7 @@ impl Reader {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
             }
-            // What was said before a command is heard before its event is looked at.
+            // Orders come first: a command's announcement must be processed before its event.
             while let Ok(order) = self.inbox.try_recv() {
                 if matches!(order, Order::Leave) {
                     return Ok(());
@@ -81,7 +81,7 @@ impl Reader {
                     ledger.know(offset);
                 }
             }
-            // Whoever asked may have gone.
+            // The caller may have gone away.
             Order::Times(sender) => drop(sender.send(std::mem::replace(&mut self.books.times, Times::new()?))),
             Order::Judge(sender) => drop(sender.send(self.judge())),
             Order::Leave => {}

@@ -1,4 +1,4 @@
-//! A socket: its bytes become frames, its frames messages.
+//! A socket: turns its bytes into frames, and its frames into messages.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::atomic::Ordering;
@@ -14,18 +14,18 @@ use crate::wire::Codec;
 pub(super) struct Socket {
     pub(super) stream: TcpStream,
     pub(super) speech: Speech,
-    /// Bytes of a frame that is not whole yet.
+    /// The bytes of an incomplete frame.
     pub(super) partial: Vec<u8>,
     pub(super) subscriptions: Vec<(usize, Cursor)>,
     pub(super) end: Option<String>,
 }
 
 impl Socket {
-    /// Reads what there is. Less than a buffer full says that there is no more for now.
+    /// Reads what is available. A read that does not fill the buffer means that nothing is left for now.
     pub(super) fn read(&mut self, key: usize, buffer: &mut [u8], books: &mut Books) {
         while self.end.is_none() {
             match self.stream.read(buffer) {
-                Ok(0) => self.ended("the server ended it", books),
+                Ok(0) => self.ended("the server closed the connection", books),
                 Ok(length) => {
                     books.bytes += length as u64;
                     self.feed(key, &buffer[..length], books);
@@ -40,7 +40,7 @@ impl Socket {
         }
     }
 
-    /// Looks at the whole frames of some bytes and keeps the rest.
+    /// Parses the complete frames in `bytes` and keeps the rest.
     pub(super) fn feed(&mut self, key: usize, bytes: &[u8], books: &mut Books) {
         let now = stream::now();
         if self.partial.is_empty() {
@@ -71,10 +71,10 @@ impl Socket {
                         Frame::Other => Ok(()),
                     };
                     if read.is_err() {
-                        self.ended("the server sent what is not the protocol", books);
+                        self.ended("the server violated the client protocol", books);
                     }
                 }
-                Err(Garbled) => self.ended("the server sent what is no frame", books),
+                Err(Garbled) => self.ended("the server violated the WebSocket protocol", books),
             }
         }
         used
@@ -100,10 +100,10 @@ impl Socket {
             }
             Message::Ping => pings = true,
             Message::Reply { id, accepted } => {
-                // Nobody waits for more of them than fit.
+                // If the queue is full, nobody is waiting for this many replies.
                 let _ = books.answer.try_send(Answered { key, id, accepted });
             }
-            // Nobody unsubscribes: it is the server that does.
+            // This tool never unsubscribes, so the push is the server's unsubscribe.
             Message::Push(_) => gone = true,
         })?;
         if pings {
@@ -118,8 +118,8 @@ impl Socket {
     pub(super) fn write(&mut self, bytes: &[u8], books: &Books) {
         match self.stream.write(bytes) {
             Ok(length) if length == bytes.len() => {}
-            Ok(_) => self.ended("the server does not take what it is sent", books),
-            Err(error) => self.ended(&format!("cannot be written to: {error}"), books),
+            Ok(_) => self.ended("the socket's send buffer is full", books),
+            Err(error) => self.ended(&format!("cannot write: {error}"), books),
         }
     }
 
