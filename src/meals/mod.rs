@@ -1,10 +1,12 @@
 //! Meals as members live them: ticks of a plan's meals, their history, and the daily rows they add up to.
 //!
 //! REST (`routes`) and the socket ([`rpc_complete`], [`rpc_undo`]) put commands into [`Queues`]; those of a gym that wait
-//! while others are being written are folded into one transaction (`fold`). [`complete`] is the way in for the product
+//! while others are being written are folded into one transaction (`fold`); what cannot be folded is carried out `alone`. [`complete`] is the way in for the product
 //! itself. Both work on a `batch`. [`day`] reads what a plan says for a day, [`progress`] what a day came to.
 
+mod alone;
 mod batch;
+mod crowd;
 pub mod day;
 mod fold;
 mod planned;
