@@ -22,7 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::events::Tx;
 use crate::http::limits::Limits;
 use crate::ids::{AccountId, GymId};
-use crate::{meals, plans};
+use crate::parts::{Part, Parts};
 use liveplan_hub::Hub;
 
 /// How often a change is tried where what failed may pass, such as a deadlock.
@@ -48,10 +48,8 @@ pub struct Inner {
     pub limits: Limits,
     /// Answers that are ready to be sent.
     pub cache: Cache,
-    /// Completions that wait, by gym.
-    pub completions: meals::Queues,
-    /// Requests that wait for a plan's version, by gym.
-    pub plan_lookups: plans::Lookups,
+    /// What modules above keep.
+    pub parts: Parts,
     /// Changes that have begun and not ended; shutdown waits for them.
     pub changes_in_flight: AtomicUsize,
     /// The last day up to which live events have partitions, as was last seen.
@@ -131,6 +129,12 @@ impl App {
     #[must_use]
     pub fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
+    }
+
+    /// The part of this type: see [`Parts`].
+    #[must_use]
+    pub fn part<T: Part>(&self) -> Arc<T> {
+        self.parts.get(&self.config)
     }
 
     /// Reads in one snapshot, with the caller's access checked in it.

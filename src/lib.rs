@@ -10,7 +10,7 @@
 //! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own.
 //! - [`idempotency`] and [`quota`]: what a request may do once, or so many times, kept in its change.
 //! - [`events`]: the seam between changes and screens.
-//! - Machinery: [`db`], [`cache`], [`http`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`], [`turns`].
+//! - Machinery: [`db`], [`cache`], [`http`], [`gather`], [`parts`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`], [`turns`].
 
 pub mod accounts;
 pub mod app;
@@ -28,12 +28,14 @@ pub mod error;
 pub mod events;
 pub mod follows;
 pub mod foods;
+pub mod gather;
 pub mod gyms;
 pub mod http;
 pub mod idempotency;
 pub mod ids;
 pub mod meals;
 pub mod members;
+pub mod parts;
 pub mod plans;
 pub mod quota;
 pub mod rosters;

@@ -82,9 +82,9 @@ macro_rules! sessions {
 }
 
 const FIND: Statement = sessions!("");
-/// In one order everywhere, so that two changes do not wait for each other. Stronger than a share, so that a change that ends
-/// its own session need not wait for another that does.
-const HOLD: Statement = sessions!(" ORDER BY s.id FOR NO KEY UPDATE OF s, m");
+/// In one order everywhere, the membership before the session as in a suspension, so that two changes do not wait for each
+/// other. As strong as the update that may follow: of two shares, each would wait for the other's end.
+const HOLD: Statement = sessions!(" ORDER BY s.id FOR NO KEY UPDATE OF m, s");
 
 /// Looks up how claims stand, one after the other, in a transaction that sees their gym.
 pub async fn standings(

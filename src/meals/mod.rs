@@ -1,10 +1,12 @@
 //! Meals as members live them: the commands that tick a plan's meals. What they leave behind is [`crate::completions`].
 //!
 //! REST (`routes`) and the socket ([`rpc_complete`], [`rpc_undo`]) put commands into [`Queues`]; those of a gym that wait
-//! while others are being written are folded into one transaction (`fold`). [`complete`] is the way in for the product
-//! itself. Both work on a `batch`.
+//! while others are being written are folded into one transaction (`fold`); what cannot be folded is carried out `alone`.
+//! [`complete`] is the way in for the product itself. Both work on a `batch`.
 
+mod alone;
 mod batch;
+mod crowd;
 mod daily;
 mod fold;
 mod planned;

@@ -1,66 +1,90 @@
-//! Completions that wait. A gym's first command begins a batch at once; those that come while a batch is being written wait
-//! for its end and are folded into the next one, so that a gym at rest waits for nothing and a busy one shares its COMMITs.
+//! Completions that wait. A gym's first command begins a batch at once; those that come while a batch is being written are
+//! folded into the next one, so that a gym at rest waits for nothing and a busy one shares its COMMITs.
 //!
 //! Where several come at the same time, those who were answered often come again at once. Without a moment for them the first would
-//! be a batch alone and the others the next, so that a crowd would share only every second COMMIT: see [`Running::gather`].
+//! be a batch alone and the others the next, so that a crowd would share only every second COMMIT: hence the linger.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt;
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use tokio::sync::oneshot;
 
+use super::alone::{self, Lines};
 use super::batch::Lock;
+use super::crowd::{Crowds, Place};
 use super::fold::{self, Asked, Turn};
 use super::planned::PlannedDays;
 use crate::app::{App, For};
+use crate::config::Config;
 use crate::error::{Code, Error, Result};
+use crate::gather::{self, Gatherer, Running};
 use crate::idempotency::Answer;
 use crate::ids::GymId;
+use crate::parts::Part;
 
-/// Commands of one gym that wait at most; more are refused, to be tried again.
+/// Commands of one gym that are not answered at most; more are refused, to be tried again.
 const WAITING: usize = 4_096;
 
-/// How long a gym waits for its crowd after a batch: a part of what the batch took, since a machine that is busy answers later and
+/// How long a gym lingers for its crowd after a batch: a part of what the batch took, since a machine that is busy answers later and
 /// has others to work for meanwhile. A gym that was at rest does not wait. Timers are exact to a millisecond.
 const PART: u32 = 4;
 /// The bounds of it.
 const TOGETHER_WITHIN: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(8)];
 
 /// A command that waits for its answer.
-struct Waiting {
-    asked: Asked,
+pub(super) struct Waiting {
+    pub asked: Asked,
+    pub reply: Reply,
+}
+
+/// Where an answer goes. The command has its place in the gym's crowd until it is sent.
+pub(super) struct Reply {
     answer: oneshot::Sender<Result<Answer>>,
+    pub place: Place,
 }
 
-/// A gym's commands that wait.
-struct Line {
-    commands: VecDeque<Waiting>,
-    /// How many are waited for, where they are, and who is told that so many are there.
-    awaited: Option<(usize, oneshot::Sender<()>)>,
+impl Reply {
+    pub(super) fn send(self, result: Result<Answer>) {
+        // Whoever waited for it may have gone.
+        drop(self.answer.send(result));
+    }
 }
 
-/// The commands that wait, by gym, and what they need of plans.
-#[derive(Default)]
+/// The commands that wait, and what they need of plans.
 pub struct Queues {
-    /// A gym has an entry exactly while a batch of it is being written, and for a moment after it.
-    waiting: DashMap<GymId, Line>,
+    crowds: Arc<Crowds>,
+    /// Those for the next batch, by gym.
+    batches: Arc<Gatherer<GymId, Waiting>>,
+    /// Those that are carried out alone.
+    pub(super) alone: Lines,
     planned: PlannedDays,
+}
+
+impl Part for Queues {
+    fn new(config: &Config) -> Self {
+        Self {
+            crowds: Crowds::new(WAITING, alone::of_a_gym(config)),
+            batches: Gatherer::new(WAITING),
+            alone: Lines::new(WAITING, alone::of_a_node(config)),
+            planned: PlannedDays::default(),
+        }
+    }
 }
 
 impl Queues {
     /// How many commands of a gym wait for the batch that is being written.
     #[must_use]
     pub fn waiting(&self, gym: GymId) -> usize {
-        self.waiting.get(&gym).map_or(0, |line| line.commands.len())
+        self.batches.waiting(gym)
     }
 
-    /// How many commands of all gyms wait.
+    /// How many commands of all gyms wait: for the batch before theirs, or for one of the same member that is carried out
+    /// alone.
     #[must_use]
     pub fn waiting_in_all(&self) -> usize {
-        self.waiting.iter().map(|line| line.commands.len()).sum()
+        self.batches.waiting_in_all() + self.alone.waiting_in_all()
     }
 }
 
@@ -69,100 +93,45 @@ impl Queues {
 /// # Errors
 /// What speaks against the command; [`Code::OutcomeUnknown`] where the connection broke during COMMIT.
 pub(super) async fn carry_out(app: &App, asked: Asked) -> Result<Answer> {
+    let queues = app.part::<Queues>();
     let gym = asked.caller.gym;
+    let full = || Error::new(Code::Unavailable);
     let (answer, answered) = oneshot::channel();
+    let place = queues.crowds.enter(gym).ok_or_else(full)?;
+    let waiting = Waiting {
+        asked,
+        reply: Reply { answer, place },
+    };
     if app.config.fold_batch <= 1 {
-        rt::spawn(alone(app.clone(), gym, asked, answer));
-        return told(answered).await;
+        alone::put(app, &queues, waiting);
+    } else if let Some(running) = queues.batches.put(gym, waiting).map_err(|_| full())? {
+        rt::spawn(work(app.clone(), queues, running));
     }
-    let waiting = Waiting { asked, answer };
-    match app.completions.waiting.entry(gym) {
-        Entry::Occupied(mut line) if line.get().commands.len() < WAITING => {
-            let line = line.get_mut();
-            line.commands.push_back(waiting);
-            let enough = |(wanted, _): &mut (usize, _)| line.commands.len() >= *wanted;
-            if let Some((_, told)) = line.awaited.take_if(enough) {
-                // Who waits may just have given up.
-                let _ = told.send(());
-            }
-        }
-        Entry::Occupied(_) => return Err(Error::new(Code::Unavailable)),
-        Entry::Vacant(line) => {
-            line.insert(Line {
-                commands: VecDeque::new(),
-                awaited: None,
-            });
-            let running = Running { app: app.clone(), gym };
-            rt::spawn(running.work(waiting));
-        }
-    }
-    told(answered).await
+    gather::answer(answered).await
 }
 
-async fn told(answered: oneshot::Receiver<Result<Answer>>) -> Result<Answer> {
-    answered
-        .await
-        .unwrap_or_else(|_| Err(Error::new(Code::Internal).caused_by(anyhow::anyhow!("a batch came to nothing"))))
-}
-
-/// The task that writes a gym's batches, one after the other.
-struct Running {
-    app: App,
-    gym: GymId,
-}
-
-impl Running {
-    async fn work(self, first: Waiting) {
-        let mut batch = vec![first];
-        let mut before = HashSet::new();
-        while !batch.is_empty() {
-            let members: HashSet<_> = batch.iter().map(|waiting| waiting.asked.command.member).collect();
-            let began = Instant::now();
-            run(&self.app, self.gym, batch).await;
-            // Who was in one of the last two may come again.
-            let crowd = members.union(&before).count().min(self.app.config.fold_batch);
-            if crowd > 1 {
-                let [least, most] = TOGETHER_WITHIN;
-                self.gather(crowd, (began.elapsed() / PART).clamp(least, most)).await;
-            }
-            before = members;
-            batch = self.next();
+/// Writes a gym's batches, one after the other.
+async fn work(app: App, queues: Arc<Queues>, mut running: Running<GymId, Waiting>) {
+    let (gym, most) = (running.key(), app.config.fold_batch);
+    let mut before = HashSet::new();
+    while let Some(batch) = running.next(|queue| take(queue, most)) {
+        let members: HashSet<_> = batch.iter().map(|waiting| waiting.asked.command.member).collect();
+        let began = Instant::now();
+        // Behind the member's commands that are still to be carried out alone, so that the last word stays the last.
+        let (later, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(|w| queues.alone.has(&w.asked));
+        for waiting in later {
+            alone::put(&app, &queues, waiting);
         }
-    }
-
-    /// Waits a moment for so many commands.
-    async fn gather(&self, wanted: usize, within: Duration) {
-        let (told, come) = oneshot::channel();
-        match self.app.completions.waiting.get_mut(&self.gym) {
-            Some(mut line) if line.commands.len() < wanted => line.awaited = Some((wanted, told)),
-            _ => return,
+        if !batch.is_empty() {
+            run(&app, &queues, gym, batch).await;
         }
-        // What came is taken either way.
-        let _ = tokio::time::timeout(within, come).await;
-        if let Some(mut line) = self.app.completions.waiting.get_mut(&self.gym) {
-            line.awaited = None;
+        // Who was in one of the last two may come again.
+        let crowd = members.union(&before).count().min(most);
+        if crowd > 1 {
+            let [least, most] = TOGETHER_WITHIN;
+            running.linger(crowd, (began.elapsed() / PART).clamp(least, most)).await;
         }
-    }
-
-    /// The commands of the next batch; where none waits, the gym is at rest again.
-    fn next(&self) -> Vec<Waiting> {
-        let Entry::Occupied(mut line) = self.app.completions.waiting.entry(self.gym) else {
-            return Vec::new();
-        };
-        let batch = take(&mut line.get_mut().commands, self.app.config.fold_batch);
-        if batch.is_empty() {
-            line.remove();
-        }
-        batch
-    }
-}
-
-impl Drop for Running {
-    /// After a panic too the gym must not stay busy for ever; those who wait are told by their channels.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.app.completions.waiting.remove(&self.gym);
-        }
+        before = members;
     }
 }
 
@@ -185,9 +154,9 @@ fn take(queue: &mut VecDeque<Waiting>, most: usize) -> Vec<Waiting> {
 }
 
 /// Carries out a batch and answers everyone in it.
-async fn run(app: &App, gym: GymId, batch: Vec<Waiting>) {
-    let (asked, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.asked, w.answer)).unzip();
-    let turns = match turns(app, gym, asked.clone(), Lock::IfFree).await {
+async fn run(app: &App, queues: &Arc<Queues>, gym: GymId, batch: Vec<Waiting>) {
+    let (asked, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.asked, w.reply)).unzip();
+    let turns = match turns(app, queues, gym, asked.clone(), Lock::IfFree).await {
         Ok(turns) => turns,
         // Nothing can be said of any of them, or the next try would fail in the same way.
         Err(error) if asked.len() == 1 || matches!(error.code, Code::OutcomeUnknown | Code::Unavailable) => {
@@ -195,46 +164,32 @@ async fn run(app: &App, gym: GymId, batch: Vec<Waiting>) {
             error.log();
             asked.iter().map(|_| Turn::Done(Err(Error::new(code)))).collect()
         }
+        // What is wrong with one is not told to others.
         Err(error) => {
             error.log();
-            let (app, one_by_one) = (app.clone(), asked.into_iter().zip(answers));
-            rt::spawn(async move {
-                for (asked, answer) in one_by_one {
-                    alone(app.clone(), gym, asked, answer).await;
-                }
-            });
-            return;
+            asked.iter().map(|_| Turn::Aside).collect()
         }
     };
-    for ((asked, answer), turn) in asked.into_iter().zip(answers).zip(turns) {
+    for ((asked, reply), turn) in asked.into_iter().zip(replies).zip(turns) {
         match turn {
-            // Whoever waited for it may have gone.
-            Turn::Done(result) => drop(answer.send(result)),
-            Turn::Aside => {
-                rt::spawn(alone(app.clone(), gym, asked, answer));
-            }
+            Turn::Done(result) => reply.send(result),
+            Turn::Aside => alone::put(app, queues, Waiting { asked, reply }),
         }
     }
 }
 
-/// Carries out a command in a transaction of its own, in which it may wait for another without holding up its gym.
-async fn alone(app: App, gym: GymId, asked: Asked, answer: oneshot::Sender<Result<Answer>>) {
-    let turn = turns(&app, gym, vec![asked], Lock::Wait)
-        .await
-        .map(|mut turns| turns.pop());
-    let result = match turn {
-        Ok(Some(Turn::Done(result))) => result,
-        Ok(_) => Err(Error::new(Code::Internal)),
-        Err(error) => Err(error),
-    };
-    drop(answer.send(result));
-}
-
-async fn turns(app: &App, gym: GymId, asked: Vec<Asked>, lock: Lock) -> Result<Vec<Turn>> {
-    let shared = app.clone();
+/// Carries out commands in one transaction.
+pub(super) async fn turns(
+    app: &App,
+    queues: &Arc<Queues>,
+    gym: GymId,
+    asked: Vec<Asked>,
+    lock: Lock,
+) -> Result<Vec<Turn>> {
+    let queues = queues.clone();
     app.change(For::gym(gym).planned(), async move |tx| {
-        let turns = fold::carry_out(tx, &shared.completions.planned, &asked, lock).await?;
-        tx.more_soon = lock == Lock::IfFree && shared.completions.waiting(gym) > 0;
+        let turns = fold::carry_out(tx, &queues.planned, &asked, lock).await?;
+        tx.more_soon = lock == Lock::IfFree && queues.waiting(gym) > 0;
         Ok(turns)
     })
     .await

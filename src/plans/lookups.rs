@@ -5,10 +5,9 @@
 //! not used again. Everyone gets their own answer.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use actix_web::rt;
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use diesel_async::AsyncPgConnection;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
@@ -17,8 +16,11 @@ use super::access;
 use crate::app::{App, For};
 use crate::auth::Caller;
 use crate::auth::access::{Standing, standings};
+use crate::config::Config;
 use crate::error::{Code, Error, Result};
+use crate::gather::{self, Gatherer, Running};
 use crate::ids::{GymId, PlanId};
+use crate::parts::Part;
 
 /// Different questions of one look at most.
 const BATCH: usize = 64;
@@ -32,10 +34,8 @@ type Answer = oneshot::Sender<Result<access::Seen>>;
 type Found = (Standing, access::Version);
 
 /// The requests that wait, by gym.
-#[derive(Default)]
 pub struct Lookups {
-    /// A gym has an entry exactly while a look is under way in it.
-    waiting: DashMap<GymId, VecDeque<(Question, Answer)>>,
+    gyms: Arc<Gatherer<GymId, (Question, Answer)>>,
     counts: Counts,
 }
 
@@ -48,17 +48,26 @@ pub struct Counts {
     pub looks: Counter,
 }
 
+impl Part for Lookups {
+    fn new(_: &Config) -> Self {
+        Self {
+            gyms: Gatherer::new(WAITING),
+            counts: Counts::default(),
+        }
+    }
+}
+
 impl Lookups {
     /// How many requests of a gym wait for the look that is under way.
     #[must_use]
     pub fn waiting(&self, gym: GymId) -> usize {
-        self.waiting.get(&gym).map_or(0, |queue| queue.len())
+        self.gyms.waiting(gym)
     }
 
     /// Whether no look is under way in a gym.
     #[must_use]
     pub fn is_at_rest(&self, gym: GymId) -> bool {
-        !self.waiting.contains_key(&gym)
+        self.gyms.is_at_rest(gym)
     }
 
     /// How much was shared.
@@ -73,63 +82,24 @@ impl Lookups {
 /// # Errors
 /// 401 where the session has ended, 404 where the caller's gym has no such plan, 403 where it is not for the caller.
 pub(super) async fn version(app: &App, caller: &Caller, plan: PlanId) -> Result<access::Seen> {
-    let (gym, lookups) = (caller.gym, &app.plan_lookups);
+    let lookups = app.part::<Lookups>();
     lookups.counts.asked.inc();
     let (answer, answered) = oneshot::channel();
     let question = ((*caller, plan), answer);
-    match lookups.waiting.entry(gym) {
-        Entry::Occupied(mut queue) if queue.get().len() < WAITING => queue.get_mut().push_back(question),
-        Entry::Occupied(_) => return Err(Error::new(Code::Unavailable)),
-        Entry::Vacant(queue) => {
-            queue.insert(VecDeque::from([question]));
-            let running = Running {
-                app: app.clone(),
-                gym,
-                at_rest: false,
-            };
-            // Whoever asks first may go before the others have their answers.
-            rt::spawn(running.work());
-        }
+    let running = lookups.gyms.put(caller.gym, question);
+    if let Some(running) = running.map_err(|_| Error::new(Code::Unavailable))? {
+        // Whoever asks first may go before the others have their answers.
+        rt::spawn(work(app.clone(), running));
     }
-    answered
-        .await
-        .unwrap_or_else(|_| Err(Error::new(Code::Internal).caused_by(anyhow::anyhow!("a look came to nothing"))))
+    gather::answer(answered).await
 }
 
-/// The task that looks for a gym, one look after the other.
-struct Running {
-    app: App,
-    gym: GymId,
-    at_rest: bool,
-}
-
-impl Running {
-    async fn work(mut self) {
-        while let Some((questions, answers)) = self.next() {
-            run(&self.app, self.gym, questions, answers).await;
-        }
-    }
-
-    /// The questions of the next look; where none waits, the gym is at rest again.
-    fn next(&mut self) -> Option<(Vec<Question>, Vec<Vec<Answer>>)> {
-        let Entry::Occupied(mut queue) = self.app.plan_lookups.waiting.entry(self.gym) else {
-            return None;
-        };
-        if queue.get().is_empty() {
-            queue.remove();
-            self.at_rest = true;
-            return None;
-        }
-        Some(take(queue.get_mut()).into_iter().unzip())
-    }
-}
-
-impl Drop for Running {
-    /// After a panic too the gym must not stay busy for ever; those who wait are told by their channels.
-    fn drop(&mut self) {
-        if !self.at_rest {
-            self.app.plan_lookups.waiting.remove(&self.gym);
-        }
+/// Looks for a gym, one look after the other.
+async fn work(app: App, mut running: Running<GymId, (Question, Answer)>) {
+    let gym = running.key();
+    while let Some(batch) = running.next(take) {
+        let (questions, answers) = batch.into_iter().unzip();
+        run(&app, gym, questions, answers).await;
     }
 }
 
@@ -182,7 +152,7 @@ async fn look(
     questions: &[Question],
     answers: Vec<Vec<Answer>>,
 ) -> Result<(), (Error, Vec<Vec<Answer>>)> {
-    app.plan_lookups.counts.looks.inc();
+    app.part::<Lookups>().counts.looks.inc();
     let mut unanswered = Some(answers);
     let looked = app
         .read(For::gym(gym), async |conn| {

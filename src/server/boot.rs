@@ -22,8 +22,8 @@ use crate::error::Error;
 use crate::events::{log, partitions};
 use crate::foods;
 use crate::http::limits::Limits;
+use crate::parts::Parts;
 use crate::server::housekeeping;
-use crate::{meals, plans};
 use liveplan_hub::Hub;
 use liveplan_hub::backend::Backend;
 use liveplan_hub::limits::LiveLimits;
@@ -124,8 +124,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         hub,
         limits: Limits::default(),
         cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,
-        completions: meals::Queues::default(),
-        plan_lookups: plans::Lookups::default(),
+        parts: Parts::default(),
         changes_in_flight: AtomicUsize::new(0),
         partitions_until: Mutex::new(partitions_until),
     });

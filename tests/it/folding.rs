@@ -1,10 +1,13 @@
 //! Completions that wait are written together, and stay what they were: each with its own answer, its own event and its
 //! own number, whatever becomes of its neighbours.
 
+mod locked;
+
 use std::time::{Duration, Instant};
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use liveplan::auth::Role;
+use liveplan::meals::Queues;
 use serde_json::{Value, json};
 
 use crate::follows::kit::{Kit, Screen};
@@ -63,7 +66,7 @@ async fn own_screen(member: &Client) -> Screen {
 
 async fn until_waiting(kit: &Kit, count: usize) {
     until("commands wait", async || {
-        kit.app.app.completions.waiting(kit.gym.id) == count
+        kit.app.app.part::<Queues>().waiting(kit.gym.id) == count
     })
     .await;
 }

@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::{meals, plans};
 use liveplan_hub::counters::{Counters, Reason};
 use liveplan_hub::protocol::Codec;
 use text::Text;
@@ -308,7 +309,8 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
             ("database", counts.missed.get()),
         ],
     )?;
-    let lookups = app.plan_lookups.counts();
+    let lookups = app.part::<plans::Lookups>();
+    let lookups = lookups.counts();
     text.counter(
         "plan_version_requests",
         "Requests that asked for a plan's version and the right to see it.",
@@ -331,8 +333,8 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
     )?;
     text.gauge(
         "completions_waiting",
-        "Completions that wait for the batch before theirs.",
-        app.completions.waiting_in_all(),
+        "Completions that wait for the batch before theirs, or for one of the same member that waits for a lock.",
+        app.part::<meals::Queues>().waiting_in_all(),
     )
 }
 

@@ -4,6 +4,7 @@
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use liveplan::auth::Role;
 use liveplan::events::log::{self, Head};
+use liveplan::meals::Queues;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -278,7 +279,7 @@ async fn of_a_batch_only_those_whose_access_ended_meanwhile_are_refused() {
     until_waiting(&mut owner, "transactionid").await;
     let ticks: Vec<_> = members.iter().map(|m| put(m, path.clone(), eaten.clone())).collect();
     until("the others wait", async || {
-        kit.app.app.completions.waiting(kit.gym.id) == members.len()
+        kit.app.app.part::<Queues>().waiting(kit.gym.id) == members.len()
     })
     .await;
     // Then it can neither, up to where it writes what it has checked.

@@ -1,11 +1,13 @@
 //! Reads of plans that wait are looked up together, and stay what they were: each is told what it may know, of a moment
 //! after it came.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
 use liveplan::auth::Role;
 use liveplan::ids::PlanId;
+use liveplan::plans::Lookups;
 use tokio::task::JoinHandle;
 
 use super::kit::TestPlan;
@@ -43,8 +45,12 @@ impl Scene {
         tokio::spawn(async move { who.get(&path).await })
     }
 
+    fn lookups(&self) -> Arc<Lookups> {
+        self.node.app.part()
+    }
+
     fn looks(&self) -> u64 {
-        self.node.app.plan_lookups.counts().looks.get()
+        self.lookups().counts().looks.get()
     }
 
     /// Begins a look that does not end, and returns when it is under way.
@@ -59,12 +65,12 @@ impl Scene {
 
     /// A look's last word to the database comes after its answers.
     async fn until_at_rest(&self) {
-        let (lookups, gym) = (&self.node.app.plan_lookups, self.kit.gym.id);
+        let (lookups, gym) = (self.lookups(), self.kit.gym.id);
         until("the gym is at rest", async || lookups.is_at_rest(gym)).await;
     }
 
     async fn until_waiting(&self, count: usize) {
-        let (lookups, gym) = (&self.node.app.plan_lookups, self.kit.gym.id);
+        let (lookups, gym) = (self.lookups(), self.kit.gym.id);
         until("requests wait", async || lookups.waiting(gym) == count).await;
     }
 
@@ -219,7 +225,7 @@ async fn a_right_that_has_ended_is_not_found_in_a_look_that_began_before() {
     .await;
     let after = read();
     until("the next request waits", async || {
-        kit.app.app.plan_lookups.waiting(kit.gym.id) == 1
+        kit.app.app.part::<Lookups>().waiting(kit.gym.id) == 1
     })
     .await;
     held.batch_execute("COMMIT").await.expect("released");
