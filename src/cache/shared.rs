@@ -5,29 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use bb8_redis::RedisConnectionManager;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use redis::AsyncCommands as _;
+use redis::{FromRedisValue, Pipeline};
 
 use crate::http::etag::{Shape, Stamp};
 use crate::ids::{GymId, PlanId};
+use liveplan_hub::cluster::client::{Link, Servers};
 
 /// How long an answer is kept, in seconds: the number of the system that this one replaces.
 const KEPT: u64 = 300;
-/// How long Redis may take to answer.
+/// How long Redis may take to answer; where the connection has to be made, twice as long in all.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How long Redis is left alone after it has failed.
 const REST: Duration = Duration::from_secs(1);
-/// Commands are short, so few connections do.
-const CONNECTIONS: u32 = 4;
 
 /// A Redis server that keeps answers.
 #[derive(Clone)]
 pub(super) struct Shared(Arc<Inner>);
 
 struct Inner {
-    pool: bb8::Pool<RedisConnectionManager>,
+    link: Link,
     began: Instant,
     /// Milliseconds since `began` until which Redis is left alone.
     rests_until: AtomicU64,
@@ -36,24 +33,11 @@ struct Inner {
 impl Shared {
     /// The server that a URL names; none for a cluster. Connects when it is first needed.
     pub(super) fn new(url: &str) -> anyhow::Result<Option<Self>> {
-        if url
-            .split("://")
-            .next()
-            .is_some_and(|scheme| scheme.ends_with("+cluster"))
-        {
+        let Servers::One(info) = Servers::parse(url)? else {
             return Ok(None);
-        }
-        // The error would show the URL's password.
-        let manager = RedisConnectionManager::new(url)
-            .ok()
-            .context("REDIS_URL is not redis://host:port")?;
-        let pool = bb8::Pool::builder()
-            .max_size(CONNECTIONS)
-            .connection_timeout(PATIENCE)
-            .retry_connection(false)
-            .build_unchecked(manager);
+        };
         Ok(Some(Self(Arc::new(Inner {
-            pool,
+            link: Link::new(info, PATIENCE),
             began: Instant::now(),
             rests_until: AtomicU64::new(0),
         }))))
@@ -61,10 +45,10 @@ impl Shared {
 
     /// A plan's JSON of this stamp.
     pub(super) async fn get(&self, gym: GymId, plan: PlanId, stamp: Stamp) -> Option<Bytes> {
-        let found: Vec<u8> = self
-            .ask(async |conn| conn.get(key(gym, plan, stamp.shape)).await)
-            .await?;
-        let found = Bytes::from(found);
+        let mut get = redis::pipe();
+        get.get(key(gym, plan, stamp.shape));
+        let (found,): (Option<Vec<u8>>,) = self.ask(&get).await?;
+        let found = Bytes::from(found?);
         let head = head(stamp);
         found.starts_with(head.as_bytes()).then(|| found.slice(head.len()..))
     }
@@ -77,27 +61,20 @@ impl Shared {
             let mut value = BytesMut::with_capacity(head.len() + body.len());
             value.put_slice(head.as_bytes());
             value.put_slice(&body);
-            let value = value.as_ref();
-            let _: Option<()> = shared
-                .ask(async |conn| conn.set_ex(key(gym, plan, stamp.shape), value, KEPT).await)
-                .await;
+            let mut set = redis::pipe();
+            set.set_ex(key(gym, plan, stamp.shape), value.as_ref(), KEPT).ignore();
+            let _: Option<()> = shared.ask(&set).await;
         });
     }
 
     /// Asks Redis within its time, unless it has just failed.
-    async fn ask<T>(
-        &self,
-        command: impl AsyncFnOnce(&mut redis::aio::MultiplexedConnection) -> redis::RedisResult<T>,
-    ) -> Option<T> {
+    async fn ask<T: FromRedisValue>(&self, commands: &Pipeline) -> Option<T> {
         let now = || u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if now() < self.0.rests_until.load(Ordering::Relaxed) {
             return None;
         }
-        let asked = tokio::time::timeout(PATIENCE, async {
-            let mut conn = self.0.pool.get().await.ok()?;
-            command(&mut conn).await.ok()
-        });
-        let answer = asked.await.ok().flatten();
+        let asked = tokio::time::timeout(2 * PATIENCE, self.0.link.query(commands));
+        let answer = asked.await.ok().and_then(Result::ok);
         if answer.is_none() {
             let rest = u64::try_from(REST.as_millis()).unwrap_or(u64::MAX);
             self.0.rests_until.store(now().saturating_add(rest), Ordering::Relaxed);

@@ -11,9 +11,10 @@ use redis::{ConnectionAddr, ConnectionInfo};
 
 use super::line::Line;
 use super::link::{self, Link};
-use super::servers::{self, Range, Servers, slot_of};
+use super::servers::{self, Range, slot_of};
 use super::{Counters, PLAIN, SHARDED, Shared};
 use crate::HubInner;
+use crate::cluster::client::Servers;
 use crate::ids::LogId;
 
 /// How often a cluster is asked for its servers when all is well, and at most when it is not.

@@ -5,22 +5,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, FromRedisValue, Pipeline, PushInfo};
-use tokio::sync::{Mutex, mpsc};
+use redis::{Client, ConnectionAddr, ConnectionInfo, FromRedisValue, Pipeline, PushInfo};
+use tokio::sync::mpsc;
 
 use super::Counters;
+use crate::cluster::client::{self, times};
 
-/// How long a server may take to be connected to, and to answer.
+/// How long a server may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Pushes that may wait to be looked at; over it they are dropped, and this node's own sweep finds what they said.
 const INBOX: usize = 4096;
 
-/// A connection for commands, made when it is first needed and made anew after an error. Clones share it.
+/// A connection for commands, whose round trips are counted.
 #[derive(Clone)]
 pub(crate) struct Link {
-    info: ConnectionInfo,
-    current: Arc<Mutex<Option<MultiplexedConnection>>>,
+    link: client::Link,
     counters: Arc<Counters>,
 }
 
@@ -28,32 +28,18 @@ impl Link {
     /// One that has not connected yet.
     pub fn new(info: ConnectionInfo, counters: &Arc<Counters>) -> Self {
         Self {
-            info,
+            link: client::Link::new(info, ANSWER_WITHIN),
             counters: counters.clone(),
-            current: Arc::default(),
         }
     }
 
     /// Sends commands together and reads their answers.
     pub async fn query<T: FromRedisValue>(&self, commands: &Pipeline) -> redis::RedisResult<T> {
-        let mut connection = self.connection().await?;
-        self.counters.trips.fetch_add(1, Ordering::Relaxed);
-        let result = commands.query_async(&mut connection).await;
-        if result.is_err() {
-            *self.current.lock().await = None;
+        let answer = self.link.query(commands).await;
+        if answer.is_ok() {
+            self.counters.trips.fetch_add(1, Ordering::Relaxed);
         }
-        result
-    }
-
-    async fn connection(&self) -> redis::RedisResult<MultiplexedConnection> {
-        let mut current = self.current.lock().await;
-        if let Some(connection) = &*current {
-            return Ok(connection.clone());
-        }
-        let made = Client::open(self.info.clone())?
-            .get_multiplexed_async_connection_with_config(&brisk())
-            .await?;
-        Ok(current.insert(made).clone())
+        answer
     }
 }
 
@@ -74,7 +60,7 @@ pub(crate) async fn listen(
         Err(closed @ mpsc::error::TrySendError::Closed(_)) => Err(closed),
     };
     let connection = Client::open(info.clone())?
-        .get_multiplexed_async_connection_with_config(&brisk().set_push_sender(offer))
+        .get_multiplexed_async_connection_with_config(&times(ANSWER_WITHIN).set_push_sender(offer))
         .await?;
     Ok((connection, pushes))
 }
@@ -85,10 +71,4 @@ pub(crate) fn name(info: &ConnectionInfo) -> String {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
         other => other.to_string(),
     }
-}
-
-fn brisk() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(ANSWER_WITHIN))
-        .set_response_timeout(Some(ANSWER_WITHIN))
 }

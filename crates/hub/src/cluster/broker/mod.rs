@@ -3,7 +3,7 @@
 //!
 //! - `keeper`: the one task that knows which gyms are wanted and which server answers for each.
 //! - [`line`]: the line to one server, `listener` what hears it, `link` its connections.
-//! - `servers`: `REDIS_URL`, slots. `leases`: who is online on which node.
+//! - `servers`: slots. `leases`: who is online on which node.
 //!
 //! A cluster is spoken to by the same code as a single server, with sharded channels, each on the server of its slot.
 
@@ -23,13 +23,13 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::HubInner;
+use crate::cluster::client::Servers;
 use crate::cluster::wire;
 use crate::histogram::Histogram;
 use crate::ids::LogId;
 use crate::log::change::Committed;
 use keeper::Routes;
 pub(crate) use leases::Leases;
-use servers::Servers;
 
 /// How long a gym is still listened to after its last socket here: a phone that comes back soon finds it so.
 const LINGER: Duration = Duration::from_secs(10);

@@ -1,19 +1,9 @@
-//! Which Redis there is, and which of its servers answers for a gym. Pure, but for the one question to a cluster.
+//! Which server of a cluster answers for a gym. Pure.
 
-use anyhow::Context as _;
-use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, Value};
+use redis::Value;
 
 /// Slots that a cluster's keys are spread over.
 const SLOTS: u16 = 16384;
-
-/// What `REDIS_URL` names.
-#[derive(Clone)]
-pub(crate) enum Servers {
-    /// One server.
-    One(ConnectionInfo),
-    /// A cluster, and those of its servers that are asked first.
-    Cluster(Vec<ConnectionInfo>),
-}
 
 /// A range of slots, first and last, and the server that answers for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,41 +12,6 @@ pub(crate) struct Range {
     pub last: u16,
     pub host: String,
     pub port: u16,
-}
-
-impl Servers {
-    /// Reads `redis://…` or `redis+cluster://user:password@host:port,host:port`; `valkey` for `redis` means the same.
-    pub fn parse(url: &str) -> anyhow::Result<Self> {
-        let cluster = ["redis+cluster://", "valkey+cluster://"];
-        let Some(rest) = cluster.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
-            return Ok(Self::One(resp3(url)?));
-        };
-        let (account, hosts) = match rest.rsplit_once('@') {
-            Some((account, hosts)) => (format!("{account}@"), hosts),
-            None => (String::new(), rest),
-        };
-        anyhow::ensure!(
-            !hosts.contains('/'),
-            "a cluster has no numbered databases: REDIS_URL ends with a port"
-        );
-        let seeds = hosts.split(',').map(|host| resp3(&format!("redis://{account}{host}")));
-        Ok(Self::Cluster(seeds.collect::<anyhow::Result<_>>()?))
-    }
-}
-
-/// RESP3 is what carries messages on a connection that also takes commands.
-fn resp3(url: &str) -> anyhow::Result<ConnectionInfo> {
-    // The error would show the URL's password.
-    let info = url
-        .into_connection_info()
-        .ok()
-        .context("REDIS_URL is not redis://host:port or redis+cluster://host:port,host:port")?;
-    anyhow::ensure!(
-        info.addr().is_supported(),
-        "REDIS_URL: this build speaks to Redis without TLS only"
-    );
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    Ok(info.set_redis_settings(settings))
 }
 
 /// The slot of a hash tag.
@@ -99,8 +54,6 @@ pub(crate) fn ranges(answer: &Value, asked: &str) -> Option<Vec<Range>> {
 
 #[cfg(test)]
 mod tests {
-    use redis::ConnectionAddr;
-
     use super::*;
 
     #[test]
@@ -108,37 +61,6 @@ mod tests {
         assert_eq!(slot_of("123456789"), 0x31c3);
         assert_eq!(slot_of("foo"), 12182);
         assert_eq!(slot_of(""), 0);
-    }
-
-    #[test]
-    fn one_server_and_a_cluster_are_told_apart() {
-        for url in ["redis://localhost", "valkey://u:p@localhost:7000/3"] {
-            assert!(matches!(Servers::parse(url), Ok(Servers::One(_))), "{url}");
-        }
-        let Ok(Servers::Cluster(seeds)) = Servers::parse("valkey+cluster://u:p@a:7000,b:7001") else {
-            panic!("a cluster");
-        };
-        let addresses: Vec<_> = seeds.iter().map(|s| s.addr().clone()).collect();
-        let address = |host: &str, port| ConnectionAddr::Tcp(host.into(), port);
-        assert_eq!(addresses, [address("a", 7000), address("b", 7001)]);
-        assert!(seeds.iter().all(|s| s.redis_settings().username() == Some("u")));
-        assert!(seeds.iter().all(|s| s.redis_settings().password() == Some("p")));
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused_and_shows_no_password() {
-        for url in [
-            "postgres://u:secret@x",
-            "redis+cluster://u:secret@a:7000,b:x",
-            "redis+cluster://u:secret@a:7000/1",
-            "rediss://u:secret@a",
-        ] {
-            let error = Servers::parse(url).err().map(|e| format!("{e:#}"));
-            assert!(
-                error.as_ref().is_some_and(|e| !e.contains("secret")),
-                "{url}: {error:?}"
-            );
-        }
     }
 
     #[test]
