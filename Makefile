@@ -9,9 +9,10 @@ export EMBEDDED_POSTGRES_FETCHED ?= $(LIVEPLAN_PG_FETCHED)
 setup:
 	@tools/setup
 
+# With the profile `demo`; releases and `make bench` have `release`, which takes twice as long to build.
 run: setup web
-	cargo build --release --locked
-	target/release/liveplan demo
+	cargo build --profile demo --locked
+	target/demo/liveplan demo
 
 test:
 	@tools/setup test

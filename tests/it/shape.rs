@@ -214,6 +214,58 @@ fn one_library_does_each_part_of_the_cryptography_and_none_does_what_is_not_used
     }
 }
 
+/// The features of each package, in what cargo compiles for these arguments; a package that is compiled twice has two.
+fn features(of: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut tree = std::process::Command::new(cargo);
+    tree.current_dir(root())
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}|{f}",
+        ])
+        .args(of);
+    let tree = tree.output().expect("cargo");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let mut packages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let tree = String::from_utf8(tree.stdout).expect("text");
+    // An empty line stands between the trees of two members.
+    for line in tree.lines().filter(|line| !line.is_empty()) {
+        let (package, features) = line.trim_end_matches(" (*)").split_once('|').expect("a package");
+        packages
+            .entry(package.to_owned())
+            .or_default()
+            .insert(features.to_owned());
+    }
+    packages
+}
+
+#[test]
+fn a_build_and_the_tests_share_all_that_they_compile() {
+    let tests = features(&["--workspace", "--edges", "normal,build,dev"]);
+    for smaller in [
+        &["--package", "liveplan", "--edges", "normal,build"][..],
+        &["--package", "liveplan", "--edges", "normal,build,dev"],
+        // As for the documentation.
+        &["--workspace", "--edges", "normal,build"],
+    ] {
+        let build = features(smaller);
+        assert!(build.len() > 200, "{} packages", build.len());
+        for (package, features) in build {
+            assert!(
+                features.is_subset(&tests[&package]),
+                "{package} is compiled a second time: {smaller:?} needs {features:?}, all tests together {:?}. Name the \
+                 features that are missing in Cargo.toml, as for num-traits",
+                tests[&package]
+            );
+        }
+    }
+}
+
 #[test]
 fn the_supervisor_of_postgres_has_no_word_of_this_product() {
     for (path, source) in sources("crates/embedded-postgres") {
