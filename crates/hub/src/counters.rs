@@ -54,7 +54,7 @@ pub struct Counters {
     pub refill_failures: Count,
     /// Times that a sequencer waited for a missing number.
     pub hole_waits: Count,
-    /// Times that a gym's subscriptions were let go, since nobody could say what they missed.
+    /// Times that a log's subscriptions were let go, since nobody could say what they missed.
     pub let_go: Count,
     /// Comparisons of positions with the database.
     pub sweeps: Count,

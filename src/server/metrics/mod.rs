@@ -114,7 +114,7 @@ fn node(text: &mut Text, app: &App) -> fmt::Result {
 }
 
 fn sockets(text: &mut Text, app: &App) -> fmt::Result {
-    let (counters, registry) = (&app.hub.counters, app.hub.registry());
+    let counters = &app.hub.counters;
     let sockets = Codec::ALL.map(|codec| (codec.name(), counters.sockets(codec)));
     text.gauges(
         "live_sockets",
@@ -134,14 +134,18 @@ fn sockets(text: &mut Text, app: &App) -> fmt::Result {
         "code",
         counters.closes(),
     )?;
-    text.gauge("live_subscriptions", "Subscriptions of sockets.", registry.counts().1)?;
+    text.gauge(
+        "live_subscriptions",
+        "Subscriptions of sockets.",
+        app.hub.registry().len(),
+    )?;
     text.gauge(
         "live_gyms",
         "Gyms whose changes are put in order here.",
-        app.hub.gyms_served(),
+        app.hub.logs_served(),
     )?;
     let mut waiting = 0;
-    for connection in registry.connections() {
+    for connection in app.hub.connections().all() {
         waiting += connection.outbox.waiting_bytes();
         connection.outbox.settle();
     }

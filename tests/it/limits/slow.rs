@@ -212,7 +212,7 @@ async fn a_client_whose_commands_wait_for_it_to_read_is_still_heard() {
     until("its answers wait", || side.outbox.waiting_bytes() > BOUND).await;
     slow.stream.send(Message::Close(None)).await.expect("sent");
     until("its close is heard", || side.outbox.closed() == Some(Close::Normal)).await;
-    until("it has left", || app.app.hub.registry().counts() == (0, 0)).await;
+    until("it has left", || app.app.hub.counts() == (0, 0)).await;
     drop(slow);
     drop(side);
     nothing_is_left(&app).await;

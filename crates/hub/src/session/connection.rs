@@ -11,26 +11,26 @@ use tokio::time::Instant;
 
 use crate::Hub;
 use crate::backend::{Language, Session};
-use crate::fanout::registry::{ConnectionGuard, SubscriptionGuard};
+use crate::fanout::registry::SubscriptionGuard;
 use crate::fanout::subscription::{Doubt, Subscription};
 use crate::ids::LogId;
-use crate::log::sequencer::GymLog;
+use crate::log::sequencer::SequencedLog;
 use crate::protocol::close::Close;
 use crate::protocol::{Answer, ClientInfo, Codec, Command, Reply};
-use crate::ws::admission::Place;
+use crate::session::table::ConnectionGuard;
+use crate::ws::admission::{Newcomer, Place};
 use crate::ws::frame;
 use crate::ws::outbox::Outbox;
 
-/// How long after the end of a token it may still be refreshed.
-pub(crate) const REFRESH_GRACE: Duration = Duration::from_secs(25);
+/// What the connection's task and its commands' share.
 #[derive(Default)]
-struct State {
+struct Inner {
     session: Option<Session>,
     /// Who it is, for others.
     info: Arc<ClientInfo>,
-    /// Its gym's sequencer, kept alive by it.
-    log: Option<Arc<GymLog>>,
-    guard: Option<ConnectionGuard>,
+    /// Its log's sequencer, kept alive by it.
+    log: Option<Arc<SequencedLog>>,
+    guard: Option<ConnectionGuard<Connection>>,
     subscriptions: HashMap<String, SubscriptionGuard>,
     /// When a right to watch runs out by itself.
     authorise_at: Option<Instant>,
@@ -82,7 +82,7 @@ pub struct Connection {
     hub: Hub,
     opened: Instant,
     place: Weak<Place>,
-    state: Mutex<State>,
+    inner: Mutex<Inner>,
     next_number: AtomicU32,
     authorise: AtomicBool,
     /// How often its rights came into doubt.
@@ -91,6 +91,12 @@ pub struct Connection {
     checked: Notify,
     /// Wakes the reader.
     woken: Notify,
+}
+
+impl Newcomer for Connection {
+    fn send_away(&self, close: Close) {
+        self.close_when_done(close);
+    }
 }
 
 impl Connection {
@@ -105,19 +111,20 @@ impl Connection {
             hub,
             opened: Instant::now(),
             place: Arc::downgrade(place),
-            state: Mutex::default(),
+            inner: Mutex::default(),
             next_number: AtomicU32::new(1),
             authorise: AtomicBool::new(false),
             doubts: AtomicU64::new(0),
             checked: Notify::new(),
             woken: Notify::new(),
         });
-        place.taken_by(&connection);
+        let newcomer: Arc<dyn Newcomer> = connection.clone();
+        place.taken_by(&newcomer);
         connection
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The hub it belongs to.
@@ -138,9 +145,9 @@ impl Connection {
         self.lock().info.clone()
     }
 
-    /// The sequencer of its own gym, once connected.
+    /// The sequencer of its own log, once connected.
     #[must_use]
-    pub fn log(&self) -> Option<Arc<GymLog>> {
+    pub fn log(&self) -> Option<Arc<SequencedLog>> {
         self.lock().log.clone()
     }
 
@@ -204,16 +211,16 @@ impl Connection {
         }
     }
 
-    /// Enters the connection under its account. From here on a change of access finds it.
+    /// Enters the connection under its user. From here on a change of access finds it.
     ///
     /// # Errors
-    /// How to close where its gym has too many sockets here, or where it has ended meanwhile.
-    pub fn enter(self: &Arc<Self>, session: Session, log: Arc<GymLog>) -> Result<(), Close> {
-        let bound = self.hub.limits().sockets_per_gym;
+    /// How to close where its log has too many sockets here, or where it has ended meanwhile.
+    pub fn enter(self: &Arc<Self>, session: Session, log: Arc<SequencedLog>) -> Result<(), Close> {
+        let bound = self.hub.limits().sockets_per_log;
         let Some(guard) = self
             .hub
-            .registry()
-            .connect(session.log, session.user, self.clone(), bound)
+            .connections()
+            .enter(session.log, session.user, self.clone(), bound)
         else {
             return Err(Close::TooManyRequests);
         };
@@ -235,7 +242,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes a new token of the same account.
+    /// Takes a new token of the same user.
     pub fn renew(&self, session: Session) {
         self.lock().session = Some(session);
         self.woken.notify_one();

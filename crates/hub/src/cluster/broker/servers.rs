@@ -1,4 +1,4 @@
-//! Which Redis there is, and which of its servers answers for a gym. Pure, but for the one question to a cluster.
+//! Which Redis there is, and which of its servers answers for a log. Pure, but for the one question to a cluster.
 
 use anyhow::Context as _;
 use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, Value};
@@ -31,15 +31,15 @@ impl Servers {
         let Some(rest) = cluster.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
             return Ok(Self::One(resp3(url)?));
         };
-        let (account, hosts) = match rest.rsplit_once('@') {
-            Some((account, hosts)) => (format!("{account}@"), hosts),
+        let (user, hosts) = match rest.rsplit_once('@') {
+            Some((user, hosts)) => (format!("{user}@"), hosts),
             None => (String::new(), rest),
         };
         anyhow::ensure!(
             !hosts.contains('/'),
             "a cluster has no numbered databases: REDIS_URL ends with a port"
         );
-        let seeds = hosts.split(',').map(|host| resp3(&format!("redis://{account}{host}")));
+        let seeds = hosts.split(',').map(|host| resp3(&format!("redis://{user}{host}")));
         Ok(Self::Cluster(seeds.collect::<anyhow::Result<_>>()?))
     }
 }
