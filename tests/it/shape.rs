@@ -126,7 +126,8 @@ fn the_map_of_the_crate_names_every_module() {
         }
         // What it names by a word alone is there too.
         for named in doc.split("[`").skip(1).filter_map(|rest| rest.split("`]").next()) {
-            let word = named.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            let crate_of_its_own = named.starts_with("liveplan_");
+            let word = named.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !crate_of_its_own;
             assert!(
                 !word || modules.contains(named),
                 "the map of {lib} names {named}, which is not there"

@@ -55,10 +55,10 @@ pub struct LiveLimits {
     #[arg(long = "live-sockets-per-address", env = "LIVE_SOCKETS_PER_ADDRESS", default_value_t = Self::DEFAULT.sockets_per_address, value_parser = whole(1..=MOST))]
     pub sockets_per_address: usize,
     /// Sockets of one account on this node; with one more its oldest is closed for good.
-    #[arg(id = "sockets_per_account", long = "live-sockets-per-account", env = "LIVE_SOCKETS_PER_ACCOUNT", default_value_t = Self::DEFAULT.sockets_per_user, value_parser = whole(1..=MOST))]
+    #[arg(value_name = "SOCKETS_PER_ACCOUNT", long = "live-sockets-per-account", env = "LIVE_SOCKETS_PER_ACCOUNT", default_value_t = Self::DEFAULT.sockets_per_user, value_parser = whole(1..=MOST))]
     pub sockets_per_user: usize,
     /// Sockets of one gym on this node; further ones are sent away to come back later.
-    #[arg(id = "sockets_per_gym", long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_log, value_parser = whole(1..=MOST))]
+    #[arg(value_name = "SOCKETS_PER_GYM", long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_log, value_parser = whole(1..=MOST))]
     pub sockets_per_log: usize,
     /// Sockets that are open and have not finished `connect`; over it upgrades are answered with 503. One address may have half.
     #[arg(long = "live-connecting", env = "LIVE_CONNECTING", default_value_t = Self::DEFAULT.connecting, value_parser = whole(1..=MOST))]
