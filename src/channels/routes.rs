@@ -21,7 +21,7 @@ use crate::events::{Access, Channel, log};
 use crate::idempotency::to_json;
 use crate::ids::GymId;
 use crate::{gyms, plans};
-use liveplan_hub::log::single_flight::Shared as SingleFlight;
+use liveplan_hub::log::single_flight::SingleFlight;
 
 /// A channel's snapshot and the position that it was read at.
 #[derive(Serialize, ToSchema)]

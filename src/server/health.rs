@@ -42,7 +42,7 @@ async fn show_readiness(app: web::Data<App>) -> HttpResponse {
     // None where today itself lacks its partition: then nothing can be written.
     let days = ahead.ok().flatten().map(|last| (last - today).num_days());
     let draining = app.hub.is_draining();
-    let (sockets, subscriptions) = app.hub.registry().counts();
+    let (sockets, subscriptions) = app.hub.counts();
     let ready = days.is_some() && !draining;
     let mut warnings = Vec::new();
     if database && days.is_none_or(|days| days < WARN_BELOW_DAYS) {

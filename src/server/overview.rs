@@ -112,8 +112,9 @@ async fn show_live(
     let limit = query.limit()?;
     // Nothing is read, but the session and the roles are checked.
     app.read(&caller, async |_| Ok(())).await?;
-    let (registry, now) = (app.hub.registry(), app.clock.now());
-    let mut channels: Vec<WatchedChannel> = registry
+    let (hub, now) = (&app.hub, app.clock.now());
+    let mut channels: Vec<WatchedChannel> = hub
+        .registry()
         .channels_of(log_of(caller.gym))
         .into_iter()
         .map(|(channel, subscriptions)| WatchedChannel {
@@ -124,7 +125,7 @@ async fn show_live(
     channels.sort_unstable_by(|a, b| (b.subscriptions, &a.channel).cmp(&(a.subscriptions, &b.channel)));
     let channels_total = channels.len();
     channels.truncate(CHANNELS);
-    let mut connections = registry.connections_in(log_of(caller.gym));
+    let mut connections = hub.connections().of_log(log_of(caller.gym));
     let connections_total = connections.len();
     connections.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let after = query.cursor.map(|id| id.to_string());

@@ -24,7 +24,7 @@ use crate::harness::{Client, Gym, TestApp, until};
 async fn nothing_is_left(app: &TestApp) {
     let hub = &app.app.hub;
     until("the sockets are gone", async || hub.door().counts() == (0, 0, 0)).await;
-    until("the registry is empty", async || hub.registry().counts() == (0, 0)).await;
+    until("the registry is empty", async || hub.counts() == (0, 0)).await;
     until("every reader has ended", async || {
         Codec::ALL.iter().all(|codec| hub.counters.sockets(*codec).1 == 0)
     })
@@ -33,11 +33,7 @@ async fn nothing_is_left(app: &TestApp) {
 
 /// The server's side of somebody's only socket.
 fn side_of(app: &TestApp, gym: Gym, who: &Client) -> Arc<Connection> {
-    let mut all = app
-        .app
-        .hub
-        .registry()
-        .connections_of(log_of(gym.id), user_of(who.account));
+    let mut all = app.app.hub.connections().of_user(log_of(gym.id), user_of(who.account));
     assert_eq!(all.len(), 1);
     all.remove(0)
 }

@@ -82,14 +82,25 @@ fn the_readmes_map_is_true() {
 
 #[test]
 fn the_map_of_the_crate_names_every_module() {
-    let lib = std::fs::read_to_string(root().join("src/lib.rs")).expect("a crate");
-    let (doc, code): (Vec<_>, Vec<_>) = lib.lines().partition(|line| line.starts_with("//!"));
-    let doc = doc.join("\n");
-    for line in code {
-        if let Some(module) = line.strip_prefix("pub mod ").and_then(|l| l.strip_suffix(';')) {
+    for lib in ["src/lib.rs", "crates/hub/src/lib.rs"] {
+        let text = std::fs::read_to_string(root().join(lib)).expect("a crate");
+        let (doc, code): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("//!"));
+        let doc = doc.join("\n");
+        let modules = code
+            .iter()
+            .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+        let modules: BTreeSet<_> = modules.collect();
+        for module in &modules {
+            let link = format!("[`{module}`]");
+            assert!(doc.contains(&link), "{module} is not in the map of {lib}");
+        }
+        // What it names by a word alone is there too.
+        for named in doc.split("[`").skip(1).filter_map(|rest| rest.split("`]").next()) {
+            let crate_of_its_own = named.starts_with("liveplan_");
+            let word = named.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !crate_of_its_own;
             assert!(
-                doc.contains(&format!("[`{module}`]")),
-                "{module} is not in the crate's map"
+                !word || modules.contains(named),
+                "the map of {lib} names {named}, which is not there"
             );
         }
     }
@@ -271,6 +282,48 @@ fn the_supervisor_of_postgres_has_no_word_of_this_product() {
     for (path, source) in sources("crates/embedded-postgres") {
         for word in ["liveplan", "LIVEPLAN", "gym", "DATABASE_URL", "DATA_DIR"] {
             assert!(!source.contains(word), "{} says {word}", path.display());
+        }
+    }
+}
+
+/// The words of a line, in the singular, as they are written together in names of any case.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut small = false;
+    for c in line.chars() {
+        if !c.is_alphabetic() || (c.is_uppercase() && small) {
+            words.push(String::new());
+        }
+        small = c.is_lowercase();
+        if let Some(word) = words.last_mut().filter(|_| c.is_alphabetic()) {
+            word.extend(c.to_lowercase());
+        }
+    }
+    let singular = |word: String| word.strip_suffix('s').map(str::to_owned).unwrap_or(word);
+    words.into_iter().map(singular).collect()
+}
+
+#[test]
+fn the_hub_has_no_noun_of_this_product() {
+    assert_eq!(words("GymLogs: plan_of(x)"), ["gym", "log", "", "plan", "of", "x", ""]);
+    let nouns = [
+        "gym",
+        "account",
+        "member",
+        "trainer",
+        "nutritionist",
+        "plan",
+        "meal",
+        "food",
+        "roster",
+    ];
+    for (path, source) in sources("crates/hub") {
+        for line in source.lines() {
+            // What operators are told of bounds is in their words, and so are the keys of log lines.
+            let told = path.ends_with("limits.rs") && ["///", "#[arg("].iter().any(|p| line.trim().starts_with(p));
+            let line = line.replace("gym.id", "").replace("account.id", "");
+            let noun = words(&line).into_iter().find(|word| nouns.contains(&&**word));
+            assert!(told || noun.is_none(), "{} says {noun:?}: {line}", path.display());
         }
     }
 }

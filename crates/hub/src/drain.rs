@@ -24,10 +24,8 @@ impl Hub {
     pub async fn drain(&self, over: Duration) {
         self.draining.store(true, Ordering::Release);
         // They have not begun: another node serves them as well.
-        for connection in self.door.connecting() {
-            connection.close_when_done(Close::Shutdown);
-        }
-        let mut connections = self.registry.connections();
+        self.door.send_away(Close::Shutdown);
+        let mut connections = self.connections.all();
         connections.shuffle(&mut rand::rng());
         let begin = Instant::now();
         let turns = usize::try_from(over.as_millis() / EVERY.as_millis())
@@ -44,7 +42,7 @@ impl Hub {
             }
         }
         let all_left = || {
-            let left = self.registry.connections();
+            let left = self.connections.all();
             // Also those whose `connect` was under way when it began.
             for connection in &left {
                 connection.close_when_done(Close::Shutdown);
@@ -52,7 +50,7 @@ impl Hub {
             left.is_empty()
         };
         if !self.comes_so(FINISH_WITHIN, all_left).await {
-            for connection in self.registry.connections() {
+            for connection in self.connections.all() {
                 connection.close(Close::Shutdown);
             }
         }

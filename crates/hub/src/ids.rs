@@ -40,7 +40,7 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A log: one order of changes, which all of its channels share. The product has one per gym.
+    /// A log: one order of changes, which all of its channels share. The product has one per log.
     LogId;
     /// Whose a connection is.
     UserId;

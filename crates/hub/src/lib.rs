@@ -1,18 +1,21 @@
-//! The hub: live sockets, what they watch, and how a committed change reaches them.
+//! The hub: live sockets, what they watch, and how a committed change reaches them. It knows no noun and no SQL: what a channel
+//! shows and who may watch it is asked of a [`Backend`](backend::Backend).
 //!
-//! - [`protocol`]: the Centrifuge client protocol. [`reader`]: a client's bytes into messages.
-//!   [`frame`], [`outbox`]: frames to it, and the queue to be written. [`stream`]: the bytes of both.
-//! - [`door`], [`pace`]: how many sockets are let in, and how fast they may send.
-//! - [`endpoint`], [`connection`], `socket`: the upgrade, the connection, and its reading. [`commands`]: what its client asks for; `connect`,
-//!   `subscribe`, `queries` and `state` answer. `rights`: what it may still do.
-//! - [`registry`], [`subscription`]: who watches what on this node; [`encoded`]: what goes to all of them.
-//! - [`sequencer`]: a gym's changes in order; `memory`: the last of them. [`broker`]: other nodes. [`sweep`]: what the fast
-//!   path lost. `shared`: reads that are made once for many.
-//! - [`counters`], [`histogram`]: what happened, for those who watch over it. [`overview`]: a gym's connections, for those who
-//!   run it.
-//! - [`presence`]: who is online.
+//! From the bottom up:
 //!
-//! It knows no noun: what a channel shows and who may watch it is asked of a [`backend::Backend`].
+//! - [`ids`], [`limits`], [`histogram`]: names, bounds, and what is counted without a lock.
+//! - [`protocol`]: the Centrifuge client protocol: messages, codes, and the two codecs.
+//! - [`backend`]: the one trait that the hub asks, and what crosses it.
+//! - [`ws`]: the WebSocket layer: frames, the reader, the outgoing queue, who is let in, and a socket's life.
+//! - [`fanout`]: who watches what on this node, and how a message goes to all of them.
+//! - [`log`]: the changes of a log in order, the last of them, and what the fast path lost.
+//! - [`session`]: a connection, its commands, what a subscription begins with, and what it may still do.
+//! - [`cluster`]: other nodes, and who is online on any.
+//! - [`counters`]: what happened. `drain`: how a node's sockets end when it stops.
+//!
+//! A change that this node has committed comes in by [`Hub::committed`], one of another node by the broker; the log's sequencer
+//! puts them in order, `fanout` hands them to subscriptions, and a subscription puts frames into its connection's queue. What a
+//! client sends goes from the socket through its connection's commands to the backend.
 
 pub mod backend;
 pub mod cluster;
@@ -43,12 +46,13 @@ use fanout::registry::Registry;
 use ids::LogId;
 use limits::{LiveLimits, Recovery};
 use log::change::Committed;
-use log::sequencer::GymLog;
-use log::single_flight::Shared;
+use log::sequencer::SequencedLog;
+use log::single_flight::SingleFlight;
 use log::sweep;
 use protocol::close::Close;
 use session::connection::Connection;
-use session::start::{Missing, Since, State, Watched};
+use session::start::{Missing, Since, Snapshot, Watched};
+use session::table::ConnectionTable;
 use ws::admission::Door;
 
 /// How long a connect or subscribe waits for its turn: SDKs give up after 5 s.
@@ -72,12 +76,13 @@ pub struct HubInner {
     clock: WallClock,
     runtime: tokio::runtime::Handle,
     registry: Arc<Registry>,
+    connections: Arc<ConnectionTable<Connection>>,
     door: Arc<Door>,
     turns: Semaphore,
-    gyms: DashMap<LogId, Weak<GymLog>>,
+    logs: DashMap<LogId, Weak<SequencedLog>>,
     /// What channels show, and what they got since a position.
-    states: Arc<Shared<Watched, State>>,
-    missing: Arc<Shared<Since, Missing>>,
+    snapshots: Arc<SingleFlight<Watched, Snapshot>>,
+    missing: Arc<SingleFlight<Since, Missing>>,
     broker: Broker,
     presence: presence::Presence,
     /// What happened.
@@ -118,10 +123,11 @@ impl Hub {
             clock,
             runtime: tokio::runtime::Handle::current(),
             registry: Arc::new(Registry::new(counters.clone())),
+            connections: Arc::default(),
             door,
             turns,
-            gyms: DashMap::new(),
-            states: Arc::default(),
+            logs: DashMap::new(),
+            snapshots: Arc::default(),
             missing: Arc::default(),
             broker,
             presence: presence::Presence::default(),
@@ -150,19 +156,19 @@ impl Hub {
     }
 
     /// The sequencer of a log, started.
-    pub async fn log(&self, backend: &Arc<dyn Backend>, gym: LogId) -> Result<Arc<GymLog>, Failure> {
+    pub async fn log(&self, backend: &Arc<dyn Backend>, id: LogId) -> Result<Arc<SequencedLog>, Failure> {
         let log = {
-            let mut entry = self.gyms.entry(gym).or_default();
+            let mut entry = self.logs.entry(id).or_default();
             match entry.upgrade() {
                 Some(log) => log,
                 None => {
-                    let log = GymLog::new(gym, &self.recovery);
+                    let log = SequencedLog::new(id, &self.recovery);
                     *entry = Arc::downgrade(&log);
                     log
                 }
             }
         };
-        self.broker.listen(gym);
+        self.broker.listen(id);
         log.ensure_started(&self.0, backend).await?;
         Ok(log)
     }
@@ -182,14 +188,14 @@ impl Hub {
         let closed = connection.outbox.closed();
         self.counters.socket_ended(connection.codec, closed);
         let traffic = connection.traffic();
-        let (gym, account) = connection
+        let (log, user) = connection
             .session()
             .map(|s| (s.log.to_string(), s.user.to_string()))
             .unzip();
         tracing::info!(
             connection.id,
-            gym.id = gym,
-            account.id = account,
+            gym.id = log,
+            account.id = user,
             close.code = closed.map_or(NO_CLOSE, Close::code),
             close.reason = closed.map_or("the connection was lost", Close::reason),
             commands = traffic.commands,
@@ -212,6 +218,18 @@ impl HubInner {
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// Whose connections there are.
+    #[must_use]
+    pub fn connections(&self) -> &Arc<ConnectionTable<Connection>> {
+        &self.connections
+    }
+
+    /// Sockets whose user is known, and subscriptions.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.connections.len(), self.registry.len())
     }
 
     /// Who is let in.
@@ -243,9 +261,9 @@ impl HubInner {
         self.broker.is_shared()
     }
 
-    /// Gyms whose changes are put in order here.
+    /// Logs whose changes are put in order here.
     #[must_use]
-    pub fn gyms_served(&self) -> usize {
+    pub fn logs_served(&self) -> usize {
         self.logs().len()
     }
 
@@ -255,18 +273,18 @@ impl HubInner {
         self.broker.is_up()
     }
 
-    /// Hands a change to its gym's sequencer, where the gym has sockets here.
+    /// Hands a change to its log's sequencer, where the log has sockets here.
     fn take(&self, change: Committed) {
-        let log = self.gyms.get(&change.log).and_then(|l| l.upgrade());
+        let log = self.logs.get(&change.log).and_then(|l| l.upgrade());
         if let Some(log) = log {
             log.offer(change);
         }
     }
 
     /// The sequencers that run, dropping those that have ended.
-    fn logs(&self) -> Vec<(LogId, Arc<GymLog>)> {
-        self.gyms.retain(|_, log| log.strong_count() > 0);
-        self.gyms
+    fn logs(&self) -> Vec<(LogId, Arc<SequencedLog>)> {
+        self.logs.retain(|_, log| log.strong_count() > 0);
+        self.logs
             .iter()
             .filter_map(|e| e.value().upgrade().map(|log| (*e.key(), log)))
             .collect()

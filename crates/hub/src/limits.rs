@@ -55,11 +55,11 @@ pub struct LiveLimits {
     #[arg(long = "live-sockets-per-address", env = "LIVE_SOCKETS_PER_ADDRESS", default_value_t = Self::DEFAULT.sockets_per_address, value_parser = whole(1..=MOST))]
     pub sockets_per_address: usize,
     /// Sockets of one account on this node; with one more its oldest is closed for good.
-    #[arg(long = "live-sockets-per-account", env = "LIVE_SOCKETS_PER_ACCOUNT", default_value_t = Self::DEFAULT.sockets_per_account, value_parser = whole(1..=MOST))]
-    pub sockets_per_account: usize,
+    #[arg(value_name = "SOCKETS_PER_ACCOUNT", long = "live-sockets-per-account", env = "LIVE_SOCKETS_PER_ACCOUNT", default_value_t = Self::DEFAULT.sockets_per_user, value_parser = whole(1..=MOST))]
+    pub sockets_per_user: usize,
     /// Sockets of one gym on this node; further ones are sent away to come back later.
-    #[arg(long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_gym, value_parser = whole(1..=MOST))]
-    pub sockets_per_gym: usize,
+    #[arg(value_name = "SOCKETS_PER_GYM", long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_log, value_parser = whole(1..=MOST))]
+    pub sockets_per_log: usize,
     /// Sockets that are open and have not finished `connect`; over it upgrades are answered with 503. One address may have half.
     #[arg(long = "live-connecting", env = "LIVE_CONNECTING", default_value_t = Self::DEFAULT.connecting, value_parser = whole(1..=MOST))]
     pub connecting: usize,
@@ -117,8 +117,8 @@ impl LiveLimits {
         bytes_at_once: 1024 * 1024,
         sockets: 20_000,
         sockets_per_address: 5000,
-        sockets_per_account: 20,
-        sockets_per_gym: 5000,
+        sockets_per_user: 20,
+        sockets_per_log: 5000,
         connecting: 1000,
         reads_at_once: 12,
         snapshot_bytes: 128 * 1024,

@@ -10,13 +10,14 @@ mod text;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App as ActixApp, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use crate::app::App;
@@ -115,7 +116,7 @@ fn node(text: &mut Text, app: &App) -> fmt::Result {
 }
 
 fn sockets(text: &mut Text, app: &App) -> fmt::Result {
-    let (counters, registry) = (&app.hub.counters, app.hub.registry());
+    let counters = &app.hub.counters;
     let sockets = Codec::ALL.map(|codec| (codec.name(), counters.sockets(codec)));
     text.gauges(
         "live_sockets",
@@ -129,20 +130,23 @@ fn sockets(text: &mut Text, app: &App) -> fmt::Result {
         "codec",
         sockets.map(|(codec, (opened, _))| (codec, opened)),
     )?;
-    text.counters(
+    text.family(
         "live_sockets_closed",
         "Sockets that ended, by close code; 1006 without a close frame.",
-        "code",
-        counters.closes(),
+        &counters.closes,
     )?;
-    text.gauge("live_subscriptions", "Subscriptions of sockets.", registry.counts().1)?;
+    text.gauge(
+        "live_subscriptions",
+        "Subscriptions of sockets.",
+        app.hub.registry().len(),
+    )?;
     text.gauge(
         "live_gyms",
         "Gyms whose changes are put in order here.",
-        app.hub.gyms_served(),
+        app.hub.logs_served(),
     )?;
     let mut waiting = 0;
-    for connection in registry.connections() {
+    for connection in app.hub.connections().all() {
         waiting += connection.outbox.waiting_bytes();
         connection.outbox.settle();
     }
@@ -253,7 +257,7 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
         "Whether every server of Redis hears and is heard.",
         app.hub.broker_is_up(),
     )?;
-    let rows: [(&str, &str, &AtomicU64); 12] = [
+    let rows: [(&str, &str, &Counter); 12] = [
         ("redis_trips", "Round trips.", &broker.trips),
         ("redis_published", "Changes that Redis took.", &broker.published),
         (
@@ -292,7 +296,7 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
         ),
     ];
     for (name, help, count) in rows {
-        text.counter(name, help, &count.load(Ordering::Relaxed))?;
+        text.counter(name, help, &count.get())?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use diesel_async::SimpleAsyncConnection as _;
 use liveplan::auth::Role;
 use liveplan::events::log_of;
-use liveplan_hub::log::sequencer::GymLog;
+use liveplan_hub::log::sequencer::SequencedLog;
 use liveplan_hub::protocol::Codec;
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ pub struct Scene {
     pub floor: Floor,
     pub manager: Client,
     /// Keeps the gym's sequencer running at the node, so that nothing but the right is still to be read.
-    log: Arc<GymLog>,
+    log: Arc<SequencedLog>,
 }
 
 impl Scene {
@@ -92,7 +92,7 @@ impl Scene {
 
     /// Sockets and subscriptions that the node knows.
     fn counts(&self) -> (usize, usize) {
-        self.held.app.hub.registry().counts()
+        self.held.app.hub.counts()
     }
 
     async fn until_counts(&self, what: &str, so: impl Fn((usize, usize)) -> bool) {

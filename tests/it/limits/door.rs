@@ -13,7 +13,7 @@ use crate::harness::{Socket, TestApp, until};
 
 #[tokio::test]
 async fn an_account_with_one_socket_too_many_loses_its_oldest_for_good() {
-    let app = TestApp::start_with(|config| config.live.sockets_per_account = 3).await;
+    let app = TestApp::start_with(|config| config.live.sockets_per_user = 3).await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
     let mut others = app.person(gym, &[Role::Member]).await.socket().await;
@@ -34,7 +34,7 @@ async fn an_account_with_one_socket_too_many_loses_its_oldest_for_good() {
 
 #[tokio::test]
 async fn a_full_gym_sends_away_for_a_while_and_other_gyms_are_not_held_up() {
-    let app = TestApp::start_with(|config| config.live.sockets_per_gym = 2).await;
+    let app = TestApp::start_with(|config| config.live.sockets_per_log = 2).await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
     let one = member.socket().await;
@@ -49,7 +49,7 @@ async fn a_full_gym_sends_away_for_a_while_and_other_gyms_are_not_held_up() {
     let mut other = app.person(elsewhere, &[Role::Member]).await.socket().await;
     assert_eq!(other.subscribe("plan:none").await["error"]["code"], 102);
     drop(one);
-    until("there is room", async || app.app.hub.registry().counts().0 == 2).await;
+    until("there is room", async || app.app.hub.counts().0 == 2).await;
     assert!(refused().await.expect("a reply")["connect"].is_object());
     app.stop().await;
 }
@@ -170,7 +170,7 @@ async fn who_waits_too_long_for_the_database_is_told_to_try_again() {
         .expect("locked");
     let mut reads = Socket::open(app.address).await;
     let due = reads.send("connect", json!({"token": member.token})).await;
-    until("it reads", async || app.app.hub.registry().counts().0 == 2).await;
+    until("it reads", async || app.app.hub.counts().0 == 2).await;
     let mut waits = Socket::open(app.address).await;
     let began = Instant::now();
     let told = waits.call("connect", json!({"token": member.token})).await;

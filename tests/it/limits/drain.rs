@@ -83,7 +83,7 @@ async fn sockets_are_let_go_a_few_at_a_time_over_the_configured_time() {
     const SOCKETS: usize = 60;
     let app = TestApp::start_with(|config| {
         config.drain_seconds = 3;
-        config.live.sockets_per_account = SOCKETS;
+        config.live.sockets_per_user = SOCKETS;
     })
     .await;
     let gym = app.gym().await;

@@ -214,7 +214,7 @@ async fn a_client_whose_commands_wait_for_it_to_read_is_still_heard() {
         side.outbox.closed() == Some(Close::Normal)
     })
     .await;
-    until("it has left", async || app.app.hub.registry().counts() == (0, 0)).await;
+    until("it has left", async || app.app.hub.counts() == (0, 0)).await;
     drop(slow);
     drop(side);
     nothing_is_left(&app).await;

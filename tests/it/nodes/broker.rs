@@ -90,7 +90,7 @@ async fn a_gyms_channel_is_listened_to_while_there_are_sockets_and_a_while_longe
         ..
     } = pair;
     drop(screen);
-    let empty = || two.app.hub.registry().counts() == (0, 0);
+    let empty = || two.app.hub.counts() == (0, 0);
     until("the socket is gone", async || empty()).await;
     // Whoever comes back soon finds it as it was.
     let mut screen = author.at(two.address).socket().await;

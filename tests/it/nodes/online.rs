@@ -74,7 +74,7 @@ async fn somebody_who_reconnects_does_not_flicker_and_who_stays_away_was_last_se
     assert_eq!(wall.hears().await, (0, true));
     // Away and back; that two others come one after the other shows that the node looked twice in between.
     drop(phone);
-    let accounts = || wall.watching.app.hub.registry().accounts();
+    let accounts = || wall.watching.app.hub.connections().users();
     until("the phone is gone", async || {
         !accounts()[&log_of(wall.gym.id)].contains(&user_of(wall.members[0].account))
     })

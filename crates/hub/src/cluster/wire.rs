@@ -1,4 +1,4 @@
-//! What travels between nodes: a version byte, the sending node, a byte for the kind, then a committed change (gym, number,
+//! What travels between nodes: a version byte, the sending node, a byte for the kind, then a committed change (log, number,
 //! epoch, and each event's channel and bytes) or a probe's number. Numbers and lengths are big-endian.
 
 use bytes::{Buf, BufMut as _, Bytes};
@@ -13,7 +13,7 @@ const PROBE: u8 = 1;
 
 /// What a message says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum NodeMessage {
     /// A node has committed a change.
     Change(Committed),
     /// A node wants to know whether it hears its own words.
@@ -52,15 +52,15 @@ pub fn encode_probe(node: Uuid, number: u64) -> Vec<u8> {
 
 /// Reads a message and who sent it; none for another version or damage.
 #[must_use]
-pub fn decode(bytes: &[u8]) -> Option<(Uuid, Message)> {
+pub fn decode(bytes: &[u8]) -> Option<(Uuid, NodeMessage)> {
     let mut rest = bytes;
     if rest.try_get_u8().ok()? != VERSION {
         return None;
     }
     let node = uuid(&mut rest)?;
     let message = match rest.try_get_u8().ok()? {
-        CHANGE => Message::Change(change(&mut rest)?),
-        PROBE => Message::Probe(rest.try_get_u64().ok()?),
+        CHANGE => NodeMessage::Change(change(&mut rest)?),
+        PROBE => NodeMessage::Probe(rest.try_get_u64().ok()?),
         _ => return None,
     };
     rest.is_empty().then_some((node, message))
@@ -136,8 +136,8 @@ mod tests {
             let change = Committed { log: LogId::random(), epoch: epoch.into(), seq, events, committed_at: None, more_soon: false };
             let node = Uuid::new_v4();
             for (sent, said) in [
-                (encode(node, &change), Message::Change(change)),
-                (encode_probe(node, seq), Message::Probe(seq)),
+                (encode(node, &change), NodeMessage::Change(change)),
+                (encode_probe(node, seq), NodeMessage::Probe(seq)),
             ] {
                 prop_assert_eq!(decode(&sent), Some((node, said)));
                 for cut in 0..sent.len() {

@@ -1,4 +1,4 @@
-//! Where a gym's ordered changes go: to this node's subscriptions, those of a channel together.
+//! Where a log's ordered changes go: to this node's subscriptions, those of a channel together.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -21,21 +21,21 @@ struct OfChannel {
 /// can be given the change.
 pub(crate) fn doubt_access(hub: &HubInner, log: LogId, change: &Committed) {
     for user in change.events.iter().filter_map(|event| whose_access(&event.channel)) {
-        for connection in hub.registry.connections_of(log, user) {
+        for connection in hub.connections.of_user(log, user) {
             connection.doubt(Some(log), change.seq);
         }
     }
 }
 
 /// Hands changes to this node's subscriptions, those of a channel together, and has rights checked again where access changed.
-pub(crate) async fn deliver(hub: &Arc<HubInner>, gym: LogId, changes: Vec<Committed>) {
+pub(crate) async fn deliver(hub: &Arc<HubInner>, log: LogId, changes: Vec<Committed>) {
     let mut channels: HashMap<Arc<str>, OfChannel> = HashMap::new();
     for change in changes {
         for LoggedEvent { channel, payload } in change.events {
             if let Some(user) = whose_access(&channel) {
                 // What came before is theirs to see.
-                hand_out(hub, gym, std::mem::take(&mut channels)).await;
-                for connection in hub.registry.connections_of(gym, user) {
+                hand_out(hub, log, std::mem::take(&mut channels)).await;
+                for connection in hub.connections.of_user(log, user) {
                     connection.authorise_again();
                 }
                 continue;
@@ -46,16 +46,16 @@ pub(crate) async fn deliver(hub: &Arc<HubInner>, gym: LogId, changes: Vec<Commit
             there.committed.extend(change.committed_at);
         }
     }
-    hand_out(hub, gym, channels).await;
+    hand_out(hub, log, channels).await;
 }
 
 /// Channels go in the order of their first messages.
-async fn hand_out(hub: &Arc<HubInner>, gym: LogId, channels: HashMap<Arc<str>, OfChannel>) {
+async fn hand_out(hub: &Arc<HubInner>, log: LogId, channels: HashMap<Arc<str>, OfChannel>) {
     let mut channels: Vec<_> = channels.into_iter().collect();
     channels.sort_by_key(|(_, there)| there.messages.first().map(Encoded::offset));
     for (channel, OfChannel { messages, committed }) in channels {
         let count = messages.len() as u64;
-        let frames = hub.registry.deliver_all(gym, &channel, &Bundle::new(messages)).await;
+        let frames = hub.registry.deliver_all(log, &channel, &Bundle::new(messages)).await;
         if frames > 0 {
             for at in committed {
                 hub.counters.delivery_seconds.observe(at.elapsed(), frames / count);
@@ -64,18 +64,18 @@ async fn hand_out(hub: &Arc<HubInner>, gym: LogId, channels: HashMap<Arc<str>, O
     }
 }
 
-/// Lets a gym's subscriptions go, a few at a time, so that they do not all come back at once. Among what is missing may be
+/// Lets a log's subscriptions go, a few at a time, so that they do not all come back at once. Among what is missing may be
 /// words of changed access, so every connection is checked too.
-pub(crate) fn lose_all(hub: &Arc<HubInner>, gym: LogId) {
-    hub.counters.let_go.up();
-    let subscriptions = hub.registry.subscriptions_of(gym);
+pub(crate) fn lose_all(hub: &Arc<HubInner>, log: LogId) {
+    hub.counters.let_go.inc();
+    let subscriptions = hub.registry.subscriptions_of(log);
     for subscription in &subscriptions {
         // None of them may get what comes after what is missing: it would look as if nothing were.
         subscription.doubt(Doubt::FOR_GOOD);
     }
     // Those that go meanwhile are not kept: with them their files.
     let subscriptions: Vec<_> = subscriptions.iter().map(Arc::downgrade).collect();
-    let connections: Vec<_> = hub.registry.connections_in(gym).iter().map(Arc::downgrade).collect();
+    let connections: Vec<_> = hub.connections.of_log(log).iter().map(Arc::downgrade).collect();
     hub.runtime.spawn(async move {
         for batch in subscriptions.chunks(50) {
             for subscription in batch.iter().filter_map(Weak::upgrade) {

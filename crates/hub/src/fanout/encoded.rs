@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use crate::protocol::{ClientInfo, Codec, Event, Member, Publication, Push, Reply};
+use crate::protocol::{ClientInfo, Codec, Event, Publication, Push, Reply, Watcher};
 use crate::ws::frame;
 
 /// A message of a channel, encoded and framed at most once a codec, however many watch.
@@ -59,7 +59,7 @@ impl Bundle {
         &self.messages
     }
 
-    /// The place of the last in the gym's log, where all of them are stored and after `last`: such a bundle need not be
+    /// The place of the last in the log's log, where all of them are stored and after `last`: such a bundle need not be
     /// taken apart.
     #[must_use]
     pub fn follows(&self, last: u64) -> Option<u64> {
@@ -95,7 +95,7 @@ impl Encoded {
     pub fn join(channel: &str, who: &ClientInfo) -> Self {
         Self::new(
             channel,
-            Event::Join(Member {
+            Event::Join(Watcher {
                 info: Some(who.clone()),
             }),
             0,
@@ -107,7 +107,7 @@ impl Encoded {
     pub fn leave(channel: &str, who: &ClientInfo) -> Self {
         Self::new(
             channel,
-            Event::Leave(Member {
+            Event::Leave(Watcher {
                 info: Some(who.clone()),
             }),
             0,
@@ -126,7 +126,7 @@ impl Encoded {
         }
     }
 
-    /// Its place in the gym's log; 0 where it is not stored.
+    /// Its place in the log's log; 0 where it is not stored.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset

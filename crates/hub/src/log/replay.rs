@@ -1,4 +1,4 @@
-//! The last of a gym's changes, as its sequencer handed them on, so that a phone that was away for a moment costs no read.
+//! The last of a log's changes, as its sequencer handed them on, so that a client that was away for a moment costs no read.
 //! Bounded in changes and in bytes; what is older is in Postgres.
 
 use std::collections::VecDeque;

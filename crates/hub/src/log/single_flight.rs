@@ -14,15 +14,15 @@ use tokio::sync::Mutex;
 use crate::backend::Failure;
 
 /// The reads of one kind, by what they read.
-pub struct Shared<K: Eq + Hash, T, E = Failure> {
+pub struct SingleFlight<K: Eq + Hash, T, E = Failure> {
     slots: DashMap<K, Weak<Slot<T, E>>>,
     begun: AtomicU64,
 }
 
 /// The last read of a key. It is kept for as long as somebody has a ticket.
-struct Slot<T, E>(Mutex<Option<Read<T, E>>>);
+struct Slot<T, E>(Mutex<Option<Flight<T, E>>>);
 
-struct Read<T, E> {
+struct Flight<T, E> {
     /// Its place among all reads.
     number: u64,
     result: Result<Arc<T>, E>,
@@ -30,7 +30,7 @@ struct Read<T, E> {
 
 /// The right to what reads of a key find that begin from now on.
 pub struct Ticket<K: Eq + Hash + Clone, T, E = Failure> {
-    shared: Arc<Shared<K, T, E>>,
+    reads: Arc<SingleFlight<K, T, E>>,
     key: K,
     /// There until the ticket is dropped.
     slot: Option<Arc<Slot<T, E>>>,
@@ -39,14 +39,14 @@ pub struct Ticket<K: Eq + Hash + Clone, T, E = Failure> {
 }
 
 /// What a read found, and whether it was made for another.
-pub struct Found<T> {
+pub struct Reading<T> {
     /// What it found.
     pub value: Arc<T>,
     /// Whether it was made for another.
     pub shared: bool,
 }
 
-impl<K: Eq + Hash, T, E> Default for Shared<K, T, E> {
+impl<K: Eq + Hash, T, E> Default for SingleFlight<K, T, E> {
     fn default() -> Self {
         Self {
             slots: DashMap::new(),
@@ -55,7 +55,7 @@ impl<K: Eq + Hash, T, E> Default for Shared<K, T, E> {
     }
 }
 
-impl<K: Eq + Hash + Clone, T, E> Shared<K, T, E> {
+impl<K: Eq + Hash + Clone, T, E> SingleFlight<K, T, E> {
     /// A ticket for a key.
     pub fn ticket(self: &Arc<Self>, key: K) -> Ticket<K, T, E> {
         let slot = {
@@ -70,7 +70,7 @@ impl<K: Eq + Hash + Clone, T, E> Shared<K, T, E> {
             }
         };
         Ticket {
-            shared: self.clone(),
+            reads: self.clone(),
             key,
             slot: Some(slot),
             begun: self.begun.load(Ordering::SeqCst),
@@ -83,20 +83,20 @@ impl<K: Eq + Hash + Clone, T, E: Clone> Ticket<K, T, E> {
     ///
     /// # Errors
     /// That of the read.
-    pub async fn get(&self, read: impl Future<Output = Result<T, E>>) -> Result<Found<T>, E> {
-        let unshared = |value| Found { value, shared: false };
+    pub async fn get(&self, read: impl Future<Output = Result<T, E>>) -> Result<Reading<T>, E> {
+        let unshared = |value| Reading { value, shared: false };
         let Some(slot) = &self.slot else {
             return read.await.map(Arc::new).map(unshared);
         };
         let mut last = slot.0.lock().await;
         if let Some(there) = last.as_ref().filter(|read| read.number > self.begun) {
             let value = there.result.clone()?;
-            return Ok(Found { value, shared: true });
+            return Ok(Reading { value, shared: true });
         }
         // Counted before it begins: a ticket that does not see it yet was taken before.
-        let number = self.shared.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self.reads.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let result = read.await.map(Arc::new);
-        *last = Some(Read {
+        *last = Some(Flight {
             number,
             result: result.clone(),
         });
@@ -107,7 +107,7 @@ impl<K: Eq + Hash + Clone, T, E: Clone> Ticket<K, T, E> {
 impl<K: Eq + Hash + Clone, T, E> Drop for Ticket<K, T, E> {
     fn drop(&mut self) {
         self.slot = None;
-        self.shared
+        self.reads
             .slots
             .remove_if(&self.key, |_, slot| slot.strong_count() == 0);
     }
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    type Reads = Arc<Shared<&'static str, usize, &'static str>>;
+    type Reads = Arc<SingleFlight<&'static str, usize, &'static str>>;
 
     /// A read that returns how many there were before it.
     async fn count(made: &AtomicUsize) -> Result<usize, &'static str> {
@@ -132,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn a_thousand_who_had_their_tickets_before_it_share_one_read() {
         let (reads, made) = (Reads::default(), AtomicUsize::new(0));
-        let tickets: Vec<_> = (0..1000).map(|_| reads.ticket("plan")).collect();
+        let tickets: Vec<_> = (0..1000).map(|_| reads.ticket("one")).collect();
         let all = tickets.iter().map(|ticket| ticket.get(count(&made)));
         let found = futures_util::future::join_all(all).await;
         let shared = found.iter().filter(|f| f.as_ref().is_ok_and(|f| f.shared)).count();
@@ -142,10 +142,10 @@ mod tests {
     #[tokio::test]
     async fn who_came_after_a_read_began_is_not_served_by_it() {
         let (reads, made) = (Reads::default(), AtomicUsize::new(0));
-        let early = reads.ticket("plan");
+        let early = reads.ticket("one");
         let mut late = Vec::new();
         let first = early.get(async {
-            late.extend([reads.ticket("plan"), reads.ticket("plan")]);
+            late.extend([reads.ticket("one"), reads.ticket("one")]);
             count(&made).await
         });
         assert_eq!(first.await.map(|f| *f.value).ok(), Some(0));
@@ -153,7 +153,7 @@ mod tests {
             let found = ticket.get(count(&made)).await.expect("found");
             assert_eq!((*found.value, found.shared), (1, shared));
         }
-        let other = reads.ticket("roster").get(count(&made)).await.expect("found");
+        let other = reads.ticket("other").get(count(&made)).await.expect("found");
         assert_eq!(
             (*other.value, other.shared),
             (2, false),
@@ -164,7 +164,7 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_shared_and_a_read_that_was_given_up_is_not() {
         let reads = Reads::default();
-        let tickets: Vec<_> = (0..3).map(|_| reads.ticket("plan")).collect();
+        let tickets: Vec<_> = (0..3).map(|_| reads.ticket("one")).collect();
         let given_up = tickets[0].get(std::future::pending());
         assert!(futures_util::FutureExt::now_or_never(given_up).is_none());
         let failed = tickets[1].get(async { Err("away") }).await;
@@ -176,9 +176,9 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_kept_for_nobody() {
         let (reads, made) = (Reads::default(), AtomicUsize::new(0));
-        let ticket = reads.ticket("plan");
+        let ticket = reads.ticket("one");
         assert!(ticket.get(count(&made)).await.is_ok());
-        let other = reads.ticket("plan");
+        let other = reads.ticket("one");
         drop(ticket);
         assert_eq!(reads.slots.len(), 1);
         drop(other);

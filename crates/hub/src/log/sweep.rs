@@ -1,4 +1,4 @@
-//! What the fast path lost: once a second the positions of the gyms served here are compared with Postgres, in one query.
+//! What the fast path lost: once a second the positions of the logs served here are compared with Postgres, in one query.
 
 use std::sync::Weak;
 
@@ -16,25 +16,23 @@ pub(crate) async fn run(hub: Weak<HubInner>, backend: Weak<dyn Backend>) {
             () = tokio::time::sleep(every) => {}
         }
         let logs = strong.logs();
-        strong
-            .broker
-            .reconcile(&logs.iter().map(|(gym, _)| *gym).collect::<Vec<_>>());
+        let ids: Vec<LogId> = logs.iter().map(|(id, _)| *id).collect();
+        strong.broker.reconcile(&ids);
         if logs.is_empty() {
             continue;
         }
-        let gyms: Vec<LogId> = logs.iter().map(|(gym, _)| *gym).collect();
-        strong.counters.sweeps.up();
+        strong.counters.sweeps.inc();
         let Some(backend) = backend.upgrade() else { return };
-        match backend.heads(&gyms).await {
+        match backend.heads(&ids).await {
             Ok(heads) => {
-                for (gym, log) in logs {
-                    if let Some(head) = heads.get(&gym) {
+                for (id, log) in logs {
+                    if let Some(head) = heads.get(&id) {
                         log.compare(head.clone());
                     }
                 }
             }
             Err(failure) => {
-                strong.counters.sweep_failures.up();
+                strong.counters.sweep_failures.inc();
                 tracing::warn!(error.cause = ?failure, "cannot compare positions with the database");
             }
         }

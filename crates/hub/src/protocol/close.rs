@@ -24,11 +24,11 @@ pub enum Close {
     InsufficientState,
     /// A ping was not answered.
     NoPong,
-    /// Too many or too fast: commands, bytes, or sockets of a gym.
+    /// Too many or too fast: commands, bytes, or sockets of a log.
     TooManyRequests,
-    /// The account's roles have changed.
+    /// The user's roles have changed.
     StateInvalidated,
-    /// The token is not one of ours, or another account's.
+    /// The token is not one of ours, or another user's.
     InvalidToken,
     /// The client does not speak the protocol.
     BadRequest,
@@ -36,7 +36,7 @@ pub enum Close {
     Stale,
     /// The session ended or the membership is not active.
     ForceDisconnect,
-    /// The account has opened more sockets since than it may have.
+    /// The user has opened more sockets since than it may have.
     ConnectionLimit,
 }
 

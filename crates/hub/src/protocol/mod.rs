@@ -25,7 +25,7 @@ pub use commands::{
     SubRefreshRequest, SubscribeRequest,
 };
 pub use errors::{ErrorReply, ProtocolError};
-pub use push::{ClientInfo, Event, Member, Publication, Push, Unsubscribed};
+pub use push::{ClientInfo, Event, Publication, Push, Unsubscribed, Watcher};
 pub use replies::{
     Answer, ConnectResult, Empty, HistoryResult, PresenceResult, PresenceStatsResult, Reply, RpcResult,
     SubRefreshResult, SubscribeResult,

@@ -27,10 +27,10 @@ pub enum Event {
     Publication(Publication),
     /// Somebody began to watch.
     #[prost(message, tag = "5")]
-    Join(Member),
+    Join(Watcher),
     /// Somebody watches no more.
     #[prost(message, tag = "6")]
-    Leave(Member),
+    Leave(Watcher),
     /// The server ended the subscription.
     #[prost(message, tag = "7")]
     Unsubscribe(Unsubscribed),
@@ -44,7 +44,7 @@ pub struct Publication {
     #[serde(with = "super::raw")]
     #[prost(bytes = "bytes", tag = "4")]
     pub data: Bytes,
-    /// Its number in the gym's log; 0 for one that is not stored.
+    /// Its number in the log's log; 0 for one that is not stored.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(uint64, tag = "6")]
     pub offset: u64,
@@ -53,7 +53,7 @@ pub struct Publication {
 /// Who joined or left.
 #[derive(Clone, PartialEq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
-pub struct Member {
+pub struct Watcher {
     /// The connection; always there.
     #[prost(message, optional, tag = "1")]
     pub info: Option<ClientInfo>,

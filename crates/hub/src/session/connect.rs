@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::start::{self, Outcome, Own, Target};
 use crate::backend::{Answers, Ask, Backend, Failure, Identity, Kind, Location, Session, Standing};
 use crate::fanout::subscription::{Ready, Subscription};
-use crate::log::sequencer::GymLog;
+use crate::log::sequencer::SequencedLog;
 use crate::protocol::close::Close;
 use crate::protocol::{Answer, ConnectRequest, ConnectResult, ProtocolError, RefreshRequest, SubscribeRequest};
 use crate::session::connection::Connection;
+use crate::session::lifetime::ttl;
 use crate::session::subscribe::{go_live, register};
 
 /// Answers `connect`.
@@ -82,7 +81,7 @@ pub(crate) async fn connect(
         } = opened;
         let outcome = start::granted(connection, answer).map(|found| start::own(hub, own, found, head.as_ref(), &from));
         match outcome {
-            Some(Outcome::State {
+            Some(Outcome::Begun {
                 result: state,
                 position,
             }) => match subscription.ready() {
@@ -105,11 +104,11 @@ pub(crate) async fn connect(
     Ok(None)
 }
 
-/// Closes an account's oldest sockets where it has too many now. Its newest is the one that somebody looks at, and the
-/// oldest may be dead ones that nobody has noticed: so a phone with a bad line is never locked out.
+/// Closes a user's oldest sockets where it has too many now. Its newest is the one that somebody looks at, and the
+/// oldest may be dead ones that nobody has noticed: so a client with a bad line is never locked out.
 fn make_room(connection: &Connection, session: &Session) {
-    let all = connection.hub().registry().connections_of(session.log, session.user);
-    let over = all.len().saturating_sub(connection.hub().limits().sockets_per_account);
+    let all = connection.hub().connections().of_user(session.log, session.user);
+    let over = all.len().saturating_sub(connection.hub().limits().sockets_per_user);
     for oldest in &all[..over] {
         oldest.close(Close::ConnectionLimit);
     }
@@ -150,7 +149,7 @@ fn open(
 }
 
 /// What to ask for the channels, and with what this node remembers of them.
-fn ask(connection: &Connection, log: &GymLog, opened: &[Opened]) -> (Vec<Ask>, Vec<Own>) {
+fn ask(connection: &Connection, log: &SequencedLog, opened: &[Opened]) -> (Vec<Ask>, Vec<Own>) {
     let own = |opened: &Opened| {
         let target = Target {
             location: opened.location,
@@ -160,14 +159,6 @@ fn ask(connection: &Connection, log: &GymLog, opened: &[Opened]) -> (Vec<Ask>, V
         start::ask_own(connection.hub(), target, &opened.from)
     };
     opened.iter().map(own).unzip()
-}
-
-/// Seconds that a client has left before it must refresh, at least one; 0 where the token has no end.
-pub(crate) fn ttl(expires_at: Option<Instant>) -> u32 {
-    expires_at.map_or(0, |at| {
-        let left = at.saturating_duration_since(Instant::now()).as_secs();
-        u32::try_from(left.max(1)).unwrap_or(u32::MAX)
-    })
 }
 
 fn connected(connection: &Connection, session: &Session) -> ConnectResult {

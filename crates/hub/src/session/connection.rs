@@ -1,7 +1,7 @@
 //! One socket: whose it is, what it is subscribed to, what waits for it. It is read in `socket`, and its commands are
 //! worked through in [`crate::session::commands`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -11,47 +11,33 @@ use tokio::time::Instant;
 
 use crate::Hub;
 use crate::backend::{Language, Session};
-use crate::fanout::registry::{ConnectionGuard, SubscriptionGuard};
+use crate::fanout::registry::SubscriptionGuard;
 use crate::fanout::subscription::{Doubt, Subscription};
 use crate::ids::LogId;
-use crate::log::sequencer::GymLog;
+use crate::log::sequencer::SequencedLog;
 use crate::protocol::close::Close;
 use crate::protocol::{Answer, ClientInfo, Codec, Command, Reply};
-use crate::ws::admission::Place;
+use crate::session::pending::Pending;
+use crate::session::table::ConnectionGuard;
+use crate::ws::admission::{Newcomer, Place};
 use crate::ws::frame;
 use crate::ws::outbox::Outbox;
 
-/// How long after the end of a token it may still be refreshed.
-pub(crate) const REFRESH_GRACE: Duration = Duration::from_secs(25);
+/// What the connection's task and its commands' share.
 #[derive(Default)]
-struct State {
+struct Inner {
     session: Option<Session>,
     /// Who it is, for others.
     info: Arc<ClientInfo>,
-    /// Its gym's sequencer, kept alive by it.
-    log: Option<Arc<GymLog>>,
-    guard: Option<ConnectionGuard>,
+    /// Its log's sequencer, kept alive by it.
+    log: Option<Arc<SequencedLog>>,
+    guard: Option<ConnectionGuard<Connection>>,
     subscriptions: HashMap<String, SubscriptionGuard>,
     /// When a right to watch runs out by itself.
     authorise_at: Option<Instant>,
-    commands: VecDeque<Waiting>,
-    /// Of those, together.
-    command_bytes: usize,
-    /// Commands that came.
-    taken: u64,
-    /// Whether a task works through `commands`, and the id of what it works on.
-    working: bool,
-    working_on: u32,
-    /// How to close when no command waits any more; no further ones are taken.
-    closing: Option<Close>,
+    pending: Pending,
     /// It has left the registry: a command that is still under way enters nothing any more.
     left: bool,
-}
-
-/// A command that waits, and the bytes of its frame if it is the frame's last.
-struct Waiting {
-    command: Command,
-    bytes: usize,
 }
 
 /// What went over a socket so far.
@@ -82,7 +68,7 @@ pub struct Connection {
     hub: Hub,
     opened: Instant,
     place: Weak<Place>,
-    state: Mutex<State>,
+    inner: Mutex<Inner>,
     next_number: AtomicU32,
     authorise: AtomicBool,
     /// How often its rights came into doubt.
@@ -91,6 +77,12 @@ pub struct Connection {
     checked: Notify,
     /// Wakes the reader.
     woken: Notify,
+}
+
+impl Newcomer for Connection {
+    fn send_away(&self, close: Close) {
+        self.close_when_done(close);
+    }
 }
 
 impl Connection {
@@ -105,19 +97,20 @@ impl Connection {
             hub,
             opened: Instant::now(),
             place: Arc::downgrade(place),
-            state: Mutex::default(),
+            inner: Mutex::default(),
             next_number: AtomicU32::new(1),
             authorise: AtomicBool::new(false),
             doubts: AtomicU64::new(0),
             checked: Notify::new(),
             woken: Notify::new(),
         });
-        place.taken_by(&connection);
+        let newcomer: Arc<dyn Newcomer> = connection.clone();
+        place.taken_by(&newcomer);
         connection
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The hub it belongs to.
@@ -138,9 +131,9 @@ impl Connection {
         self.lock().info.clone()
     }
 
-    /// The sequencer of its own gym, once connected.
+    /// The sequencer of its own log, once connected.
     #[must_use]
-    pub fn log(&self) -> Option<Arc<GymLog>> {
+    pub fn log(&self) -> Option<Arc<SequencedLog>> {
         self.lock().log.clone()
     }
 
@@ -149,7 +142,7 @@ impl Connection {
     pub fn traffic(&self) -> Traffic {
         let (deliveries, bytes) = self.outbox.traffic();
         Traffic {
-            commands: self.lock().taken,
+            commands: self.lock().pending.taken(),
             deliveries,
             bytes,
             waiting_bytes: self.outbox.waiting_bytes(),
@@ -181,10 +174,7 @@ impl Connection {
 
     /// Closes it when the commands that it has accepted are answered; takes no more.
     pub fn close_when_done(&self, close: Close) {
-        let mut state = self.lock();
-        state.closing = Some(close);
-        let working = state.working;
-        drop(state);
+        let working = self.lock().pending.close_when_done(close);
         if !working {
             self.close(close);
         }
@@ -193,7 +183,7 @@ impl Connection {
     /// Whether it takes commands; not once it is to be closed.
     #[must_use]
     pub fn takes_commands(&self) -> bool {
-        self.lock().closing.is_none() && self.outbox.closed().is_none()
+        self.lock().pending.closing().is_none() && self.outbox.closed().is_none()
     }
 
     /// `connect` is being answered: the reader begins to ping.
@@ -204,38 +194,38 @@ impl Connection {
         }
     }
 
-    /// Enters the connection under its account. From here on a change of access finds it.
+    /// Enters the connection under its user. From here on a change of access finds it.
     ///
     /// # Errors
-    /// How to close where its gym has too many sockets here, or where it has ended meanwhile.
-    pub fn enter(self: &Arc<Self>, session: Session, log: Arc<GymLog>) -> Result<(), Close> {
-        let bound = self.hub.limits().sockets_per_gym;
+    /// How to close where its log has too many sockets here, or where it has ended meanwhile.
+    pub fn enter(self: &Arc<Self>, session: Session, log: Arc<SequencedLog>) -> Result<(), Close> {
+        let bound = self.hub.limits().sockets_per_log;
         let Some(guard) = self
             .hub
-            .registry()
-            .connect(session.log, session.user, self.clone(), bound)
+            .connections()
+            .enter(session.log, session.user, self.clone(), bound)
         else {
             return Err(Close::TooManyRequests);
         };
-        let mut state = self.lock();
-        if state.left {
-            drop(state);
+        let mut inner = self.lock();
+        if inner.left {
+            drop(inner);
             return Err(Close::Normal);
         }
-        state.info = Arc::new(ClientInfo {
+        inner.info = Arc::new(ClientInfo {
             user: session.name.to_string(),
             client: self.id.clone(),
         });
-        state.session = Some(session);
-        state.log = Some(log);
-        let old = state.guard.replace(guard);
-        drop(state);
+        inner.session = Some(session);
+        inner.log = Some(log);
+        let old = inner.guard.replace(guard);
+        drop(inner);
         drop(old);
         self.hub.presence_soon();
         Ok(())
     }
 
-    /// Takes a new token of the same account.
+    /// Takes a new token of the same user.
     pub fn renew(&self, session: Session) {
         self.lock().session = Some(session);
         self.woken.notify_one();
@@ -243,18 +233,18 @@ impl Connection {
 
     /// Keeps a subscription; gives it back where the channel is subscribed already, there are too many, or it has ended.
     pub fn keep(&self, guard: SubscriptionGuard) -> Option<SubscriptionGuard> {
-        let mut state = self.lock();
+        let mut inner = self.lock();
         let name = guard.subscription.channel.to_string();
-        let refused = match state.subscriptions.get(&name) {
+        let refused = match inner.subscriptions.get(&name) {
             // One that has ended makes way for its successor.
             Some(there) => !there.subscription.ended(),
-            None => state.subscriptions.len() >= self.hub.limits().channels,
+            None => inner.subscriptions.len() >= self.hub.limits().channels,
         };
-        if refused || state.left {
+        if refused || inner.left {
             return Some(guard);
         }
-        let old = state.subscriptions.insert(name, guard);
-        drop(state);
+        let old = inner.subscriptions.insert(name, guard);
+        drop(inner);
         drop(old);
         None
     }
@@ -262,8 +252,8 @@ impl Connection {
     /// The subscription to a channel.
     #[must_use]
     pub fn subscription(&self, channel: &str) -> Option<Arc<Subscription>> {
-        let state = self.lock();
-        let guard = state.subscriptions.get(channel)?;
+        let inner = self.lock();
+        let guard = inner.subscriptions.get(channel)?;
         (!guard.subscription.ended()).then(|| guard.subscription.clone())
     }
 
@@ -275,14 +265,14 @@ impl Connection {
 
     /// Forgets this subscription, and not another that has taken its place.
     pub fn forget_this(&self, subscription: &Arc<Subscription>) {
-        let mut state = self.lock();
-        let there = state.subscriptions.get(&*subscription.channel);
+        let mut inner = self.lock();
+        let there = inner.subscriptions.get(&*subscription.channel);
         let gone = if there.is_some_and(|guard| Arc::ptr_eq(&guard.subscription, subscription)) {
-            state.subscriptions.remove(&*subscription.channel)
+            inner.subscriptions.remove(&*subscription.channel)
         } else {
             None
         };
-        drop(state);
+        drop(inner);
         drop(gone);
     }
 
@@ -298,9 +288,9 @@ impl Connection {
 
     /// Asks for the rights to be checked again at an instant.
     pub fn authorise_at(&self, at: Instant) {
-        let mut state = self.lock();
-        state.authorise_at = Some(state.authorise_at.map_or(at, |there| there.min(at)));
-        drop(state);
+        let mut inner = self.lock();
+        inner.authorise_at = Some(inner.authorise_at.map_or(at, |there| there.min(at)));
+        drop(inner);
         self.woken.notify_one();
     }
 
@@ -309,13 +299,13 @@ impl Connection {
     pub fn doubt(&self, log: Option<LogId>, from: u64) {
         // Counted first: a check that sees the number reads after it, and so what the change did.
         let number = self.doubts.fetch_add(1, Ordering::SeqCst) + 1;
-        let state = self.lock();
-        let subscriptions: Vec<_> = state
+        let inner = self.lock();
+        let subscriptions: Vec<_> = inner
             .subscriptions
             .values()
             .map(|guard| (Some(guard.log()) == log, guard.subscription.clone()))
             .collect();
-        drop(state);
+        drop(inner);
         for (same, subscription) in subscriptions {
             let from = if same { from } else { 0 };
             subscription.doubt(Doubt { from, number });
@@ -350,21 +340,14 @@ impl Connection {
 
     /// The next command of its queue; none ends the task that works through it.
     pub fn next_command(&self) -> Option<Command> {
-        let mut state = self.lock();
-        let next = state.commands.pop_front();
-        state.working = next.is_some();
-        if let Some(Waiting { command, bytes }) = next {
-            state.command_bytes -= bytes;
-            state.working_on = command.id;
-            return Some(command);
-        }
-        state.working_on = 0;
-        let closing = state.closing;
-        drop(state);
+        let mut inner = self.lock();
+        let next = inner.pending.next();
+        let closing = inner.pending.closing().filter(|_| next.is_none());
+        drop(inner);
         if let Some(close) = closing {
             self.close(close);
         }
-        None
+        next
     }
 
     /// Queues the commands of a frame of so many bytes, all or none; returns whether a task has to be started.
@@ -372,44 +355,19 @@ impl Connection {
     /// # Errors
     /// How to close where too much waits, where a command has no id to be answered under, or one whose answer is due.
     pub(crate) fn queue(&self, commands: Vec<Command>, bytes: usize) -> Result<bool, Close> {
-        let limits = self.hub.limits();
-        let mut state = self.lock();
-        if state.closing.is_some() {
-            return Ok(false);
-        }
-        if state.commands.len() + commands.len() > limits.pending_commands
-            || state.command_bytes + bytes > limits.pending_bytes
-        {
-            return Err(Close::TooManyRequests);
-        }
-        let due = state.commands.iter().map(|waiting| waiting.command.id);
-        let mut due: HashSet<u32> = due.chain([state.working_on]).filter(|id| *id != 0).collect();
-        for command in &commands {
-            let answered = command.send.is_none();
-            if answered && (command.id == 0 || !due.insert(command.id)) {
-                return Err(Close::BadRequest);
-            }
-        }
-        let last = commands.len().saturating_sub(1);
-        for (n, command) in commands.into_iter().enumerate() {
-            let bytes = if n == last { bytes } else { 0 };
-            state.taken += 1;
-            state.command_bytes += bytes;
-            state.commands.push_back(Waiting { command, bytes });
-        }
-        Ok(!state.commands.is_empty() && !std::mem::replace(&mut state.working, true))
+        self.lock().pending.put(commands, bytes, self.hub.limits())
     }
 
     /// Forgets everything; the guards leave the registry.
     pub(crate) fn leave(&self) {
-        let mut state = self.lock();
-        state.left = true;
+        let mut inner = self.lock();
+        inner.left = true;
         let gone = (
-            std::mem::take(&mut state.subscriptions),
-            state.guard.take(),
-            state.log.take(),
+            std::mem::take(&mut inner.subscriptions),
+            inner.guard.take(),
+            inner.log.take(),
         );
-        drop(state);
+        drop(inner);
         drop(gone);
     }
 

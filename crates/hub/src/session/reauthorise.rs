@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::start;
 use crate::backend::{Ask, Backend, Failure, Standing, Want};
 use crate::protocol::close::Close;
-use crate::session::connection::{Connection, REFRESH_GRACE};
+use crate::session::connection::Connection;
+use crate::session::lifetime::REFRESH_GRACE;
 
 /// How often a check is tried while the database cannot be read.
 const ATTEMPTS: u32 = 3;

@@ -12,19 +12,19 @@ use crate::backend::{Answer, Ask, Backend, Failure, Found, Kind, Location, Unrec
 use crate::counters::Reason;
 use crate::ids::LogId;
 use crate::log::change::{Bounds, Head};
-use crate::log::sequencer::GymLog;
-use crate::log::single_flight::{Found as Read, Ticket};
+use crate::log::sequencer::SequencedLog;
+use crate::log::single_flight::{Reading, Ticket};
 use crate::protocol::{ErrorReply, ProtocolError, Publication, SubscribeRequest, SubscribeResult};
 use crate::session::connection::Connection;
 
 /// What came of reading a channel's state.
 pub(crate) enum Outcome {
-    State { result: SubscribeResult, position: u64 },
+    Begun { result: SubscribeResult, position: u64 },
     Refused(ErrorReply),
 }
 
 /// What a channel shows, and the position that it was read at. The same for all who may watch.
-pub(crate) struct State {
+pub(crate) struct Snapshot {
     head: Head,
     data: Bytes,
 }
@@ -40,9 +40,9 @@ pub(crate) type Watched = (LogId, Arc<str>);
 /// A channel of a log, and a position: epoch and offset.
 pub(crate) type Since = (LogId, Arc<str>, Arc<str>, u64);
 
-/// What a subscriber may be given of reads that others make. Taken once it is registered: see [`shared`](crate::log::single_flight).
+/// What a subscriber may be given of reads that others make. Taken once it is registered: see [`single_flight`](crate::log::single_flight).
 pub(crate) struct Tickets {
-    state: Ticket<Watched, State>,
+    snapshot: Ticket<Watched, Snapshot>,
     missing: Option<Ticket<Since, Missing>>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Tickets {
 pub(crate) struct Target<'a> {
     pub location: Location,
     pub channel: &'a Arc<str>,
-    pub log: &'a GymLog,
+    pub log: &'a SequencedLog,
 }
 
 impl Target<'_> {
@@ -89,7 +89,7 @@ impl Target<'_> {
         let recalled = self.log.recall(self.channel, &request.epoch, request.offset, bounds)?;
         let head = recalled.head;
         let complete = recalled.missed.complete();
-        hub.counters.recovery.memory.add(complete.is_ok().into());
+        hub.counters.recovery.memory.inc_by(complete.is_ok().into());
         Some(complete.map(|events| Recovered { events, head }))
     }
 }
@@ -106,7 +106,7 @@ impl Tickets {
         let (log, channel) = (target.location.log, target.channel);
         let since = || (log, channel.clone(), request.epoch.as_str().into(), request.offset);
         Self {
-            state: hub.states.ticket((log, channel.clone())),
+            snapshot: hub.snapshots.ticket((log, channel.clone())),
             missing: request.recover.then(|| hub.missing.ticket(since())),
         }
     }
@@ -160,10 +160,10 @@ pub(crate) fn own(hub: &Hub, own: Own, found: Found, head: Option<&Head>, reques
     match (own, found, head) {
         (Own::Recalled { missed, head }, ..) => recovered(missed, &head, request),
         (Own::Asked(_), Found::Since { missed, state }, Some(head)) => {
-            recovery.database_reads.up();
+            recovery.database_reads.inc();
             match (missed, state) {
                 (Ok(events), _) => {
-                    recovery.database.up();
+                    recovery.database.inc();
                     recovered(events, head, request)
                 }
                 (Err(why), Some(data)) => shown(hub, why.into(), head, data, request),
@@ -194,10 +194,10 @@ pub(crate) async fn read(
             return Ok(Outcome::Refused(ProtocolError::Unrecoverable.into()));
         }
     }
-    let found = tickets.state.get(read_state(backend, hub, target)).await?;
-    hub.counters.recovery.snapshots_shared.add(found.shared.into());
-    let state = found.value;
-    Ok(shown_again(hub, why, &state.head, state.data.clone(), request))
+    let found = tickets.snapshot.get(read_snapshot(backend, hub, target)).await?;
+    hub.counters.recovery.snapshots_shared.inc_by(found.shared.into());
+    let snapshot = found.value;
+    Ok(shown_again(hub, why, &snapshot.head, snapshot.data.clone(), request))
 }
 
 /// What was missed, or why a snapshot is needed.
@@ -212,10 +212,10 @@ async fn recover(
         return Ok(recalled);
     }
     let counters = &hub.counters.recovery;
-    let Read { value, shared } = missing.get(read_missing(backend, hub, target, request)).await?;
+    let Reading { value, shared } = missing.get(read_missing(backend, hub, target, request)).await?;
     Ok(value.missed.clone().map(|events| {
-        counters.database.up();
-        counters.database_shared.add(shared.into());
+        counters.database.inc();
+        counters.database_shared.inc_by(shared.into());
         Recovered {
             events,
             head: value.head.clone(),
@@ -225,7 +225,7 @@ async fn recover(
 
 fn recovered(missed: Vec<(u64, Bytes)>, head: &Head, request: &SubscribeRequest) -> Outcome {
     let publications = missed.into_iter();
-    Outcome::State {
+    Outcome::Begun {
         position: head.seq,
         result: SubscribeResult {
             recovered: true,
@@ -240,14 +240,14 @@ fn recovered(missed: Vec<(u64, Bytes)>, head: &Head, request: &SubscribeRequest)
 
 /// What a channel shows, read for this subscription.
 fn shown(hub: &Hub, why: Reason, head: &Head, data: Bytes, request: &SubscribeRequest) -> Outcome {
-    hub.counters.recovery.snapshot_reads.add((!data.is_empty()).into());
+    hub.counters.recovery.snapshot_reads.inc_by((!data.is_empty()).into());
     shown_again(hub, why, head, data, request)
 }
 
 /// What a channel shows, read for this subscription or for another.
 fn shown_again(hub: &Hub, why: Reason, head: &Head, data: Bytes, request: &SubscribeRequest) -> Outcome {
     hub.counters.recovery.snapshot(why);
-    Outcome::State {
+    Outcome::Begun {
         position: head.seq,
         result: SubscribeResult {
             offset: head.seq,
@@ -273,7 +273,7 @@ async fn read_missing(
     target: Target<'_>,
     request: &SubscribeRequest,
 ) -> Result<Missing, Failure> {
-    hub.counters.recovery.database_reads.up();
+    hub.counters.recovery.database_reads.inc();
     let (head, found) = ask(backend, hub, target, target.since(hub, request, false)).await?;
     match found {
         Found::Since { missed, .. } => Ok(Missing { head, missed }),
@@ -281,13 +281,13 @@ async fn read_missing(
     }
 }
 
-async fn read_state(backend: &dyn Backend, hub: &Hub, target: Target<'_>) -> Result<State, Failure> {
+async fn read_snapshot(backend: &dyn Backend, hub: &Hub, target: Target<'_>) -> Result<Snapshot, Failure> {
     let (head, found) = ask(backend, hub, target, Want::State).await?;
     let Found::State(data) = found else {
         return Err(backend.failure(Kind::Other));
     };
-    hub.counters.recovery.snapshot_reads.add((!data.is_empty()).into());
-    Ok(State { head, data })
+    hub.counters.recovery.snapshot_reads.inc_by((!data.is_empty()).into());
+    Ok(Snapshot { head, data })
 }
 
 /// Asks for what all who may watch share.

@@ -12,11 +12,11 @@ use crate::backend::{Ask, Backend, Failure, Kind, Location, Session, Want};
 use crate::fanout::encoded::Encoded;
 use crate::fanout::subscription::{Ready, Recipient, Subscription};
 use crate::ids::LogId;
-use crate::log::sequencer::GymLog;
+use crate::log::sequencer::SequencedLog;
 use crate::protocol::close::Close;
 use crate::protocol::{Answer, ErrorReply, ProtocolError, SubRefreshRequest, SubRefreshResult, SubscribeRequest};
-use crate::session::connect::ttl;
-use crate::session::connection::{Connection, REFRESH_GRACE};
+use crate::session::connection::Connection;
+use crate::session::lifetime::{REFRESH_GRACE, ttl};
 
 /// How long an answer waits for a right that came into doubt meanwhile: SDKs give up after 5 s.
 const CERTAIN_WITHIN: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ pub(crate) fn register(
     id: LogId,
     channel: Arc<str>,
     server_side: bool,
-    log: Arc<GymLog>,
+    log: Arc<SequencedLog>,
 ) -> Option<Arc<Subscription>> {
     let to = Recipient {
         number: connection.next_number(),
@@ -108,10 +108,10 @@ async fn try_subscribe(
         log: &log,
     };
     let refused = match read(&**backend, connection, session, target, request).await {
-        Ok(Ok(Outcome::State { .. })) if !connection.certain_of(&subscription, CERTAIN_WITHIN).await => {
+        Ok(Ok(Outcome::Begun { .. })) if !connection.certain_of(&subscription, CERTAIN_WITHIN).await => {
             backend.failure(Kind::Unavailable).reply(lang)
         }
-        Ok(Ok(Outcome::State { mut result, position })) => match subscription.ready() {
+        Ok(Ok(Outcome::Begun { mut result, position })) => match subscription.ready() {
             Ready::Open => {
                 (result.expires, result.ttl) = expiry(connection, &subscription, token_lasts);
                 connection.reply(id, Answer::Subscribe(result));

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::limits::LiveLimits;
-use crate::session::connection::Connection;
+use crate::protocol::close::Close;
 
 /// Bounds, and who is inside.
 pub struct Door {
@@ -23,7 +23,7 @@ struct Inside {
     sockets: usize,
     by_address: HashMap<IpAddr, Here>,
     /// Those that have not finished `connect`.
-    connecting: HashMap<u64, Weak<Connection>>,
+    connecting: HashMap<u64, Weak<dyn Newcomer>>,
 }
 
 /// Of one address.
@@ -38,6 +38,19 @@ pub struct Place {
     door: Arc<Door>,
     number: u64,
     address: Option<IpAddr>,
+}
+
+/// Who has a place and has not finished `connect`.
+pub trait Newcomer: Send + Sync {
+    /// Closes it, once what it has asked is answered.
+    fn send_away(&self, close: Close);
+}
+
+/// Whoever has a place that nobody has taken yet.
+struct Vacant;
+
+impl Newcomer for Vacant {
+    fn send_away(&self, _: Close) {}
 }
 
 /// There is no room now. The client is told to come back later.
@@ -87,7 +100,7 @@ impl Door {
         let number = inside.next;
         inside.next += 1;
         inside.sockets += 1;
-        inside.connecting.insert(number, Weak::new());
+        inside.connecting.insert(number, Weak::<Vacant>::new());
         if let Some(address) = address {
             let here = inside.by_address.entry(address).or_default();
             here.sockets += 1;
@@ -100,10 +113,12 @@ impl Door {
         }))
     }
 
-    /// Connections that have not finished `connect`.
-    #[must_use]
-    pub fn connecting(&self) -> Vec<Arc<Connection>> {
-        self.lock().connecting.values().filter_map(Weak::upgrade).collect()
+    /// Sends those away that have not finished `connect`.
+    pub fn send_away(&self, close: Close) {
+        let newcomers: Vec<_> = self.lock().connecting.values().filter_map(Weak::upgrade).collect();
+        for newcomer in newcomers {
+            newcomer.send_away(close);
+        }
     }
 
     /// Sockets inside, how many of them have not finished `connect`, and addresses that they come from.
@@ -116,9 +131,9 @@ impl Door {
 
 impl Place {
     /// Says whose it is.
-    pub fn taken_by(&self, connection: &Arc<Connection>) {
+    pub fn taken_by(&self, newcomer: &Arc<dyn Newcomer>) {
         if let Some(of) = self.door.lock().connecting.get_mut(&self.number) {
-            *of = Arc::downgrade(connection);
+            *of = Arc::downgrade(newcomer);
         }
     }
 

@@ -1,8 +1,7 @@
-//! Keeps the lines what they should be: one to each server that answers for gyms, each listening to the gyms that are
+//! Keeps the lines what they should be: one to each server that answers for logs, each listening to the logs that are
 //! wanted of it. The only task that decides either.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use redis::{ConnectionAddr, ConnectionInfo};
 use super::line::Line;
 use super::link::{self, Link};
 use super::servers::{self, Range, slot_of};
-use super::{Counters, PLAIN, SHARDED, Shared};
+use super::{BrokerCounters, BrokerInner, PLAIN, SHARDED};
 use crate::HubInner;
 use crate::cluster::client::Servers;
 use crate::ids::LogId;
@@ -20,7 +19,7 @@ use crate::ids::LogId;
 /// How often a cluster is asked for its servers when all is well, and at most when it is not.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(250));
 
-/// Which line goes to the server of a gym.
+/// Which line goes to the server of a log.
 #[derive(Default)]
 pub(crate) struct Routes {
     lines: Vec<Arc<Line>>,
@@ -29,9 +28,9 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// The line to a gym's server.
-    pub fn of(&self, gym: LogId) -> Option<&Arc<Line>> {
-        self.of_tag(&gym.to_string())
+    /// The line to a log's server.
+    pub fn of(&self, log: LogId) -> Option<&Arc<Line>> {
+        self.of_tag(&log.to_string())
     }
 
     /// The line to the server of a hash tag.
@@ -49,15 +48,15 @@ impl Routes {
         !self.lines.is_empty() && self.lines.iter().all(|line| line.is_up())
     }
 
-    /// The gyms of each line, by its index.
-    fn spread(&self, gyms: impl Iterator<Item = LogId>) -> Vec<BTreeSet<LogId>> {
+    /// The logs of each line, by its index.
+    fn spread(&self, logs: impl Iterator<Item = LogId>) -> Vec<BTreeSet<LogId>> {
         let mut spread = vec![BTreeSet::new(); self.lines.len()];
-        for gym in gyms {
+        for log in logs {
             let line = self
-                .of(gym)
+                .of(log)
                 .and_then(|of| self.lines.iter().position(|l| Arc::ptr_eq(l, of)));
-            if let Some(gyms) = line.and_then(|index| spread.get_mut(index)) {
-                gyms.insert(gym);
+            if let Some(logs) = line.and_then(|index| spread.get_mut(index)) {
+                logs.insert(log);
             }
         }
         spread
@@ -65,7 +64,7 @@ impl Routes {
 }
 
 /// Keeps the lines until the hub ends.
-pub(crate) async fn run(servers: Servers, shared: Arc<Shared>, hub: Weak<HubInner>) {
+pub(crate) async fn run(servers: Servers, shared: Arc<BrokerInner>, hub: Weak<HubInner>) {
     let mut keeper = Keeper {
         shared,
         hub,
@@ -98,19 +97,19 @@ pub(crate) async fn run(servers: Servers, shared: Arc<Shared>, hub: Weak<HubInne
 }
 
 struct Keeper {
-    shared: Arc<Shared>,
+    shared: Arc<BrokerInner>,
     hub: Weak<HubInner>,
     /// The cluster as it was last described.
     known: Vec<Range>,
 }
 
 impl Keeper {
-    /// Gives each line the gyms that are wanted of it.
+    /// Gives each line the logs that are wanted of it.
     fn spread(&self) {
         let routes = self.shared.routes();
         let wanted: Vec<LogId> = self.shared.wanted().keys().copied().collect();
-        for (line, gyms) in routes.lines.iter().zip(routes.spread(wanted.into_iter())) {
-            line.want(gyms);
+        for (line, logs) in routes.lines.iter().zip(routes.spread(wanted.into_iter())) {
+            line.want(logs);
         }
     }
 
@@ -127,7 +126,7 @@ impl Keeper {
             if !asked.insert(link::name(&server)) {
                 continue;
             }
-            self.shared.counters.topologies.fetch_add(1, Ordering::Relaxed);
+            self.shared.counters.topologies.inc();
             let Some(ranges) = describe(&server, &self.shared.counters).await else {
                 continue;
             };
@@ -166,7 +165,7 @@ impl Keeper {
 }
 
 /// What a server says of its cluster; none where it says nothing useful.
-async fn describe(server: &ConnectionInfo, counters: &Arc<Counters>) -> Option<Vec<Range>> {
+async fn describe(server: &ConnectionInfo, counters: &Arc<BrokerCounters>) -> Option<Vec<Range>> {
     let mut question = redis::pipe();
     question.cmd("CLUSTER").arg("SLOTS");
     let answer: Vec<redis::Value> = match Link::new(server.clone(), counters).query(&question).await {

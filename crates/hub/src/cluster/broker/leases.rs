@@ -1,38 +1,37 @@
-//! Who is online on which node. A node has one lease, renewed every second; a gym has a list of what each node says of it,
-//! and only nodes whose lease holds are believed. So all of a dead node's members vanish together, and a list that was
+//! Who is online on which node. A node has one lease, renewed every second; a log has a list of what each node says of it,
+//! and only nodes whose lease holds are believed. So all of a dead node's users vanish together, and a list that was
 //! lost is written again as soon as its node does not find its own word there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 use redis::RedisResult;
 
-use super::Shared;
+use super::BrokerInner;
 use super::line::Line;
 use crate::ids::{LogId, UserId};
 
 /// Seconds that a node is believed to live without a word.
 const LEASE_SECONDS: u64 = 4;
-/// Seconds that a gym's list outlives the last node that looked at it.
+/// Seconds that a log's list outlives the last node that looked at it.
 const LIST_SECONDS: u64 = 3600;
-/// The hash tag of what is not a gym's.
+/// The hash tag of what is not a log's.
 const NODES: &str = "nodes";
 
-/// Accounts by gym.
+/// Users by log.
 pub(crate) type Online = HashMap<LogId, HashSet<UserId>>;
 
 /// This node's side of the leases.
 pub(crate) struct Leases {
-    shared: Arc<Shared>,
+    shared: Arc<BrokerInner>,
     me: String,
-    /// What this node has said of each gym.
+    /// What this node has said of each log.
     said: HashMap<LogId, String>,
 }
 
 impl Leases {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<BrokerInner>) -> Self {
         Self {
             me: shared.node.to_string(),
             shared,
@@ -40,7 +39,7 @@ impl Leases {
         }
     }
 
-    /// Says who is online here, and returns who is elsewhere, by gym; a gym of which nothing can be learnt is left out.
+    /// Says who is online here, and returns who is elsewhere, by log; a log of which nothing can be learnt is left out.
     pub async fn exchange(&mut self, here: &Online) -> Online {
         let living = match self.renew().await {
             Ok(living) => living,
@@ -54,21 +53,21 @@ impl Leases {
         let left: Vec<LogId> = self
             .said
             .keys()
-            .filter(|gym| !here.contains_key(gym))
+            .filter(|log| !here.contains_key(log))
             .copied()
             .collect();
-        for gym in here.keys().chain(&left) {
-            let Some(line) = routes.of(*gym) else { continue };
+        for log in here.keys().chain(&left) {
+            let Some(line) = routes.of(*log) else { continue };
             match by_line.iter_mut().find(|(l, _)| Arc::ptr_eq(l, line)) {
-                Some((_, gyms)) => gyms.push(*gym),
-                None => by_line.push((line.clone(), vec![*gym])),
+                Some((_, logs)) => logs.push(*log),
+                None => by_line.push((line.clone(), vec![*log])),
             }
         }
         // Together, so that a server that hangs holds up only what is its own.
-        let words: HashMap<LogId, String> = here.iter().map(|(gym, accounts)| (*gym, word(accounts))).collect();
+        let words: HashMap<LogId, String> = here.iter().map(|(log, users)| (*log, word(users))).collect();
         let talks = by_line
             .iter()
-            .map(|(line, gyms)| self.talk(line, gyms, &words, &living));
+            .map(|(line, logs)| self.talk(line, logs, &words, &living));
         let mut elsewhere = Online::new();
         let mut said = HashMap::new();
         for result in join_all(talks).await {
@@ -85,7 +84,7 @@ impl Leases {
     }
 
     fn failed(&self, error: &redis::RedisError) {
-        self.shared.counters.lease_failures.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.lease_failures.inc();
         tracing::debug!(error.cause = %error, "cannot exchange who is online");
     }
 
@@ -135,40 +134,40 @@ impl Leases {
         Ok(living)
     }
 
-    /// Says what is new of a server's gyms, and reads what others say. Returns that, and what stands there of this node's.
+    /// Says what is new of a server's logs, and reads what others say. Returns that, and what stands there of this node's.
     async fn talk(
         &self,
         line: &Line,
-        gyms: &[LogId],
+        logs: &[LogId],
         words: &HashMap<LogId, String>,
         living: &HashSet<String>,
     ) -> RedisResult<(Online, HashMap<LogId, String>)> {
-        let list = |gym: &LogId| format!("liveplan:{{{gym}}}:online");
+        let list = |log: &LogId| format!("liveplan:{{{log}}}:online");
         let mut commands = redis::pipe();
-        for gym in gyms {
-            match words.get(gym) {
-                None => commands.cmd("HDEL").arg(list(gym)).arg(&self.me).ignore(),
-                Some(word) if self.said.get(gym) == Some(word) => &mut commands,
-                Some(word) => commands.cmd("HSET").arg(list(gym)).arg(&self.me).arg(word).ignore(),
+        for log in logs {
+            match words.get(log) {
+                None => commands.cmd("HDEL").arg(list(log)).arg(&self.me).ignore(),
+                Some(word) if self.said.get(log) == Some(word) => &mut commands,
+                Some(word) => commands.cmd("HSET").arg(list(log)).arg(&self.me).arg(word).ignore(),
             };
-            commands.cmd("EXPIRE").arg(list(gym)).arg(LIST_SECONDS).ignore();
-            commands.cmd("HGETALL").arg(list(gym));
+            commands.cmd("EXPIRE").arg(list(log)).arg(LIST_SECONDS).ignore();
+            commands.cmd("HGETALL").arg(list(log));
         }
         let lists: Vec<HashMap<String, String>> = line.commands.query(&commands).await?;
         let (mut elsewhere, mut said, mut dead) = (Online::new(), HashMap::new(), redis::pipe());
-        for (gym, list_of) in gyms.iter().zip(lists) {
+        for (log, list_of) in logs.iter().zip(lists) {
             let mut online = HashSet::new();
             for (node, word) in list_of {
                 if node == self.me {
-                    said.insert(*gym, word);
+                    said.insert(*log, word);
                 } else if living.contains(&node) {
                     online.extend(word.split(',').filter_map(|a| a.parse::<UserId>().ok()));
                 } else {
-                    dead.cmd("HDEL").arg(list(gym)).arg(node).ignore();
+                    dead.cmd("HDEL").arg(list(log)).arg(node).ignore();
                 }
             }
-            if words.contains_key(gym) {
-                elsewhere.insert(*gym, online);
+            if words.contains_key(log) {
+                elsewhere.insert(*log, online);
             }
         }
         if !dead.is_empty() {
@@ -178,9 +177,9 @@ impl Leases {
     }
 }
 
-/// The accounts of a gym, in an order that does not change.
-fn word(accounts: &HashSet<UserId>) -> String {
-    let mut names: Vec<String> = accounts.iter().map(ToString::to_string).collect();
+/// The users of a log, in an order that does not change.
+fn word(users: &HashSet<UserId>) -> String {
+    let mut names: Vec<String> = users.iter().map(ToString::to_string).collect();
     names.sort_unstable();
     names.join(",")
 }

@@ -1,7 +1,7 @@
 //! The line to one server: what is published there, and what is heard from it. A server that hangs holds up no other's.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -9,9 +9,10 @@ use redis::ConnectionInfo;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::health::Health;
 use super::link::{self, Link};
 use super::listener::Listener;
-use super::{Counters, Shared, Verbs, channel_of};
+use super::{BrokerCounters, BrokerInner, Verbs, channel_of};
 use crate::HubInner;
 use crate::ids::LogId;
 
@@ -21,17 +22,10 @@ const OUTBOX: usize = 4096;
 const BATCH: usize = 256;
 
 /// What is to be published.
-pub(crate) struct Message {
-    pub gym: LogId,
+pub(crate) struct Outgoing {
+    pub log: LogId,
     pub bytes: Vec<u8>,
     pub committed_at: Option<Instant>,
-}
-
-/// Whether a line works, as its tasks last saw it.
-#[derive(Default)]
-pub(crate) struct Health {
-    pub listening: AtomicBool,
-    pub not_publishing: AtomicBool,
 }
 
 /// The line to a server; its tasks end with it.
@@ -40,7 +34,7 @@ pub(crate) struct Line {
     pub name: String,
     /// For commands besides publishing.
     pub commands: Link,
-    outbox: mpsc::Sender<Message>,
+    outbox: mpsc::Sender<Outgoing>,
     wanted: watch::Sender<BTreeSet<LogId>>,
     health: Arc<Health>,
     tasks: [AbortHandle; 2],
@@ -48,7 +42,7 @@ pub(crate) struct Line {
 
 impl Line {
     /// Starts a line's tasks.
-    pub fn start(info: &ConnectionInfo, verbs: Verbs, shared: &Arc<Shared>, hub: &Weak<HubInner>) -> Self {
+    pub fn start(info: &ConnectionInfo, verbs: Verbs, shared: &Arc<BrokerInner>, hub: &Weak<HubInner>) -> Self {
         let (outbox, to_publish) = mpsc::channel(OUTBOX);
         let (wanted, wants) = watch::channel(BTreeSet::new());
         let health = Arc::<Health>::default();
@@ -79,17 +73,17 @@ impl Line {
     }
 
     /// Takes a message to be published, without waiting.
-    pub fn publish(&self, message: Message, counters: &Counters) {
+    pub fn publish(&self, message: Outgoing, counters: &BrokerCounters) {
         if self.outbox.try_send(message).is_err() {
-            counters.dropped.fetch_add(1, Ordering::Relaxed);
+            counters.dropped.inc();
         }
     }
 
-    /// Listens to these gyms' channels and to no others.
-    pub fn want(&self, gyms: BTreeSet<LogId>) {
+    /// Listens to these logs' channels and to no others.
+    pub fn want(&self, logs: BTreeSet<LogId>) {
         self.wanted.send_if_modified(|wanted| {
-            let new = *wanted != gyms;
-            *wanted = gyms;
+            let new = *wanted != logs;
+            *wanted = logs;
             new
         });
     }
@@ -112,12 +106,12 @@ impl Drop for Line {
 struct Publisher {
     link: Link,
     verbs: Verbs,
-    shared: Arc<Shared>,
+    shared: Arc<BrokerInner>,
     health: Arc<Health>,
 }
 
 impl Publisher {
-    async fn run(self, mut queue: mpsc::Receiver<Message>) {
+    async fn run(self, mut queue: mpsc::Receiver<Outgoing>) {
         let (mut batch, mut committed) = (Vec::new(), Vec::new());
         while queue.recv_many(&mut batch, BATCH).await > 0 {
             let mut commands = redis::pipe();
@@ -125,13 +119,13 @@ impl Publisher {
             for message in batch.drain(..) {
                 committed.extend(message.committed_at);
                 let command = commands.cmd(self.verbs.publish);
-                command.arg(channel_of(message.gym)).arg(message.bytes).ignore();
+                command.arg(channel_of(message.log)).arg(message.bytes).ignore();
             }
             let result: redis::RedisResult<()> = self.link.query(&commands).await;
             let counters = &self.shared.counters;
             match &result {
-                Ok(()) => counters.published.fetch_add(count, Ordering::Relaxed),
-                Err(_) => counters.unpublished.fetch_add(count, Ordering::Relaxed),
+                Ok(()) => counters.published.inc_by(count),
+                Err(_) => counters.unpublished.inc_by(count),
             };
             let failed = result.is_err();
             for at in committed.drain(..).filter(|_| !failed) {

@@ -12,10 +12,10 @@ use redis::{ConnectionInfo, PushInfo, PushKind, Value};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::line::Health;
-use super::{Shared, Verbs, channel_of, gym_of, link};
+use super::health::Health;
+use super::{BrokerInner, Verbs, channel_of, link, log_of};
 use crate::HubInner;
-use crate::cluster::wire::{self, Message};
+use crate::cluster::wire::{self, NodeMessage};
 use crate::ids::LogId;
 
 /// How often a channel is probed, each in its turn.
@@ -29,7 +29,7 @@ const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::
 pub(crate) struct Listener {
     pub info: ConnectionInfo,
     pub verbs: Verbs,
-    pub shared: Arc<Shared>,
+    pub shared: Arc<BrokerInner>,
     pub hub: Weak<HubInner>,
     pub health: Arc<Health>,
 }
@@ -74,7 +74,7 @@ impl Listener {
                 return;
             }
             self.health.listening.store(false, Ordering::Relaxed);
-            counters.lost_connections.fetch_add(1, Ordering::Relaxed);
+            counters.lost_connections.inc();
             self.shared.trouble.notify_one();
             // Once an outage: what held for a while is one of its own.
             let held = began.elapsed() > AGAIN_AFTER.1 * 2;
@@ -135,21 +135,21 @@ impl Listener {
         let old: Vec<LogId> = ears.channels.difference(wanted).copied().collect();
         // A command each: a cluster takes channels of one slot at a time only.
         let mut commands = redis::pipe();
-        for gym in &new {
-            commands.cmd(self.verbs.subscribe).arg(channel_of(*gym));
+        for log in &new {
+            commands.cmd(self.verbs.subscribe).arg(channel_of(*log));
         }
-        for gym in &old {
-            commands.cmd(self.verbs.unsubscribe).arg(channel_of(*gym));
+        for log in &old {
+            commands.cmd(self.verbs.unsubscribe).arg(channel_of(*log));
         }
         // Before the answer, so that a confirmation which comes as a push is known for what it is.
         ears.channels.clone_from(wanted);
         let counters = &self.shared.counters;
         if !new.is_empty() || !old.is_empty() {
-            counters.trips.fetch_add(1, Ordering::Relaxed);
+            counters.trips.inc();
             commands.exec_async(redis).await?;
         }
-        counters.subscribed.fetch_add(new.len() as u64, Ordering::Relaxed);
-        counters.unsubscribed.fetch_add(old.len() as u64, Ordering::Relaxed);
+        counters.subscribed.inc_by(new.len() as u64);
+        counters.unsubscribed.inc_by(old.len() as u64);
         self.health.listening.store(true, Ordering::Relaxed);
         // What was published before a subscription began is in the log only.
         if let Some(hub) = self.hub.upgrade()
@@ -178,13 +178,13 @@ impl Listener {
     fn take(&self, message: &[u8], ears: &mut Ears) {
         let counters = &self.shared.counters;
         match wire::decode(message) {
-            Some((node, Message::Change(change))) if node != self.shared.node => {
-                counters.received.fetch_add(1, Ordering::Relaxed);
+            Some((node, NodeMessage::Change(change))) if node != self.shared.node => {
+                counters.received.inc();
                 if let Some(hub) = self.hub.upgrade() {
                     hub.take(change);
                 }
             }
-            Some((node, Message::Probe(number))) if node == self.shared.node && number == ears.number => {
+            Some((node, NodeMessage::Probe(number))) if node == self.shared.node && number == ears.number => {
                 ears.sent = None;
             }
             Some(_) => {}
@@ -201,22 +201,22 @@ impl Listener {
             None => self.send_probe(redis, ears).await.map_err(Deaf::from),
         };
         if sent.is_err() {
-            counters.probe_failures.fetch_add(1, Ordering::Relaxed);
+            counters.probe_failures.inc();
         }
         sent
     }
 
     async fn send_probe(&self, redis: &mut MultiplexedConnection, ears: &mut Ears) -> redis::RedisResult<()> {
-        self.shared.counters.probes.fetch_add(1, Ordering::Relaxed);
-        self.shared.counters.trips.fetch_add(1, Ordering::Relaxed);
-        let Some(gym) = ears.next() else {
+        self.shared.counters.probes.inc();
+        self.shared.counters.trips.inc();
+        let Some(log) = ears.next() else {
             return redis::cmd("PING").exec_async(redis).await;
         };
         ears.number += 1;
         ears.sent = Some(Instant::now());
         let mut command = redis::cmd(self.verbs.publish);
         command
-            .arg(channel_of(gym))
+            .arg(channel_of(log))
             .arg(wire::encode_probe(self.shared.node, ears.number));
         command.exec_async(redis).await
     }
@@ -240,7 +240,7 @@ impl Ears {
         let Some(Value::BulkString(channel)) = push.first() else {
             return false;
         };
-        gym_of(channel).is_some_and(|gym| self.channels.contains(&gym))
+        log_of(channel).is_some_and(|log| self.channels.contains(&log))
     }
 }
 
@@ -250,14 +250,14 @@ mod tests {
 
     #[test]
     fn every_channel_has_its_turn() {
-        let mut gyms = [LogId::random(), LogId::random(), LogId::random()];
-        gyms.sort_unstable();
+        let mut logs = [LogId::random(), LogId::random(), LogId::random()];
+        logs.sort_unstable();
         let mut ears = Ears::default();
         assert_eq!(ears.next(), None);
-        ears.channels = gyms.into_iter().collect();
+        ears.channels = logs.into_iter().collect();
         let turns: Vec<_> = (0..6).filter_map(|_| ears.next()).collect();
-        assert_eq!(turns, [gyms, gyms].concat());
-        ears.channels.remove(&gyms[2]);
-        assert_eq!(ears.next(), Some(gyms[0]));
+        assert_eq!(turns, [logs, logs].concat());
+        ears.channels.remove(&logs[2]);
+        assert_eq!(ears.next(), Some(logs[0]));
     }
 }

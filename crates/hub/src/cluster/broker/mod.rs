@@ -1,12 +1,14 @@
-//! Other nodes: what this one commits goes to them through Redis or Valkey, one channel a gym. It is only the fast path:
+//! Other nodes: what this one commits goes to them through Redis or Valkey, one channel a log. It is only the fast path:
 //! what it loses the sweep finds within a second. Without Redis there are no others.
 //!
-//! - `keeper`: the one task that knows which gyms are wanted and which server answers for each.
+//! - `keeper`: the one task that knows which logs are wanted and which server answers for each.
 //! - [`line`]: the line to one server, `listener` what hears it, `link` its connections.
 //! - `servers`: slots. `leases`: who is online on which node.
 //!
 //! A cluster is spoken to by the same code as a single server, with sharded channels, each on the server of its slot.
 
+mod counters;
+mod health;
 mod keeper;
 mod leases;
 mod line;
@@ -15,7 +17,6 @@ mod listener;
 mod servers;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,47 +26,14 @@ use uuid::Uuid;
 use crate::HubInner;
 use crate::cluster::client::Servers;
 use crate::cluster::wire;
-use crate::histogram::Histogram;
 use crate::ids::LogId;
 use crate::log::change::Committed;
+pub use counters::BrokerCounters;
 use keeper::Routes;
 pub(crate) use leases::Leases;
 
-/// How long a gym is still listened to after its last socket here: a phone that comes back soon finds it so.
+/// How long a log is still listened to after its last socket here: a client that comes back soon finds it so.
 const LINGER: Duration = Duration::from_secs(10);
-
-/// What happened on the way to other nodes and from them.
-#[derive(Default)]
-pub struct Counters {
-    /// Changes that Redis took.
-    pub published: AtomicU64,
-    /// Changes that found the queue full or no server.
-    pub dropped: AtomicU64,
-    /// Changes that Redis may not have taken: it refused them, or did not answer in time.
-    pub unpublished: AtomicU64,
-    /// Changes of other nodes that came.
-    pub received: AtomicU64,
-    /// Messages that came faster than they could be looked at.
-    pub overflowed: AtomicU64,
-    /// Channels subscribed to, again after each loss too.
-    pub subscribed: AtomicU64,
-    /// Channels unsubscribed from.
-    pub unsubscribed: AtomicU64,
-    /// Listening connections that were lost or could not be made.
-    pub lost_connections: AtomicU64,
-    /// Probes sent.
-    pub probes: AtomicU64,
-    /// Probes that failed or did not come back.
-    pub probe_failures: AtomicU64,
-    /// Times that a cluster was asked for its servers.
-    pub topologies: AtomicU64,
-    /// Exchanges of who is online that failed.
-    pub lease_failures: AtomicU64,
-    /// Round trips.
-    pub trips: AtomicU64,
-    /// From COMMIT on this node until Redis had taken the change.
-    pub publish_seconds: Histogram,
-}
 
 /// The way to other nodes.
 pub enum Broker {
@@ -78,18 +46,18 @@ pub enum Broker {
 /// See [`Broker::Redis`].
 pub struct RedisBroker {
     servers: Servers,
-    shared: Arc<Shared>,
+    shared: Arc<BrokerInner>,
 }
 
 /// What a broker's tasks share.
-pub(crate) struct Shared {
+pub(crate) struct BrokerInner {
     /// This node, as its messages name it.
     node: Uuid,
-    counters: Arc<Counters>,
-    /// The gyms to be listened to, and when each was last wanted.
+    counters: Arc<BrokerCounters>,
+    /// The logs to be listened to, and when each was last wanted.
     wanted: Mutex<HashMap<LogId, Instant>>,
     wanted_changed: Notify,
-    /// A line does not work; another server may answer for its gyms by now.
+    /// A line does not work; another server may answer for its logs by now.
     trouble: Notify,
     routes: RwLock<Arc<Routes>>,
 }
@@ -115,11 +83,11 @@ const SHARDED: Verbs = Verbs {
 
 impl Broker {
     /// The broker for a URL, not yet started. A Redis that cannot be reached is no error: it may come back.
-    pub fn new(url: Option<&str>, node: Uuid, counters: Arc<Counters>) -> anyhow::Result<Self> {
+    pub fn new(url: Option<&str>, node: Uuid, counters: Arc<BrokerCounters>) -> anyhow::Result<Self> {
         let Some(url) = url else { return Ok(Self::Local) };
         Ok(Self::Redis(RedisBroker {
             servers: Servers::parse(url)?,
-            shared: Arc::new(Shared {
+            shared: Arc::new(BrokerInner {
                 node,
                 counters,
                 wanted: Mutex::default(),
@@ -143,35 +111,35 @@ impl Broker {
         let shared = &redis.shared;
         match shared.routes().of(change.log) {
             Some(line) => {
-                let message = line::Message {
-                    gym: change.log,
+                let message = line::Outgoing {
+                    log: change.log,
                     bytes: wire::encode(shared.node, change),
                     committed_at: change.committed_at,
                 };
                 line.publish(message, &shared.counters);
             }
             None => {
-                shared.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                shared.counters.dropped.inc();
             }
         }
     }
 
-    /// Listens for a gym's changes from now on.
-    pub fn listen(&self, gym: LogId) {
+    /// Listens for a log's changes from now on.
+    pub fn listen(&self, log: LogId) {
         if let Self::Redis(redis) = self {
-            let new = redis.shared.wanted().insert(gym, Instant::now()).is_none();
+            let new = redis.shared.wanted().insert(log, Instant::now()).is_none();
             if new {
                 redis.shared.wanted_changed.notify_one();
             }
         }
     }
 
-    /// Listens for the changes of these gyms, and for a while of those that were wanted before.
-    pub fn reconcile(&self, gyms: &[LogId]) {
+    /// Listens for the changes of these logs, and for a while of those that were wanted before.
+    pub fn reconcile(&self, logs: &[LogId]) {
         if let Self::Redis(redis) = self {
             let now = Instant::now();
             let mut wanted = redis.shared.wanted();
-            wanted.extend(gyms.iter().map(|gym| (*gym, now)));
+            wanted.extend(logs.iter().map(|log| (*log, now)));
             wanted.retain(|_, last| now.duration_since(*last) < LINGER);
             drop(wanted);
             redis.shared.wanted_changed.notify_one();
@@ -200,7 +168,7 @@ impl Broker {
     }
 }
 
-impl Shared {
+impl BrokerInner {
     fn wanted(&self) -> MutexGuard<'_, HashMap<LogId, Instant>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -210,13 +178,13 @@ impl Shared {
     }
 }
 
-/// A gym's channel; the braces keep all that is the gym's in one slot of a cluster.
-fn channel_of(gym: LogId) -> String {
-    format!("liveplan:{{{gym}}}:live")
+/// A log's channel; the braces keep all that is the log's in one slot of a cluster.
+fn channel_of(log: LogId) -> String {
+    format!("liveplan:{{{log}}}:live")
 }
 
-/// The gym of a channel.
-fn gym_of(channel: &[u8]) -> Option<LogId> {
+/// The log of a channel.
+fn log_of(channel: &[u8]) -> Option<LogId> {
     let name = std::str::from_utf8(channel).ok()?;
     name.strip_prefix("liveplan:{")?.strip_suffix("}:live")?.parse().ok()
 }
@@ -226,9 +194,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_channel_names_its_gym() {
-        let gym = LogId::random();
-        assert_eq!(gym_of(channel_of(gym).as_bytes()), Some(gym));
-        assert_eq!(gym_of(b"liveplan:{}:live"), None);
+    fn a_channel_names_its_log() {
+        let log = LogId::random();
+        assert_eq!(log_of(channel_of(log).as_bytes()), Some(log));
+        assert_eq!(log_of(b"liveplan:{}:live"), None);
     }
 }

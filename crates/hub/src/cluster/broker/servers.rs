@@ -1,4 +1,4 @@
-//! Which server of a cluster answers for a gym. Pure.
+//! Which server of a cluster answers for a log. Pure.
 
 use redis::Value;
 

@@ -1,6 +1,6 @@
-//! Who is online: an account that has a socket, on this node or, by leases in Redis, on another. Changes go to the rosters
-//! as publications without offset: they are not stored and not part of a snapshot's position. Who comes is shown at once,
-//! who goes only when they stay away, so that a reconnect does not flicker.
+//! Who is online: a user that has a socket, on this node or, by leases in Redis, on another. Changes go to the channels that
+//! show them, as publications without offset: they are not stored and not part of a snapshot's position. Who comes is shown at
+//! once, who goes only when they stay away, so that a reconnect does not flicker.
 //!
 //! A subscriber's first picture is exactly what the other screens were told: what is told later then fits it.
 
@@ -29,14 +29,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What screens were told.
 #[derive(Default)]
 pub struct Presence {
-    gyms: DashMap<LogId, Shown>,
+    logs: DashMap<LogId, Shown>,
     soon: Notify,
 }
 
 impl WhoIsOnline for HubInner {
     fn online(&self, log: LogId) -> HashSet<UserId> {
         self.presence
-            .gyms
+            .logs
             .get(&log)
             .map(|s| s.online.clone())
             .unwrap_or_default()
@@ -49,11 +49,11 @@ impl HubInner {
         self.presence.soon.notify_one();
     }
 
-    /// Everybody who has a socket here, by gym; gyms that are served here with nobody's too.
+    /// Everybody who has a socket here, by log; logs that are served here with nobody's too.
     fn here(&self) -> HashMap<LogId, HashSet<UserId>> {
-        let mut here = self.registry.accounts();
-        for (gym, _) in self.logs() {
-            here.entry(gym).or_default();
+        let mut here = self.connections.users();
+        for (log, _) in self.logs() {
+            here.entry(log).or_default();
         }
         here
     }
@@ -82,49 +82,49 @@ pub(crate) async fn exchange(hub: Weak<HubInner>, mut leases: Leases) {
         tokio::time::sleep(EVERY).await;
         let Some(hub) = hub.upgrade() else { return };
         let here = hub.here();
-        for (gym, accounts) in leases.exchange(&here).await {
-            let mut shown = hub.presence.gyms.entry(gym).or_default();
-            if shown.hear(accounts, Instant::now()) {
+        for (log, users) in leases.exchange(&here).await {
+            let mut shown = hub.presence.logs.entry(log).or_default();
+            if shown.hear(users, Instant::now()) {
                 hub.presence_soon();
             }
         }
     }
 }
 
-/// Tells the rosters of every gym what changed, and records who was last seen when.
+/// Tells what changed to the channels that show it, and records who was last seen when.
 pub(crate) async fn settle(hub: &Arc<HubInner>, backend: &dyn Backend) {
     let mut here = hub.here();
     let served: HashSet<LogId> = here.keys().copied().collect();
-    for gym in &served {
-        hub.presence.gyms.entry(*gym).or_default();
+    for log in &served {
+        hub.presence.logs.entry(*log).or_default();
     }
-    let gyms: Vec<LogId> = hub.presence.gyms.iter().map(|e| *e.key()).collect();
-    for gym in gyms {
+    let logs: Vec<LogId> = hub.presence.logs.iter().map(|e| *e.key()).collect();
+    for log in logs {
         let now = Now {
             instant: Instant::now(),
             time: hub.now(),
         };
-        let accounts = here.remove(&gym).unwrap_or_default();
+        let users = here.remove(&log).unwrap_or_default();
         let (changes, seen) = {
-            let Some(mut shown) = hub.presence.gyms.get_mut(&gym) else {
+            let Some(mut shown) = hub.presence.logs.get_mut(&log) else {
                 continue;
             };
-            let changes = shown.step(accounts, now, hub.limits.offline_after);
+            let changes = shown.step(users, now, hub.limits.offline_after);
             (changes, std::mem::take(&mut shown.seen))
         };
-        let told = tell(hub, backend, gym, &changes, &seen).await;
+        let told = tell(hub, backend, log, &changes, &seen).await;
         if let Err(failure) = &told {
-            tracing::warn!(gym.id = %gym, error.cause = ?failure, "cannot tell who is online");
-            if let Some(mut shown) = hub.presence.gyms.get_mut(&gym) {
+            tracing::warn!(gym.id = %log, error.cause = ?failure, "cannot tell who is online");
+            if let Some(mut shown) = hub.presence.logs.get_mut(&log) {
                 shown.untold(&changes);
-                for (account, at) in seen {
-                    shown.seen.entry(account).or_insert(at);
+                for (user, at) in seen {
+                    shown.seen.entry(user).or_insert(at);
                 }
             }
         }
-        // A gym without a socket here has no screens to be told; what was seen is recorded.
-        if told.is_ok() && !served.contains(&gym) {
-            hub.presence.gyms.remove(&gym);
+        // A log without a socket here has no screens to be told; what was seen is recorded.
+        if told.is_ok() && !served.contains(&log) {
+            hub.presence.logs.remove(&log);
         }
     }
 }

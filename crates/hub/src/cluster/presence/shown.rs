@@ -1,4 +1,4 @@
-//! What a gym's screens were told of who is online. Pure: sockets, leases and the clock come in.
+//! What a log's screens were told of who is online. Pure: sockets, leases and the clock come in.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::backend::PresenceChange;
 use crate::ids::UserId;
 
-/// How long nodes that cannot be asked are taken to have the members that they had: as long as Redis is away, they do.
+/// How long nodes that cannot be asked are taken to have the users that they had: as long as Redis is away, they do.
 const REMEMBER: Duration = Duration::from_mins(1);
 
 /// A moment, by both clocks.
@@ -19,7 +19,7 @@ pub(crate) struct Now {
     pub time: DateTime<Utc>,
 }
 
-/// Of one gym.
+/// Of one log.
 #[derive(Default)]
 pub(crate) struct Shown {
     /// Whom screens were told to be online.
@@ -29,7 +29,7 @@ pub(crate) struct Shown {
     here: HashSet<UserId>,
     elsewhere: HashSet<UserId>,
     heard: Option<Instant>,
-    /// When accounts were last seen, to be recorded.
+    /// When users were last seen, to be recorded.
     pub seen: HashMap<UserId, DateTime<Utc>>,
 }
 
@@ -50,25 +50,25 @@ impl Shown {
         {
             self.elsewhere.clear();
         }
-        for account in here.symmetric_difference(&self.here) {
-            self.seen.insert(*account, now.time);
+        for user in here.symmetric_difference(&self.here) {
+            self.seen.insert(*user, now.time);
         }
         self.here = here;
         let present: HashSet<UserId> = self.here.union(&self.elsewhere).copied().collect();
-        self.away.retain(|account, _| !present.contains(account));
+        self.away.retain(|user, _| !present.contains(user));
         let mut changes = Vec::new();
-        for account in self.online.difference(&present) {
-            let (since, time) = *self.away.entry(*account).or_insert((now.instant, now.time));
+        for user in self.online.difference(&present) {
+            let (since, time) = *self.away.entry(*user).or_insert((now.instant, now.time));
             if now.instant.duration_since(since) >= debounce {
                 changes.push(PresenceChange {
-                    user: *account,
+                    user: *user,
                     away_since: Some(time),
                 });
             }
         }
-        for account in present.difference(&self.online) {
+        for user in present.difference(&self.online) {
             changes.push(PresenceChange {
-                user: *account,
+                user: *user,
                 away_since: None,
             });
         }
@@ -121,9 +121,9 @@ mod tests {
         Clock(Instant::now(), DateTime::UNIX_EPOCH)
     }
 
-    fn came(account: UserId) -> PresenceChange {
+    fn came(user: UserId) -> PresenceChange {
         PresenceChange {
-            user: account,
+            user: user,
             away_since: None,
         }
     }

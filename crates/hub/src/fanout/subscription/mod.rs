@@ -29,7 +29,8 @@ pub struct Recipient {
     pub info: Arc<ClientInfo>,
 }
 
-enum State {
+/// Where it is between its beginning and its end.
+enum Phase {
     /// What comes is held back: its snapshot is being read, or its right is in doubt.
     Held(Box<Held>),
     /// Everything up to `last` was sent.
@@ -38,7 +39,7 @@ enum State {
     Ended { lost: bool },
 }
 
-impl State {
+impl Phase {
     /// Whether the client was told that it is subscribed, and not yet that it is no more.
     fn is_told(&self) -> bool {
         match self {
@@ -91,7 +92,7 @@ pub enum Ready {
 /// A subscription. What a delivery touches comes first, in one line of the processor's cache.
 #[repr(C, align(64))]
 pub struct Subscription {
-    state: Mutex<State>,
+    phase: Mutex<Phase>,
     to: Recipient,
     /// Channel name.
     pub channel: Arc<str>,
@@ -111,31 +112,31 @@ impl Subscription {
             channel,
             server_side,
             to,
-            state: Mutex::new(State::Held(Box::default())),
+            phase: Mutex::new(Phase::Held(Box::default())),
             joined: AtomicBool::new(false),
             expires_at: Mutex::default(),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes publications, in the order of the gym's log. Offset 0 is one that is not stored.
+    /// Takes publications, in the order of the log's log. Offset 0 is one that is not stored.
     pub fn deliver(&self, bundle: &Bundle) -> Handed {
         let mut handed = Handed::default();
-        let mut state = self.lock();
-        let pushed = match &mut *state {
-            State::Live { last } => self.push(last, bundle, &mut handed),
-            State::Held(held) => {
+        let mut phase = self.lock();
+        let pushed = match &mut *phase {
+            Phase::Live { last } => self.push(last, bundle, &mut handed),
+            Phase::Held(held) => {
                 let frame = |message: &Encoded| (message.offset(), message.frame(self.to.codec).clone());
                 let go = bundle.messages().iter().filter_map(|message| held.put(frame(message)));
                 self.push_each(go, &mut handed)
             }
-            State::Ended { .. } => return handed,
+            Phase::Ended { .. } => return handed,
         };
         if pushed == Pushed::Overflow {
-            self.lose_slow(state, &mut handed);
+            self.lose_slow(phase, &mut handed);
         }
         handed
     }
@@ -152,9 +153,9 @@ impl Subscription {
     }
 
     /// Ends it since its client reads too slowly, or more came than may be held back.
-    fn lose_slow(&self, mut state: MutexGuard<'_, State>, handed: &mut Handed) {
-        *state = State::Ended { lost: true };
-        drop(state);
+    fn lose_slow(&self, mut phase: MutexGuard<'_, Phase>, handed: &mut Handed) {
+        *phase = Phase::Ended { lost: true };
+        drop(phase);
         handed.lost = 1;
         self.tell(Unsubscribe::InsufficientState, Close::Slow);
     }
@@ -188,52 +189,52 @@ impl Subscription {
     /// Goes live at the position of its snapshot, with what was held back after it; in doubt, only up to there. To be called after the
     /// reply was queued. None where it was ended meanwhile.
     pub fn go_live(&self, position: u64) -> Option<Handed> {
-        let mut state = self.lock();
-        let State::Held(held) = &mut *state else {
+        let mut phase = self.lock();
+        let Phase::Held(held) = &mut *phase else {
             return None;
         };
         held.answered(position);
-        Some(self.let_go(state))
+        Some(self.let_go(phase))
     }
 
     /// Its right is in doubt: what comes from there on is held back until it is [certain](Self::certain) or over.
     pub fn doubt(&self, doubt: Doubt) {
-        let mut state = self.lock();
-        match &mut *state {
-            State::Live { last } => *state = State::Held(Box::new(Held::doubted(*last, doubt))),
-            State::Held(held) => held.doubt(doubt),
-            State::Ended { .. } => {}
+        let mut phase = self.lock();
+        match &mut *phase {
+            Phase::Live { last } => *phase = Phase::Held(Box::new(Held::doubted(*last, doubt))),
+            Phase::Held(held) => held.doubt(doubt),
+            Phase::Ended { .. } => {}
         }
     }
 
     /// Whether its right is in doubt.
     pub fn in_doubt(&self) -> bool {
-        matches!(&*self.lock(), State::Held(held) if held.in_doubt())
+        matches!(&*self.lock(), Phase::Held(held) if held.in_doubt())
     }
 
     /// Its right was found to hold, by a read that began after all doubts up to this number: what they held back goes out.
     pub fn certain(&self, up_to: u64) -> Handed {
-        let mut state = self.lock();
-        if let State::Held(held) = &mut *state
+        let mut phase = self.lock();
+        if let Phase::Held(held) = &mut *phase
             && held.certain(up_to)
         {
-            return self.let_go(state);
+            return self.let_go(phase);
         }
         Handed::default()
     }
 
     /// Sends what may be sent of what is held back, and holds back no longer than it must.
-    fn let_go(&self, mut state: MutexGuard<'_, State>) -> Handed {
+    fn let_go(&self, mut phase: MutexGuard<'_, Phase>) -> Handed {
         let mut handed = Handed::default();
-        let State::Held(held) = &mut *state else {
+        let Phase::Held(held) = &mut *phase else {
             return handed;
         };
         let pushed = self.push_each(held.take().into_iter(), &mut handed);
         match held.released() {
-            _ if pushed == Pushed::Overflow => self.lose_slow(state, &mut handed),
+            _ if pushed == Pushed::Overflow => self.lose_slow(phase, &mut handed),
             Released::Not => {}
-            Released::Live { last } => *state = State::Live { last },
-            Released::Overflowed => self.lose_slow(state, &mut handed),
+            Released::Live { last } => *phase = Phase::Live { last },
+            Released::Overflowed => self.lose_slow(phase, &mut handed),
         }
         handed
     }
@@ -244,11 +245,11 @@ impl Subscription {
     }
 
     fn finish(&self, lost: bool) -> bool {
-        let mut state = self.lock();
-        let told = state.is_told();
+        let mut phase = self.lock();
+        let told = phase.is_told();
         // The first reason counts.
-        if !matches!(*state, State::Ended { .. }) {
-            *state = State::Ended { lost };
+        if !matches!(*phase, Phase::Ended { .. }) {
+            *phase = Phase::Ended { lost };
         }
         told
     }
@@ -261,9 +262,9 @@ impl Subscription {
     /// Whether its reply may be sent, and else why not.
     pub fn ready(&self) -> Ready {
         match *self.lock() {
-            State::Ended { lost: true } => Ready::Lost,
-            State::Ended { lost: false } => Ready::Revoked,
-            State::Held(_) | State::Live { .. } => Ready::Open,
+            Phase::Ended { lost: true } => Ready::Lost,
+            Phase::Ended { lost: false } => Ready::Revoked,
+            Phase::Held(_) | Phase::Live { .. } => Ready::Open,
         }
     }
 

@@ -11,12 +11,12 @@ fn subscription(bound: usize) -> (Arc<Outbox>, Arc<Subscription>) {
         outbox: outbox.clone(),
         info: Arc::default(),
     };
-    let subscription = Subscription::new("plan:x".into(), false, to);
+    let subscription = Subscription::new("room:x".into(), false, to);
     (outbox, subscription)
 }
 
 fn publication(offset: u64) -> Encoded {
-    Encoded::publication("plan:x", &Bytes::from_static(b"{}"), offset)
+    Encoded::publication("room:x", &Bytes::from_static(b"{}"), offset)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One sequencer per gym that has sockets here: it puts the gym's changes in order, fills holes from Postgres and hands
+//! One sequencer per log that has sockets here: it puts the log's changes in order, fills holes from Postgres and hands
 //! them on, so that subscriptions get contiguous input.
 //!
 //! Changes come from this node's commits and from the broker, in any order and more than once. The next number goes on;
@@ -38,9 +38,9 @@ enum Input {
     Head(Head),
 }
 
-/// A gym's sequencer, as others see it. Its task ends when the last handle is dropped.
-pub struct GymLog {
-    gym: LogId,
+/// A log's sequencer, as others see it. Its task ends when the last handle is dropped.
+pub struct SequencedLog {
+    id: LogId,
     inbox: mpsc::Sender<Input>,
     /// Of the changes in it, together.
     inbox_bytes: AtomicUsize,
@@ -49,12 +49,12 @@ pub struct GymLog {
     start: tokio::sync::Mutex<Option<mpsc::Receiver<Input>>>,
 }
 
-impl GymLog {
-    pub(crate) fn new(gym: LogId, bounds: &Recovery) -> Arc<Self> {
+impl SequencedLog {
+    pub(crate) fn new(id: LogId, bounds: &Recovery) -> Arc<Self> {
         let (inbox, receiver) = mpsc::channel(INBOX);
         let start = tokio::sync::Mutex::new(Some(receiver));
         Arc::new(Self {
-            gym,
+            id,
             inbox,
             inbox_bytes: AtomicUsize::new(0),
             position: Mutex::default(),
@@ -65,7 +65,7 @@ impl GymLog {
 
     /// Which log it is.
     pub(crate) fn id(&self) -> LogId {
-        self.gym
+        self.id
     }
 
     /// Reads the head and starts the task, once. Whoever subscribes waits for it, so that the sequencer's position is
@@ -79,15 +79,15 @@ impl GymLog {
         if start.is_none() {
             return Ok(());
         }
-        let head = backend.heads(&[self.gym]).await?.remove(&self.gym);
+        let head = backend.heads(&[self.id]).await?.remove(&self.id);
         let head = head.ok_or_else(|| backend.failure(Kind::NotFound))?;
         self.restart(&head);
         if let Some(receiver) = start.take() {
             let task = Sequencer {
                 hub: Arc::downgrade(hub),
                 backend: Arc::downgrade(backend),
-                log: Arc::downgrade(self),
-                gym: self.gym,
+                handle: Arc::downgrade(self),
+                log: self.id,
                 head: head.clone(),
                 known: head.seq,
                 waiting: Waiting::default(),
@@ -157,8 +157,8 @@ impl GymLog {
 struct Sequencer {
     hub: Weak<HubInner>,
     backend: Weak<dyn Backend>,
-    log: Weak<GymLog>,
-    gym: LogId,
+    handle: Weak<SequencedLog>,
+    log: LogId,
     /// Up to where changes were handed on.
     head: Head,
     /// The highest number known to exist.
@@ -191,7 +191,7 @@ impl Sequencer {
                 for input in inputs.drain(..) {
                     match input {
                         Input::Change(change) => {
-                            if let Some(log) = self.log.upgrade() {
+                            if let Some(log) = self.handle.upgrade() {
                                 log.taken(&change);
                             }
                             self.take(&hub, change);
@@ -230,7 +230,7 @@ impl Sequencer {
             return None;
         }
         let change = self.waiting.last().filter(|change| change.more_soon)?;
-        let width = |event: &LoggedEvent| hub.registry.width(self.gym, &event.channel);
+        let width = |event: &LoggedEvent| hub.registry.width(self.log, &event.channel);
         let widest = change.events.iter().map(width).max()?;
         let each = u32::try_from(widest).unwrap_or(u32::MAX);
         let LiveLimits {
@@ -244,7 +244,7 @@ impl Sequencer {
 
     async fn notice(&mut self, hub: &Arc<HubInner>, head: Head) {
         if head.epoch != self.head.epoch {
-            tracing::warn!(gym.id = %self.gym, "the log has a new epoch; all subscriptions start anew");
+            tracing::warn!(gym.id = %self.log, "the log has a new epoch; all subscriptions start anew");
             self.waiting.clear();
             self.restart_at(hub, head);
             return;
@@ -256,17 +256,17 @@ impl Sequencer {
 
     /// Everything that is next goes on, together.
     async fn hand_on(&mut self, hub: &Arc<HubInner>) {
-        let log = self.log.upgrade();
+        let log = self.handle.upgrade();
         let mut next = Vec::new();
         while let Some(change) = self.waiting.take(self.head.seq + 1) {
             self.head.seq = change.seq;
-            doubt_access(hub, self.gym, &change);
+            doubt_access(hub, self.log, &change);
             if let Some(log) = &log {
                 log.remember(&change);
             }
             next.push(change);
         }
-        deliver(hub, self.gym, next).await;
+        deliver(hub, self.log, next).await;
         if let Some(log) = log {
             log.set_position(self.head.clone());
         }
@@ -280,20 +280,20 @@ impl Sequencer {
         } else if self.waiting.len() > WAITING && self.failing_since.is_none() {
             self.fill_at = Some(Instant::now());
         } else if self.fill_at.is_none() {
-            hub.counters.hole_waits.up();
+            hub.counters.hole_waits.inc();
             self.fill_at = Some(Instant::now() + hub.limits.hole_wait);
         }
     }
 
     /// Reads what is missing and goes on.
     async fn fill(&mut self, hub: &Arc<HubInner>) {
-        hub.counters.refills.up();
+        hub.counters.refills.inc();
         self.fill_at = None;
         let Some(backend) = self.backend.upgrade() else {
             return;
         };
         let began = Instant::now();
-        match backend.since(self.gym, self.head.seq, REFILL).await {
+        match backend.since(self.log, self.head.seq, REFILL).await {
             Ok((changes, head)) => {
                 self.failing_since = None;
                 if head.epoch != self.head.epoch {
@@ -303,7 +303,7 @@ impl Sequencer {
                 self.known = self.known.max(head.seq);
                 let reached = changes.first().is_none_or(|c| c.seq == self.head.seq + 1);
                 if !reached || (changes.is_empty() && head.seq > self.head.seq) {
-                    tracing::warn!(gym.id = %self.gym, "the log no longer holds what is missing");
+                    tracing::warn!(gym.id = %self.log, "the log no longer holds what is missing");
                     self.restart_at(hub, head);
                     return;
                 }
@@ -318,28 +318,28 @@ impl Sequencer {
                 }
             }
             Err(failure) => {
-                hub.counters.refill_failures.up();
+                hub.counters.refill_failures.inc();
                 let since = *self.failing_since.get_or_insert(began);
-                tracing::warn!(gym.id = %self.gym, error.cause = ?failure, "cannot read what is missing");
+                tracing::warn!(gym.id = %self.log, error.cause = ?failure, "cannot read what is missing");
                 if since.elapsed() > hub.limits.insufficient_after {
                     self.failing_since = None;
-                    lose_all(hub, self.gym);
+                    lose_all(hub, self.log);
                 }
                 self.fill_at = Some(Instant::now() + Duration::from_millis(250));
             }
         }
     }
 
-    /// Gives up what is missing: every subscription of the gym starts anew from a snapshot.
+    /// Gives up what is missing: every subscription of the log starts anew from a snapshot.
     fn restart_at(&mut self, hub: &Arc<HubInner>, head: Head) {
         self.known = head.seq;
         self.head = head;
         self.fill_at = None;
         self.waiting.forget_before(self.head.seq + 1);
-        if let Some(log) = self.log.upgrade() {
+        if let Some(log) = self.handle.upgrade() {
             log.restart(&self.head);
         }
-        lose_all(hub, self.gym);
+        lose_all(hub, self.log);
     }
 }
 

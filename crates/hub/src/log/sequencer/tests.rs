@@ -111,7 +111,7 @@ fn change(log: LogId, seq: u64, bytes: usize) -> Committed {
 }
 
 /// A sequencer at the beginning of a log of so many changes, each of so many bytes, that is out of reach.
-fn scene(count: usize, bytes: usize) -> (Hub, Arc<Shelf>, Arc<GymLog>, Sequencer) {
+fn scene(count: usize, bytes: usize) -> (Hub, Arc<Shelf>, Arc<SequencedLog>, Sequencer) {
     let id = LogId::random();
     let numbers = 1..=u64::try_from(count).expect("it fits");
     let shelf = Arc::new(Shelf {
@@ -126,7 +126,7 @@ fn scene(count: usize, bytes: usize) -> (Hub, Arc<Shelf>, Arc<GymLog>, Sequencer
         None,
     )
     .expect("a hub");
-    let log = GymLog::new(id, &Recovery::default());
+    let log = SequencedLog::new(id, &Recovery::default());
     let head = Head {
         epoch: "e".into(),
         seq: 0,
@@ -136,8 +136,8 @@ fn scene(count: usize, bytes: usize) -> (Hub, Arc<Shelf>, Arc<GymLog>, Sequencer
     let sequencer = Sequencer {
         hub: Arc::downgrade(&hub.0),
         backend: Arc::downgrade(&backend),
-        log: Arc::downgrade(&log),
-        gym: id,
+        handle: Arc::downgrade(&log),
+        log: id,
         head,
         known: 0,
         waiting: Waiting::default(),
@@ -200,7 +200,7 @@ async fn the_inbox_is_bounded_in_bytes_and_takes_more_once_it_is_emptied() {
 }
 
 /// A connection of a user's that watches a channel, from the beginning of the log.
-fn watching(hub: &Hub, log: &Arc<GymLog>, user: UserId, channel: &str) -> (Arc<Connection>, Arc<Subscription>) {
+fn watching(hub: &Hub, log: &Arc<SequencedLog>, user: UserId, channel: &str) -> (Arc<Connection>, Arc<Subscription>) {
     let place = hub.door().enter(None).expect("room");
     let outbox = Outbox::new(1 << 20, None);
     let connection = Connection::new(hub.clone(), Codec::Json, Language("en"), outbox.clone(), &place);

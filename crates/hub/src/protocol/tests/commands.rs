@@ -55,14 +55,14 @@ fn a_reconnect_brings_the_positions_of_server_side_subscriptions() {
 
 #[test]
 fn several_commands_of_a_frame_come_in_order() {
-    // connect named "swift" with version "1", subscribe to "plan", subscribe to "c" with recovery from offset 7, a pong
+    // connect named "swift" with version "1", subscribe to "room", subscribe to "c" with recovery from offset 7, a pong
     let got =
-        commands("0e 0801 220a 22057377696674 2a0131  0a 0802 2a06 0a04706c616e  0b 0803 2a07 0a0163 1801 3807  00");
+        commands("0e 0801 220a 22057377696674 2a0131  0a 0802 2a06 0a04726f6f6d  0b 0803 2a07 0a0163 1801 3807  00");
     let name = &got[0].connect.as_ref().expect("a connect").name;
     let first = got[1].subscribe.as_ref().expect("a subscribe");
     let second = got[2].subscribe.as_ref().expect("a subscribe");
     assert_eq!((got[0].id, name.as_str()), (1, "swift"));
-    assert_eq!((got[1].id, first.channel.as_str(), first.recover), (2, "plan", false));
+    assert_eq!((got[1].id, first.channel.as_str(), first.recover), (2, "room", false));
     assert_eq!((second.channel.as_str(), second.recover, second.offset), ("c", true, 7));
     assert!(got[3].is_pong());
 }

@@ -5,10 +5,10 @@ use super::text;
 
 #[test]
 fn several_commands_of_a_frame_come_in_order() {
-    let frame = "{\"id\":1,\"connect\":{\"token\":\"t\",\"name\":\"js\",\"future\":1}}\n{\"id\":2,\"subscribe\":{\"channel\":\"plan:x\"}}\n{}";
+    let frame = "{\"id\":1,\"connect\":{\"token\":\"t\",\"name\":\"js\",\"future\":1}}\n{\"id\":2,\"subscribe\":{\"channel\":\"room:x\"}}\n{}";
     let commands = Codec::Json.decode(&frame.into()).expect("commands");
     assert_eq!(commands[0].connect.as_ref().expect("connect").token, "t");
-    assert_eq!(commands[1].subscribe.as_ref().expect("subscribe").channel, "plan:x");
+    assert_eq!(commands[1].subscribe.as_ref().expect("subscribe").channel, "room:x");
     assert!(commands[2].is_pong());
     assert_eq!(Codec::Json.decode(&"{\"id\":".into()), Err(Undecodable));
 }
@@ -54,7 +54,7 @@ fn pushes_are_named_as_the_sdks_name_them() {
         client: "c".into(),
     };
     assert_eq!(
-        push(Event::Join(Member { info: Some(info) })),
+        push(Event::Join(Watcher { info: Some(info) })),
         r##"{"push":{"channel":"#4\"2","join":{"info":{"user":"42","client":"c"}}}}"##
     );
     let unsubscribed = Unsubscribed {
@@ -98,7 +98,7 @@ fn what_sdks_read_without_a_default_is_written_when_it_is_zero_or_empty() {
     );
     let left = Push {
         channel: "c".into(),
-        event: Some(Event::Leave(Member { info: Some(info) })),
+        event: Some(Event::Leave(Watcher { info: Some(info) })),
     };
     assert_eq!(
         text(&Reply::push(left)),

@@ -29,7 +29,7 @@ fn text(reply: &Reply) -> String {
 
 fn publication(data: &'static str, offset: u64) -> Reply {
     Reply::push(Push {
-        channel: "plan:x".into(),
+        channel: "room:x".into(),
         event: Some(Event::Publication(Publication {
             data: data.into(),
             offset,
@@ -44,7 +44,7 @@ fn payloads_are_carried_to_the_byte_by_both_codecs() {
     assert_eq!(text(&rpc), format!(r#"{{"id":3,"rpc":{{"data":{DATA}}}}}"#));
     assert_eq!(
         text(&publication(DATA, 9)),
-        format!(r#"{{"push":{{"channel":"plan:x","pub":{{"data":{DATA},"offset":9}}}}}}"#)
+        format!(r#"{{"push":{{"channel":"room:x","pub":{{"data":{DATA},"offset":9}}}}}}"#)
     );
     for reply in [rpc, publication(DATA, 9)] {
         let binary = written(&reply);

@@ -114,8 +114,8 @@ fn any_publication() -> impl Strategy<Value = Publication> {
 fn any_answer() -> impl Strategy<Value = Answer> {
     let event = prop_oneof![
         any_publication().prop_map(Event::Publication),
-        any_info().prop_map(|info| Event::Join(Member { info: Some(info) })),
-        any_info().prop_map(|info| Event::Leave(Member { info: Some(info) })),
+        any_info().prop_map(|info| Event::Join(Watcher { info: Some(info) })),
+        any_info().prop_map(|info| Event::Leave(Watcher { info: Some(info) })),
         (any::<u32>(), any::<String>()).prop_map(|(code, reason)| Event::Unsubscribe(Unsubscribed { code, reason })),
     ];
     let push = (any::<String>(), event).prop_map(|(channel, event)| Push {
@@ -159,13 +159,11 @@ fn any_answer() -> impl Strategy<Value = Answer> {
     ]
 }
 
-/// The one member of a JSON object besides the id and the channel: its name and what it holds.
-fn member(json: &str) -> (String, Box<RawValue>) {
-    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).expect("an object");
-    let mut rest = members
-        .into_iter()
-        .filter(|(name, _)| name != "id" && name != "channel");
-    let one = rest.next().expect("a member");
+/// The one field of a JSON object besides the id and the channel: its name and what it holds.
+fn field(json: &str) -> (String, Box<RawValue>) {
+    let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).expect("an object");
+    let mut rest = fields.into_iter().filter(|(name, _)| name != "id" && name != "channel");
+    let one = rest.next().expect("a field");
     assert!(rest.next().is_none());
     one
 }
@@ -175,7 +173,7 @@ fn read_json(json: &str) -> Answer {
     fn of<T: DeserializeOwned>(raw: &RawValue) -> T {
         serde_json::from_str(raw.get()).expect("a result")
     }
-    let (name, raw) = member(json);
+    let (name, raw) = field(json);
     match name.as_str() {
         "error" => Answer::Error(of(&raw)),
         "subscribe" => Answer::Subscribe(of(&raw)),
@@ -188,7 +186,7 @@ fn read_json(json: &str) -> Answer {
                 channel: String,
             }
             let channel = of::<Named>(&raw).channel;
-            let (name, event) = member(raw.get());
+            let (name, event) = field(raw.get());
             let event = match name.as_str() {
                 "pub" => Event::Publication(of(&event)),
                 "join" => Event::Join(of(&event)),

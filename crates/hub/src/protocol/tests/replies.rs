@@ -129,14 +129,14 @@ fn pushes() {
             event: Some(event),
         })
     };
-    check(&publication("{}", 9), "12 2210 1206706c616e3a78 2206 22027b7d 3009");
-    check(&publication("{}", 0), "10 220e 1206706c616e3a78 2204 22027b7d");
-    let member = Member { info: Some(info()) };
+    check(&publication("{}", 9), "12 2210 1206726f6f6d3a78 2206 22027b7d 3009");
+    check(&publication("{}", 0), "10 220e 1206726f6f6d3a78 2204 22027b7d");
+    let watcher = Watcher { info: Some(info()) };
     check(
-        &push(Event::Join(member.clone())),
+        &push(Event::Join(watcher.clone())),
         "0f 220d 120163 2a08 0a06 0a0175 120163",
     );
-    check(&push(Event::Leave(member)), "0f 220d 120163 3208 0a06 0a0175 120163");
+    check(&push(Event::Leave(watcher)), "0f 220d 120163 3208 0a06 0a0175 120163");
     let unsubscribed = Unsubscribed {
         code: 2500,
         reason: "r".into(),
