@@ -1,7 +1,9 @@
 //! Access that ends while a change of its owner waits for a lock, after the change has found it good: the change is refused, and
 //! nothing of it is kept or told.
 
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel::QueryableByName;
+use diesel::sql_types::BigInt;
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use liveplan::auth::Role;
 use liveplan::events::log::{self, Head};
 use liveplan::meals::Queues;
@@ -97,9 +99,58 @@ async fn person(app: &TestApp, floor: &Floor, role: Role) -> (Client, Value) {
     (who.with(&session), session)
 }
 
+async fn is_refused(change: JoinHandle<Answer>, cause: Cause) {
+    let answer = change.await.expect("an answer");
+    let said = (answer.status.as_u16(), answer.body["code"].as_str());
+    assert_eq!(said, (401, Some("session_ended")), "{cause:?}");
+}
+
+async fn count(app: &TestApp, of: &str) -> i64 {
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = BigInt)]
+        n: i64,
+    }
+    let found: Count = diesel::sql_query(format!("SELECT count(*) AS n FROM {of}"))
+        .get_result(&mut app.owner().await)
+        .await
+        .expect("a count");
+    found.n
+}
+
 fn put(who: &Client, path: String, body: Value) -> JoinHandle<Answer> {
     let who = who.clone();
     tokio::spawn(async move { who.put(&path, &body).await })
+}
+
+#[tokio::test]
+async fn whatever_ends_access_logs_it_in_the_same_transaction() {
+    let scene = Scene::set().await;
+    for cause in CAUSES {
+        let (who, session) = person(&scene.app, &scene.floor, Role::Nutritionist).await;
+        scene.end(cause, &who, &session).await;
+    }
+    let (who, session) = person(&scene.app, &scene.floor, Role::Member).await;
+    let switch = json!({"gym": session["gym"]["slug"]});
+    let session = who.post("/auth/switch", &switch).await.ok();
+    let refresh = json!({"refresh_token": session["refresh_token"]});
+    who.post("/auth/refresh", &refresh).await.ok();
+    who.post("/auth/refresh", &refresh).await.refused(401, "session_ended");
+    // A transaction leaves its number in every row that it writes.
+    let without_event = |ended: &str| {
+        format!(
+            "{ended} AND NOT EXISTS (SELECT FROM live_events e WHERE e.xmin = ended.xmin AND e.gym_id = ended.gym_id
+                                     AND e.channel = '!access:' || ended.account_id)"
+        )
+    };
+    for (ended, at_least) in [
+        ("sessions ended WHERE ended_at IS NOT NULL", 6),
+        ("memberships ended WHERE access_version > 1", 2),
+    ] {
+        assert!(count(&scene.app, ended).await >= at_least, "{ended}");
+        assert_eq!(count(&scene.app, &without_event(ended)).await, 0, "{ended}");
+    }
+    scene.app.stop().await;
 }
 
 #[tokio::test]
@@ -124,12 +175,7 @@ async fn a_change_whose_callers_access_ends_while_it_waits_for_a_lock_is_refused
         scene.end(cause, &who, &session).await;
         let head = scene.head().await;
         holder.batch_execute("COMMIT").await.expect("let go");
-        let answer = change.await.expect("an answer");
-        assert_eq!(
-            (answer.status.as_u16(), &answer.body["code"]),
-            (401, &json!("session_ended")),
-            "{cause:?}"
-        );
+        is_refused(change, cause).await;
         let now = scene.floor.author.get(&path).await.ok();
         assert_eq!(now["version"], plan.version, "{cause:?}");
         assert_eq!(scene.head().await, head, "{cause:?}: nothing was logged");
@@ -159,12 +205,7 @@ async fn a_change_without_events_whose_callers_access_ends_while_it_waits_is_ref
         scene.until_waiting("transactionid").await;
         scene.end(cause, &who, &session).await;
         holder.batch_execute("COMMIT").await.expect("let go");
-        let answer = change.await.expect("an answer");
-        assert_eq!(
-            (answer.status.as_u16(), &answer.body["code"]),
-            (401, &json!("session_ended")),
-            "{cause:?}"
-        );
+        is_refused(change, cause).await;
         let now = scene.floor.author.get(&path).await.ok();
         assert_eq!(now["version"].as_i64(), version, "{cause:?}");
     }
@@ -190,65 +231,32 @@ async fn a_session_that_is_being_ended_opens_no_other() {
 #[tokio::test]
 async fn a_tick_whose_callers_access_ends_while_it_waits_for_the_follow_is_refused() {
     let scene = Scene::set().await;
-    for cause in CAUSES {
+    let (plan, today) = (&scene.floor.plan, &scene.floor.today);
+    let path = format!("/meals/{}/completions/{today}", plan.meal);
+    // One that says again what was said is no event, and only its key would be kept.
+    for (cause, again) in CAUSES.into_iter().flat_map(|cause| [(cause, false), (cause, true)]) {
         let (who, session) = person(&scene.app, &scene.floor, Role::Member).await;
-        who.post(&format!("/plans/{}/follow", scene.floor.plan.id), &json!({}))
-            .await
-            .ok();
-        let path = format!("/meals/{}/completions/{}", scene.floor.plan.meal, scene.floor.today);
-        let keys = [format!("{cause:?} first"), format!("{cause:?} again")];
-        // The second time says the same and is no event, in which only its key would be kept.
-        for key in &keys {
-            let mut holder = scene
-                .hold(&format!(
-                    "SELECT 1 FROM follows WHERE member_id = '{}' FOR UPDATE",
-                    who.account
-                ))
-                .await;
-            let body = json!({"status": "eaten", "key": key});
-            let tick = put(&who, path.clone(), body);
-            scene.until_waiting("transactionid").await;
-            if *key == keys[1] {
-                scene.end(cause, &who, &session).await;
-            }
-            let head = scene.head().await;
-            holder.batch_execute("COMMIT").await.expect("let go");
-            let answer = tick.await.expect("an answer");
-            if *key == keys[0] {
-                answer.ok();
-            } else {
-                assert_eq!(
-                    (answer.status.as_u16(), &answer.body["code"]),
-                    (401, &json!("session_ended")),
-                    "{cause:?}"
-                );
-                assert_eq!(scene.head().await, head, "{cause:?}: nothing was logged");
-            }
+        who.post(&format!("/plans/{}/follow", plan.id), &json!({})).await.ok();
+        if again {
+            who.put(&path, &json!({"status": "eaten"})).await.ok();
         }
-        let (who, session) = person(&scene.app, &scene.floor, Role::Member).await;
-        who.post(&format!("/plans/{}/follow", scene.floor.plan.id), &json!({}))
-            .await
-            .ok();
-        let mut holder = scene
-            .hold(&format!(
-                "SELECT 1 FROM follows WHERE member_id = '{}' FOR UPDATE",
-                who.account
-            ))
-            .await;
-        let key = format!("{cause:?} new");
+        let lock = format!("SELECT 1 FROM follows WHERE member_id = '{}' FOR UPDATE", who.account);
+        let mut holder = scene.hold(&lock).await;
+        let key = format!("{cause:?} {again}");
         let tick = put(&who, path.clone(), json!({"status": "eaten", "key": &key}));
         scene.until_waiting("transactionid").await;
         scene.end(cause, &who, &session).await;
         let head = scene.head().await;
         holder.batch_execute("COMMIT").await.expect("let go");
-        let answer = tick.await.expect("an answer");
+        is_refused(tick, cause).await;
+        assert_eq!(scene.head().await, head, "{cause:?}: nothing was logged");
         assert_eq!(
-            (answer.status.as_u16(), &answer.body["code"]),
-            (401, &json!("session_ended")),
+            effects(&scene.app.database, std::slice::from_ref(&key)).await,
+            [0],
             "{cause:?}"
         );
-        assert_eq!(scene.head().await, head, "{cause:?}: nothing was logged");
-        assert_eq!(effects(&scene.app.database, &[key]).await, [0], "{cause:?}");
+        let kept = format!("idempotency_keys WHERE key = '{key}'");
+        assert_eq!(count(&scene.app, &kept).await, 0, "{cause:?}");
     }
     scene.app.stop().await;
 }
