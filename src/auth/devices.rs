@@ -11,7 +11,6 @@ use super::{Caller, password, store};
 use crate::app::App;
 use crate::db;
 use crate::error::{Code, Error, Result};
-use crate::http::body::SMALL_BYTES;
 use crate::http::limits::Limit;
 use crate::http::{Body, Page};
 use crate::ids::SessionId;
@@ -53,11 +52,7 @@ struct PasswordChange {
     security(("bearer" = []))
 )]
 #[post("/auth/password")]
-async fn change_password(
-    app: web::Data<App>,
-    caller: Caller,
-    body: Body<PasswordChange, SMALL_BYTES>,
-) -> Result<HttpResponse> {
+async fn change_password(app: web::Data<App>, caller: Caller, body: Body<PasswordChange>) -> Result<HttpResponse> {
     let PasswordChange {
         current_password,
         new_password,
