@@ -12,7 +12,6 @@ use crate::auth::store as accounts;
 use crate::auth::{Caller, access, password};
 use crate::db;
 use crate::error::{Code, Error, Result};
-use crate::http::body::SMALL_BYTES;
 use crate::http::limits::Limit;
 use crate::http::{Body, Page};
 use crate::ids::SessionId;
@@ -54,11 +53,7 @@ struct PasswordChange {
     security(("bearer" = []))
 )]
 #[post("/auth/password")]
-async fn change_password(
-    app: web::Data<App>,
-    caller: Caller,
-    body: Body<PasswordChange, SMALL_BYTES>,
-) -> Result<HttpResponse> {
+async fn change_password(app: web::Data<App>, caller: Caller, body: Body<PasswordChange>) -> Result<HttpResponse> {
     let PasswordChange {
         current_password,
         new_password,

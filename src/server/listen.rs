@@ -25,6 +25,7 @@ use actix_web::error::ErrorInternalServerError;
 use actix_web::rt::net::TcpStream;
 use anyhow::Context as _;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::time::timeout;
 
 use super::connection::{Connections, PlainStream};
 use super::upgrade::{Handover, Upgradable};
@@ -101,7 +102,7 @@ where
                     async move {
                         let service = Rc::new(service.new_service(()).await?);
                         Ok::<_, ()>(fn_service(move |(request, framed)| {
-                            handshake(service.clone(), request, framed)
+                            handshake(service.clone(), request, framed, write_within)
                         }))
                     }
                 }))
@@ -152,10 +153,12 @@ fn prepare(stream: &TcpStream, send_buffer_bytes: usize, write_within: Duration)
 }
 
 /// Answers a handshake as any request is answered, by the app with all that it wraps, and hands the stream over if it agreed.
+/// A client that does not take the answer within its time is dropped.
 async fn handshake<S, B>(
     app: Rc<S>,
     request: Request,
     framed: Framed<PlainStream, Codec>,
+    within: Duration,
 ) -> Result<(), actix_web::Error>
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
@@ -172,7 +175,11 @@ where
     let mut response = Response::from(response);
     match handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
         Some(handover) => {
-            let parts = SendResponse::new(framed, response.drop_body()).await?.into_parts();
+            let answer = SendResponse::new(framed, response.drop_body());
+            let Ok(sent) = timeout(within, answer).await else {
+                return Ok(());
+            };
+            let parts = sent?.into_parts();
             // A task of its own: what this one held for HTTP is freed.
             actix_web::rt::spawn(handover.take(parts.io.into_tcp(), parts.read_buf.freeze()));
         }
@@ -180,7 +187,10 @@ where
             response.head_mut().set_connection_type(ConnectionType::Close);
             let (head, body) = response.into_parts();
             let body = to_bytes(body).await.map_err(ErrorInternalServerError)?;
-            SendResponse::new(framed, head.set_body(body)).await?;
+            let answer = SendResponse::new(framed, head.set_body(body));
+            if let Ok(sent) = timeout(within, answer).await {
+                sent?;
+            }
         }
     }
     Ok(())

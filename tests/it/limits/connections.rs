@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use diesel_async::SimpleAsyncConnection as _;
 use liveplan::auth::Role;
 use liveplan::config::Config;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{RawHttp, Socket, TestApp, until};
 
@@ -51,7 +51,7 @@ async fn an_address_with_too_many_connections_and_a_full_node_close_the_next_at_
             let mut next = RawHttp::open(app.address).await;
             let _ = next.0.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
             let mut first = [0; 12];
-            let read = tokio::io::AsyncReadExt::read_exact(&mut next.0, &mut first).await;
+            let read = next.0.read_exact(&mut first).await;
             read.is_ok() && first == *b"HTTP/1.1 200"
         })
         .await;
@@ -137,5 +137,31 @@ async fn a_request_that_takes_long_is_answered() {
     assert!(!waiting.is_finished());
     lock.batch_execute("COMMIT").await.expect("unlocked");
     waiting.await.expect("joined").ok();
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_answer_to_a_handshake_is_read_in_time_or_not_at_all() {
+    let app = TestApp::start_with(|config| {
+        config.live.write_within = Duration::from_secs(1);
+        config.live.send_buffer_bytes = 4096;
+    })
+    .await;
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("a small buffer");
+    let mut client = RawHttp(socket.connect(app.address).await.expect("a connection"));
+    let lines = ["Connection: Upgrade", "Upgrade: websocket"];
+    client.send("GET /api/openapi.json", &lines, "").await;
+    // Bytes move all the time, so that the kernel has no reason to give it up.
+    let (began, mut part, mut bytes) = (Instant::now(), [0; 256], 0);
+    while let Ok(read @ 1..) = client.0.read(&mut part).await {
+        bytes += read;
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{bytes} bytes, and more to come"
+        );
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(bytes < 100_000, "{bytes} bytes");
     app.stop().await;
 }
