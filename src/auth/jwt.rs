@@ -41,15 +41,15 @@ pub fn verifying_key(public: &[u8]) -> DecodingKey {
 
 fn provide() {
     static PROVIDER: CryptoProvider = CryptoProvider {
-        signer_factory: signer,
-        verifier_factory: verifier,
+        signer_factory: |algorithm, key| signer(*algorithm, key),
+        verifier_factory: |algorithm, key| verifier(*algorithm, key),
         key_utils: KeyUtils::new_unimplemented(),
     };
     // Refused from the second time on: the first holds for the process.
     let _ = PROVIDER.install_default();
 }
 
-fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
+fn signer(algorithm: Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     match (algorithm, key.family()) {
         (Algorithm::EdDSA, AlgorithmFamily::Ed) => {
             let seed = key.as_bytes().try_into().map_err(|_| ErrorKind::InvalidEddsaKey)?;
@@ -60,7 +60,7 @@ fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>
     }
 }
 
-fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
+fn verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     match (algorithm, key.family()) {
         (Algorithm::EdDSA, AlgorithmFamily::Ed) => {
             let public = key.try_get_as_bytes()?;
@@ -154,10 +154,10 @@ mod tests {
         assert_eq!(key.verifying_key().to_bytes(), public);
         let message = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
         let expected = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
-        let signer = signer(&Algorithm::EdDSA, &signing_key(&key)).expect("a signer");
+        let signer = signer(Algorithm::EdDSA, &signing_key(&key)).expect("a signer");
         let signed = signer.try_sign(message).expect("signed");
         assert_eq!(BASE64_URL_SAFE_NO_PAD.encode(&signed), expected);
-        let verifier = verifier(&Algorithm::EdDSA, &verifying_key(&public)).expect("a verifier");
+        let verifier = verifier(Algorithm::EdDSA, &verifying_key(&public)).expect("a verifier");
         verifier.verify(message, &signed).expect("good");
         let mut forged = signed.clone();
         forged[0] ^= 1;
@@ -216,12 +216,12 @@ mod tests {
             let own = if at == 0 { Algorithm::EdDSA } else { Algorithm::HS256 };
             for algorithm in all {
                 let offered = algorithm == own;
-                assert_eq!(signer(&algorithm, encoding).is_ok(), offered, "{algorithm:?}");
-                assert_eq!(verifier(&algorithm, decoding).is_ok(), offered, "{algorithm:?}");
+                assert_eq!(signer(algorithm, encoding).is_ok(), offered, "{algorithm:?}");
+                assert_eq!(verifier(algorithm, decoding).is_ok(), offered, "{algorithm:?}");
             }
         }
         for length in [0, 31, 33, 64] {
-            assert!(verifier(&Algorithm::EdDSA, &verifying_key(&vec![1; length])).is_err());
+            assert!(verifier(Algorithm::EdDSA, &verifying_key(&vec![1; length])).is_err());
         }
         let claims = json!({"sub": "42"});
         let forged = encode(&Header::new(Algorithm::HS256), &claims, &ours[2].0).expect("a token");

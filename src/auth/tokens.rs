@@ -116,7 +116,7 @@ impl Tokens {
             .as_slice()
             .try_into()?;
         let trusted = keys.iter().map(|(id, public, _)| (*id, public.as_slice()));
-        Self::of(*current, &SigningKey::from_bytes(&secret), trusted, life)
+        Ok(Self::of(*current, &SigningKey::from_bytes(&secret), trusted, life))
     }
 
     /// Signs with one key and trusts those, which remain what they are.
@@ -125,15 +125,15 @@ impl Tokens {
         key: &SigningKey,
         trusted: impl Iterator<Item = (KeyId, &'a [u8])>,
         life: TimeDelta,
-    ) -> anyhow::Result<Self> {
-        Ok(Self(Arc::new(Inner {
+    ) -> Self {
+        Self(Arc::new(Inner {
             current,
             encoding: jwt::signing_key(key),
             decoding: trusted.map(|(id, public)| (id, jwt::verifying_key(public))).collect(),
             life,
             good: Cache::new(REMEMBERED),
             checks: Checks::default(),
-        })))
+        }))
     }
 
     /// How tokens were checked.
@@ -240,7 +240,7 @@ mod tests {
 
     fn tokens(current: &Key, trusted: &[&Key]) -> Tokens {
         let trusted = trusted.iter().map(|key| (key.0, key.2.as_slice()));
-        Tokens::of(current.0, &current.1, trusted, TimeDelta::seconds(900)).expect("tokens")
+        Tokens::of(current.0, &current.1, trusted, TimeDelta::seconds(900))
     }
 
     fn caller() -> Caller {

@@ -32,17 +32,17 @@ fn check(file: &str, text: &str) {
     let recorded = std::fs::read_to_string(&path).unwrap_or_default();
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let (recorded, now) = (lines(&recorded), lines(text));
-    let without = |all: &[String], of: &[String], sign: char| {
+    let without = |all: &[String], of: &[String], sign: &str| {
         let of: BTreeSet<_> = of.iter().collect();
         let left = all.iter().filter(|line| !of.contains(line));
-        left.map(|line| format!("{sign} {line}\n")).collect::<String>()
+        left.fold(String::new(), |text, line| text + sign + line + "\n")
     };
     assert!(
         recorded == now,
         "{} differs; UPDATE_FACE=1 records it, if others may notice:\n{}{}",
         path.display(),
-        without(&recorded, &now, '-'),
-        without(&now, &recorded, '+'),
+        without(&recorded, &now, "- "),
+        without(&now, &recorded, "+ "),
     );
 }
 
