@@ -5,12 +5,12 @@ mod cluster;
 mod online;
 mod recovery;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use liveplan::auth::Role;
 use liveplan::config::Config;
-use liveplan_hub::cluster::broker::Counters;
+use liveplan_hub::cluster::broker::BrokerCounters;
+use prometheus_client::metrics::counter::Counter;
 use reqwest::Method;
 use serde_json::json;
 
@@ -65,7 +65,7 @@ impl Pair {
     }
 
     /// Counters of the watching node.
-    pub fn heard(&self) -> &Counters {
+    pub fn heard(&self) -> &BrokerCounters {
         &self.two.app.hub.counters.broker
     }
 
@@ -115,8 +115,8 @@ impl Pair {
 }
 
 /// What a counter says.
-pub fn count(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
+pub fn count(counter: &Counter) -> u64 {
+    counter.get()
 }
 
 /// Waits, for a bounded time, until something is so.

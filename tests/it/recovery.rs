@@ -4,7 +4,7 @@
 mod restless;
 mod storm;
 
-use liveplan_hub::counters::{Reason, Recovery};
+use liveplan_hub::counters::{Reason, RecoveryCounters};
 use serde_json::{Value, json};
 
 use crate::faults::Floor;
@@ -33,7 +33,7 @@ impl Watched {
         }
     }
 
-    fn counters(&self) -> &Recovery {
+    fn counters(&self) -> &RecoveryCounters {
         &self.app.app.hub.counters.recovery
     }
 
@@ -82,7 +82,7 @@ fn title(publication: &Value) -> Option<String> {
 }
 
 /// From memory, from the database and with each kind of snapshot, so far.
-fn paths(counters: &Recovery) -> (u64, u64, [u64; 6]) {
+fn paths(counters: &RecoveryCounters) -> (u64, u64, [u64; 6]) {
     let snapshots = Reason::ALL.map(|why| counters.snapshots(why));
     (counters.memory.get(), counters.database.get(), snapshots)
 }

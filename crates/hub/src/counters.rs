@@ -1,89 +1,67 @@
-//! What happened on this node's hub, in one place. Counting is a relaxed atomic and never waits; `metrics` in the server
-//! shows it to Prometheus.
+//! What happened on this node's hub, in one place. Counting is a relaxed atomic and never waits; whoever runs the hub shows it.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 
 use crate::backend::Unrecoverable;
-use crate::cluster::broker;
+use crate::cluster::broker::BrokerCounters;
 use crate::histogram::Histogram;
 use crate::protocol::Codec;
 use crate::protocol::close::Close;
 
-/// A count that only grows.
-#[derive(Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// One more.
-    pub fn up(&self) {
-        self.add(1);
-    }
-
-    /// `n` more.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// How many so far.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// The counters of a hub.
 #[derive(Default)]
 pub struct Counters {
-    opened: [Count; Codec::ALL.len()],
-    ended: [Count; Codec::ALL.len()],
-    /// By code. A socket's end is no hot path, and codes are few.
-    closes: Mutex<BTreeMap<u16, u64>>,
+    opened: [Counter; Codec::ALL.len()],
+    ended: [Counter; Codec::ALL.len()],
+    /// Ends of sockets by close code; see [`NO_CLOSE`]. A socket's end is no hot path, and codes are few.
+    pub closes: Family<CloseCode, Counter>,
     /// Publications handed to connections.
-    pub deliveries: Count,
+    pub deliveries: Counter,
     /// Their bytes, framed.
-    pub delivered_bytes: Count,
+    pub delivered_bytes: Counter,
     /// Bytes that sockets took, of all kinds.
-    pub sent_bytes: Count,
+    pub sent_bytes: Counter,
     /// Subscriptions that ended because their client reads too slowly.
-    pub lost_channels: Count,
+    pub lost_channels: Counter,
     /// Reads of what a sequencer missed.
-    pub refills: Count,
+    pub refills: Counter,
     /// Those that failed.
-    pub refill_failures: Count,
+    pub refill_failures: Counter,
     /// Times that a sequencer waited for a missing number.
-    pub hole_waits: Count,
+    pub hole_waits: Counter,
     /// Times that a log's subscriptions were let go, since nobody could say what they missed.
-    pub let_go: Count,
+    pub let_go: Counter,
     /// Comparisons of positions with the database.
-    pub sweeps: Count,
+    pub sweeps: Counter,
     /// Those that failed.
-    pub sweep_failures: Count,
+    pub sweep_failures: Counter,
     /// From COMMIT on this node to the frame in a connection's queue, once a delivery.
     pub delivery_seconds: Histogram,
     /// How subscriptions began.
-    pub recovery: Recovery,
+    pub recovery: RecoveryCounters,
     /// On the way to other nodes and from them.
-    pub broker: Arc<broker::Counters>,
+    pub broker: Arc<BrokerCounters>,
 }
 
 /// How subscriptions began: with what they missed, from memory or from the database, or with a snapshot.
 #[derive(Default)]
-pub struct Recovery {
+pub struct RecoveryCounters {
     /// Served from this node's memory.
-    pub memory: Count,
+    pub memory: Counter,
     /// Served from the database.
-    pub database: Count,
+    pub database: Counter,
     /// Served from the database, by a read that was made for another.
-    pub database_shared: Count,
+    pub database_shared: Counter,
     /// Reads of what channels missed.
-    pub database_reads: Count,
-    snapshots: [Count; Reason::ALL.len()],
+    pub database_reads: Counter,
+    snapshots: [Counter; Reason::ALL.len()],
     /// Served with a snapshot that was read for another.
-    pub snapshots_shared: Count,
+    pub snapshots_shared: Counter,
     /// Reads of what channels show.
-    pub snapshot_reads: Count,
+    pub snapshot_reads: Counter,
 }
 
 /// Why a subscription began with a snapshot.
@@ -140,37 +118,32 @@ impl Reason {
     }
 }
 
-impl Recovery {
+impl RecoveryCounters {
     /// A subscription began with a snapshot.
     pub fn snapshot(&self, why: Reason) {
         if let Some(count) = self.snapshots.get(why as usize) {
-            count.up();
+            count.inc();
         }
     }
 
     /// How many began with a snapshot for that reason.
     #[must_use]
     pub fn snapshots(&self, why: Reason) -> u64 {
-        self.snapshots.get(why as usize).map_or(0, Count::get)
+        self.snapshots.get(why as usize).map_or(0, Counter::get)
     }
 }
 
 impl Counters {
     /// A socket was upgraded.
     pub fn socket_opened(&self, codec: Codec) {
-        of(&self.opened, codec).up();
+        of(&self.opened, codec).inc();
     }
 
     /// A socket has ended, closed by either side, or without a word.
     pub fn socket_ended(&self, codec: Codec, closed: Option<Close>) {
-        of(&self.ended, codec).up();
+        of(&self.ended, codec).inc();
         let code = closed.map_or(NO_CLOSE, Close::code);
-        *self
-            .closes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(code)
-            .or_default() += 1;
+        self.closes.get_or_create(&close_code(code)).inc();
     }
 
     /// Sockets that were opened, and those of them that have not ended.
@@ -181,18 +154,19 @@ impl Counters {
         let opened = of(&self.opened, codec).get();
         (opened, opened.saturating_sub(ended))
     }
+}
 
-    /// Ends of sockets by close code; see [`NO_CLOSE`].
-    #[must_use]
-    pub fn closes(&self) -> BTreeMap<u16, u64> {
-        self.closes.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+/// The label of a socket's end.
+pub type CloseCode = [(&'static str, u16); 1];
+
+const fn close_code(code: u16) -> CloseCode {
+    [("code", code)]
 }
 
 /// RFC 6455's code for a socket that ended without a close frame.
 pub const NO_CLOSE: u16 = 1006;
 
-fn of(counts: &[Count; Codec::ALL.len()], codec: Codec) -> &Count {
+fn of(counts: &[Counter; Codec::ALL.len()], codec: Codec) -> &Counter {
     match codec {
         Codec::Json => &counts[0],
         Codec::Protobuf => &counts[1],
@@ -213,12 +187,13 @@ mod tests {
         counters.socket_ended(Codec::Protobuf, None);
         assert_eq!(counters.sockets(Codec::Json), (2, 1));
         assert_eq!(counters.sockets(Codec::Protobuf), (1, 0));
-        assert_eq!(counters.closes(), [(NO_CLOSE, 1), (3008, 1)].into());
+        let closed = [NO_CLOSE, 3008, 3500].map(|code| counters.closes.get_or_create_owned(&close_code(code)).get());
+        assert_eq!(closed, [1, 1, 0]);
     }
 
     #[test]
     fn every_reason_is_counted_under_its_own_name() {
-        let recovery = Recovery::default();
+        let recovery = RecoveryCounters::default();
         for (n, why) in Reason::ALL.into_iter().enumerate() {
             for _ in 0..n {
                 recovery.snapshot(why);

@@ -10,13 +10,14 @@ mod text;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App as ActixApp, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use crate::app::App;
@@ -128,11 +129,10 @@ fn sockets(text: &mut Text, app: &App) -> fmt::Result {
         "codec",
         sockets.map(|(codec, (opened, _))| (codec, opened)),
     )?;
-    text.counters(
+    text.family(
         "live_sockets_closed",
         "Sockets that ended, by close code; 1006 without a close frame.",
-        "code",
-        counters.closes(),
+        &counters.closes,
     )?;
     text.gauge(
         "live_subscriptions",
@@ -256,7 +256,7 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
         "Whether every server of Redis hears and is heard.",
         app.hub.broker_is_up(),
     )?;
-    let rows: [(&str, &str, &AtomicU64); 12] = [
+    let rows: [(&str, &str, &Counter); 12] = [
         ("redis_trips", "Round trips.", &broker.trips),
         ("redis_published", "Changes that Redis took.", &broker.published),
         (
@@ -295,7 +295,7 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
         ),
     ];
     for (name, help, count) in rows {
-        text.counter(name, help, &count.load(Ordering::Relaxed))?;
+        text.counter(name, help, &count.get())?;
     }
     Ok(())
 }

@@ -3,10 +3,14 @@
 use std::fmt;
 
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue, GaugeValueEncoder, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue, EncodeMetric as _, GaugeValueEncoder,
+    NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 
+use liveplan_hub::counters::CloseCode;
 use liveplan_hub::histogram::Histogram;
 
 /// What is written.
@@ -74,6 +78,12 @@ impl Text<'_> {
                 .encode_counter::<NoLabelSet, _, f64>(&value, None)?;
         }
         Ok(())
+    }
+
+    /// Values that only grow, by their own label.
+    pub fn family(&mut self, name: &str, help: &str, values: &Family<CloseCode, Counter>) -> fmt::Result {
+        let family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        values.encode(family)
     }
 
     /// A value of now.

@@ -67,7 +67,7 @@ async fn hand_out(hub: &Arc<HubInner>, log: LogId, channels: HashMap<Arc<str>, O
 /// Lets a log's subscriptions go, a few at a time, so that they do not all come back at once. Among what is missing may be
 /// words of changed access, so every connection is checked too.
 pub(crate) fn lose_all(hub: &Arc<HubInner>, log: LogId) {
-    hub.counters.let_go.up();
+    hub.counters.let_go.inc();
     let subscriptions = hub.registry.subscriptions_of(log);
     for subscription in &subscriptions {
         // None of them may get what comes after what is missing: it would look as if nothing were.

@@ -109,11 +109,11 @@ impl Registry {
     /// Counts what was handed to connections.
     pub fn count(&self, handed: Handed) {
         if handed.frames > 0 {
-            self.counters.deliveries.add(handed.frames);
-            self.counters.delivered_bytes.add(handed.bytes);
+            self.counters.deliveries.inc_by(handed.frames);
+            self.counters.delivered_bytes.inc_by(handed.bytes);
         }
         if handed.lost > 0 {
-            self.counters.lost_channels.add(handed.lost);
+            self.counters.lost_channels.inc_by(handed.lost);
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) async fn run(hub: Weak<HubInner>, backend: Weak<dyn Backend>) {
         if logs.is_empty() {
             continue;
         }
-        strong.counters.sweeps.up();
+        strong.counters.sweeps.inc();
         let Some(backend) = backend.upgrade() else { return };
         match backend.heads(&ids).await {
             Ok(heads) => {
@@ -32,7 +32,7 @@ pub(crate) async fn run(hub: Weak<HubInner>, backend: Weak<dyn Backend>) {
                 }
             }
             Err(failure) => {
-                strong.counters.sweep_failures.up();
+                strong.counters.sweep_failures.inc();
                 tracing::warn!(error.cause = ?failure, "cannot compare positions with the database");
             }
         }

@@ -89,7 +89,7 @@ impl Target<'_> {
         let recalled = self.log.recall(self.channel, &request.epoch, request.offset, bounds)?;
         let head = recalled.head;
         let complete = recalled.missed.complete();
-        hub.counters.recovery.memory.add(complete.is_ok().into());
+        hub.counters.recovery.memory.inc_by(complete.is_ok().into());
         Some(complete.map(|events| Recovered { events, head }))
     }
 }
@@ -160,10 +160,10 @@ pub(crate) fn own(hub: &Hub, own: Own, found: Found, head: Option<&Head>, reques
     match (own, found, head) {
         (Own::Recalled { missed, head }, ..) => recovered(missed, &head, request),
         (Own::Asked(_), Found::Since { missed, state }, Some(head)) => {
-            recovery.database_reads.up();
+            recovery.database_reads.inc();
             match (missed, state) {
                 (Ok(events), _) => {
-                    recovery.database.up();
+                    recovery.database.inc();
                     recovered(events, head, request)
                 }
                 (Err(why), Some(data)) => shown(hub, why.into(), head, data, request),
@@ -195,7 +195,7 @@ pub(crate) async fn read(
         }
     }
     let found = tickets.snapshot.get(read_snapshot(backend, hub, target)).await?;
-    hub.counters.recovery.snapshots_shared.add(found.shared.into());
+    hub.counters.recovery.snapshots_shared.inc_by(found.shared.into());
     let snapshot = found.value;
     Ok(shown_again(hub, why, &snapshot.head, snapshot.data.clone(), request))
 }
@@ -214,8 +214,8 @@ async fn recover(
     let counters = &hub.counters.recovery;
     let Reading { value, shared } = missing.get(read_missing(backend, hub, target, request)).await?;
     Ok(value.missed.clone().map(|events| {
-        counters.database.up();
-        counters.database_shared.add(shared.into());
+        counters.database.inc();
+        counters.database_shared.inc_by(shared.into());
         Recovered {
             events,
             head: value.head.clone(),
@@ -240,7 +240,7 @@ fn recovered(missed: Vec<(u64, Bytes)>, head: &Head, request: &SubscribeRequest)
 
 /// What a channel shows, read for this subscription.
 fn shown(hub: &Hub, why: Reason, head: &Head, data: Bytes, request: &SubscribeRequest) -> Outcome {
-    hub.counters.recovery.snapshot_reads.add((!data.is_empty()).into());
+    hub.counters.recovery.snapshot_reads.inc_by((!data.is_empty()).into());
     shown_again(hub, why, head, data, request)
 }
 
@@ -273,7 +273,7 @@ async fn read_missing(
     target: Target<'_>,
     request: &SubscribeRequest,
 ) -> Result<Missing, Failure> {
-    hub.counters.recovery.database_reads.up();
+    hub.counters.recovery.database_reads.inc();
     let (head, found) = ask(backend, hub, target, target.since(hub, request, false)).await?;
     match found {
         Found::Since { missed, .. } => Ok(Missing { head, missed }),
@@ -286,7 +286,7 @@ async fn read_snapshot(backend: &dyn Backend, hub: &Hub, target: Target<'_>) -> 
     let Found::State(data) = found else {
         return Err(backend.failure(Kind::Other));
     };
-    hub.counters.recovery.snapshot_reads.add((!data.is_empty()).into());
+    hub.counters.recovery.snapshot_reads.inc_by((!data.is_empty()).into());
     Ok(Snapshot { head, data })
 }
 

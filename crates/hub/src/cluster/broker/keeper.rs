@@ -2,7 +2,6 @@
 //! wanted of it. The only task that decides either.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use redis::{ConnectionAddr, ConnectionInfo};
 use super::line::Line;
 use super::link::{self, Link};
 use super::servers::{self, Range, Servers, slot_of};
-use super::{BrokerInner, Counters, PLAIN, SHARDED};
+use super::{BrokerCounters, BrokerInner, PLAIN, SHARDED};
 use crate::HubInner;
 use crate::ids::LogId;
 
@@ -126,7 +125,7 @@ impl Keeper {
             if !asked.insert(link::name(&server)) {
                 continue;
             }
-            self.shared.counters.topologies.fetch_add(1, Ordering::Relaxed);
+            self.shared.counters.topologies.inc();
             let Some(ranges) = describe(&server, &self.shared.counters).await else {
                 continue;
             };
@@ -165,7 +164,7 @@ impl Keeper {
 }
 
 /// What a server says of its cluster; none where it says nothing useful.
-async fn describe(server: &ConnectionInfo, counters: &Arc<Counters>) -> Option<Vec<Range>> {
+async fn describe(server: &ConnectionInfo, counters: &Arc<BrokerCounters>) -> Option<Vec<Range>> {
     let mut question = redis::pipe();
     question.cmd("CLUSTER").arg("SLOTS");
     let answer: Vec<redis::Value> = match Link::new(server.clone(), counters).query(&question).await {

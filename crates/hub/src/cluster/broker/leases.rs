@@ -4,7 +4,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 use redis::RedisResult;
@@ -85,7 +84,7 @@ impl Leases {
     }
 
     fn failed(&self, error: &redis::RedisError) {
-        self.shared.counters.lease_failures.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.lease_failures.inc();
         tracing::debug!(error.cause = %error, "cannot exchange who is online");
     }
 

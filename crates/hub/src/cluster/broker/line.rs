@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::health::Health;
 use super::link::{self, Link};
 use super::listener::Listener;
-use super::{BrokerInner, Counters, Verbs, channel_of};
+use super::{BrokerCounters, BrokerInner, Verbs, channel_of};
 use crate::HubInner;
 use crate::ids::LogId;
 
@@ -73,9 +73,9 @@ impl Line {
     }
 
     /// Takes a message to be published, without waiting.
-    pub fn publish(&self, message: Outgoing, counters: &Counters) {
+    pub fn publish(&self, message: Outgoing, counters: &BrokerCounters) {
         if self.outbox.try_send(message).is_err() {
-            counters.dropped.fetch_add(1, Ordering::Relaxed);
+            counters.dropped.inc();
         }
     }
 
@@ -124,8 +124,8 @@ impl Publisher {
             let result: redis::RedisResult<()> = self.link.query(&commands).await;
             let counters = &self.shared.counters;
             match &result {
-                Ok(()) => counters.published.fetch_add(count, Ordering::Relaxed),
-                Err(_) => counters.unpublished.fetch_add(count, Ordering::Relaxed),
+                Ok(()) => counters.published.inc_by(count),
+                Err(_) => counters.unpublished.inc_by(count),
             };
             let failed = result.is_err();
             for at in committed.drain(..).filter(|_| !failed) {

@@ -1,14 +1,13 @@
 //! Connections to one server. None of them waits for long: a Redis that does not answer costs the fast path, nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, FromRedisValue, Pipeline, PushInfo};
 use tokio::sync::{Mutex, mpsc};
 
-use super::Counters;
+use super::BrokerCounters;
 
 /// How long a server may take to be connected to, and to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -21,12 +20,12 @@ const INBOX: usize = 4096;
 pub(crate) struct Link {
     info: ConnectionInfo,
     current: Arc<Mutex<Option<MultiplexedConnection>>>,
-    counters: Arc<Counters>,
+    counters: Arc<BrokerCounters>,
 }
 
 impl Link {
     /// One that has not connected yet.
-    pub fn new(info: ConnectionInfo, counters: &Arc<Counters>) -> Self {
+    pub fn new(info: ConnectionInfo, counters: &Arc<BrokerCounters>) -> Self {
         Self {
             info,
             counters: counters.clone(),
@@ -37,7 +36,7 @@ impl Link {
     /// Sends commands together and reads their answers.
     pub async fn query<T: FromRedisValue>(&self, commands: &Pipeline) -> redis::RedisResult<T> {
         let mut connection = self.connection().await?;
-        self.counters.trips.fetch_add(1, Ordering::Relaxed);
+        self.counters.trips.inc();
         let result = commands.query_async(&mut connection).await;
         if result.is_err() {
             *self.current.lock().await = None;
@@ -60,7 +59,7 @@ impl Link {
 /// A connection that hears pushes.
 pub(crate) async fn listen(
     info: &ConnectionInfo,
-    counters: &Arc<Counters>,
+    counters: &Arc<BrokerCounters>,
 ) -> redis::RedisResult<(MultiplexedConnection, mpsc::Receiver<PushInfo>)> {
     let (sender, pushes) = mpsc::channel(INBOX);
     // Never waits, and an error would end the connection: what does not fit is dropped.
@@ -68,7 +67,7 @@ pub(crate) async fn listen(
     let offer = move |push: PushInfo| match sender.try_send(push) {
         Ok(()) => Ok(()),
         Err(mpsc::error::TrySendError::Full(_)) => {
-            counters.overflowed.fetch_add(1, Ordering::Relaxed);
+            counters.overflowed.inc();
             Ok(())
         }
         Err(closed @ mpsc::error::TrySendError::Closed(_)) => Err(closed),

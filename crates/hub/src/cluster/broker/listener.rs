@@ -74,7 +74,7 @@ impl Listener {
                 return;
             }
             self.health.listening.store(false, Ordering::Relaxed);
-            counters.lost_connections.fetch_add(1, Ordering::Relaxed);
+            counters.lost_connections.inc();
             self.shared.trouble.notify_one();
             // Once an outage: what held for a while is one of its own.
             let held = began.elapsed() > AGAIN_AFTER.1 * 2;
@@ -145,11 +145,11 @@ impl Listener {
         ears.channels.clone_from(wanted);
         let counters = &self.shared.counters;
         if !new.is_empty() || !old.is_empty() {
-            counters.trips.fetch_add(1, Ordering::Relaxed);
+            counters.trips.inc();
             commands.exec_async(redis).await?;
         }
-        counters.subscribed.fetch_add(new.len() as u64, Ordering::Relaxed);
-        counters.unsubscribed.fetch_add(old.len() as u64, Ordering::Relaxed);
+        counters.subscribed.inc_by(new.len() as u64);
+        counters.unsubscribed.inc_by(old.len() as u64);
         self.health.listening.store(true, Ordering::Relaxed);
         // What was published before a subscription began is in the log only.
         if let Some(hub) = self.hub.upgrade()
@@ -179,7 +179,7 @@ impl Listener {
         let counters = &self.shared.counters;
         match wire::decode(message) {
             Some((node, NodeMessage::Change(change))) if node != self.shared.node => {
-                counters.received.fetch_add(1, Ordering::Relaxed);
+                counters.received.inc();
                 if let Some(hub) = self.hub.upgrade() {
                     hub.take(change);
                 }
@@ -201,14 +201,14 @@ impl Listener {
             None => self.send_probe(redis, ears).await.map_err(Deaf::from),
         };
         if sent.is_err() {
-            counters.probe_failures.fetch_add(1, Ordering::Relaxed);
+            counters.probe_failures.inc();
         }
         sent
     }
 
     async fn send_probe(&self, redis: &mut MultiplexedConnection, ears: &mut Ears) -> redis::RedisResult<()> {
-        self.shared.counters.probes.fetch_add(1, Ordering::Relaxed);
-        self.shared.counters.trips.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.probes.inc();
+        self.shared.counters.trips.inc();
         let Some(log) = ears.next() else {
             return redis::cmd("PING").exec_async(redis).await;
         };

@@ -7,6 +7,7 @@
 //!
 //! A cluster is spoken to by the same code as a single server, with sharded channels, each on the server of its slot.
 
+mod counters;
 mod health;
 mod keeper;
 mod leases;
@@ -16,7 +17,6 @@ mod listener;
 mod servers;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,48 +25,15 @@ use uuid::Uuid;
 
 use crate::HubInner;
 use crate::cluster::wire;
-use crate::histogram::Histogram;
 use crate::ids::LogId;
 use crate::log::change::Committed;
+pub use counters::BrokerCounters;
 use keeper::Routes;
 pub(crate) use leases::Leases;
 use servers::Servers;
 
 /// How long a log is still listened to after its last socket here: a client that comes back soon finds it so.
 const LINGER: Duration = Duration::from_secs(10);
-
-/// What happened on the way to other nodes and from them.
-#[derive(Default)]
-pub struct Counters {
-    /// Changes that Redis took.
-    pub published: AtomicU64,
-    /// Changes that found the queue full or no server.
-    pub dropped: AtomicU64,
-    /// Changes that Redis may not have taken: it refused them, or did not answer in time.
-    pub unpublished: AtomicU64,
-    /// Changes of other nodes that came.
-    pub received: AtomicU64,
-    /// Messages that came faster than they could be looked at.
-    pub overflowed: AtomicU64,
-    /// Channels subscribed to, again after each loss too.
-    pub subscribed: AtomicU64,
-    /// Channels unsubscribed from.
-    pub unsubscribed: AtomicU64,
-    /// Listening connections that were lost or could not be made.
-    pub lost_connections: AtomicU64,
-    /// Probes sent.
-    pub probes: AtomicU64,
-    /// Probes that failed or did not come back.
-    pub probe_failures: AtomicU64,
-    /// Times that a cluster was asked for its servers.
-    pub topologies: AtomicU64,
-    /// Exchanges of who is online that failed.
-    pub lease_failures: AtomicU64,
-    /// Round trips.
-    pub trips: AtomicU64,
-    /// From COMMIT on this node until Redis had taken the change.
-    pub publish_seconds: Histogram,
-}
 
 /// The way to other nodes.
 pub enum Broker {
@@ -86,7 +53,7 @@ pub struct RedisBroker {
 pub(crate) struct BrokerInner {
     /// This node, as its messages name it.
     node: Uuid,
-    counters: Arc<Counters>,
+    counters: Arc<BrokerCounters>,
     /// The logs to be listened to, and when each was last wanted.
     wanted: Mutex<HashMap<LogId, Instant>>,
     wanted_changed: Notify,
@@ -116,7 +83,7 @@ const SHARDED: Verbs = Verbs {
 
 impl Broker {
     /// The broker for a URL, not yet started. A Redis that cannot be reached is no error: it may come back.
-    pub fn new(url: Option<&str>, node: Uuid, counters: Arc<Counters>) -> anyhow::Result<Self> {
+    pub fn new(url: Option<&str>, node: Uuid, counters: Arc<BrokerCounters>) -> anyhow::Result<Self> {
         let Some(url) = url else { return Ok(Self::Local) };
         Ok(Self::Redis(RedisBroker {
             servers: Servers::parse(url)?,
@@ -152,7 +119,7 @@ impl Broker {
                 line.publish(message, &shared.counters);
             }
             None => {
-                shared.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                shared.counters.dropped.inc();
             }
         }
     }

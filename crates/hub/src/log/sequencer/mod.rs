@@ -280,14 +280,14 @@ impl Sequencer {
         } else if self.waiting.len() > WAITING && self.failing_since.is_none() {
             self.fill_at = Some(Instant::now());
         } else if self.fill_at.is_none() {
-            hub.counters.hole_waits.up();
+            hub.counters.hole_waits.inc();
             self.fill_at = Some(Instant::now() + hub.limits.hole_wait);
         }
     }
 
     /// Reads what is missing and goes on.
     async fn fill(&mut self, hub: &Arc<HubInner>) {
-        hub.counters.refills.up();
+        hub.counters.refills.inc();
         self.fill_at = None;
         let Some(backend) = self.backend.upgrade() else {
             return;
@@ -318,7 +318,7 @@ impl Sequencer {
                 }
             }
             Err(failure) => {
-                hub.counters.refill_failures.up();
+                hub.counters.refill_failures.inc();
                 let since = *self.failing_since.get_or_insert(began);
                 tracing::warn!(gym.id = %self.log, error.cause = ?failure, "cannot read what is missing");
                 if since.elapsed() > hub.limits.insufficient_after {

@@ -122,7 +122,7 @@ impl Outbox {
     fn report(&self, queue: &mut Queue) {
         let new = queue.sent - std::mem::replace(&mut queue.reported, queue.sent);
         if let Some(counters) = self.counters.as_ref().filter(|_| new > 0) {
-            counters.sent_bytes.add(new);
+            counters.sent_bytes.inc_by(new);
         }
     }
 
