@@ -1,7 +1,7 @@
 //! One socket: whose it is, what it is subscribed to, what waits for it. It is read in `socket`, and its commands are
 //! worked through in [`crate::session::commands`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::ids::LogId;
 use crate::log::sequencer::SequencedLog;
 use crate::protocol::close::Close;
 use crate::protocol::{Answer, ClientInfo, Codec, Command, Reply};
+use crate::session::pending::Pending;
 use crate::session::table::ConnectionGuard;
 use crate::ws::admission::{Newcomer, Place};
 use crate::ws::frame;
@@ -34,24 +35,9 @@ struct Inner {
     subscriptions: HashMap<String, SubscriptionGuard>,
     /// When a right to watch runs out by itself.
     authorise_at: Option<Instant>,
-    commands: VecDeque<Waiting>,
-    /// Of those, together.
-    command_bytes: usize,
-    /// Commands that came.
-    taken: u64,
-    /// Whether a task works through `commands`, and the id of what it works on.
-    working: bool,
-    working_on: u32,
-    /// How to close when no command waits any more; no further ones are taken.
-    closing: Option<Close>,
+    pending: Pending,
     /// It has left the registry: a command that is still under way enters nothing any more.
     left: bool,
-}
-
-/// A command that waits, and the bytes of its frame if it is the frame's last.
-struct Waiting {
-    command: Command,
-    bytes: usize,
 }
 
 /// What went over a socket so far.
@@ -156,7 +142,7 @@ impl Connection {
     pub fn traffic(&self) -> Traffic {
         let (deliveries, bytes) = self.outbox.traffic();
         Traffic {
-            commands: self.lock().taken,
+            commands: self.lock().pending.taken(),
             deliveries,
             bytes,
             waiting_bytes: self.outbox.waiting_bytes(),
@@ -188,10 +174,7 @@ impl Connection {
 
     /// Closes it when the commands that it has accepted are answered; takes no more.
     pub fn close_when_done(&self, close: Close) {
-        let mut state = self.lock();
-        state.closing = Some(close);
-        let working = state.working;
-        drop(state);
+        let working = self.lock().pending.close_when_done(close);
         if !working {
             self.close(close);
         }
@@ -200,7 +183,7 @@ impl Connection {
     /// Whether it takes commands; not once it is to be closed.
     #[must_use]
     pub fn takes_commands(&self) -> bool {
-        self.lock().closing.is_none() && self.outbox.closed().is_none()
+        self.lock().pending.closing().is_none() && self.outbox.closed().is_none()
     }
 
     /// `connect` is being answered: the reader begins to ping.
@@ -224,19 +207,19 @@ impl Connection {
         else {
             return Err(Close::TooManyRequests);
         };
-        let mut state = self.lock();
-        if state.left {
-            drop(state);
+        let mut inner = self.lock();
+        if inner.left {
+            drop(inner);
             return Err(Close::Normal);
         }
-        state.info = Arc::new(ClientInfo {
+        inner.info = Arc::new(ClientInfo {
             user: session.name.to_string(),
             client: self.id.clone(),
         });
-        state.session = Some(session);
-        state.log = Some(log);
-        let old = state.guard.replace(guard);
-        drop(state);
+        inner.session = Some(session);
+        inner.log = Some(log);
+        let old = inner.guard.replace(guard);
+        drop(inner);
         drop(old);
         self.hub.presence_soon();
         Ok(())
@@ -250,18 +233,18 @@ impl Connection {
 
     /// Keeps a subscription; gives it back where the channel is subscribed already, there are too many, or it has ended.
     pub fn keep(&self, guard: SubscriptionGuard) -> Option<SubscriptionGuard> {
-        let mut state = self.lock();
+        let mut inner = self.lock();
         let name = guard.subscription.channel.to_string();
-        let refused = match state.subscriptions.get(&name) {
+        let refused = match inner.subscriptions.get(&name) {
             // One that has ended makes way for its successor.
             Some(there) => !there.subscription.ended(),
-            None => state.subscriptions.len() >= self.hub.limits().channels,
+            None => inner.subscriptions.len() >= self.hub.limits().channels,
         };
-        if refused || state.left {
+        if refused || inner.left {
             return Some(guard);
         }
-        let old = state.subscriptions.insert(name, guard);
-        drop(state);
+        let old = inner.subscriptions.insert(name, guard);
+        drop(inner);
         drop(old);
         None
     }
@@ -269,8 +252,8 @@ impl Connection {
     /// The subscription to a channel.
     #[must_use]
     pub fn subscription(&self, channel: &str) -> Option<Arc<Subscription>> {
-        let state = self.lock();
-        let guard = state.subscriptions.get(channel)?;
+        let inner = self.lock();
+        let guard = inner.subscriptions.get(channel)?;
         (!guard.subscription.ended()).then(|| guard.subscription.clone())
     }
 
@@ -282,14 +265,14 @@ impl Connection {
 
     /// Forgets this subscription, and not another that has taken its place.
     pub fn forget_this(&self, subscription: &Arc<Subscription>) {
-        let mut state = self.lock();
-        let there = state.subscriptions.get(&*subscription.channel);
+        let mut inner = self.lock();
+        let there = inner.subscriptions.get(&*subscription.channel);
         let gone = if there.is_some_and(|guard| Arc::ptr_eq(&guard.subscription, subscription)) {
-            state.subscriptions.remove(&*subscription.channel)
+            inner.subscriptions.remove(&*subscription.channel)
         } else {
             None
         };
-        drop(state);
+        drop(inner);
         drop(gone);
     }
 
@@ -305,9 +288,9 @@ impl Connection {
 
     /// Asks for the rights to be checked again at an instant.
     pub fn authorise_at(&self, at: Instant) {
-        let mut state = self.lock();
-        state.authorise_at = Some(state.authorise_at.map_or(at, |there| there.min(at)));
-        drop(state);
+        let mut inner = self.lock();
+        inner.authorise_at = Some(inner.authorise_at.map_or(at, |there| there.min(at)));
+        drop(inner);
         self.woken.notify_one();
     }
 
@@ -316,13 +299,13 @@ impl Connection {
     pub fn doubt(&self, log: Option<LogId>, from: u64) {
         // Counted first: a check that sees the number reads after it, and so what the change did.
         let number = self.doubts.fetch_add(1, Ordering::SeqCst) + 1;
-        let state = self.lock();
-        let subscriptions: Vec<_> = state
+        let inner = self.lock();
+        let subscriptions: Vec<_> = inner
             .subscriptions
             .values()
             .map(|guard| (Some(guard.log()) == log, guard.subscription.clone()))
             .collect();
-        drop(state);
+        drop(inner);
         for (same, subscription) in subscriptions {
             let from = if same { from } else { 0 };
             subscription.doubt(Doubt { from, number });
@@ -357,21 +340,14 @@ impl Connection {
 
     /// The next command of its queue; none ends the task that works through it.
     pub fn next_command(&self) -> Option<Command> {
-        let mut state = self.lock();
-        let next = state.commands.pop_front();
-        state.working = next.is_some();
-        if let Some(Waiting { command, bytes }) = next {
-            state.command_bytes -= bytes;
-            state.working_on = command.id;
-            return Some(command);
-        }
-        state.working_on = 0;
-        let closing = state.closing;
-        drop(state);
+        let mut inner = self.lock();
+        let next = inner.pending.next();
+        let closing = inner.pending.closing().filter(|_| next.is_none());
+        drop(inner);
         if let Some(close) = closing {
             self.close(close);
         }
-        None
+        next
     }
 
     /// Queues the commands of a frame of so many bytes, all or none; returns whether a task has to be started.
@@ -379,44 +355,19 @@ impl Connection {
     /// # Errors
     /// How to close where too much waits, where a command has no id to be answered under, or one whose answer is due.
     pub(crate) fn queue(&self, commands: Vec<Command>, bytes: usize) -> Result<bool, Close> {
-        let limits = self.hub.limits();
-        let mut state = self.lock();
-        if state.closing.is_some() {
-            return Ok(false);
-        }
-        if state.commands.len() + commands.len() > limits.pending_commands
-            || state.command_bytes + bytes > limits.pending_bytes
-        {
-            return Err(Close::TooManyRequests);
-        }
-        let due = state.commands.iter().map(|waiting| waiting.command.id);
-        let mut due: HashSet<u32> = due.chain([state.working_on]).filter(|id| *id != 0).collect();
-        for command in &commands {
-            let answered = command.send.is_none();
-            if answered && (command.id == 0 || !due.insert(command.id)) {
-                return Err(Close::BadRequest);
-            }
-        }
-        let last = commands.len().saturating_sub(1);
-        for (n, command) in commands.into_iter().enumerate() {
-            let bytes = if n == last { bytes } else { 0 };
-            state.taken += 1;
-            state.command_bytes += bytes;
-            state.commands.push_back(Waiting { command, bytes });
-        }
-        Ok(!state.commands.is_empty() && !std::mem::replace(&mut state.working, true))
+        self.lock().pending.put(commands, bytes, self.hub.limits())
     }
 
     /// Forgets everything; the guards leave the registry.
     pub(crate) fn leave(&self) {
-        let mut state = self.lock();
-        state.left = true;
+        let mut inner = self.lock();
+        inner.left = true;
         let gone = (
-            std::mem::take(&mut state.subscriptions),
-            state.guard.take(),
-            state.log.take(),
+            std::mem::take(&mut inner.subscriptions),
+            inner.guard.take(),
+            inner.log.take(),
         );
-        drop(state);
+        drop(inner);
         drop(gone);
     }
 

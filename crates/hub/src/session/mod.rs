@@ -6,6 +6,7 @@ pub(crate) mod commands;
 pub(crate) mod connect;
 pub mod connection;
 pub(crate) mod lifetime;
+mod pending;
 pub(crate) mod queries;
 pub(crate) mod reauthorise;
 pub(crate) mod start;
