@@ -392,7 +392,7 @@ async fn who_came_or_went_is_told_to_the_channels_that_show_them(of: &mut impl S
     assert_eq!(of.shared().seen(log, &[], &[]).await.expect("seen"), []);
     let Some((user, channel)) = of.shown() else { return };
     let before = head(of).await;
-    let now = chrono::Utc::now();
+    let now = liveplan::clock::Clock::default().now();
     for away_since in [None, Some(now)] {
         let changes = [PresenceChange { user, away_since }];
         let notices = of.shared().seen(log, &[(user, now)], &changes).await.expect("seen");

@@ -1,5 +1,5 @@
 //! The hub: live sockets, what they watch, and how a committed change reaches them. It knows no noun and no SQL: what a channel
-//! shows and who may watch it is asked of a [`Backend`](backend::Backend).
+//! shows and who may watch it is asked of a [`backend::Backend`].
 //!
 //! From the bottom up:
 //!

@@ -1,5 +1,5 @@
-//! A log's changes on this node: in order ([`sequencer`]), the last of them (`replay`), what is too early (`waiting`), compared with the backend (`sweep`), read once
-//! for many (`single_flight`).
+//! A log's changes on this node: in order ([`sequencer`]), those that come too early (`waiting`), the last of them (`replay`),
+//! compared with the backend (`sweep`), read once for many (`single_flight`).
 
 pub mod change;
 pub(crate) mod replay;

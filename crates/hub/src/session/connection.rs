@@ -1,5 +1,5 @@
 //! One socket: whose it is, what it is subscribed to, what waits for it. It is read in `socket`, and its commands are
-//! worked through in [`crate::session::commands`].
+//! worked through in `commands`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -1,6 +1,7 @@
 //! What a client is and asks for: [`connection`], and its commands in order.
 //!
-//! `connect`, `subscribe`, `queries` answer them; `start` reads what a subscription begins with; `reauthorise` checks rights again.
+//! [`table`]: whose connections there are. `pending`: the commands that wait for their turn. `connect`, `subscribe`, `queries`
+//! answer them; `start` reads what a subscription begins with; `reauthorise` checks rights again; `lifetime`: how long tokens last.
 
 pub(crate) mod commands;
 pub(crate) mod connect;

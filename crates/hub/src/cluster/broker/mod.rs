@@ -2,8 +2,8 @@
 //! what it loses the sweep finds within a second. Without Redis there are no others.
 //!
 //! - `keeper`: the one task that knows which logs are wanted and which server answers for each.
-//! - [`line`]: the line to one server, `listener` what hears it, `link` its connections.
-//! - `servers`: slots. `leases`: who is online on which node.
+//! - [`line`]: the line to one server, `listener` what hears it, `link` its connections, `health` whether it works.
+//! - `servers`: slots. `leases`: who is online on which node. `counters`: what happened.
 //!
 //! A cluster is spoken to by the same code as a single server, with sharded channels, each on the server of its slot.
 

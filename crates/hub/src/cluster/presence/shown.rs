@@ -122,10 +122,7 @@ mod tests {
     }
 
     fn came(user: UserId) -> PresenceChange {
-        PresenceChange {
-            user: user,
-            away_since: None,
-        }
+        PresenceChange { user, away_since: None }
     }
 
     #[test]
