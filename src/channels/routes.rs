@@ -77,14 +77,14 @@ async fn find_snapshot(
         Code::NotFound => Error::not_found("channel"),
         code => Error::new(code),
     })?;
-    app.hub.counters.recovery.snapshots_shared.add(found.shared.into());
+    app.hub.counters.recovery.snapshots_shared.inc_by(found.shared.into());
     let body = Bytes::clone(&found.value);
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }
 
 /// What a channel shows, for all who may see it.
 async fn read(app: &App, gym: GymId, channel: Channel) -> Result<Bytes, Code> {
-    app.hub.counters.recovery.snapshot_reads.up();
+    app.hub.counters.recovery.snapshot_reads.inc();
     let read = app.read(For::gym(gym), async |conn| {
         let head = log::head(conn, gym).await?.ok_or_else(|| Error::not_found("gym"))?;
         let snapshot = snapshot(conn, gym, channel, app.clock.now()).await?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use liveplan_hub::protocol::{
-    Answer, ClientInfo, Codec, ConnectResult, Empty, ErrorReply, Event, HistoryResult, Member, PresenceResult,
-    PresenceStatsResult, Publication, Push, Reply, RpcResult, SubRefreshResult, SubscribeResult, Unsubscribed,
+    Answer, ClientInfo, Codec, ConnectResult, Empty, ErrorReply, Event, HistoryResult, PresenceResult,
+    PresenceStatsResult, Publication, Push, Reply, RpcResult, SubRefreshResult, SubscribeResult, Unsubscribed, Watcher,
 };
 
 use super::check;
@@ -109,9 +109,9 @@ fn events() -> Vec<Event> {
             offset: 0,
             ..publication()
         }),
-        Event::Join(Member { info: Some(info()) }),
-        Event::Leave(Member { info: Some(info()) }),
-        Event::Join(Member {
+        Event::Join(Watcher { info: Some(info()) }),
+        Event::Leave(Watcher { info: Some(info()) }),
+        Event::Join(Watcher {
             info: Some(ClientInfo::default()),
         }),
         Event::Unsubscribe(Unsubscribed {

@@ -35,15 +35,15 @@ impl Servers {
         let Some(rest) = cluster.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
             return Ok(Self::One(resp3(url)?));
         };
-        let (account, hosts) = match rest.rsplit_once('@') {
-            Some((account, hosts)) => (format!("{account}@"), hosts),
+        let (credentials, hosts) = match rest.rsplit_once('@') {
+            Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
             None => (String::new(), rest),
         };
         anyhow::ensure!(
             !hosts.contains('/'),
             "a cluster has no numbered databases: REDIS_URL ends with a port"
         );
-        let seeds = hosts.split(',').map(|host| resp3(&format!("redis://{account}{host}")));
+        let seeds = hosts.split(',').map(|host| resp3(&format!("redis://{credentials}{host}")));
         Ok(Self::Cluster(seeds.collect::<anyhow::Result<_>>()?))
     }
 }
