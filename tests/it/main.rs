@@ -9,6 +9,7 @@ mod conformance;
 mod contract;
 mod demo;
 mod direct;
+mod documents;
 mod embedded;
 mod every_route;
 mod face;

@@ -38,6 +38,29 @@ impl Sdk {
         command.arg(root.join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
+
+    /// A command that runs a source, which finds the SDK as a script beside the scenarios would.
+    fn command_of_source(self, source: &str) -> Command {
+        let root = root();
+        let mut command = match self {
+            Self::JavaScript => {
+                let mut node = Command::new("node");
+                node.args(["--input-type=module", "--eval", source]);
+                node
+            }
+            Self::Python => {
+                let mut python = Command::new(root.join("target/sdk-python/bin/python"));
+                python.args(["-c", source]);
+                python
+            }
+        };
+        // An example takes the proxy of its environment, as an app would; the server is on this machine.
+        command
+            .current_dir(root.join("tests/sdk"))
+            .env("NO_PROXY", "127.0.0.1")
+            .env("no_proxy", "127.0.0.1");
+        command
+    }
 }
 
 fn root() -> &'static Path {
@@ -76,9 +99,19 @@ impl Script {
     /// Starts a scenario with what it is given.
     pub async fn start(sdk: Sdk, scenario: &str, given: &Value) -> Self {
         set_up().await;
-        let mut child = sdk
-            .command(scenario)
-            .env("SCENARIO", given.to_string())
+        let mut command = sdk.command(scenario);
+        command.env("SCENARIO", given.to_string());
+        Self::spawn(format!("{scenario} ({sdk:?})"), command)
+    }
+
+    /// Starts a source that is in no file of its own.
+    pub async fn start_source(sdk: Sdk, source: &str) -> Self {
+        set_up().await;
+        Self::spawn(format!("{source}\n({sdk:?})"), sdk.command_of_source(source))
+    }
+
+    fn spawn(name: String, mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -90,7 +123,7 @@ impl Script {
         let stdout = child.stdout.take().expect("stdout");
         let stderr = child.stderr.take().expect("stderr");
         Self {
-            name: format!("{scenario} ({sdk:?})"),
+            name,
             stdin: child.stdin.take().expect("stdin"),
             readers: vec![read(stdout, &said, Some(sender)), read(stderr, &said, None)],
             child,

@@ -1,0 +1,263 @@
+//! The documents hold what they promise: links lead somewhere, code can be read by what it is written in, commands and paths are
+//! there, and the README's examples run as they stand.
+
+mod examples;
+mod markdown;
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use markdown::{Block, Document};
+
+/// Lines that the README may have.
+const README_LINES: usize = 200;
+/// Lines that a decision may have: a page.
+const DECISION_LINES: usize = 80;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every document of the repository.
+fn documents() -> Vec<Document> {
+    let (mut found, mut to_look_at) = (Vec::new(), vec![root().to_owned()]);
+    while let Some(folder) = to_look_at.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy();
+            let made =
+                ["target", "node_modules", "dist", "dist-test", "data"].contains(&&*name) || name.starts_with('.');
+            if path.is_dir() && !made {
+                to_look_at.push(path);
+            } else if path.extension().is_some_and(|e| e == "md") {
+                found.push(Document::read(&path));
+            }
+        }
+    }
+    assert!(found.len() > 30, "{} documents", found.len());
+    found
+}
+
+fn document(name: &str) -> Document {
+    Document::read(&root().join(name))
+}
+
+#[test]
+fn every_link_leads_to_something_that_is_there() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let links = document.links();
+        for link in links.iter().filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let to = match path {
+                "" => document.path.clone(),
+                path => document.path.parent().expect("a folder").join(path),
+            };
+            let inside = to.canonicalize().is_ok_and(|to| to.starts_with(root()));
+            if !inside || !(anchor.is_empty() || Document::read(&to).anchors().contains(anchor)) {
+                broken.push(format!("{}: {link}", document.path.display()));
+            }
+        }
+    }
+    assert_eq!(broken, Vec::<String>::new(), "links that lead nowhere");
+}
+
+#[test]
+fn every_block_of_code_says_its_language_and_can_be_read() {
+    let mut wrong = Vec::new();
+    for document in documents() {
+        for Block { language, code, line } in document.blocks() {
+            let can_be_read = match language.as_str() {
+                "sh" => is_shell(&code),
+                "json" => serde_json::from_str::<serde_json::Value>(&code).is_ok(),
+                "js" | "python" | "dart" | "swift" | "kotlin" | "rust" | "sql" | "toml" | "text" => true,
+                _ => false,
+            };
+            if !can_be_read {
+                wrong.push(format!("{}:{line}: `{language}`", document.path.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new(), "blocks in no language, or not in theirs");
+}
+
+/// Whether a shell can read it; nothing is run.
+fn is_shell(code: &str) -> bool {
+    let bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn();
+    let mut bash = bash.expect("bash");
+    let mut stdin = bash.stdin.take().expect("stdin");
+    stdin.write_all(code.as_bytes()).expect("written");
+    drop(stdin);
+    bash.wait().expect("an end").success()
+}
+
+#[test]
+fn the_readme_begins_with_the_two_commands_and_is_short() {
+    let readme = document("README.md");
+    assert!(readme.text.lines().count() <= README_LINES, "it is for a first look");
+    let first = readme.blocks().into_iter().next().expect("a block of code");
+    let commands: Vec<_> = markdown::commands(&first.code).collect();
+    assert_eq!(
+        (first.language.as_str(), commands),
+        ("sh", vec!["make run", "make test"])
+    );
+}
+
+/// The commands of a program's help, or of one of its commands.
+fn subcommands(of: &[&str]) -> BTreeSet<String> {
+    let help = help(of);
+    let listed = help.split("Commands:\n").nth(1).unwrap_or_default();
+    let lines = listed.lines().take_while(|line| !line.is_empty());
+    // Descriptions that are wrapped stand further in.
+    let names = lines.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    names
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn help(of: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_liveplan"))
+        .args(of)
+        .arg("--help")
+        .output();
+    String::from_utf8(output.expect("it runs").stdout).expect("text")
+}
+
+/// What is wrong with a command of ours, given as its words.
+fn fault_of(words: &[&str]) -> Option<String> {
+    // The load tool is another program.
+    if words.first() == Some(&"load") {
+        return None;
+    }
+    let mut of = Vec::new();
+    for word in words.iter().take_while(|word| !word.starts_with('-')) {
+        if !subcommands(&of).contains(*word) {
+            return Some(format!("there is no command {word}"));
+        }
+        of.push(*word);
+    }
+    let help = help(&of);
+    let flags = words.iter().filter(|word| word.starts_with("--"));
+    let unknown = flags
+        .map(|flag| flag.split('=').next().unwrap_or_default())
+        .find(|flag| !help.contains(*flag));
+    unknown.map(|flag| format!("{} takes no {flag}", of.join(" ")))
+}
+
+#[test]
+fn every_command_that_is_named_is_there() {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).expect("a Makefile");
+    let targets: BTreeSet<_> = makefile
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name)
+        .collect();
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for document in documents() {
+        let blocks = document.blocks();
+        let of_blocks = blocks.iter().filter(|block| block.language == "sh");
+        let of_blocks = of_blocks
+            .flat_map(|block| markdown::commands(&block.code))
+            .map(str::to_owned);
+        for command in of_blocks.chain(document.spans()) {
+            // What goes before a program's name sets its environment.
+            let words = command.split_whitespace().skip_while(|word| word.contains('='));
+            let words: Vec<_> = words.take_while(|word| !word.contains(['<', '…', '|'])).collect();
+            let fault = match words.as_slice() {
+                ["make", target] if targets.contains(target) => None,
+                ["make", target] => Some(format!("the Makefile has no {target}")),
+                ["liveplan", words @ ..] if !words.is_empty() => fault_of(words),
+                _ => continue,
+            };
+            seen += 1;
+            wrong.extend(fault.map(|fault| format!("{}: {command}: {fault}", document.path.display())));
+        }
+    }
+    assert!(seen > 20, "{seen} commands were found");
+    assert_eq!(wrong, Vec::<String>::new(), "commands that are not there");
+}
+
+#[test]
+fn every_path_that_is_named_is_there() {
+    let tops = [
+        "src",
+        "crates",
+        "tests",
+        "benches",
+        "docs",
+        "tools",
+        "static",
+        "fuzz",
+        "migrations",
+    ];
+    let made = ["static/dist", "static/node_modules"];
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for document in documents()
+        .iter()
+        .filter(|document| !document.path.starts_with(root().join("static")))
+    {
+        for span in document.spans() {
+            let is_path = span.split_once('/').is_some_and(|(top, _)| tops.contains(&top));
+            if !is_path || span.contains([' ', '<', '*', '{', '…']) || made.iter().any(|made| span.starts_with(made))
+            {
+                continue;
+            }
+            seen += 1;
+            // A module may be named as in a path: `src/db`.
+            let path = root().join(span.split("::").next().unwrap_or_default());
+            if !path.exists() {
+                wrong.push(format!("{}: {span}", document.path.display()));
+            }
+        }
+    }
+    assert!(seen > 50, "{seen} paths were found");
+    assert_eq!(wrong, Vec::<String>::new(), "paths that are not there");
+}
+
+#[test]
+fn every_decision_is_a_page_of_three_parts_and_in_the_index() {
+    let index = document("docs/decisions/README.md").links();
+    let entries = std::fs::read_dir(root().join("docs/decisions")).expect("a folder");
+    let mut pages: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    pages.retain(|path| !path.ends_with("README.md"));
+    pages.sort();
+    for (number, path) in (1..).zip(&pages) {
+        let page = Document::read(path);
+        let name = path.file_name().expect("a name").to_string_lossy();
+        assert!(
+            name.starts_with(&format!("{number:04}-")),
+            "{name} is the decision number {number}"
+        );
+        assert!(
+            page.text.starts_with(&format!("# {number}. ")),
+            "{name} says its number"
+        );
+        assert!(index.iter().any(|link| **link == *name), "{name} is in the index");
+        let parts: Vec<_> = page.text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(parts, ["Context", "Decision", "Consequences"], "{name}");
+        assert!(page.text.lines().count() <= DECISION_LINES, "{name} is a page");
+    }
+    assert!(pages.len() > 20, "{} decisions", pages.len());
+}
+
+#[test]
+fn the_glossary_has_every_term_that_the_architecture_sets_in_italics() {
+    let architecture = document("docs/architecture.md");
+    let glossary = architecture.text.split("## Glossary").nth(1).expect("a glossary");
+    let rows = glossary
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let terms: Vec<_> = rows.skip(1).map(str::to_lowercase).collect();
+    assert!(terms.is_sorted() && terms.len() > 40, "in order, each once: {terms:?}");
+    // The same word in another form, such as `swept`, is told by how it begins.
+    let begins = |word: &str| word.chars().take(4).collect::<String>().to_lowercase();
+    let missing: Vec<_> = architecture
+        .italics()
+        .into_iter()
+        .filter(|word| word != "italics" && !terms.iter().any(|term| begins(term) == begins(word)))
+        .collect();
+    assert_eq!(missing, Vec::<String>::new(), "terms without a meaning");
+}
