@@ -1,5 +1,5 @@
-//! Accounts and their sessions: sign-in, refresh and sign-out ([`routes`], [`signin`]), the password and the list of
-//! sessions ([`devices`]), and the account's memberships ([`store`]).
+//! Accounts and their sessions: sign-in, refresh and sign-out (`routes`, `signin`), the password and the list of
+//! sessions (`devices`), and the account's memberships (`store`).
 
 mod devices;
 mod routes;

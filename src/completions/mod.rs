@@ -1,7 +1,7 @@
 //! Completions and daily progress: their rows, and their form on live channels. The commands that change them are in
 //! [`crate::meals`]; the arithmetic of a day is in [`liveplan_nutrition::day`].
 //!
-//! - [`store`] reads the rows; [`write`] writes a batch's changes in one statement; [`ticked`] reads meals as the plan
+//! - [`store`] reads the rows; [`write`](mod@write) writes a batch's changes in one statement; [`ticked`] reads meals as the plan
 //!   had them when they were ticked.
 //! - [`progress`] has the daily progress. [`by_date`], [`member_from`] and [`roster_from`] determine what live channels
 //!   show.

@@ -1,7 +1,7 @@
 //! What a failed statement means, without its words: whether the server is going away, and whether another attempt may help.
 //!
 //! Postgres says both by SQLSTATE, but the driver (diesel-async 0.9) hands on eight states only, as a
-//! [`DatabaseErrorKind`]. Deadlocks (40P01) and shutdowns (57P01 to 57P03) come as [`DatabaseErrorKind::Unknown`], with a
+//! `DatabaseErrorKind`. Deadlocks (40P01) and shutdowns (57P01 to 57P03) come as `DatabaseErrorKind::Unknown`, with a
 //! message in the server's language: `lc_messages`, which only a superuser may set for a session. So no message is read:
 //!
 //! - **Going away**: Postgres ends the connection after such an error, and after no other. [`undo`] asks the connection.
