@@ -324,7 +324,7 @@ impl Sequencer {
             Err(failure) => {
                 hub.counters.refill_failures.inc();
                 let since = *self.failing_since.get_or_insert(began);
-                tracing::warn!(gym.id = %self.log, error.cause = ?failure, "cannot read the missing changes from the log");
+                tracing::warn!(gym.id = %self.log, error.cause = ?failure, "cannot read the missing changes");
                 if since.elapsed() > hub.limits.insufficient_after {
                     self.failing_since = None;
                     lose_all(hub, self.log);
