@@ -116,7 +116,7 @@ pub struct Session {
     pub log: LogId,
     /// The session's user.
     pub user: UserId,
-    /// The user's display name, which other clients see.
+    /// The user's name in presence and in join pushes, chosen by the backend.
     pub name: Arc<str>,
     /// The session's id, sent to the client.
     pub id: Uuid,

@@ -90,7 +90,7 @@ impl Encoded {
         Self::new(channel, Event::Publication(Publication { data, offset }), offset)
     }
 
-    /// Creates the push that a connection has subscribed.
+    /// Creates the join push of a new subscriber.
     #[must_use]
     pub fn join(channel: &str, who: &ClientInfo) -> Self {
         Self::new(
@@ -102,7 +102,7 @@ impl Encoded {
         )
     }
 
-    /// Creates the push that a connection has unsubscribed.
+    /// Creates the leave push of a former subscriber.
     #[must_use]
     pub fn leave(channel: &str, who: &ClientInfo) -> Self {
         Self::new(

@@ -63,8 +63,8 @@ pub struct Watcher {
 #[derive(Clone, PartialEq, Eq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct ClientInfo {
-    /// The user's display name. Written even if empty, because the JavaScript SDK passes the field on without a
-    /// default.
+    /// The user's name, chosen by the backend. Written even if empty, because the JavaScript SDK passes the field on
+    /// without a default.
     #[prost(string, tag = "1")]
     pub user: String,
     /// The connection's id.

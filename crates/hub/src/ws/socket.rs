@@ -159,7 +159,7 @@ pub async fn finish(outbox: &Outbox, mut incoming: Incoming, within: Duration) {
     }
 }
 
-/// Returns when the waiting output will have made no progress for too long.
+/// Returns the instant from which the waiting output has made no progress for too long.
 fn stuck_until(connection: &Connection, write_within: Duration) -> Option<Instant> {
     connection.outbox.stuck_since().map(|since| since + write_within)
 }
