@@ -1,7 +1,8 @@
-//! The seam between the hub and the product: [`Backend`] is all that the hub asks. It is handed in for each call and owned
-//! by nobody here, so that the product can own the hub; tasks of the hub's own hold it weakly.
+//! The boundary between the hub and the product: the trait [`Backend`]. The hub gets the backend as a parameter of each
+//! call and never owns it, so that the product can own the hub; the hub's own tasks hold it weakly.
 //!
-//! Whatever crosses is owned data. A transaction never does: a [`read`](Backend::read) is one snapshot inside the backend.
+//! All data that crosses the boundary is owned. No transaction crosses it: a [`read`](Backend::read) is one database
+//! snapshot inside the backend.
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
@@ -20,18 +21,18 @@ use crate::ids::{LogId, UserId};
 use crate::log::change::{Bounds, Committed, Head, Missed};
 use crate::protocol::ErrorReply;
 
-/// What the hub asks of the product. Calls about logs and presence may run on any thread, the others stay on the
-/// connection's own.
+/// Everything that the hub asks of the product. Calls about logs and presence may run on any thread; the others stay on
+/// the connection's own.
 pub trait Backend: Send + Sync + 'static {
-    /// Whose a token is; none where there is no token and one is needed.
+    /// Verifies a token and returns whose it is. Returns `None` if the token is empty and one is required.
     fn authenticate<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<Option<Identity>, Failure>>;
 
-    /// Where a channel's events are, and what it offers; none for a name that names no channel.
+    /// Returns the log and the offers of a channel, or `None` if the name is not a channel's.
     fn locate(&self, session: &Session, channel: &str) -> Option<Location>;
 
-    /// Reads in one snapshot of a log: how the session stands, where one is given; then the head; then, for each ask, the
-    /// session's right and what it asks for. Without a session nothing is checked: what many may share is read so, after
-    /// each one's right.
+    /// Reads from one snapshot of a log: the session's standing (if a session is given), then the head, then for each
+    /// ask the session's right and the wanted data. Without a session no right is checked: reads that many subscribers
+    /// share are made this way, after each subscriber's own right was checked.
     fn read<'a>(
         &'a self,
         log: LogId,
@@ -40,14 +41,14 @@ pub trait Backend: Send + Sync + 'static {
         online: &'a dyn WhoIsOnline,
     ) -> LocalBoxFuture<'a, Result<Answers, Failure>>;
 
-    /// The positions of logs; those that do not exist are left out.
+    /// Returns the heads of logs; logs that do not exist are left out.
     fn heads<'a>(&'a self, logs: &'a [LogId]) -> BoxFuture<'a, Result<HashMap<LogId, Head>, Failure>>;
 
-    /// A log's changes after a number, at most `limit` of them, in order, and its head in the same snapshot. Numbers have no
-    /// gaps, so a result that does not begin with the next one has lost its beginning to retention.
+    /// Returns a log's changes after a number, at most `limit`, in order, with the head in the same snapshot. Numbers
+    /// are gapless, so if the first change is not number `after + 1`, retention has deleted the changes before it.
     fn since(&self, log: LogId, after: u64, limit: u64) -> BoxFuture<'_, Result<(Vec<Committed>, Head), Failure>>;
 
-    /// Records who was seen when, and returns what is to be published, not stored, about those who came or went.
+    /// Records when users were last seen, and returns the notices to publish for those who came or went.
     fn seen<'a>(
         &'a self,
         log: LogId,
@@ -55,7 +56,7 @@ pub trait Backend: Send + Sync + 'static {
         changes: &'a [PresenceChange],
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>>;
 
-    /// Runs a command; the answer is JSON. None where there are no commands.
+    /// Runs a command and returns its answer as JSON. Returns `None` if the backend has no commands.
     fn call<'a>(
         &'a self,
         session: &'a Session,
@@ -63,19 +64,19 @@ pub trait Backend: Send + Sync + 'static {
         data: Value,
     ) -> Option<LocalBoxFuture<'a, Result<String, Failure>>>;
 
-    /// Whether clients may publish at all.
+    /// True if clients may publish.
     fn takes_publications(&self) -> bool {
         false
     }
 
-    /// Publishes what a client sent, which is JSON. Asked only where clients may publish.
+    /// Publishes a client's payload, which is valid JSON. Called only if clients may publish.
     fn publish<'a>(&'a self, log: LogId, channel: &'a str, payload: Bytes) -> LocalBoxFuture<'a, Result<(), Failure>> {
         let _ = (log, channel, payload);
         Box::pin(std::future::ready(Err(self.failure(Kind::Denied))))
     }
 
-    /// Checks a token that grants a channel; returns for how long, where it has an end. None where such tokens are not
-    /// looked at.
+    /// Checks a token that grants a channel, and returns how long it is valid (`None` if it does not expire). The outer
+    /// `None` means that the backend has no such tokens.
     fn subscription_token(
         &self,
         session: &Session,
@@ -86,142 +87,143 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
-    /// The failure that stands for what the hub itself found.
+    /// Creates the backend's failure for a condition that the hub itself detected.
     fn failure(&self, kind: Kind) -> Failure;
 }
 
-/// Who is online, which the hub knows: handed in to a read, for channels that show it.
+/// Presence, which the hub knows: passed to each read, for channels whose state includes it.
 pub trait WhoIsOnline {
-    /// The users of a log that are online, as its screens were told.
+    /// The users of a log that are online, as its subscribers were last sent.
     fn online(&self, log: LogId) -> HashSet<UserId>;
 }
 
-/// A language of error sentences, by its tag, such as `es`. The hub only carries it.
+/// The language of error sentences, as a tag such as `es`. The hub only passes it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Language(pub &'static str);
 
-/// What a token says.
+/// The result of authenticating a token.
 pub struct Identity {
-    /// Whose it is.
+    /// The session that the token belongs to.
     pub session: Session,
-    /// The channels that the server subscribes to at connect. Their events are in the session's own log.
+    /// Channels of the server-side subscriptions. Their events are in the session's own log.
     pub channels: Vec<Arc<str>>,
 }
 
-/// What is known of a connection after `connect`.
+/// A connection's session, known after `connect`.
 #[derive(Clone)]
 pub struct Session {
-    /// Its own log.
+    /// The session's own log.
     pub log: LogId,
-    /// Whose it is.
+    /// The session's user.
     pub user: UserId,
-    /// Whose it is, in words for others.
+    /// The user's name in presence and in join pushes, chosen by the backend.
     pub name: Arc<str>,
-    /// The session's id, as the client is told.
+    /// The session's id, sent to the client.
     pub id: Uuid,
-    /// When its token runs out, where it does.
+    /// When the token expires; `None` if it does not.
     pub expires_at: Option<Instant>,
-    /// What else the backend knows of it.
+    /// The backend's own data about the session.
     pub claims: Arc<dyn Any + Send + Sync>,
 }
 
-/// Where a channel is.
+/// Where a channel's events are stored, and what else it offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// The log that holds its events.
+    /// The log that holds the channel's events.
     pub log: LogId,
-    /// What it offers besides them.
+    /// What the channel offers besides its events.
     pub offers: Offers,
 }
 
 /// What a channel offers besides its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offers {
-    /// Whether those who may watch it may ask who else does, and are told who joins and leaves.
+    /// True if subscribers may query who else is subscribed, and get join and leave pushes.
     pub presence: bool,
-    /// How many of its last publications can be read and recovered; 0 offers no reading, and recovery has the hub's bound.
+    /// How many of the latest publications can be read and recovered. 0 means that history cannot be read, and that
+    /// only the hub's own bound limits recovery.
     pub history: i64,
 }
 
 impl Offers {
-    /// Neither.
+    /// Neither presence nor history.
     pub const NOTHING: Self = Self {
         presence: false,
         history: 0,
     };
 }
 
-/// A question about a channel.
+/// A question about one channel.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// The channel.
     pub channel: Arc<str>,
-    /// What is asked.
+    /// The data wanted besides the right.
     pub want: Want,
 }
 
-/// What is asked of a channel.
+/// The data wanted of a channel.
 #[derive(Clone, Debug)]
 pub enum Want {
-    /// Whether it may be watched, and no more.
+    /// The right only.
     Right,
-    /// What it shows.
+    /// The channel's state.
     State,
-    /// What it got since a position; with `or_state`, what it shows where that cannot be had.
+    /// The channel's publications after a position; with `or_state`, its state if it cannot be recovered from there.
     Since {
-        /// The position's epoch; an empty one is that of the log.
+        /// The position's epoch; an empty one matches the log's current epoch.
         epoch: String,
         /// The position's offset.
         after: u64,
-        /// What may be read.
+        /// Bounds of the recovery.
         bounds: Bounds,
-        /// Whether what it shows is wanted instead.
+        /// Whether to return the state if the recovery is impossible.
         or_state: bool,
     },
-    /// Its last publications, so many.
+    /// The channel's latest publications, at most this many.
     Tail(i64),
 }
 
-/// What one read found.
+/// The result of one read.
 #[derive(Debug)]
 pub struct Answers {
-    /// How the session stands. Where it does not, there is nothing else.
+    /// The session's standing. Unless it is good, the other fields are empty.
     pub standing: Standing,
-    /// The log's position, where an ask is for more than the right.
+    /// The log's head; `None` if every ask is for the right only.
     pub head: Option<Head>,
-    /// One for each ask, in order.
+    /// One answer per ask, in the same order.
     pub answers: Vec<Answer>,
 }
 
-/// An answer about a channel.
+/// The answer about one channel.
 #[derive(Debug)]
 pub enum Answer {
-    /// It may not be watched.
+    /// The session has no right to the channel.
     Refused,
-    /// It may.
+    /// The session has the right.
     Granted {
-        /// For how long, where the right runs out by itself.
+        /// How long the right lasts; `None` if it does not expire.
         lasts: Option<Duration>,
-        /// What was asked for.
+        /// The wanted data.
         found: Found,
     },
 }
 
-/// What was asked for.
+/// The wanted data; each variant answers one of [`Want`].
 #[derive(Debug)]
 pub enum Found {
-    /// [`Want::Right`].
+    /// Answers [`Want::Right`].
     Nothing,
-    /// What it shows, as JSON; empty for a channel that shows nothing but its events.
+    /// The channel's state as JSON; empty if the channel has events only.
     State(Bytes),
-    /// What it got since a position.
+    /// The channel's publications after the position.
     Since {
-        /// What that was, or why it cannot be had.
+        /// Offsets and payloads, or why the position cannot be recovered.
         missed: Result<Vec<(u64, Bytes)>, Unrecoverable>,
-        /// What it shows, where it was wanted instead.
+        /// The channel's state, if it was wanted instead.
         state: Option<Bytes>,
     },
-    /// Its last publications, in order.
+    /// The channel's latest publications, oldest first.
     Tail(Vec<(u64, Bytes)>),
 }
 
@@ -232,19 +234,19 @@ pub enum Unrecoverable {
     Epoch,
     /// The position is above the head.
     Ahead,
-    /// More publications than the bound.
+    /// More publications were missed than the bound.
     Events,
-    /// More bytes than the bound.
+    /// More bytes were missed than the bound.
     Bytes,
-    /// Retention no longer reaches back to it.
+    /// Retention has deleted changes after the position.
     Retention,
 }
 
 impl Missed {
-    /// All of it, or why not.
+    /// Returns all missed publications.
     ///
     /// # Errors
-    /// Why it cannot be recovered.
+    /// Why the position cannot be recovered.
     pub fn complete(self) -> Result<Vec<(u64, Bytes)>, Unrecoverable> {
         match self {
             Self::All(events) => Ok(events),
@@ -255,95 +257,95 @@ impl Missed {
     }
 }
 
-/// How a session stands.
+/// The standing of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// What its token says holds.
+    /// Session, user and roles are as the token says.
     Good,
-    /// It holds no more, and a new token will: roles have changed.
+    /// The user's roles have changed; a new token will be accepted.
     RolesChanged,
-    /// The session has ended or its time is over.
+    /// The session has ended or expired.
     SessionEnded,
-    /// The user may not be here.
+    /// The user's membership is not active.
     NotActive,
 }
 
-/// Somebody came or went.
+/// A user came online or went offline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresenceChange {
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// None: they are online. Else since when they are not.
+    /// Since when the user is offline; `None` if the user came online.
     pub away_since: Option<DateTime<Utc>>,
 }
 
-/// What is told to a channel and not stored.
+/// A publication that is not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The channel.
+    /// The channel to publish it to.
     pub channel: Arc<str>,
     /// Compact JSON.
     pub payload: Bytes,
 }
 
-/// What kind of failure it is, as far as the hub goes on differently.
+/// The kinds of failure that the hub treats differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The token is not good.
+    /// The token is invalid.
     Unauthenticated,
-    /// The token's time is over.
+    /// The token has expired.
     TokenExpired,
-    /// The session no longer holds.
+    /// The session has ended.
     SessionEnded,
-    /// The client may not do that.
+    /// The client has no right to do that.
     Denied,
-    /// There is no such log.
+    /// The log does not exist.
     NotFound,
     /// The backend cannot be reached.
     Unavailable,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
-/// Why the backend could not do what it was asked. Cloning it is cheap: those who share a read share its failure.
+/// A failed call to the backend. Cloning is cheap, because subscribers that share a read also share its failure.
 #[derive(Clone)]
 pub struct Failure {
-    /// Its kind.
+    /// The kind of failure.
     pub kind: Kind,
     fault: Arc<dyn Fault>,
 }
 
 /// A backend's own error.
 pub trait Fault: fmt::Debug + Send + Sync {
-    /// What a client is told.
+    /// Returns the error reply for the client.
     fn reply(&self, language: Language) -> ErrorReply;
 
-    /// Logs it, where it is one to be mended. Called once, where it is handled.
+    /// Logs the error if an operator should see it. Called once, where the error is handled.
     fn log(&self);
 }
 
 impl Failure {
-    /// A backend's error.
+    /// Wraps a backend's error.
     #[must_use]
     pub fn new(kind: Kind, fault: impl Fault + 'static) -> Self {
         let fault = Arc::new(fault);
         Self { kind, fault }
     }
 
-    /// What a client is told.
+    /// Returns the error reply for the client.
     #[must_use]
     pub fn reply(&self, language: Language) -> ErrorReply {
         self.fault.reply(language)
     }
 
-    /// Logs it, and returns what a client is told.
+    /// Logs the error and returns the error reply for the client.
     #[must_use]
     pub fn logged(&self, language: Language) -> ErrorReply {
         self.fault.log();
         self.reply(language)
     }
 
-    /// Logs it.
+    /// Logs the error.
     pub fn log(&self) {
         self.fault.log();
     }

@@ -1,4 +1,4 @@
-//! What happened on this node's hub, in one place. Counting is a relaxed atomic and never waits; whoever runs the hub shows it.
+//! The hub's metrics in one place. Counting is one relaxed atomic operation and never waits; the product exports them.
 
 use std::sync::Arc;
 
@@ -11,73 +11,75 @@ use crate::histogram::Histogram;
 use crate::protocol::Codec;
 use crate::protocol::close::Close;
 
-/// The counters of a hub.
+/// The metrics of a hub.
 #[derive(Default)]
 pub struct Counters {
     opened: [Counter; Codec::ALL.len()],
     ended: [Counter; Codec::ALL.len()],
-    /// Ends of sockets by close code; see [`NO_CLOSE`]. A socket's end is no hot path, and codes are few.
+    /// Closed sockets by close code; see [`NO_CLOSE`]. A lookup in a `Family` is cheap enough here: closes are rare,
+    /// and codes few.
     pub closes: Family<CloseCode, Counter>,
-    /// Publications handed to connections.
+    /// Publications accepted into connections' outboxes.
     pub deliveries: Counter,
-    /// Their bytes, framed.
+    /// Bytes of those publications, framed.
     pub delivered_bytes: Counter,
-    /// Bytes that sockets took, of all kinds.
+    /// Bytes that sockets accepted, of all kinds of frames.
     pub sent_bytes: Counter,
     /// Subscriptions that ended because their client reads too slowly.
     pub lost_channels: Counter,
-    /// Reads of what a sequencer missed.
+    /// Log reads that filled a sequencer's hole.
     pub refills: Counter,
-    /// Those that failed.
+    /// Such reads that failed.
     pub refill_failures: Counter,
     /// Times that a sequencer waited for a missing number.
     pub hole_waits: Counter,
-    /// Times that a log's subscriptions were let go, since nobody could say what they missed.
+    /// Times that all subscriptions of a log were ended, because the changes they missed could not be read.
     pub let_go: Counter,
-    /// Comparisons of positions with the database.
+    /// Sweeps: comparisons of positions with the database.
     pub sweeps: Counter,
-    /// Those that failed.
+    /// Sweeps that failed.
     pub sweep_failures: Counter,
-    /// From COMMIT on this node to the frame in a connection's queue, once a delivery.
+    /// Time from COMMIT on this node until the frame is in the connection's outbox; observed once per delivery.
     pub delivery_seconds: Histogram,
-    /// How subscriptions began.
+    /// How subscriptions started.
     pub recovery: RecoveryCounters,
-    /// On the way to other nodes and from them.
+    /// Changes published to other nodes and received from them.
     pub broker: Arc<BrokerCounters>,
 }
 
-/// How subscriptions began: with what they missed, from memory or from the database, or with a snapshot.
+/// How subscriptions started: with the publications that they missed (from the replay buffer or from the database), or
+/// with a snapshot.
 #[derive(Default)]
 pub struct RecoveryCounters {
-    /// Served from this node's memory.
+    /// Recoveries from this node's replay buffer.
     pub memory: Counter,
-    /// Served from the database.
+    /// Recoveries from the database.
     pub database: Counter,
-    /// Served from the database, by a read that was made for another.
+    /// Recoveries from the database that shared another subscriber's read.
     pub database_shared: Counter,
-    /// Reads of what channels missed.
+    /// Database reads of missed publications.
     pub database_reads: Counter,
     snapshots: [Counter; Reason::ALL.len()],
-    /// Served with a snapshot that was read for another.
+    /// Snapshots that shared another subscriber's read.
     pub snapshots_shared: Counter,
-    /// Reads of what channels show.
+    /// Database reads of snapshots.
     pub snapshot_reads: Counter,
 }
 
-/// Why a subscription began with a snapshot.
+/// Why a subscription started with a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It is new.
+    /// The client sent no position.
     Fresh,
-    /// Its position is of another epoch.
+    /// The client's position is of another epoch.
     Epoch,
-    /// Its position is above the log's head.
+    /// The client's position is above the log's head.
     Ahead,
-    /// The log no longer reaches back to its position.
+    /// Retention has deleted log entries after the client's position.
     Retention,
-    /// It missed more publications than are given one by one.
+    /// The client missed more publications than a recovery may replay.
     Events,
-    /// It missed more bytes.
+    /// The client missed more bytes than a recovery may replay.
     Bytes,
 }
 
@@ -94,7 +96,7 @@ impl From<Unrecoverable> for Reason {
 }
 
 impl Reason {
-    /// Every reason.
+    /// Every reason, in the order of the counters.
     pub const ALL: [Self; 6] = [
         Self::Fresh,
         Self::Epoch,
@@ -104,7 +106,7 @@ impl Reason {
         Self::Bytes,
     ];
 
-    /// Its name as a label.
+    /// Its value in the metric's label.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -119,14 +121,14 @@ impl Reason {
 }
 
 impl RecoveryCounters {
-    /// A subscription began with a snapshot.
+    /// Counts a subscription that started with a snapshot.
     pub fn snapshot(&self, why: Reason) {
         if let Some(count) = self.snapshots.get(why as usize) {
             count.inc();
         }
     }
 
-    /// How many began with a snapshot for that reason.
+    /// The number of subscriptions that started with a snapshot for this reason.
     #[must_use]
     pub fn snapshots(&self, why: Reason) -> u64 {
         self.snapshots.get(why as usize).map_or(0, Counter::get)
@@ -134,36 +136,37 @@ impl RecoveryCounters {
 }
 
 impl Counters {
-    /// A socket was upgraded.
+    /// Counts an upgraded socket.
     pub fn socket_opened(&self, codec: Codec) {
         of(&self.opened, codec).inc();
     }
 
-    /// A socket has ended, closed by either side, or without a word.
+    /// Counts an ended socket; `closed` is `None` if it ended without a close frame.
     pub fn socket_ended(&self, codec: Codec, closed: Option<Close>) {
         of(&self.ended, codec).inc();
         let code = closed.map_or(NO_CLOSE, Close::code);
         self.closes.get_or_create(&close_code(code)).inc();
     }
 
-    /// Sockets that were opened, and those of them that have not ended.
+    /// Returns the number of opened sockets, and how many of them are still open.
     #[must_use]
     pub fn sockets(&self, codec: Codec) -> (u64, u64) {
-        // In this order, so that a socket that ends in between is not missed twice.
+        // Read in this order: a socket that ends between the two reads then counts as open, and the difference is never
+        // negative.
         let ended = of(&self.ended, codec).get();
         let opened = of(&self.opened, codec).get();
         (opened, opened.saturating_sub(ended))
     }
 }
 
-/// The label of a socket's end.
+/// The label set of a closed socket.
 pub type CloseCode = [(&'static str, u16); 1];
 
 const fn close_code(code: u16) -> CloseCode {
     [("code", code)]
 }
 
-/// RFC 6455's code for a socket that ended without a close frame.
+/// The code that RFC 6455 reserves for a connection that ended without a close frame.
 pub const NO_CLOSE: u16 = 1006;
 
 fn of(counts: &[Counter; Codec::ALL.len()], codec: Codec) -> &Counter {
@@ -178,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_are_counted_by_codec_and_their_ends_by_code() {
+    fn sockets_are_counted_by_codec_and_closes_by_code() {
         let counters = Counters::default();
         counters.socket_opened(Codec::Json);
         counters.socket_opened(Codec::Json);
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_is_counted_under_its_own_name() {
+    fn every_snapshot_reason_has_its_own_counter_and_label() {
         let recovery = RecoveryCounters::default();
         for (n, why) in Reason::ALL.into_iter().enumerate() {
             for _ in 0..n {

@@ -1,5 +1,6 @@
-//! How a node's sockets end when it stops: a few at a time and at random moments, so that they do not all come back at once,
-//! each when the commands that it has accepted are answered. Who was here is recorded as last seen.
+//! Drain: how a node's sockets end at shutdown. They close in small batches at random moments, so that clients do not
+//! all reconnect at once, and each closes after its accepted commands are answered. Users who were online are recorded
+//! as last seen.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,18 +13,19 @@ use crate::backend::Backend;
 use crate::cluster::presence;
 use crate::protocol::close::Close;
 
-/// How often a batch of sockets is closed.
+/// Interval between two batches of closes.
 const EVERY: Duration = Duration::from_millis(50);
-/// How long commands that were accepted may still take.
+/// How long accepted commands may still run.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether they are.
+/// Poll interval while waiting for sockets or commands to end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Hub {
-    /// Closes every socket over `over`, and waits until their commands are answered. New ones are refused from now on.
+    /// Closes every socket, spread over `over`, and waits until their commands are answered. New sockets are refused
+    /// from now on.
     pub async fn drain(&self, over: Duration) {
         self.draining.store(true, Ordering::Release);
-        // They have not begun: another node serves them as well.
+        // Sockets that have not finished `connect` go first: another node serves them as well.
         self.door.send_away(Close::Shutdown);
         let mut connections = self.connections.all();
         connections.shuffle(&mut rand::rng());
@@ -43,7 +45,7 @@ impl Hub {
         }
         let all_left = || {
             let left = self.connections.all();
-            // Also those whose `connect` was under way when it began.
+            // Includes sockets whose `connect` was under way when the drain began.
             for connection in &left {
                 connection.close_when_done(Close::Shutdown);
             }
@@ -56,17 +58,17 @@ impl Hub {
         }
     }
 
-    /// Records when those who were here were last seen, as nobody is here any more.
+    /// Records every user who was online here as last seen now, after the drain has closed the sockets.
     pub async fn record_last_seen(&self, backend: &dyn Backend) {
         presence::settle(&self.0, backend).await;
     }
 
-    /// Waits until clients have read why they were closed and their sockets are gone, for so long.
+    /// Waits at most `within` until clients have read the close frames and their sockets are gone.
     pub async fn sockets_gone(&self, within: Duration) {
         self.comes_so(within, || self.door.counts().0 == 0).await;
     }
 
-    /// Whether sockets are being closed for shutdown; new ones are refused.
+    /// True once sockets are being closed for shutdown; new ones are refused.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)

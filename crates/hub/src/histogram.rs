@@ -1,9 +1,9 @@
-//! How long something took, counted in buckets by relaxed atomics: no lock on the path that is measured.
+//! A histogram of durations, counted by relaxed atomics: the measured path takes no lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the buckets in seconds; what takes longer has a bucket of its own.
+/// Upper bounds of the buckets in seconds; one more bucket counts longer durations.
 const BOUNDS: [f64; 15] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
@@ -15,18 +15,18 @@ pub struct Histogram {
     sum_nanoseconds: AtomicU64,
 }
 
-/// What a histogram has counted.
+/// A copy of a histogram's counts.
 pub struct Observed {
-    /// Upper bound in seconds and count of each bucket, the last without a bound.
+    /// Each bucket's upper bound in seconds and its count; the last bound is infinite.
     pub buckets: Vec<(f64, u64)>,
-    /// Seconds in all.
+    /// Sum of all observed durations, in seconds.
     pub sum: f64,
-    /// How many in all.
+    /// Number of observed durations.
     pub count: u64,
 }
 
 impl Histogram {
-    /// Counts a duration `times` over.
+    /// Counts a duration `times` times.
     pub fn observe(&self, took: Duration, times: u64) {
         let seconds = took.as_secs_f64();
         let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
@@ -38,7 +38,7 @@ impl Histogram {
             .fetch_add(nanoseconds.saturating_mul(times), Ordering::Relaxed);
     }
 
-    /// What was counted so far.
+    /// Returns the counts so far.
     #[must_use]
     pub fn read(&self) -> Observed {
         let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_counted_in_the_first_bucket_that_holds_it() {
+    fn a_duration_is_counted_in_the_lowest_bucket_that_fits() {
         let histogram = Histogram::default();
         histogram.observe(Duration::from_micros(100), 1);
         histogram.observe(Duration::from_micros(101), 3);

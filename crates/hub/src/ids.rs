@@ -1,4 +1,4 @@
-//! The hub's own identifiers. It does not know what they stand for in the product.
+//! The hub's own identifiers. Their meaning in the product is unknown here.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ macro_rules! ids {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// One that nothing else has.
+            /// Returns a new random id.
             #[must_use]
             pub fn random() -> Self {
                 Self(Uuid::new_v4())
@@ -40,8 +40,8 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A log: one order of changes, which all of its channels share. The product has one per log.
+    /// Identifies a log: one ordered sequence of changes, shared by all of its channels.
     LogId;
-    /// Whose a connection is.
+    /// Identifies the user behind a connection.
     UserId;
 }

@@ -1,21 +1,22 @@
-//! The hub: live sockets, what they watch, and how a committed change reaches them. It knows no noun and no SQL: what a channel
-//! shows and who may watch it is asked of a [`backend::Backend`].
+//! The hub: live sockets, their subscriptions, and the delivery of committed changes to them. It knows nothing of the
+//! product and no SQL: it asks a [`backend::Backend`] for the state of channels and for the right to them.
 //!
 //! From the bottom up:
 //!
-//! - [`ids`], [`limits`], [`histogram`]: names, bounds, and what is counted without a lock.
-//! - [`protocol`]: the Centrifuge client protocol: messages, codes, and the two codecs.
-//! - [`backend`]: the one trait that the hub asks, and what crosses it.
-//! - [`ws`]: the WebSocket layer: frames, the reader, the outgoing queue, who is let in, and a socket's life.
-//! - [`fanout`]: who watches what on this node, and how a message goes to all of them.
-//! - [`log`]: the changes of a log in order, the last of them, and what the fast path lost.
-//! - [`session`]: a connection, its commands, what a subscription begins with, and what it may still do.
-//! - [`cluster`]: other nodes, and who is online on any.
-//! - [`counters`]: what happened. `drain`: how a node's sockets end when it stops.
+//! - [`ids`], [`limits`], [`histogram`]: identifiers, bounds, and lock-free duration histograms.
+//! - [`protocol`]: the Centrifuge client protocol: messages, codes, and its two codecs.
+//! - [`backend`]: the one trait that the hub calls, and the types that cross it.
+//! - [`ws`]: the WebSocket layer: frames, the reader, the outbox, admission control, and a socket's life.
+//! - [`fanout`]: the registry of subscriptions on this node, and the fan-out of a message to all of a channel's.
+//! - [`log`]: the sequencer of each log, its replay buffer, and the sweep that finds lost changes.
+//! - [`session`]: a connection, its commands, the start of a subscription, and re-authorisation.
+//! - [`cluster`]: the broker to other nodes, and presence across all nodes.
+//! - [`counters`]: the hub's metrics. `drain`: how a node's sockets end at shutdown.
 //!
-//! A change that this node has committed comes in by [`Hub::committed`], one of another node by the broker; the log's sequencer
-//! puts them in order, `fanout` hands them to subscriptions, and a subscription puts frames into its connection's queue. What a
-//! client sends goes from the socket through its connection's commands to the backend.
+//! A change that this node committed enters through [`Hub::committed`], a change of another node through the broker.
+//! The log's sequencer puts changes in order, `fanout` delivers them to subscriptions, and each subscription puts
+//! frames into its connection's outbox. A client's commands go from the socket through the connection's command queue
+//! to the backend.
 
 pub mod backend;
 pub mod cluster;
@@ -55,21 +56,21 @@ use session::start::{Missing, Since, Snapshot, Watched};
 use session::table::ConnectionTable;
 use ws::admission::Door;
 
-/// How long a connect or subscribe waits for its turn: SDKs give up after 5 s.
+/// How long a connect or subscribe waits for a read permit: less than the 5 s after which SDKs give up.
 const TURN_WITHIN: Duration = Duration::from_secs(3);
 
-/// The time of day, so that tests can move it.
+/// Returns the current time; tests pass a clock that they can move.
 pub type WallClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// A shared handle on the hub.
 #[derive(Clone)]
 pub struct Hub(Arc<HubInner>);
 
-/// What the hub holds.
+/// The hub's state.
 pub struct HubInner {
-    /// This node.
+    /// This node's id.
     pub node: String,
-    /// The server's name and version, as clients are told.
+    /// The server's name and version, sent to clients in the connect reply.
     pub(crate) version: &'static str,
     limits: LiveLimits,
     recovery: Recovery,
@@ -80,12 +81,12 @@ pub struct HubInner {
     door: Arc<Door>,
     turns: Semaphore,
     logs: DashMap<LogId, Weak<SequencedLog>>,
-    /// What channels show, and what they got since a position.
+    /// Single-flight reads: snapshots of channels, and the publications that a channel got after a position.
     snapshots: Arc<SingleFlight<Watched, Snapshot>>,
     missing: Arc<SingleFlight<Since, Missing>>,
     broker: Broker,
     presence: presence::Presence,
-    /// What happened.
+    /// The hub's metrics.
     pub counters: Arc<Counters>,
     sweep_now: Notify,
     draining: AtomicBool,
@@ -99,10 +100,11 @@ impl Deref for Hub {
 }
 
 impl Hub {
-    /// A hub on the runtime that calls this. Its tasks begin with [`run`](Self::run).
+    /// Creates a hub on the current tokio runtime. Its tasks start with [`run`](Self::run).
     ///
     /// # Errors
-    /// A `REDIS_URL` that is none. A Redis that cannot be reached is waited for without holding anything up.
+    /// If `REDIS_URL` cannot be parsed. An unreachable Redis is not an error: the broker keeps trying and blocks
+    /// nothing.
     pub fn new(
         version: &'static str,
         limits: LiveLimits,
@@ -137,7 +139,7 @@ impl Hub {
         })))
     }
 
-    /// Starts the hub's tasks, which end with the hub or with the backend.
+    /// Starts the hub's tasks. They end when the hub or the backend is dropped.
     pub fn run(&self, backend: &Arc<dyn Backend>) {
         let (hub, backend) = (Arc::downgrade(&self.0), Arc::downgrade(backend));
         self.runtime.spawn(sweep::run(hub.clone(), backend.clone()));
@@ -149,13 +151,14 @@ impl Hub {
         }
     }
 
-    /// Takes a change that this node has committed: to its own sockets and to the other nodes. Never waits.
+    /// Takes a change that this node has committed and passes it to this node's sequencer and to the other nodes. Never
+    /// waits.
     pub fn committed(&self, change: Committed) {
         self.broker.publish(&change);
         self.take(change);
     }
 
-    /// The sequencer of a log, started.
+    /// Returns a log's sequencer, started.
     pub async fn log(&self, backend: &Arc<dyn Backend>, id: LogId) -> Result<Arc<SequencedLog>, Failure> {
         let log = {
             let mut entry = self.logs.entry(id).or_default();
@@ -173,7 +176,7 @@ impl Hub {
         Ok(log)
     }
 
-    /// A socket was upgraded.
+    /// Counts and logs a socket's upgrade.
     pub fn opened(&self, connection: &Connection) {
         self.counters.socket_opened(connection.codec);
         tracing::info!(
@@ -183,7 +186,7 @@ impl Hub {
         );
     }
 
-    /// A socket has ended.
+    /// Counts and logs a socket's end.
     pub fn closed(&self, connection: &Connection) {
         let closed = connection.outbox.closed();
         self.counters.socket_ended(connection.codec, closed);
@@ -208,72 +211,73 @@ impl Hub {
 }
 
 impl HubInner {
-    /// Bounds.
+    /// The hub's bounds.
     #[must_use]
     pub fn limits(&self) -> &LiveLimits {
         &self.limits
     }
 
-    /// Who watches what.
+    /// The subscriptions on this node, by channel.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 
-    /// Whose connections there are.
+    /// The authenticated connections on this node, by user.
     #[must_use]
     pub fn connections(&self) -> &Arc<ConnectionTable<Connection>> {
         &self.connections
     }
 
-    /// Sockets whose user is known, and subscriptions.
+    /// Counts of authenticated sockets and of subscriptions.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         (self.connections.len(), self.registry.len())
     }
 
-    /// Who is let in.
+    /// The node's admission control.
     #[must_use]
     pub fn door(&self) -> &Arc<Door> {
         &self.door
     }
 
-    /// Waits for a turn to read what a connect or subscribe needs; none where it does not come before clients lose patience.
+    /// Waits for a permit to read from the database for a connect or subscribe. Returns `None` after [`TURN_WITHIN`],
+    /// before the client gives up.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         let turn = tokio::time::timeout(TURN_WITHIN, self.turns.acquire()).await;
         turn.ok()?.ok()
     }
 
-    /// The time of day.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         (self.clock)()
     }
 
-    /// Compares positions with the database at once.
+    /// Starts a sweep at once.
     pub fn sweep_soon(&self) {
         self.sweep_now.notify_one();
     }
 
-    /// Whether there are other nodes to be reached.
+    /// True if the broker connects this node to others.
     #[must_use]
     pub fn has_other_nodes(&self) -> bool {
         self.broker.is_shared()
     }
 
-    /// Logs whose changes are put in order here.
+    /// The number of logs with a running sequencer on this node.
     #[must_use]
     pub fn logs_served(&self) -> usize {
         self.logs().len()
     }
 
-    /// Whether this node can reach its broker; a local one always.
+    /// True if this node can reach its broker; always true for a local broker.
     #[must_use]
     pub fn broker_is_up(&self) -> bool {
         self.broker.is_up()
     }
 
-    /// Hands a change to its log's sequencer, where the log has sockets here.
+    /// Passes a change to its log's sequencer, if one runs on this node.
     fn take(&self, change: Committed) {
         let log = self.logs.get(&change.log).and_then(|l| l.upgrade());
         if let Some(log) = log {
@@ -281,7 +285,7 @@ impl HubInner {
         }
     }
 
-    /// The sequencers that run, dropping those that have ended.
+    /// Returns the running sequencers and drops the entries of those that ended.
     fn logs(&self) -> Vec<(LogId, Arc<SequencedLog>)> {
         self.logs.retain(|_, log| log.strong_count() > 0);
         self.logs
@@ -291,7 +295,7 @@ impl HubInner {
     }
 }
 
-/// How many files this process may open.
+/// The process's limit of open files.
 #[must_use]
 pub fn open_files() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

@@ -1,5 +1,6 @@
-//! The one client of Redis or Valkey, the broker's and every other's: what `REDIS_URL` names, and connections to a server.
-//! Nobody waits for it long. This build speaks without TLS; with it, [`Servers::parse`] and the client library's feature change.
+//! The one client of Redis or Valkey, for the broker and for all other users: parses `REDIS_URL` and makes connections.
+//! Every wait for a server has a short deadline. This build has no TLS; adding it takes a change to [`Servers::parse`]
+//! and a feature of the client library.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +14,24 @@ use redis::{
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-/// How long a server may take to be connected to.
+/// How long a connection attempt may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
-/// What `REDIS_URL` names.
+/// The servers in `REDIS_URL`.
 #[derive(Clone)]
 pub enum Servers {
     /// One server.
     One(ConnectionInfo),
-    /// A cluster, and those of its servers that are asked first.
+    /// A cluster; these seeds are asked for its other servers.
     Cluster(Vec<ConnectionInfo>),
 }
 
 impl Servers {
-    /// Reads `redis://…` or `redis+cluster://user:password@host:port,host:port`; `valkey` for `redis` means the same.
+    /// Parses `redis://…` or `redis+cluster://user:password@host:port,host:port`. The schemes `valkey` and
+    /// `valkey+cluster` mean the same.
     ///
     /// # Errors
-    /// A URL that is neither. It does not show the URL's password.
+    /// If the URL has neither form. The error does not contain the URL's password.
     pub fn parse(url: &str) -> anyhow::Result<Self> {
         let cluster = ["redis+cluster://", "valkey+cluster://"];
         let Some(rest) = cluster.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
@@ -48,41 +50,41 @@ impl Servers {
     }
 }
 
-/// RESP3 is what carries messages on a connection that also takes commands.
+/// Parses a server's URL and selects RESP3, which carries pushed messages and commands on one connection.
 fn resp3(url: &str) -> anyhow::Result<ConnectionInfo> {
-    // The error would show the URL's password.
+    // The library's error is dropped, because it would contain the password.
     let info = url
         .into_connection_info()
         .ok()
         .context("REDIS_URL is not redis://host:port or redis+cluster://host:port,host:port")?;
     anyhow::ensure!(
         info.addr().is_supported(),
-        "REDIS_URL: this build speaks to Redis without TLS only"
+        "REDIS_URL: this build connects to Redis without TLS only"
     );
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     Ok(info.set_redis_settings(settings))
 }
 
-/// The times of a connection whose server answers within this.
+/// Returns the deadlines of a connection to a server that must answer within `answer_within`.
 pub(crate) fn times(answer_within: Duration) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_WITHIN))
         .set_response_timeout(Some(answer_within))
 }
 
-/// A connection for commands, made when it is first needed and made anew after an error. Clones share it, and so do commands
-/// that are sent at the same time: they are told apart by their order, so a pool would add nothing but connections.
+/// A connection for commands, made on first use and again after an error. Clones share it. Concurrent commands are
+/// pipelined on it and matched to their answers by order, so a pool would only add connections.
 #[derive(Clone)]
 pub struct Link {
     info: ConnectionInfo,
     answer_within: Duration,
     current: Arc<Mutex<Option<MultiplexedConnection>>>,
-    /// Where its connections are read: a worker that is busy would hold up the others' answers.
+    /// Runs the connection's I/O: on a busy worker thread, it would delay the answers to all others.
     runtime: Handle,
 }
 
 impl Link {
-    /// One to a server that answers within this, not connected yet, on the runtime that calls this.
+    /// Creates a link that is not connected yet, on the current tokio runtime.
     #[must_use]
     pub fn new(info: ConnectionInfo, answer_within: Duration) -> Self {
         Self {
@@ -93,10 +95,10 @@ impl Link {
         }
     }
 
-    /// Sends commands together and reads their answers.
+    /// Sends commands as one pipeline and returns their answers.
     ///
     /// # Errors
-    /// A server that is away, is late or refuses.
+    /// If the server is unreachable, too slow, or refuses a command.
     pub async fn query<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisResult<T> {
         let mut connection = self.connection().await?;
         let result = commands.query_async(&mut connection).await;
@@ -112,14 +114,14 @@ impl Link {
             return Ok(connection.clone());
         }
         let (info, times) = (self.info.clone(), times(self.answer_within));
-        // A task of its own: whoever has less time than it takes leaves the connection to those who come next.
+        // A task of its own, so that a caller that gives up early leaves the connection attempt to later callers.
         let made = self.runtime.spawn(async move {
             let client = Client::open(info)?;
             let made = client.get_multiplexed_async_connection_with_config(&times).await?;
             Ok(current.insert(made).clone())
         });
         made.await
-            .unwrap_or_else(|_| Err((ErrorKind::Client, "connecting was given up").into()))
+            .unwrap_or_else(|_| Err((ErrorKind::Client, "the connection attempt was cancelled").into()))
     }
 }
 
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_server_and_a_cluster_are_told_apart() {
+    fn urls_of_one_server_and_of_a_cluster_are_parsed() {
         for url in ["redis://localhost", "valkey://u:p@localhost:7000/3"] {
             assert!(matches!(Servers::parse(url), Ok(Servers::One(_))), "{url}");
         }
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_and_shows_no_password() {
+    fn an_unusable_url_is_refused_without_showing_its_password() {
         for url in [
             "postgres://u:secret@x",
             "redis+cluster://u:secret@a:7000,b:x",
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_does_not_answer_is_not_waited_for_and_asked_on_another_connection_next() {
+    async fn a_silent_server_hits_the_deadline_and_is_asked_on_a_new_connection_next() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("redis://{}", listener.local_addr().expect("an address"));
         let Ok(Servers::One(info)) = Servers::parse(&url) else {

@@ -1,4 +1,5 @@
-//! Other nodes: [`broker`] carries changes as [`wire`] messages, [`presence`] knows who is online anywhere.
+//! The connection to other nodes: [`broker`] carries changes as [`wire`] messages, and [`presence`] tracks who is
+//! online on any node.
 
 pub mod broker;
 pub mod client;

@@ -1,5 +1,6 @@
-//! What travels between nodes: a version byte, the sending node, a byte for the kind, then a committed change (log, number,
-//! epoch, and each event's channel and bytes) or a probe's number. Numbers and lengths are big-endian.
+//! The binary messages between nodes. A message has a version byte, the sending node, a kind byte, and then either a
+//! committed change (log, number, epoch, and each event's channel and payload) or a probe's number. Numbers and lengths
+//! are big-endian.
 
 use bytes::{Buf, BufMut as _, Bytes};
 use uuid::Uuid;
@@ -11,16 +12,16 @@ const VERSION: u8 = 2;
 const CHANGE: u8 = 0;
 const PROBE: u8 = 1;
 
-/// What a message says.
+/// A message between nodes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NodeMessage {
-    /// A node has committed a change.
+    /// A change that the sending node has committed.
     Change(Committed),
-    /// A node wants to know whether it hears its own words.
+    /// A probe, by which a node checks that it receives its own messages.
     Probe(u64),
 }
 
-/// Writes a change.
+/// Encodes a change.
 #[must_use]
 pub fn encode(node: Uuid, change: &Committed) -> Vec<u8> {
     let payloads: usize = change
@@ -41,7 +42,7 @@ pub fn encode(node: Uuid, change: &Committed) -> Vec<u8> {
     out
 }
 
-/// Writes a probe.
+/// Encodes a probe.
 #[must_use]
 pub fn encode_probe(node: Uuid, number: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(26);
@@ -50,7 +51,7 @@ pub fn encode_probe(node: Uuid, number: u64) -> Vec<u8> {
     out
 }
 
-/// Reads a message and who sent it; none for another version or damage.
+/// Decodes a message and its sender. Returns `None` for another version or a malformed message.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<(Uuid, NodeMessage)> {
     let mut rest = bytes;
@@ -124,7 +125,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_sent_is_what_is_read(
+        fn messages_survive_a_round_trip(
             seq: u64,
             epoch in "[a-f0-9]{0,8}",
             events in prop::collection::vec(("[a-z:-]{1,50}", ".{0,200}"), 0..5),

@@ -1,4 +1,4 @@
-//! Where a log's ordered changes go: to this node's subscriptions, those of a channel together.
+//! Delivery of a log's ordered changes to this node's subscriptions, in one bundle per channel.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -10,15 +10,15 @@ use crate::fanout::subscription::Doubt;
 use crate::ids::LogId;
 use crate::log::change::{Committed, LoggedEvent, whose_access};
 
-/// A channel's messages, and when their changes were committed.
+/// A channel's messages, and the commit times of their changes.
 #[derive(Default)]
 struct OfChannel {
     messages: Vec<Encoded>,
     committed: Vec<std::time::Instant>,
 }
 
-/// Holds back what comes from a change on of those whose access it changes, until their rights were checked again. Before anybody
-/// can be given the change.
+/// Puts the rights of users whose access a change affects in doubt from that change on: their subscriptions hold back
+/// until a check. Must run before anybody can be sent the change.
 pub(crate) fn doubt_access(hub: &HubInner, log: LogId, change: &Committed) {
     for user in change.events.iter().filter_map(|event| whose_access(&event.channel)) {
         for connection in hub.connections.of_user(log, user) {
@@ -27,13 +27,14 @@ pub(crate) fn doubt_access(hub: &HubInner, log: LogId, change: &Committed) {
     }
 }
 
-/// Hands changes to this node's subscriptions, those of a channel together, and has rights checked again where access changed.
+/// Delivers changes to this node's subscriptions, bundled by channel, and re-authorises the connections of users with
+/// access events.
 pub(crate) async fn deliver(hub: &Arc<HubInner>, log: LogId, changes: Vec<Committed>) {
     let mut channels: HashMap<Arc<str>, OfChannel> = HashMap::new();
     for change in changes {
         for LoggedEvent { channel, payload } in change.events {
             if let Some(user) = whose_access(&channel) {
-                // What came before is theirs to see.
+                // Events before the access event belong to the right that still held, so they are delivered first.
                 hand_out(hub, log, std::mem::take(&mut channels)).await;
                 for connection in hub.connections.of_user(log, user) {
                     connection.authorise_again();
@@ -49,7 +50,7 @@ pub(crate) async fn deliver(hub: &Arc<HubInner>, log: LogId, changes: Vec<Commit
     hand_out(hub, log, channels).await;
 }
 
-/// Channels go in the order of their first messages.
+/// Delivers channels in the order of their first messages.
 async fn hand_out(hub: &Arc<HubInner>, log: LogId, channels: HashMap<Arc<str>, OfChannel>) {
     let mut channels: Vec<_> = channels.into_iter().collect();
     channels.sort_by_key(|(_, there)| there.messages.first().map(Encoded::offset));
@@ -64,16 +65,16 @@ async fn hand_out(hub: &Arc<HubInner>, log: LogId, channels: HashMap<Arc<str>, O
     }
 }
 
-/// Lets a log's subscriptions go, a few at a time, so that they do not all come back at once. Among what is missing may be
-/// words of changed access, so every connection is checked too.
+/// Ends all subscriptions of a log in small batches, so that clients do not all come back at once. The missing changes
+/// may include access events, so every connection is re-authorised too.
 pub(crate) fn lose_all(hub: &Arc<HubInner>, log: LogId) {
     hub.counters.let_go.inc();
     let subscriptions = hub.registry.subscriptions_of(log);
     for subscription in &subscriptions {
-        // None of them may get what comes after what is missing: it would look as if nothing were.
+        // A later publication would hide from the client that earlier ones are missing.
         subscription.doubt(Doubt::FOR_GOOD);
     }
-    // Those that go meanwhile are not kept: with them their files.
+    // Weak, so that connections that end meanwhile release their files at once.
     let subscriptions: Vec<_> = subscriptions.iter().map(Arc::downgrade).collect();
     let connections: Vec<_> = hub.connections.of_log(log).iter().map(Arc::downgrade).collect();
     hub.runtime.spawn(async move {

@@ -1,4 +1,4 @@
-//! A message of a channel, as it goes to all who watch.
+//! Messages of a channel, encoded once for all of its subscribers.
 
 use std::sync::OnceLock;
 
@@ -7,14 +7,14 @@ use bytes::Bytes;
 use crate::protocol::{ClientInfo, Codec, Event, Publication, Push, Reply, Watcher};
 use crate::ws::frame;
 
-/// A message of a channel, encoded and framed at most once a codec, however many watch.
+/// A message of a channel. It is encoded and framed at most once per codec, however many subscribers get it.
 pub struct Encoded {
     push: Reply,
     offset: u64,
     frames: PerCodec,
 }
 
-/// Bytes for each codec, made when they are first needed.
+/// Bytes per codec, made on first use.
 #[derive(Default)]
 struct PerCodec {
     json: OnceLock<Bytes>,
@@ -31,7 +31,7 @@ impl PerCodec {
     }
 }
 
-/// Messages of one channel that came together, in order. They go out in one write.
+/// Several messages of one channel, in order, which go out in one write.
 pub struct Bundle {
     messages: Vec<Encoded>,
     joined: PerCodec,
@@ -44,7 +44,7 @@ impl From<Encoded> for Bundle {
 }
 
 impl Bundle {
-    /// Messages of one channel, in order.
+    /// Creates a bundle of messages of one channel, in order.
     #[must_use]
     pub fn new(messages: Vec<Encoded>) -> Self {
         Self {
@@ -53,14 +53,14 @@ impl Bundle {
         }
     }
 
-    /// The messages.
+    /// The messages, in order.
     #[must_use]
     pub fn messages(&self) -> &[Encoded] {
         &self.messages
     }
 
-    /// The place of the last in the log's log, where all of them are stored and after `last`: such a bundle need not be
-    /// taken apart.
+    /// Returns the offset of the last message if all messages are stored and above `last`: such a bundle can be written
+    /// as a whole.
     #[must_use]
     pub fn follows(&self, last: u64) -> Option<u64> {
         match self.messages.as_slice() {
@@ -70,7 +70,7 @@ impl Bundle {
         }
     }
 
-    /// The frames of all of them for a codec.
+    /// Returns the frames of all messages for a codec, concatenated.
     pub fn frames(&self, codec: Codec) -> &Bytes {
         if let [one] = self.messages.as_slice() {
             return one.frame(codec);
@@ -83,14 +83,14 @@ impl Bundle {
 }
 
 impl Encoded {
-    /// A publication; offset 0 for one that is not stored.
+    /// Creates a publication; offset 0 if it is not stored.
     #[must_use]
     pub fn publication(channel: &str, payload: &Bytes, offset: u64) -> Self {
         let data = payload.clone();
         Self::new(channel, Event::Publication(Publication { data, offset }), offset)
     }
 
-    /// Somebody began to watch.
+    /// Creates the join push of a new subscriber.
     #[must_use]
     pub fn join(channel: &str, who: &ClientInfo) -> Self {
         Self::new(
@@ -102,7 +102,7 @@ impl Encoded {
         )
     }
 
-    /// Somebody watches no more.
+    /// Creates the leave push of a former subscriber.
     #[must_use]
     pub fn leave(channel: &str, who: &ClientInfo) -> Self {
         Self::new(
@@ -126,20 +126,20 @@ impl Encoded {
         }
     }
 
-    /// Its place in the log's log; 0 where it is not stored.
+    /// The message's number in the log; 0 if it is not stored.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The frame for a codec.
+    /// Returns the frame for a codec.
     pub fn frame(&self, codec: Codec) -> &Bytes {
         self.frames.get(codec, || framed(codec, &self.push))
     }
 }
 
-/// Encodes and frames a push. One that cannot be encoded would be a defect of ours; a ping, which clients answer, stands
-/// in for it.
+/// Encodes and frames a push. If encoding fails, which would be a bug of the server, a ping is sent instead, because
+/// every client can handle one.
 pub(crate) fn framed(codec: Codec, push: &Reply) -> Bytes {
     match codec.encode(push) {
         Ok(message) => frame::message(codec, &message),

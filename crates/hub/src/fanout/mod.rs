@@ -1,4 +1,5 @@
-//! From an ordered change to every subscriber of this node: [`registry`], [`subscription`], [`encoded`] and `delivery`.
+//! Fan-out of an ordered change to all subscribers on this node: [`registry`], [`subscription`], [`encoded`] and
+//! `delivery`.
 
 pub(crate) mod delivery;
 pub mod encoded;

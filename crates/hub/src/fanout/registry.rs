@@ -1,5 +1,5 @@
-//! Who watches what on this node. An entry is made with a guard whose `Drop` is the only way out. No map guard is ever held
-//! over an await.
+//! The registry: all subscriptions on this node, by channel. An entry is made with a guard, and only the guard's `Drop`
+//! removes it. No map guard is held over an await.
 
 use std::sync::Arc;
 
@@ -12,31 +12,32 @@ use crate::ids::LogId;
 use crate::log::sequencer::SequencedLog;
 use crate::protocol::ClientInfo;
 
-/// Who watches which channel. A channel's key has its log, which comes from the token: another log's channel cannot be named.
+/// Subscriptions by log and channel. The log comes from the client's token, so a client cannot name a channel of
+/// another log.
 pub struct Registry {
     counters: Arc<Counters>,
     channels: DashMap<(LogId, Arc<str>), Watching>,
 }
 
-/// Who watches a channel. Whoever delivers takes the list as it is and holds no lock; it is copied only where it changes
-/// meanwhile.
+/// The subscriptions of a channel. A delivery clones the `Arc` and holds no lock; the list is copied only if it changes
+/// during a delivery.
 type Watching = Arc<Vec<Arc<Subscription>>>;
 
-/// Deliveries after which others on the same thread get a turn.
+/// Deliveries after which the task yields to others on its thread.
 const TURN: usize = 256;
 
-/// A subscription's place in the registry.
+/// A subscription's entry in the registry; dropping it ends the subscription.
 pub struct SubscriptionGuard {
     registry: Arc<Registry>,
     log: LogId,
     /// The subscription.
     pub subscription: Arc<Subscription>,
-    /// The sequencer that feeds it, kept alive by it.
+    /// Keeps the sequencer that feeds the subscription alive.
     _feed: Arc<SequencedLog>,
 }
 
 impl Registry {
-    /// An empty one, which counts what it hands on.
+    /// Creates an empty registry that counts deliveries.
     #[must_use]
     pub fn new(counters: Arc<Counters>) -> Self {
         Self {
@@ -45,7 +46,7 @@ impl Registry {
         }
     }
 
-    /// Enters a subscription.
+    /// Adds a subscription.
     #[must_use]
     pub fn subscribe(
         self: &Arc<Self>,
@@ -69,7 +70,7 @@ impl Registry {
         there.map(|there| there.clone()).unwrap_or_default()
     }
 
-    /// How many watch a channel.
+    /// The number of a channel's subscribers on this node.
     #[must_use]
     pub fn width(&self, log: LogId, channel: &Arc<str>) -> usize {
         self.channels
@@ -77,7 +78,7 @@ impl Registry {
             .map_or(0, |there| there.len())
     }
 
-    /// Hands a message to all who watch its channel, and returns to how many connections.
+    /// Delivers a message to all subscribers of its channel, and returns the number of frames accepted.
     pub fn deliver(&self, log: LogId, channel: &Arc<str>, message: Encoded) -> u64 {
         let bundle = Bundle::from(message);
         let mut handed = Handed::default();
@@ -88,7 +89,8 @@ impl Registry {
         handed.frames
     }
 
-    /// Hands messages to all who watch their channel, and returns how many frames they are. Others get a turn in between.
+    /// Delivers a bundle to all subscribers of its channel, and returns the number of frames accepted. Yields to other
+    /// tasks in between.
     pub async fn deliver_all(&self, log: LogId, channel: &Arc<str>, bundle: &Bundle) -> u64 {
         let mut all = 0;
         for part in self.watching(log, channel).chunks(TURN) {
@@ -96,7 +98,7 @@ impl Registry {
             for subscription in part {
                 handed.add(subscription.deliver(bundle));
             }
-            // Counted once for many, so that a delivery costs no more for it.
+            // Counted once per part, so that the shared counters add nothing to the cost of a delivery.
             self.count(handed);
             all += handed.frames;
             if part.len() == TURN {
@@ -106,7 +108,7 @@ impl Registry {
         all
     }
 
-    /// Counts what was handed to connections.
+    /// Adds to the node's counters of deliveries.
     pub fn count(&self, handed: Handed) {
         if handed.frames > 0 {
             self.counters.deliveries.inc_by(handed.frames);
@@ -117,7 +119,7 @@ impl Registry {
         }
     }
 
-    /// The connections here that watch a channel.
+    /// The connections on this node that are subscribed to a channel.
     #[must_use]
     pub fn watchers(&self, log: LogId, channel: &Arc<str>) -> Vec<Arc<ClientInfo>> {
         self.channels
@@ -137,7 +139,7 @@ impl Registry {
             .collect()
     }
 
-    /// The channels of a log that somebody here watches, and how many do.
+    /// The channels of a log that have subscribers on this node, with their numbers of subscribers.
     #[must_use]
     pub fn channels_of(&self, log: LogId) -> Vec<(Arc<str>, usize)> {
         self.channels
@@ -147,13 +149,13 @@ impl Registry {
             .collect()
     }
 
-    /// How many subscriptions there are.
+    /// The number of subscriptions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.channels.iter().map(|e| e.len()).sum()
     }
 
-    /// Whether nobody watches anything.
+    /// True if there is no subscription.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.channels.is_empty()
@@ -161,7 +163,7 @@ impl Registry {
 }
 
 impl SubscriptionGuard {
-    /// The log of its channel.
+    /// The log of the subscription's channel.
     pub(crate) fn log(&self) -> LogId {
         self.log
     }
@@ -174,7 +176,7 @@ impl Drop for SubscriptionGuard {
         if let Some(mut there) = self.registry.channels.get_mut(&key) {
             Arc::make_mut(&mut there).retain(|s| !Arc::ptr_eq(s, &self.subscription));
         }
-        // In a statement of its own: the guard above is gone.
+        // A statement of its own, because the map guard above must be dropped first.
         self.registry.channels.remove_if(&key, |_, there| there.is_empty());
         if let Some(who) = self.subscription.left() {
             self.registry.deliver(self.log, &key.1, Encoded::leave(&key.1, who));
@@ -191,7 +193,7 @@ mod tests {
     use crate::ws::outbox::Outbox;
 
     #[test]
-    fn what_is_handed_on_and_who_is_too_slow_is_counted_once_for_all() {
+    fn deliveries_and_slow_subscribers_are_counted() {
         let counters = Arc::<Counters>::default();
         let registry = Arc::new(Registry::new(counters.clone()));
         let log = LogId::random();
@@ -211,7 +213,7 @@ mod tests {
             assert!(subscription.go_live(0).is_some());
             guard
         };
-        // The first has room for one frame, which nobody takes; the second for all of them.
+        // The first outbox has room for one frame and is never read; the second has room for all frames.
         let _guards = [watching(size), watching(100 * size)];
         assert_eq!(registry.deliver(log, &channel, message(1)), 2);
         assert_eq!(registry.deliver(log, &channel, message(2)), 1);

@@ -1,4 +1,4 @@
-//! A log's changes, as the hub hands them on: what was committed, under which number, on which channels.
+//! The changes of a log, as the hub delivers them: number, channels and payloads of what was committed.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,17 +7,17 @@ use bytes::Bytes;
 
 use crate::ids::{LogId, UserId};
 
-/// What an event's channel begins with that nobody can subscribe to: the hub acts on it by authorising a user's
-/// connections again. The user's id follows.
+/// Prefix of the channel of an access event; the user's id follows. Nobody can subscribe to such a channel. The hub
+/// reacts to its events by re-authorising the user's connections.
 const ACCESS: &str = "!access:";
 
-/// The channel on which a log says that a user's rights have changed.
+/// Returns the channel of a user's access events.
 #[must_use]
 pub fn access_channel(user: UserId) -> String {
     format!("{ACCESS}{user}")
 }
 
-/// Whose rights have changed, where that is what a channel says.
+/// Returns the user if the channel is one of access events.
 #[must_use]
 pub fn whose_access(channel: &str) -> Option<UserId> {
     channel.strip_prefix(ACCESS)?.parse().ok()
@@ -26,13 +26,14 @@ pub fn whose_access(channel: &str) -> Option<UserId> {
 /// A position in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Changes when numbers no longer mean what they meant (a restore).
+    /// Changes when the log's numbers lose their meaning, as after a restore.
     pub epoch: Arc<str>,
-    /// The last number given.
+    /// The last number assigned.
     pub seq: u64,
 }
 
-/// An event as it is stored and sent. Its payload is never encoded anew: what was committed is what every screen gets.
+/// An event as stored and as sent. The payload is never re-encoded: subscribers get exactly the bytes that were
+/// committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedEvent {
     /// Channel name.
@@ -44,53 +45,54 @@ pub struct LoggedEvent {
 /// All events of one committed change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// The log it is in.
+    /// The change's log.
     pub log: LogId,
     /// The log's epoch.
     pub epoch: Arc<str>,
-    /// Its number in the log: the offset of all its events.
+    /// The change's number in the log, which is the offset of all its events.
     pub seq: u64,
-    /// At most one event a channel.
+    /// The events, at most one per channel.
     pub events: Vec<LoggedEvent>,
-    /// When its COMMIT was answered, where this node made it. Clocks of other nodes say nothing here.
+    /// When this node's COMMIT was answered; `None` for a change of another node, whose clock cannot be compared with
+    /// ours.
     pub committed_at: Option<Instant>,
-    /// True if another change of this log follows at once, from the same commit or from the next batch. Only the node that
-    /// made it knows.
+    /// True if another change of this log follows at once, from the same commit or from the next batch. Only the
+    /// committing node knows; the flag is not sent to others.
     pub more_soon: bool,
 }
 
 impl Committed {
-    /// Bytes that it keeps occupied, about.
+    /// Approximate memory that the change occupies, in bytes.
     pub(crate) fn size(&self) -> usize {
         let events = self.events.iter().map(|e| e.channel.len() + e.payload.len());
         size_of::<Self>() + events.sum::<usize>()
     }
 }
 
-/// What a recovery may cost, in publications and in bytes of their payloads.
+/// Bounds of one recovery.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Publications.
+    /// Number of publications.
     pub events: usize,
-    /// Bytes.
+    /// Bytes of their payloads.
     pub bytes: usize,
 }
 
-/// What a channel got since a position.
+/// The publications of a channel after a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missed {
-    /// All of it, in order: offsets and payloads.
+    /// All of them, in order: offsets and payloads.
     All(Vec<(u64, Bytes)>),
     /// More publications than the bound.
     TooMany,
     /// More bytes than the bound.
     TooLarge,
-    /// Retention no longer reaches back to the position.
+    /// Retention has deleted changes after the position.
     OutOfReach,
 }
 
 impl Missed {
-    /// Takes events up to the bounds.
+    /// Collects events, up to the bounds.
     pub fn within(events: impl Iterator<Item = (u64, Bytes)>, bounds: Bounds) -> Self {
         let (mut all, mut bytes) = (Vec::new(), 0);
         for (seq, payload) in events {

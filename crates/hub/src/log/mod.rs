@@ -1,5 +1,5 @@
-//! A log's changes on this node: in order ([`sequencer`]), those that come too early (`waiting`), the last of them (`replay`),
-//! compared with the backend (`sweep`), read once for many (`single_flight`).
+//! The changes of a log on this node: put in order ([`sequencer`]), held while a hole is open (`waiting`), kept for
+//! recovery (`replay`), compared with the database (`sweep`), and read once for many subscribers (`single_flight`).
 
 pub mod change;
 pub(crate) mod replay;

@@ -1,5 +1,5 @@
-//! The last of a log's changes, as its sequencer handed them on, so that a client that was away for a moment costs no read.
-//! Bounded in changes and in bytes; what is older is in Postgres.
+//! The replay buffer: the last changes of a log, as its sequencer delivered them, so that a client that was away for a
+//! moment recovers without a database read. It is bounded in changes and in bytes; older changes are in Postgres.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::limits::Recovery;
 use crate::log::change::Committed;
 use crate::log::change::{Bounds, Head, Missed};
 
-/// See the module. Numbers have no gaps: it holds every change above `floor` up to `top`.
+/// See the module. Numbers are gapless: the buffer holds every change above `floor` up to `top`.
 pub(crate) struct Memory {
     epoch: Arc<str>,
     floor: u64,
@@ -18,16 +18,16 @@ pub(crate) struct Memory {
     limits: (usize, usize),
 }
 
-/// What was missed, as far as memory knows.
+/// A channel's missed publications, according to the replay buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Recalled {
     pub missed: Missed,
-    /// Up to where it is.
+    /// The position up to which they are complete.
     pub head: Head,
 }
 
 impl Memory {
-    /// An empty one at no position.
+    /// Creates an empty buffer without a position.
     pub fn new(bounds: &Recovery) -> Self {
         Self {
             epoch: "".into(),
@@ -39,7 +39,7 @@ impl Memory {
         }
     }
 
-    /// Forgets everything and goes on at a position.
+    /// Drops all changes and continues at a position.
     pub fn restart(&mut self, head: &Head) {
         self.epoch = head.epoch.clone();
         (self.floor, self.top) = (head.seq, head.seq);
@@ -47,7 +47,7 @@ impl Memory {
         self.bytes = 0;
     }
 
-    /// Takes the next change.
+    /// Adds the next change.
     pub fn push(&mut self, change: &Committed) {
         self.top = change.seq;
         self.bytes += change.size();
@@ -60,8 +60,8 @@ impl Memory {
         }
     }
 
-    /// What a channel got after a position; none where memory does not reach back so far, or not that far yet, or the
-    /// position is of another epoch.
+    /// Returns a channel's publications after a position. Returns `None` if the position is below the buffer, above it,
+    /// or of another epoch.
     pub fn since(&self, channel: &str, epoch: &str, after: u64, bounds: Bounds) -> Option<Recalled> {
         let known = (epoch.is_empty() || *epoch == *self.epoch) && !self.epoch.is_empty();
         if !known || after < self.floor || after > self.top {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channels_events_are_told_from_the_others_and_from_those_before() {
+    fn a_recovery_returns_only_its_channels_later_events() {
         let mut memory = memory(10, 10_000);
         for (seq, channel) in [(11, "a"), (12, "b"), (13, "a")] {
             memory.push(&change(seq, channel, "{}"));
@@ -142,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_hold_it_does_not_answer_for() {
+    fn a_position_outside_the_buffer_is_not_answered() {
         let mut memory = memory(2, 10_000);
         for seq in 11..=14 {
             memory.push(&change(seq, "a", "{}"));
         }
-        assert_eq!(offsets(&memory, 11), None, "the change after 11 is forgotten");
+        assert_eq!(offsets(&memory, 11), None, "the change after 11 was dropped");
         assert_eq!(offsets(&memory, 12), Some(vec![13, 14]));
-        assert_eq!(offsets(&memory, 15), None, "not there yet");
+        assert_eq!(offsets(&memory, 15), None, "above the buffer");
         assert_eq!(memory.since("a", "other", 13, WIDE), None);
         memory.restart(&head(20));
         assert_eq!(offsets(&memory, 14), None);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_in_bytes() {
+    fn the_buffer_is_bounded_in_bytes() {
         let one = change(11, "a", &"x".repeat(100)).size();
         let mut memory = memory(1000, 3 * one);
         for seq in 11..=30 {
@@ -170,14 +170,14 @@ mod tests {
         }
         assert_eq!(memory.changes.len(), 3);
         assert_eq!(memory.bytes, 3 * one);
-        // One that is larger than all that may be kept leaves nothing behind.
+        // A change larger than the whole buffer leaves it empty.
         memory.push(&change(31, "a", &"x".repeat(4 * one)));
         assert_eq!((memory.bytes, memory.floor, memory.top), (0, 31, 31));
         assert_eq!(offsets(&memory, 31), Some(vec![]));
     }
 
     #[test]
-    fn more_than_the_bounds_is_said_to_be_more() {
+    fn a_recovery_over_its_bounds_says_which_bound() {
         let mut memory = memory(100, 10_000);
         for seq in 11..=13 {
             memory.push(&change(seq, "a", "1234567890"));

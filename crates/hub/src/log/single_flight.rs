@@ -1,8 +1,10 @@
-//! Reads that are made once for all who may share them. Whoever asks takes a [`Ticket`] first; a read serves those who had
-//! theirs before it began, so that nobody is answered with something older than what they have been hearing since.
+//! Single-flight: one read for all who may share it. A caller takes a [`Ticket`] first, and is served only by a read
+//! that began after that. So no subscriber gets a state older than the publications held back for it since it
+//! registered.
 //!
-//! At most one read of a key runs at a time. Those who come while it runs wait for it, and of those who came too late for
-//! it one makes the next. A failure is shared too: when the database is away, a thousand do not find out one by one.
+//! At most one read of a key runs at a time. Callers that arrive during a read wait for it to end; one of those that it
+//! cannot serve then makes the next read. A failure is shared too, so that a thousand callers do not find out one by
+//! one that the database is down.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,36 +15,36 @@ use tokio::sync::Mutex;
 
 use crate::backend::Failure;
 
-/// The reads of one kind, by what they read.
+/// Single-flight reads of one kind, by key.
 pub struct SingleFlight<K: Eq + Hash, T, E = Failure> {
     slots: DashMap<K, Weak<Slot<T, E>>>,
     begun: AtomicU64,
 }
 
-/// The last read of a key. It is kept for as long as somebody has a ticket.
+/// The last read of a key, kept for as long as somebody holds a ticket.
 struct Slot<T, E>(Mutex<Option<Flight<T, E>>>);
 
 struct Flight<T, E> {
-    /// Its place among all reads.
+    /// The read's place in the order of all reads.
     number: u64,
     result: Result<Arc<T>, E>,
 }
 
-/// The right to what reads of a key find that begin from now on.
+/// The right to the result of any read of a key that begins after the ticket was taken.
 pub struct Ticket<K: Eq + Hash + Clone, T, E = Failure> {
     reads: Arc<SingleFlight<K, T, E>>,
     key: K,
-    /// There until the ticket is dropped.
+    /// `None` only while the ticket is being dropped.
     slot: Option<Arc<Slot<T, E>>>,
-    /// Reads that had begun when it was taken.
+    /// The number of reads that had begun when the ticket was taken.
     begun: u64,
 }
 
-/// What a read found, and whether it was made for another.
+/// The result of a read.
 pub struct Reading<T> {
-    /// What it found.
+    /// The value that was read.
     pub value: Arc<T>,
-    /// Whether it was made for another.
+    /// True if another caller made the read.
     pub shared: bool,
 }
 
@@ -56,7 +58,7 @@ impl<K: Eq + Hash, T, E> Default for SingleFlight<K, T, E> {
 }
 
 impl<K: Eq + Hash + Clone, T, E> SingleFlight<K, T, E> {
-    /// A ticket for a key.
+    /// Returns a ticket for a key.
     pub fn ticket(self: &Arc<Self>, key: K) -> Ticket<K, T, E> {
         let slot = {
             let mut entry = self.slots.entry(key.clone()).or_default();
@@ -79,10 +81,10 @@ impl<K: Eq + Hash + Clone, T, E> SingleFlight<K, T, E> {
 }
 
 impl<K: Eq + Hash + Clone, T, E: Clone> Ticket<K, T, E> {
-    /// What a read found that began after the ticket was taken: one that somebody else made, or `read`.
+    /// Returns the result of a read that began after the ticket was taken: another caller's, or that of `read`.
     ///
     /// # Errors
-    /// That of the read.
+    /// The read's error.
     pub async fn get(&self, read: impl Future<Output = Result<T, E>>) -> Result<Reading<T>, E> {
         let unshared = |value| Reading { value, shared: false };
         let Some(slot) = &self.slot else {
@@ -93,7 +95,7 @@ impl<K: Eq + Hash + Clone, T, E: Clone> Ticket<K, T, E> {
             let value = there.result.clone()?;
             return Ok(Reading { value, shared: true });
         }
-        // Counted before it begins: a ticket that does not see it yet was taken before.
+        // Counted before the read begins: a ticket that does not include this number was taken before the read.
         let number = self.reads.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let result = read.await.map(Arc::new);
         *last = Some(Flight {
@@ -121,16 +123,16 @@ mod tests {
 
     type Reads = Arc<SingleFlight<&'static str, usize, &'static str>>;
 
-    /// A read that returns how many there were before it.
+    /// A read that returns the number of earlier reads.
     async fn count(made: &AtomicUsize) -> Result<usize, &'static str> {
         let number = made.fetch_add(1, Ordering::SeqCst);
-        // Others come to run meanwhile.
+        // Lets the other tasks run meanwhile.
         tokio::task::yield_now().await;
         Ok(number)
     }
 
     #[tokio::test]
-    async fn a_thousand_who_had_their_tickets_before_it_share_one_read() {
+    async fn a_thousand_tickets_taken_before_a_read_share_it() {
         let (reads, made) = (Reads::default(), AtomicUsize::new(0));
         let tickets: Vec<_> = (0..1000).map(|_| reads.ticket("one")).collect();
         let all = tickets.iter().map(|ticket| ticket.get(count(&made)));
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_came_after_a_read_began_is_not_served_by_it() {
+    async fn a_ticket_taken_after_a_read_began_is_not_served_by_it() {
         let (reads, made) = (Reads::default(), AtomicUsize::new(0));
         let early = reads.ticket("one");
         let mut late = Vec::new();
@@ -162,19 +164,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_shared_and_a_read_that_was_given_up_is_not() {
+    async fn a_failed_read_is_shared_and_a_cancelled_read_is_not() {
         let reads = Reads::default();
         let tickets: Vec<_> = (0..3).map(|_| reads.ticket("one")).collect();
         let given_up = tickets[0].get(std::future::pending());
         assert!(futures_util::FutureExt::now_or_never(given_up).is_none());
         let failed = tickets[1].get(async { Err("away") }).await;
         assert_eq!(failed.err(), Some("away"));
-        let shared = tickets[2].get(async { panic!("not read again") }).await;
+        let shared = tickets[2].get(async { panic!("the failure must be shared") }).await;
         assert_eq!(shared.err(), Some("away"));
     }
 
     #[tokio::test]
-    async fn nothing_is_kept_for_nobody() {
+    async fn a_key_without_tickets_keeps_nothing() {
         let (reads, made) = (Reads::default(), AtomicUsize::new(0));
         let ticket = reads.ticket("one");
         assert!(ticket.get(count(&made)).await.is_ok());

@@ -1,4 +1,5 @@
-//! What the fast path lost: once a second the positions of the logs served here are compared with Postgres, in one query.
+//! The sweep finds changes that the broker lost: once a second, it compares the positions of this node's sequencers
+//! with the heads in Postgres, in one query.
 
 use std::sync::Weak;
 
@@ -6,7 +7,7 @@ use crate::HubInner;
 use crate::backend::Backend;
 use crate::ids::LogId;
 
-/// Sweeps until the hub ends.
+/// Sweeps until the hub is dropped.
 pub(crate) async fn run(hub: Weak<HubInner>, backend: Weak<dyn Backend>) {
     loop {
         let Some(strong) = hub.upgrade() else { return };

@@ -1,15 +1,15 @@
-//! Changes that a sequencer cannot hand on yet, since one before them is missing. Pure.
+//! Changes that a sequencer cannot deliver yet, because an earlier one is missing. Pure.
 //!
-//! Bounded in changes and in bytes: while the log cannot be read for long, other nodes go on committing. What is farthest
-//! ahead is forgotten first; it is read from the log with the rest, once that can be read again.
+//! The buffer is bounded in changes and in bytes, because other nodes keep committing while the log cannot be read. It
+//! drops the highest numbers first; the sequencer later reads them from the log with the missing ones.
 
 use std::collections::BTreeMap;
 
 use crate::log::change::Committed;
 
-/// Changes that may wait.
+/// Capacity in changes.
 pub(crate) const CHANGES: usize = 4096;
-/// Bytes of them: twice what a node remembers of a log.
+/// Capacity in bytes: twice the default replay buffer of a log.
 pub(crate) const BYTES: usize = 512 * 1024;
 
 /// See the module.
@@ -20,28 +20,28 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// How many wait.
+    /// The number of waiting changes.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
 
-    /// Bytes that they keep occupied, about.
+    /// Approximate memory of the waiting changes, in bytes.
     #[cfg(test)]
     pub fn size(&self) -> usize {
         self.bytes
     }
 
-    /// The number of the first that waits.
+    /// The lowest number that waits.
     pub fn first(&self) -> Option<u64> {
         self.changes.first_key_value().map(|(seq, _)| *seq)
     }
 
-    /// The last that waits.
+    /// The change with the highest number.
     pub fn last(&self) -> Option<&Committed> {
         self.changes.last_key_value().map(|(_, change)| change)
     }
 
-    /// Takes a change; one that waits already is the same.
+    /// Adds a change; one with the same number is replaced, since it is the same change.
     pub fn insert(&mut self, change: Committed) {
         self.bytes += change.size();
         if let Some(same) = self.changes.insert(change.seq, change) {
@@ -49,7 +49,7 @@ impl Waiting {
         }
     }
 
-    /// The change with this number, which no longer waits. Those before it are forgotten.
+    /// Removes and returns the change with this number, and drops those with lower numbers.
     pub fn take(&mut self, next: u64) -> Option<Committed> {
         self.forget_before(next);
         let first = self.changes.first_entry().filter(|first| *first.key() == next)?;
@@ -58,14 +58,14 @@ impl Waiting {
         Some(change)
     }
 
-    /// Forgets what comes before a number.
+    /// Drops the changes with lower numbers.
     pub fn forget_before(&mut self, next: u64) {
         while let Some(first) = self.changes.first_entry().filter(|first| *first.key() < next) {
             self.bytes -= first.remove().size();
         }
     }
 
-    /// Forgets what is farthest ahead, until the rest is within the bounds.
+    /// Drops the highest numbers until the rest is within the bounds.
     pub fn forget_farthest(&mut self) {
         while self.changes.len() > CHANGES || self.bytes > BYTES {
             let Some((_, farthest)) = self.changes.pop_last() else {
@@ -75,7 +75,7 @@ impl Waiting {
         }
     }
 
-    /// Forgets all.
+    /// Drops all changes.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -106,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_taken_in_order_and_older_ones_dropped() {
+    fn changes_are_taken_in_order_and_lower_numbers_are_dropped() {
         let mut waiting = Waiting::default();
         for seq in [7, 5, 3, 6, 5] {
             waiting.insert(change(seq, 10));
         }
         assert_eq!((waiting.first(), waiting.len()), (Some(3), 4));
         assert_eq!(waiting.take(4), None);
-        assert_eq!(waiting.first(), Some(5), "the third was of no use any more");
+        assert_eq!(waiting.first(), Some(5), "number 3 is below the requested one");
         assert_eq!(waiting.take(5).map(|c| c.seq), Some(5));
         assert_eq!(waiting.take(6).map(|c| c.seq), Some(6));
         assert_eq!(waiting.last().map(|c| c.seq), Some(7));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn over_the_bounds_what_is_farthest_ahead_is_forgotten() {
+    fn over_the_bounds_the_highest_numbers_are_dropped() {
         let mut waiting = Waiting::default();
         let last = u64::try_from(CHANGES).expect("it fits") + 100;
         for seq in 1..=last {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_larger_than_all_that_may_wait_is_read_again() {
+    fn a_change_larger_than_the_whole_buffer_is_dropped() {
         let mut waiting = Waiting::default();
         waiting.insert(change(2, BYTES + 1));
         waiting.forget_farthest();

@@ -1,42 +1,43 @@
-//! Why a connection is closed or a subscription ended. Every close has a reason in plain words: with an empty one, or one
-//! that parses as JSON, SDKs reconnect for ever or lose it.
+//! Codes and reasons for closing a connection or ending a subscription. Every close has a plain-text reason, because
+//! SDKs reconnect for ever or lose the reason if it is empty or parses as JSON.
 
-/// Closes a connection. Below 3500 the client reconnects, from 3500 on it does not; the others are RFC 6455's.
+/// Closes a connection. Clients reconnect after codes from 3000 to 3499 and stay away from 3500 on; codes below 3000
+/// are those of RFC 6455.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// RFC 6455: the client closed; this answers it.
+    /// RFC 6455: answers the client's close.
     Normal,
-    /// RFC 6455: protocol violated.
+    /// RFC 6455: protocol error.
     Protocol,
-    /// RFC 6455: text that is not UTF-8.
+    /// RFC 6455: a text message is not UTF-8.
     NotUtf8,
-    /// RFC 6455: message too big.
+    /// RFC 6455: a message is too big.
     TooBig,
     /// The node shuts down.
     Shutdown,
-    /// An error of ours.
+    /// An internal error.
     ServerError,
-    /// The token ran out and was not refreshed.
+    /// The token expired and was not refreshed.
     Expired,
     /// The client reads too slowly.
     Slow,
-    /// The hub cannot tell what this client missed.
+    /// The hub cannot read the publications that the client missed.
     InsufficientState,
-    /// A ping was not answered.
+    /// The client did not answer a ping.
     NoPong,
-    /// Too many or too fast: commands, bytes, or sockets of a log.
+    /// The client sent too many commands or bytes, or its log has too many sockets.
     TooManyRequests,
     /// The user's roles have changed.
     StateInvalidated,
-    /// The token is not one of ours, or another user's.
+    /// The token is not valid, or belongs to another user.
     InvalidToken,
-    /// The client does not speak the protocol.
+    /// The client violated the protocol.
     BadRequest,
-    /// No `connect` came in time.
+    /// The client did not send `connect` in time.
     Stale,
-    /// The session ended or the membership is not active.
+    /// The session ended, or the membership is not active.
     ForceDisconnect,
-    /// The user has opened more sockets since than it may have.
+    /// The user opened further sockets, over the bound per user; this was the oldest.
     ConnectionLimit,
 }
 
@@ -93,11 +94,11 @@ impl Close {
 /// Ends a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsubscribe {
-    /// Access was lost; the client does not subscribe again.
+    /// The right has ended; the client does not subscribe again.
     Server,
-    /// The client missed something and subscribes again at once.
+    /// The client missed publications and subscribes again at once.
     InsufficientState,
-    /// The subscription's token ran out and was not refreshed; the client gets a new one and subscribes again.
+    /// The subscription's token expired and was not refreshed; the client gets a new one and subscribes again.
     Expired,
 }
 

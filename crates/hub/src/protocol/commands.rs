@@ -1,55 +1,55 @@
-//! What clients ask. Fields that we do not use are left out: both codecs skip what they do not know.
+//! Requests of clients. Fields that the hub does not use are left out, and both codecs skip unknown fields.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Deserialize;
 
-/// One command of a client; exactly one of the methods should be there.
+/// One command of a client. Exactly one method field should be set.
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default)]
 pub struct Command {
-    /// The client's number, echoed in the reply; 0 asks for none.
+    /// The client's number for the command, echoed in the reply; 0 asks for no reply.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    /// Authenticate.
+    /// Authenticates the connection.
     #[prost(message, optional, tag = "4")]
     pub connect: Option<ConnectRequest>,
-    /// Watch a channel.
+    /// Subscribes to a channel.
     #[prost(message, optional, tag = "5")]
     pub subscribe: Option<SubscribeRequest>,
-    /// Stop watching.
+    /// Ends a subscription.
     #[prost(message, optional, tag = "6")]
     pub unsubscribe: Option<ChannelRequest>,
-    /// Publish into a channel.
+    /// Publishes to a channel.
     #[prost(message, optional, tag = "7")]
     pub publish: Option<PublishRequest>,
-    /// Who watches a channel.
+    /// Lists a channel's subscribers.
     #[prost(message, optional, tag = "8")]
     pub presence: Option<ChannelRequest>,
-    /// How many watch a channel.
+    /// Counts a channel's subscribers.
     #[prost(message, optional, tag = "9")]
     pub presence_stats: Option<ChannelRequest>,
-    /// What was published in a channel.
+    /// Reads a channel's stored publications.
     #[prost(message, optional, tag = "10")]
     pub history: Option<HistoryRequest>,
-    /// A message without reply; ignored.
+    /// A message without a reply; ignored.
     #[prost(message, optional, tag = "12")]
     pub send: Option<SendRequest>,
-    /// A command of the product.
+    /// Runs a command of the product.
     #[prost(message, optional, tag = "13")]
     pub rpc: Option<RpcRequest>,
-    /// A new token of the connection.
+    /// Replaces the connection's token.
     #[prost(message, optional, tag = "14")]
     pub refresh: Option<RefreshRequest>,
-    /// A new token of a subscription.
+    /// Replaces a subscription's token.
     #[prost(message, optional, tag = "15")]
     pub sub_refresh: Option<SubRefreshRequest>,
 }
 
 impl Command {
-    /// The answer to a ping: an empty command.
+    /// True for an empty command, which answers the server's ping.
     #[must_use]
     pub fn is_pong(&self) -> bool {
         *self == Self::default()
@@ -83,32 +83,32 @@ pub struct SubscribeRequest {
     /// Channel name.
     #[prost(string, tag = "1")]
     pub channel: String,
-    /// Token that grants the channel, where the table takes such.
+    /// A token that grants the channel, if the backend has such tokens.
     #[prost(string, tag = "2")]
     pub token: String,
-    /// Whether to recover from the position.
+    /// Whether to recover from the client's position.
     #[prost(bool, tag = "3")]
     pub recover: bool,
-    /// Epoch of the position; empty matches any.
+    /// Epoch of the position; an empty one matches any.
     #[prost(string, tag = "6")]
     pub epoch: String,
     /// Offset of the position.
     #[prost(uint64, tag = "7")]
     pub offset: u64,
-    /// Bit 2: refuse with 112 rather than start anew where the position cannot be recovered.
+    /// Bit 1 (value 2): if the position cannot be recovered, refuse with error 112 instead of sending a snapshot.
     #[prost(int64, tag = "14")]
     pub flag: i64,
 }
 
 impl SubscribeRequest {
-    /// Whether the client would rather have error 112 than start anew.
+    /// True if the client prefers error 112 over a snapshot.
     #[must_use]
     pub fn rejects_unrecovered(&self) -> bool {
         self.flag & 2 != 0
     }
 }
 
-/// A request that only names a channel.
+/// A request with a channel name only.
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default)]
@@ -126,7 +126,7 @@ pub struct PublishRequest {
     /// Channel name.
     #[prost(string, tag = "1")]
     pub channel: String,
-    /// What to publish.
+    /// The payload to publish.
     #[serde(with = "super::raw")]
     #[prost(bytes = "bytes", tag = "2")]
     pub data: Bytes,
@@ -140,13 +140,13 @@ pub struct HistoryRequest {
     /// Channel name.
     #[prost(string, tag = "1")]
     pub channel: String,
-    /// At most so many publications; 0 asks for the position only, below it for all there are.
+    /// At most this many publications; 0 asks for the position only, a negative number for all.
     #[prost(int32, tag = "7")]
     pub limit: i32,
-    /// Only what comes after (in reverse: before) this position.
+    /// Returns only publications after this position (with `reverse`, before it).
     #[prost(message, optional, tag = "8")]
     pub since: Option<StreamPosition>,
-    /// The last first.
+    /// Returns the newest publications first.
     #[prost(bool, tag = "9")]
     pub reverse: bool,
 }
@@ -156,10 +156,10 @@ pub struct HistoryRequest {
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default)]
 pub struct StreamPosition {
-    /// Number of a publication.
+    /// Offset of a publication.
     #[prost(uint64, tag = "1")]
     pub offset: u64,
-    /// Epoch of the number; empty matches any.
+    /// Epoch of the offset; an empty one matches any.
     #[prost(string, tag = "2")]
     pub epoch: String,
 }
@@ -169,11 +169,11 @@ pub struct StreamPosition {
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default)]
 pub struct RpcRequest {
-    /// Its arguments.
+    /// The command's arguments.
     #[serde(with = "super::raw")]
     #[prost(bytes = "bytes", tag = "1")]
     pub data: Bytes,
-    /// Name of the command.
+    /// The command's name.
     #[prost(string, tag = "2")]
     pub method: String,
 }

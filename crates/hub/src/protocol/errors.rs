@@ -1,4 +1,4 @@
-//! Error replies: the protocol's own codes; the backend has codes of its own.
+//! Error replies with the protocol's own codes; the backend defines codes of its own.
 
 use serde::Serialize;
 
@@ -8,32 +8,32 @@ use super::is_default;
 #[derive(Clone, PartialEq, Eq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct ErrorReply {
-    /// Number; those of the protocol are under 400, the rest are the backend's.
+    /// Error code: below 400 the protocol's, from 400 on the backend's.
     #[prost(uint32, tag = "1")]
     pub code: u32,
-    /// `name: sentence`.
+    /// Name and sentence, as `name: sentence`.
     #[prost(string, tag = "2")]
     pub message: String,
-    /// Whether trying again may help.
+    /// True if a retry may succeed.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(bool, tag = "3")]
     pub temporary: bool,
 }
 
-/// Errors of the protocol itself, which REST has no code for.
+/// Errors of the protocol itself, which have no counterpart in REST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// There is no such channel.
+    /// The channel does not exist.
     UnknownChannel,
-    /// Already subscribed.
+    /// The connection is already subscribed to the channel.
     AlreadySubscribed,
-    /// Too many channels.
+    /// The connection has too many subscriptions.
     LimitExceeded,
-    /// The command cannot be understood.
+    /// The command is malformed.
     BadRequest,
-    /// Not offered.
+    /// The server does not offer this.
     NotAvailable,
-    /// The node has too much to do at the moment.
+    /// The node is overloaded at the moment.
     TooManyRequests,
     /// The position cannot be recovered.
     Unrecoverable,
@@ -42,13 +42,13 @@ pub enum ProtocolError {
 impl From<ProtocolError> for ErrorReply {
     fn from(error: ProtocolError) -> Self {
         let (code, message) = match error {
-            ProtocolError::UnknownChannel => (102, "unknown_channel: There is no such channel."),
-            ProtocolError::AlreadySubscribed => (105, "already_subscribed: This connection watches that channel."),
-            ProtocolError::LimitExceeded => (106, "limit_exceeded: This connection watches too many channels."),
-            ProtocolError::BadRequest => (107, "bad_request: The command cannot be understood."),
+            ProtocolError::UnknownChannel => (102, "unknown_channel: The channel does not exist."),
+            ProtocolError::AlreadySubscribed => (105, "already_subscribed: This connection is already subscribed."),
+            ProtocolError::LimitExceeded => (106, "limit_exceeded: This connection has too many channels."),
+            ProtocolError::BadRequest => (107, "bad_request: The command is malformed."),
             ProtocolError::NotAvailable => (108, "not_available: This server does not offer that."),
-            ProtocolError::TooManyRequests => (111, "too_many_requests: Too much at once here; try again."),
-            ProtocolError::Unrecoverable => (112, "unrecoverable_position: Too old to recover; subscribe anew."),
+            ProtocolError::TooManyRequests => (111, "too_many_requests: The server is busy; try again."),
+            ProtocolError::Unrecoverable => (112, "unrecoverable_position: Cannot recover; subscribe again."),
         };
         Self {
             code,

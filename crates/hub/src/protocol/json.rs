@@ -1,11 +1,11 @@
-//! The JSON codec: commands and replies a line each.
+//! The JSON codec: one command or reply per line.
 
 use super::{Answer, Command, Event, Push, Reply, Undecodable, Unencodable};
 
-/// The server's ping.
+/// The server's ping message.
 pub const PING: &[u8] = b"{}";
 
-/// Reads the commands of a frame, in order.
+/// Decodes the commands of a frame, in order.
 pub fn decode(frame: &[u8]) -> Result<Vec<Command>, Undecodable> {
     let text = std::str::from_utf8(frame).map_err(|_| Undecodable)?;
     text.split('\n')
@@ -14,7 +14,7 @@ pub fn decode(frame: &[u8]) -> Result<Vec<Command>, Undecodable> {
         .collect()
 }
 
-/// Writes a reply or a push.
+/// Encodes a reply or a push.
 pub fn encode(reply: &Reply) -> Result<Vec<u8>, Unencodable> {
     if let Some(Answer::Push(push)) = &reply.answer
         && let Some(line) = publication(push)
@@ -24,7 +24,7 @@ pub fn encode(reply: &Reply) -> Result<Vec<u8>, Unencodable> {
     serde_json::to_vec(reply).map_err(|_| Unencodable)
 }
 
-/// A publication without the check that its payload is JSON: it comes from the log, which holds nothing else.
+/// Encodes a publication without checking that its payload is JSON: the log holds nothing else.
 fn publication(push: &Push) -> Option<Vec<u8>> {
     let Some(Event::Publication(publication)) = &push.event else {
         return None;

@@ -1,10 +1,11 @@
-//! The Centrifuge client protocol: what clients send and are sent, and the two codecs that carry it.
+//! The Centrifuge client protocol: its messages in both directions, and the two codecs that carry them.
 //!
-//! - [`commands`]: what clients ask. [`replies`]: what they are answered. [`push`]: what comes unasked. [`errors`], [`close`]: codes.
-//! - [`json`] and [`protobuf`]: bytes. A message is one type with the names of the one and the field numbers of the other,
-//!   so that the two cannot drift apart.
+//! - [`commands`]: requests of clients. [`replies`]: their answers. [`push`]: messages that no command asked for.
+//!   [`errors`], [`close`]: codes.
+//! - [`json`] and [`protobuf`]: encoding and decoding. One type per message has both the JSON names and the Protobuf
+//!   field numbers, so that the two codecs cannot drift apart.
 //!
-//! Payloads are JSON text in both codecs and are carried to the byte; [`payload`] says what may be one.
+//! Payloads are JSON text in both codecs and are passed on byte for byte; [`payload`] defines which are valid.
 
 pub mod close;
 pub mod commands;
@@ -31,20 +32,20 @@ pub use replies::{
     SubRefreshResult, SubscribeResult,
 };
 
-/// How a connection's messages are encoded.
+/// The encoding of a connection's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
-    /// Text frames, messages joined by newlines.
+    /// Text frames; messages are separated by newlines.
     Json,
-    /// Binary frames, each message after its length.
+    /// Binary frames; each message is preceded by its length.
     Protobuf,
 }
 
-/// A frame that holds something else than commands.
+/// Returned for a frame that does not decode as commands.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Undecodable;
 
-/// A reply that cannot be written: a payload that is not JSON, which would be a defect of ours.
+/// Returned for a reply whose payload is not JSON, which would be a bug of the server.
 #[derive(Debug)]
 pub struct Unencodable;
 
@@ -52,7 +53,7 @@ impl Codec {
     /// Every codec.
     pub const ALL: [Self; 2] = [Self::Json, Self::Protobuf];
 
-    /// Its name, for logs and labels.
+    /// The codec's name, for logs and metric labels.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,7 +62,7 @@ impl Codec {
         }
     }
 
-    /// The subprotocol that chooses it.
+    /// The WebSocket subprotocol that selects the codec.
     #[must_use]
     pub const fn subprotocol(self) -> &'static str {
         match self {
@@ -70,7 +71,7 @@ impl Codec {
         }
     }
 
-    /// Reads the commands of a frame, in order. The whole frame is refused where one is damaged.
+    /// Decodes the commands of a frame, in order. One malformed command refuses the whole frame.
     pub fn decode(self, frame: &Bytes) -> Result<Vec<Command>, Undecodable> {
         match self {
             Self::Json => json::decode(frame),
@@ -78,7 +79,7 @@ impl Codec {
         }
     }
 
-    /// Writes a reply or a push.
+    /// Encodes a reply or a push.
     pub fn encode(self, reply: &Reply) -> Result<Vec<u8>, Unencodable> {
         match self {
             Self::Json => json::encode(reply),
@@ -86,7 +87,7 @@ impl Codec {
         }
     }
 
-    /// The server's ping.
+    /// The server's ping message.
     #[must_use]
     pub const fn ping(self) -> &'static [u8] {
         match self {

@@ -1,14 +1,14 @@
-//! What may be a payload: one JSON value without a raw newline, since a newline separates messages in the JSON codec.
+//! Valid payloads: one JSON value without a raw newline, because newlines separate messages in the JSON codec.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-/// A payload as a client sent it, where it is JSON. Only newlines between its parts are changed, to spaces.
+/// Returns a client's payload if it is JSON, with newlines between its tokens replaced by spaces.
 #[must_use]
 pub fn checked(payload: Bytes) -> Option<Bytes> {
     let text = std::str::from_utf8(&payload).ok()?;
     let _: IgnoredAny = serde_json::from_str(text).ok()?;
-    // Inside a string a newline is always escaped.
+    // JSON strings cannot contain a raw newline, so every newline is between tokens.
     if text.contains('\n') {
         return Some(text.replace('\n', " ").into());
     }
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_is_json_and_loses_nothing_but_newlines() {
+    fn a_payload_must_be_json_and_only_its_newlines_change() {
         let kept = |text: &'static str| checked(Bytes::from_static(text.as_bytes()));
         assert_eq!(kept("{\"a\": 1.50}").as_deref(), Some(&b"{\"a\": 1.50}"[..]));
         assert_eq!(kept("{\n\"a\\n\":1}").as_deref(), Some(&b"{ \"a\\n\":1}"[..]));

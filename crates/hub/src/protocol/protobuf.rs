@@ -1,4 +1,5 @@
-//! The Protobuf codec: each message after its length, an unsigned varint. Payloads are bytes and are not looked into.
+//! The Protobuf codec: each message is preceded by its length as an unsigned varint. Payloads are bytes that the codec
+//! does not inspect.
 
 use bytes::{Buf as _, Bytes};
 use prost::Message as _;
@@ -8,7 +9,7 @@ use super::{Command, Reply, Undecodable};
 /// The server's ping: a message of length zero.
 pub const PING: &[u8] = &[0];
 
-/// Reads the commands of a frame, in order. Payloads share the frame's bytes.
+/// Decodes the commands of a frame, in order. Payloads share the frame's memory.
 pub fn decode(frame: &Bytes) -> Result<Vec<Command>, Undecodable> {
     let mut rest = frame.clone();
     let mut commands = Vec::new();
@@ -22,7 +23,7 @@ pub fn decode(frame: &Bytes) -> Result<Vec<Command>, Undecodable> {
     Ok(commands)
 }
 
-/// Writes a reply or a push.
+/// Encodes a reply or a push.
 #[must_use]
 pub fn encode(reply: &Reply) -> Vec<u8> {
     reply.encode_length_delimited_to_vec()

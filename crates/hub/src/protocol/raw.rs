@@ -1,4 +1,5 @@
-//! Payloads in JSON: embedded as they are, never parsed and written again. An empty one is an absent field.
+//! Serde functions for payloads in JSON: embedded verbatim, never parsed and re-encoded. An empty payload is an absent
+//! field.
 
 use bytes::Bytes;
 use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};

@@ -1,4 +1,4 @@
-//! What clients are answered.
+//! Replies to clients' commands.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::is_default;
 use super::{ClientInfo, ErrorReply, Publication, Push};
 
-/// A reply to the command of that id, or a push.
+/// A reply to a command, or a push.
 #[derive(Clone, PartialEq, prost::Message, Serialize)]
 pub struct Reply {
     /// The command's id; 0 for a push.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    /// What it carries; always there.
+    /// The content; always set.
     #[serde(flatten)]
     #[prost(oneof = "Answer", tags = "2, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15")]
     pub answer: Option<Answer>,
@@ -38,14 +38,14 @@ impl Reply {
     }
 }
 
-/// What a reply carries.
+/// The content of a reply.
 #[derive(Clone, PartialEq, prost::Oneof, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The command failed.
     #[prost(message, tag = "2")]
     Error(ErrorReply),
-    /// No reply: something happened.
+    /// A push, which no command asked for.
     #[prost(message, tag = "4")]
     Push(Push),
     /// Result of `connect`.
@@ -85,25 +85,25 @@ pub enum Answer {
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct Empty {}
 
-/// Result of `connect`; `refresh` answers with its first four fields.
+/// Result of `connect`; the result of `refresh` has its first four fields.
 #[derive(Clone, PartialEq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct ConnectResult {
-    /// Id of this connection.
+    /// The connection's id.
     #[prost(string, tag = "1")]
     pub client: String,
-    /// Version of the server.
+    /// The server's version.
     #[prost(string, tag = "2")]
     pub version: String,
-    /// Whether the client must refresh.
+    /// Whether the token expires and the client must refresh it.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(bool, tag = "3")]
     pub expires: bool,
-    /// Seconds until it must.
+    /// Seconds until the client must refresh.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(uint32, tag = "4")]
     pub ttl: u32,
-    /// Server-side subscriptions.
+    /// Server-side subscriptions by channel.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[prost(btree_map = "string, message", tag = "6")]
     pub subs: BTreeMap<String, SubscribeResult>,
@@ -111,19 +111,19 @@ pub struct ConnectResult {
     #[serde(skip_serializing_if = "is_default")]
     #[prost(uint32, tag = "7")]
     pub ping: u32,
-    /// Whether pings are to be answered.
+    /// Whether the client must answer pings.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(bool, tag = "8")]
     pub pong: bool,
-    /// The signed-in device.
+    /// Id of the session, which stands for one signed-in device.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(string, tag = "9")]
     pub session: String,
-    /// This node.
+    /// Id of this node.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(string, tag = "10")]
     pub node: String,
-    /// Unix time in milliseconds.
+    /// Server time, as Unix time in milliseconds.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(int64, tag = "11")]
     pub time: i64,
@@ -134,15 +134,15 @@ pub struct ConnectResult {
 #[derive(Clone, PartialEq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct SubscribeResult {
-    /// Whether the client must refresh the subscription's token.
+    /// Whether the subscription's token expires and the client must refresh it.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(bool, tag = "1")]
     pub expires: bool,
-    /// Seconds until it must.
+    /// Seconds until the client must refresh.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(uint32, tag = "2")]
     pub ttl: u32,
-    /// Whether the position can be recovered from.
+    /// Whether the client can later recover from the position.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(bool, tag = "3")]
     pub recoverable: bool,
@@ -150,23 +150,23 @@ pub struct SubscribeResult {
     #[serde(skip_serializing_if = "is_default")]
     #[prost(string, tag = "6")]
     pub epoch: String,
-    /// What was missed.
+    /// The missed publications.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(message, repeated, tag = "7")]
     pub publications: Vec<Publication>,
-    /// Whether all that was missed is in `publications`.
+    /// True if `publications` holds everything that was missed.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(bool, tag = "8")]
     pub recovered: bool,
-    /// Offset of the position; where recovered, the one that the client sent.
+    /// Offset of the position; after a recovery, the offset that the client sent.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(uint64, tag = "9")]
     pub offset: u64,
-    /// Whether the hub watches the position.
+    /// Whether the hub checks the position for gaps.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(bool, tag = "10")]
     pub positioned: bool,
-    /// The snapshot, where the client has to start anew.
+    /// The snapshot, unless the client recovered.
     #[serde(with = "super::raw", skip_serializing_if = "is_default")]
     #[prost(bytes = "bytes", tag = "11")]
     pub data: Bytes,
@@ -180,19 +180,21 @@ pub struct SubscribeResult {
 #[derive(Clone, PartialEq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct PresenceResult {
-    /// Who watches, by connection. Written when empty too: the JavaScript SDK hands it on as it is.
+    /// Subscribers by connection id. Written even if empty, because the JavaScript SDK passes the field on without a
+    /// default.
     #[prost(btree_map = "string, message", tag = "1")]
     pub presence: BTreeMap<String, ClientInfo>,
 }
 
-/// Result of `presence_stats`. Both are written when 0 too: the JavaScript SDK hands them on as they are.
+/// Result of `presence_stats`. Both fields are written even if 0, because the JavaScript SDK passes them on without a
+/// default.
 #[derive(Clone, PartialEq, Eq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct PresenceStatsResult {
-    /// Connections that watch.
+    /// Subscribed connections.
     #[prost(uint32, tag = "1")]
     pub num_clients: u32,
-    /// Whose they are, each counted once.
+    /// Distinct users of those connections.
     #[prost(uint32, tag = "2")]
     pub num_users: u32,
 }
@@ -201,7 +203,7 @@ pub struct PresenceStatsResult {
 #[derive(Clone, PartialEq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct HistoryResult {
-    /// In the order that was asked for.
+    /// Publications in the requested order.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(message, repeated, tag = "1")]
     pub publications: Vec<Publication>,
@@ -219,7 +221,7 @@ pub struct HistoryResult {
 #[derive(Clone, PartialEq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct RpcResult {
-    /// What the command answered.
+    /// The command's answer.
     #[serde(with = "super::raw")]
     #[prost(bytes = "bytes", tag = "1")]
     pub data: Bytes,
@@ -229,11 +231,11 @@ pub struct RpcResult {
 #[derive(Clone, PartialEq, Eq, prost::Message, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default))]
 pub struct SubRefreshResult {
-    /// Whether the new token runs out too.
+    /// Whether the new token expires.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(bool, tag = "1")]
     pub expires: bool,
-    /// Seconds until it does.
+    /// Seconds until it expires.
     #[serde(skip_serializing_if = "is_default")]
     #[prost(uint32, tag = "2")]
     pub ttl: u32,

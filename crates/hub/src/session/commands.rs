@@ -1,5 +1,5 @@
-//! What a client asks for over its socket. A connection's commands are worked through in order, by a task of their own, so
-//! that reading, pongs and close never wait for them; an accepted command is finished even when its socket has gone.
+//! Executes a connection's commands in order, in a task of their own, so that reads, pongs and closes never wait for a
+//! command. An accepted command is finished even if its socket has gone.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::protocol::close::Close;
 use crate::protocol::{Answer, Command, Empty, ProtocolError, PublishRequest, RpcRequest, RpcResult, payload};
 use crate::session::connection::Connection;
 
-/// Works through a connection's commands until none waits. A client that does not read its answers is not given more.
+/// Executes a connection's commands until none waits. A command starts only once the client has read enough of the
+/// earlier answers.
 pub(crate) async fn work(backend: Arc<dyn Backend>, connection: Arc<Connection>) {
     loop {
         connection.outbox.room().await;
@@ -28,7 +29,7 @@ pub(crate) async fn work(backend: Arc<dyn Backend>, connection: Arc<Connection>)
     }
 }
 
-/// The answer to a command; none where it has been sent, or none is due.
+/// Executes a command and returns its answer; `None` if the answer was sent already, or if none is due.
 async fn answer(
     backend: &Arc<dyn Backend>,
     connection: &Arc<Connection>,

@@ -1,4 +1,4 @@
-//! `connect`: who a socket is, and the channels that the server subscribes it to.
+//! `connect`: authenticates a socket and opens its server-side subscriptions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) async fn connect(
     let Some(turn) = connection.hub().turn().await else {
         return Ok(Some(Answer::Error(ProtocolError::TooManyRequests.into())));
     };
-    // Entered before access is checked: a revocation that commits in between finds the connection.
+    // The connection is entered before its access is checked, so that a revocation that commits in between finds it.
     connection.enter(session.clone(), log.clone())?;
     let opened = open(&**backend, connection, &session, channels, request.subs);
     let (asks, own) = ask(connection, &log, &opened);
@@ -61,7 +61,7 @@ pub(crate) async fn connect(
     };
     match standing {
         Standing::Good => {}
-        // A new token has the new roles; the connection ends, since it entered under the old ones.
+        // A new token has the new roles. The connection closes, because it was entered under the old ones.
         Standing::RolesChanged => {
             let expired = backend.failure(Kind::TokenExpired).reply(connection.lang);
             connection.reply(id, Answer::Error(expired));
@@ -95,7 +95,7 @@ pub(crate) async fn connect(
             Some(Outcome::Refused(_)) | None => connection.forget(&subscription.channel),
         }
     }
-    // Before the answer, which may be with the client at once.
+    // Must precede the reply, because the client may act on it at once.
     connection.connected();
     connection.reply(id, Answer::Connect(result));
     for (subscription, location, position) in live {
@@ -104,8 +104,8 @@ pub(crate) async fn connect(
     Ok(None)
 }
 
-/// Closes a user's oldest sockets where it has too many now. Its newest is the one that somebody looks at, and the
-/// oldest may be dead ones that nobody has noticed: so a client with a bad line is never locked out.
+/// Closes a user's oldest sockets over the bound. The newest socket is probably in use, while the oldest may be dead
+/// without anybody having noticed; so a client on a bad network is never locked out.
 fn make_room(connection: &Connection, session: &Session) {
     let all = connection.hub().connections().of_user(session.log, session.user);
     let over = all.len().saturating_sub(connection.hub().limits().sockets_per_user);
@@ -114,15 +114,15 @@ fn make_room(connection: &Connection, session: &Session) {
     }
 }
 
-/// A server-side subscription that is entered.
+/// A registered server-side subscription.
 struct Opened {
     subscription: Arc<Subscription>,
     location: Location,
-    /// The position that the client has of it.
+    /// The client's last position in the channel.
     from: SubscribeRequest,
 }
 
-/// Enters the server-side subscriptions, each with the position that the client has of it.
+/// Registers the server-side subscriptions, each with the client's last position in its channel.
 fn open(
     backend: &dyn Backend,
     connection: &Arc<Connection>,
@@ -148,7 +148,7 @@ fn open(
     opened
 }
 
-/// What to ask for the channels, and with what this node remembers of them.
+/// Builds the asks for the channels, and the publications that the replay buffer already has for them.
 fn ask(connection: &Connection, log: &SequencedLog, opened: &[Opened]) -> (Vec<Ask>, Vec<Own>) {
     let own = |opened: &Opened| {
         let target = Target {
@@ -201,7 +201,7 @@ pub(crate) async fn refresh(
     }
     let answer = Answer::Refresh(refreshed(connection, &session));
     connection.renew(session);
-    // The new token's session and roles are checked as at connect.
+    // Session and roles of the new token are checked as at connect.
     connection.authorise_again();
     Ok(answer)
 }

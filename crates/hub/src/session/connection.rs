@@ -1,5 +1,5 @@
-//! One socket: whose it is, what it is subscribed to, what waits for it. It is read in `socket`, and its commands are
-//! worked through in `commands`.
+//! The state of one socket: its session, its subscriptions, and its waiting commands. `ws::socket` reads the socket,
+//! and `commands` executes the commands.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -23,47 +23,47 @@ use crate::ws::admission::{Newcomer, Place};
 use crate::ws::frame;
 use crate::ws::outbox::Outbox;
 
-/// What the connection's task and its commands' share.
+/// State shared by the task that reads the socket and the task that executes commands.
 #[derive(Default)]
 struct Inner {
     session: Option<Session>,
-    /// Who it is, for others.
+    /// The connection, as other clients see it.
     info: Arc<ClientInfo>,
-    /// Its log's sequencer, kept alive by it.
+    /// Keeps the sequencer of the session's own log alive.
     log: Option<Arc<SequencedLog>>,
     guard: Option<ConnectionGuard<Connection>>,
     subscriptions: HashMap<String, SubscriptionGuard>,
-    /// When a right to watch runs out by itself.
+    /// When the next right expires, which requires a check.
     authorise_at: Option<Instant>,
     pending: Pending,
-    /// It has left the registry: a command that is still under way enters nothing any more.
+    /// Set on disconnect: commands still running must register nothing after this.
     left: bool,
 }
 
-/// What went over a socket so far.
+/// Counts of a socket's traffic so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
-    /// Commands that came.
+    /// Commands accepted.
     pub commands: u64,
-    /// Publications handed to it.
+    /// Publications accepted into the outbox.
     pub deliveries: u64,
-    /// Bytes that it took.
+    /// Bytes that the socket accepted.
     pub bytes: u64,
-    /// Bytes that wait for it to take them.
+    /// Bytes that wait in the outbox.
     pub waiting_bytes: usize,
-    /// Since its upgrade.
+    /// Time since the upgrade.
     pub open_for: Duration,
 }
 
 /// A socket, from its upgrade on.
 pub struct Connection {
-    /// The id that the client is told.
+    /// The id sent to the client.
     pub id: String,
-    /// Its messages' encoding.
+    /// The encoding of its messages.
     pub codec: Codec,
-    /// The language of its errors.
+    /// The language of its error replies.
     pub lang: Language,
-    /// What waits to be written.
+    /// The queue of frames to write.
     pub outbox: Arc<Outbox>,
     hub: Hub,
     opened: Instant,
@@ -71,11 +71,11 @@ pub struct Connection {
     inner: Mutex<Inner>,
     next_number: AtomicU32,
     authorise: AtomicBool,
-    /// How often its rights came into doubt.
+    /// The number of doubts so far.
     doubts: AtomicU64,
-    /// Rights were checked again.
+    /// Notified after a check of the connection's rights.
     checked: Notify,
-    /// Wakes the reader.
+    /// Wakes the task that reads the socket.
     woken: Notify,
 }
 
@@ -86,7 +86,7 @@ impl Newcomer for Connection {
 }
 
 impl Connection {
-    /// A connection that has said nothing yet.
+    /// Creates a connection that has not sent `connect` yet.
     #[must_use]
     pub fn new(hub: Hub, codec: Codec, lang: Language, outbox: Arc<Outbox>, place: &Arc<Place>) -> Arc<Self> {
         let connection = Arc::new(Self {
@@ -113,31 +113,31 @@ impl Connection {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The hub it belongs to.
+    /// The hub that the connection belongs to.
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.hub
     }
 
-    /// Who it is, once connected.
+    /// The session, once connected.
     #[must_use]
     pub fn session(&self) -> Option<Session> {
         self.lock().session.clone()
     }
 
-    /// Who it is, for others.
+    /// The connection, as other clients see it.
     #[must_use]
     pub fn info(&self) -> Arc<ClientInfo> {
         self.lock().info.clone()
     }
 
-    /// The sequencer of its own log, once connected.
+    /// The sequencer of the session's own log, once connected.
     #[must_use]
     pub fn log(&self) -> Option<Arc<SequencedLog>> {
         self.lock().log.clone()
     }
 
-    /// What went over it so far.
+    /// The connection's traffic so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         let (deliveries, bytes) = self.outbox.traffic();
@@ -150,12 +150,12 @@ impl Connection {
         }
     }
 
-    /// A number for a new subscription.
+    /// Returns a number for a new subscription.
     pub fn next_number(&self) -> u32 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Answers the command of that id.
+    /// Queues the reply to a command.
     pub fn reply(&self, id: u32, answer: Answer) {
         match self.codec.encode(&Reply::to(id, answer)) {
             Ok(message) => self.outbox.push_control(&frame::message(self.codec, &message)),
@@ -166,13 +166,13 @@ impl Connection {
         }
     }
 
-    /// Closes it, after what waits.
+    /// Closes the connection behind the waiting frames.
     pub fn close(&self, close: Close) {
         self.outbox.close(close);
         self.woken.notify_one();
     }
 
-    /// Closes it when the commands that it has accepted are answered; takes no more.
+    /// Closes the connection after its accepted commands are answered; accepts no more.
     pub fn close_when_done(&self, close: Close) {
         let working = self.lock().pending.close_when_done(close);
         if !working {
@@ -180,13 +180,14 @@ impl Connection {
         }
     }
 
-    /// Whether it takes commands; not once it is to be closed.
+    /// True while the connection accepts commands; false once it is to be closed.
     #[must_use]
     pub fn takes_commands(&self) -> bool {
         self.lock().pending.closing().is_none() && self.outbox.closed().is_none()
     }
 
-    /// `connect` is being answered: the reader begins to ping.
+    /// Called when `connect` is being answered: the pings start, and the place no longer counts as an unfinished
+    /// connect.
     pub(crate) fn connected(&self) {
         self.woken.notify_one();
         if let Some(place) = self.place.upgrade() {
@@ -194,10 +195,10 @@ impl Connection {
         }
     }
 
-    /// Enters the connection under its user. From here on a change of access finds it.
+    /// Enters the connection under its user. From here on, access events of the user find it.
     ///
     /// # Errors
-    /// How to close where its log has too many sockets here, or where it has ended meanwhile.
+    /// The close if the log has too many sockets on this node, or if the connection ended meanwhile.
     pub fn enter(self: &Arc<Self>, session: Session, log: Arc<SequencedLog>) -> Result<(), Close> {
         let bound = self.hub.limits().sockets_per_log;
         let Some(guard) = self
@@ -225,18 +226,19 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes a new token of the same user.
+    /// Replaces the session after a refresh, with a new token of the same user.
     pub fn renew(&self, session: Session) {
         self.lock().session = Some(session);
         self.woken.notify_one();
     }
 
-    /// Keeps a subscription; gives it back where the channel is subscribed already, there are too many, or it has ended.
+    /// Keeps a subscription. Returns it if the channel is already subscribed, if there are too many, or if the
+    /// connection has ended.
     pub fn keep(&self, guard: SubscriptionGuard) -> Option<SubscriptionGuard> {
         let mut inner = self.lock();
         let name = guard.subscription.channel.to_string();
         let refused = match inner.subscriptions.get(&name) {
-            // One that has ended makes way for its successor.
+            // An ended subscription makes way for its successor.
             Some(there) => !there.subscription.ended(),
             None => inner.subscriptions.len() >= self.hub.limits().channels,
         };
@@ -249,7 +251,7 @@ impl Connection {
         None
     }
 
-    /// The subscription to a channel.
+    /// Returns the subscription to a channel, unless it has ended.
     #[must_use]
     pub fn subscription(&self, channel: &str) -> Option<Arc<Subscription>> {
         let inner = self.lock();
@@ -257,13 +259,13 @@ impl Connection {
         (!guard.subscription.ended()).then(|| guard.subscription.clone())
     }
 
-    /// Forgets the subscription to a channel.
+    /// Drops the subscription to a channel.
     pub fn forget(&self, channel: &str) {
         let gone = self.lock().subscriptions.remove(channel);
         drop(gone);
     }
 
-    /// Forgets this subscription, and not another that has taken its place.
+    /// Drops exactly this subscription, not a successor to the same channel.
     pub fn forget_this(&self, subscription: &Arc<Subscription>) {
         let mut inner = self.lock();
         let there = inner.subscriptions.get(&*subscription.channel);
@@ -276,7 +278,7 @@ impl Connection {
         drop(gone);
     }
 
-    /// What it is subscribed to.
+    /// The connection's subscriptions.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<Arc<Subscription>> {
         self.lock()
@@ -286,7 +288,7 @@ impl Connection {
             .collect()
     }
 
-    /// Asks for the rights to be checked again at an instant.
+    /// Schedules a check of the rights at an instant; the earliest one counts.
     pub fn authorise_at(&self, at: Instant) {
         let mut inner = self.lock();
         inner.authorise_at = Some(inner.authorise_at.map_or(at, |there| there.min(at)));
@@ -294,10 +296,10 @@ impl Connection {
         self.woken.notify_one();
     }
 
-    /// Its rights may have ended with a log's change of this number: from there on its subscriptions hold back what comes, until
-    /// they were checked again. What they get of other logs, and without a log all of it, is held back at once.
+    /// Puts the connection's rights in doubt from a change of a log on: its subscriptions hold back until a check.
+    /// Subscriptions of other logs hold back at once, and so do all subscriptions if `log` is `None`.
     pub fn doubt(&self, log: Option<LogId>, from: u64) {
-        // Counted first: a check that sees the number reads after it, and so what the change did.
+        // Counted first: a check that sees this number begins to read after it, and so sees the effects of the change.
         let number = self.doubts.fetch_add(1, Ordering::SeqCst) + 1;
         let inner = self.lock();
         let subscriptions: Vec<_> = inner
@@ -312,17 +314,17 @@ impl Connection {
         }
     }
 
-    /// How often its rights came into doubt so far. A check that begins to read now answers all of these.
+    /// Returns the number of doubts so far. A check that begins to read now answers all of them.
     pub(crate) fn doubts(&self) -> u64 {
         self.doubts.load(Ordering::SeqCst)
     }
 
-    /// Rights were checked again, or cannot be: whoever waits for it goes on.
+    /// Notifies those who wait for a check that it has succeeded or failed for good.
     pub(crate) fn checked(&self) {
         self.checked.notify_one();
     }
 
-    /// Waits while a subscription's right is in doubt; false where that takes too long.
+    /// Waits while a subscription's right is in doubt; returns false after `within`.
     pub(crate) async fn certain_of(&self, subscription: &Subscription, within: Duration) -> bool {
         let certain = async {
             while subscription.in_doubt() {
@@ -332,13 +334,13 @@ impl Connection {
         tokio::time::timeout(within, certain).await.is_ok()
     }
 
-    /// Asks for the rights to be checked again now. May be called on any thread.
+    /// Requests a check of the rights now. May be called on any thread.
     pub fn authorise_again(&self) {
         self.authorise.store(true, Ordering::Release);
         self.woken.notify_one();
     }
 
-    /// The next command of its queue; none ends the task that works through it.
+    /// Returns the next waiting command; `None` ends the task that executes them.
     pub fn next_command(&self) -> Option<Command> {
         let mut inner = self.lock();
         let next = inner.pending.next();
@@ -350,15 +352,16 @@ impl Connection {
         next
     }
 
-    /// Queues the commands of a frame of so many bytes, all or none; returns whether a task has to be started.
+    /// Queues all commands of a frame of `bytes` bytes, or none. Returns whether a task must be started.
     ///
     /// # Errors
-    /// How to close where too much waits, where a command has no id to be answered under, or one whose answer is due.
+    /// The close for a client that has too much waiting, or that sent a command without an id or with the id of an
+    /// unanswered one.
     pub(crate) fn queue(&self, commands: Vec<Command>, bytes: usize) -> Result<bool, Close> {
         self.lock().pending.put(commands, bytes, self.hub.limits())
     }
 
-    /// Forgets everything; the guards leave the registry.
+    /// Drops everything that the connection holds; the guards remove it from the registry.
     pub(crate) fn leave(&self) {
         let mut inner = self.lock();
         inner.left = true;
@@ -371,22 +374,22 @@ impl Connection {
         drop(gone);
     }
 
-    /// Waits until it was closed, got a new token, or is to check its rights.
+    /// Waits until the connection was closed, got a new token, or needs a check of its rights.
     pub(crate) async fn woken(&self) {
         self.woken.notified().await;
     }
 
-    /// Whether its rights are to be checked again now; asked once.
+    /// True once per requested check.
     pub(crate) fn must_authorise(&self) -> bool {
         self.authorise.swap(false, Ordering::AcqRel)
     }
 
-    /// When a right to watch runs out by itself.
+    /// When the next right expires.
     pub(crate) fn rights_end_at(&self) -> Option<Instant> {
         self.lock().authorise_at
     }
 
-    /// Whether a right to watch has run out by itself; asked once.
+    /// True once per expired right.
     pub(crate) fn rights_have_ended(&self, now: Instant) -> bool {
         self.lock().authorise_at.take_if(|at| *at <= now).is_some()
     }

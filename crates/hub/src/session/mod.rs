@@ -1,7 +1,8 @@
-//! What a client is and asks for: [`connection`], and its commands in order.
+//! The session layer: a [`connection`] and its commands.
 //!
-//! [`table`]: whose connections there are. `pending`: the commands that wait for their turn. `connect`, `subscribe`, `queries`
-//! answer them; `start` reads what a subscription begins with; `reauthorise` checks rights again; `lifetime`: how long tokens last.
+//! - [`table`]: the authenticated connections on this node. `pending`: commands that wait for execution.
+//! - `connect`, `subscribe`, `queries`: the commands' handlers. `start`: the state that a subscription starts with.
+//! - `reauthorise`: re-authorises a connection. `lifetime`: the remaining time of tokens.
 
 pub(crate) mod commands;
 pub(crate) mod connect;

@@ -1,4 +1,4 @@
-//! The commands of a connection that wait for their turn, in order. Pure, and bounded in commands and in bytes.
+//! The commands of a connection that wait for execution, in order. Pure, and bounded in commands and in bytes.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -10,41 +10,41 @@ use crate::protocol::close::Close;
 #[derive(Default)]
 pub(super) struct Pending {
     commands: VecDeque<Waiting>,
-    /// Of those, together.
+    /// Bytes of the waiting commands.
     bytes: usize,
-    /// Commands that came.
+    /// Number of commands accepted so far.
     taken: u64,
-    /// Whether a task works through them, and the id of what it works on.
+    /// Whether a task executes the commands, and the id of the command that it executes.
     working: bool,
     working_on: u32,
-    /// How to close when none waits any more; no further ones are taken.
+    /// The close that follows the last waiting command; once set, no further commands are accepted.
     closing: Option<Close>,
 }
 
-/// A command that waits, and the bytes of its frame if it is the frame's last.
+/// A waiting command. The last command of a frame carries the frame's bytes, the others 0.
 struct Waiting {
     command: Command,
     bytes: usize,
 }
 
 impl Pending {
-    /// Commands that came so far.
+    /// The number of commands accepted so far.
     pub fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// How to close when none waits any more, once that is decided.
+    /// The close that follows the last waiting command, once it is set.
     pub fn closing(&self) -> Option<Close> {
         self.closing
     }
 
-    /// Takes no more; returns whether a task still works through what was taken.
+    /// Accepts no further commands; returns whether a task still executes earlier ones.
     pub fn close_when_done(&mut self, close: Close) -> bool {
         self.closing = Some(close);
         self.working
     }
 
-    /// The next command; none ends the task that works through them.
+    /// Returns the next command; `None` ends the task that executes them.
     pub fn next(&mut self) -> Option<Command> {
         let next = self.commands.pop_front();
         self.working = next.is_some();
@@ -54,10 +54,11 @@ impl Pending {
         Some(command)
     }
 
-    /// Takes the commands of a frame of so many bytes, all or none; returns whether a task has to be started.
+    /// Accepts all commands of a frame of `bytes` bytes, or none. Returns whether a task must be started.
     ///
     /// # Errors
-    /// How to close where too much waits, where a command has no id to be answered under, or one whose answer is due.
+    /// The close for a client that has too much waiting, or that sent a command without an id or with the id of an
+    /// unanswered one.
     pub fn put(&mut self, commands: Vec<Command>, bytes: usize, limits: &LiveLimits) -> Result<bool, Close> {
         if self.closing.is_some() {
             return Ok(false);
@@ -104,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn commands_have_their_turn_in_order_and_one_task_works_through_them() {
+    fn one_task_executes_the_commands_in_order() {
         let mut pending = Pending::default();
         assert_eq!(pending.put(vec![command(1), command(2)], 60, &limits()), Ok(true));
         assert_eq!(
             pending.put(vec![command(3)], 40, &limits()),
             Ok(false),
-            "one works already"
+            "a task is running"
         );
         assert_eq!(pending.put(vec![command(4)], 0, &limits()), Err(Close::TooManyRequests));
         let ids: Vec<_> = std::iter::from_fn(|| pending.next()).map(|c| c.id).collect();
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_whose_answer_is_due_is_refused_with_all_of_its_frame() {
+    fn the_id_of_an_unanswered_command_is_refused_with_its_whole_frame() {
         let mut pending = Pending::default();
         assert_eq!(pending.put(vec![command(1)], 1, &limits()), Ok(true));
         assert!(pending.next().is_some());
@@ -136,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn once_it_is_to_close_it_takes_no_more_and_finishes_what_it_has() {
+    fn once_a_close_is_set_no_command_is_accepted_and_earlier_ones_are_finished() {
         let mut pending = Pending::default();
-        assert!(!pending.close_when_done(Close::Shutdown), "nobody works");
+        assert!(!pending.close_when_done(Close::Shutdown), "no task is running");
         let mut pending = Pending::default();
         assert_eq!(pending.put(vec![command(1)], 1, &limits()), Ok(true));
         assert!(pending.close_when_done(Close::Shutdown));

@@ -1,5 +1,5 @@
-//! `presence`, `presence_stats` and `history`: for those who may watch a channel, where it offers them. Who watches is
-//! known of this node.
+//! `presence`, `presence_stats` and `history`, for sessions with the right to a channel that offers them. Presence
+//! covers the subscribers of this node only.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -113,13 +113,13 @@ async fn read_history(
 }
 
 fn locate(backend: &dyn Backend, session: &Session, channel: &str) -> Result<Location, ErrorReply> {
-    // Whoever asks about a channel that there is not is told no more than of one that offers nothing.
+    // An unknown channel gets the same error as a channel that offers nothing, so that nobody can probe for names.
     backend
         .locate(session, channel)
         .ok_or_else(|| ProtocolError::NotAvailable.into())
 }
 
-/// What a request asks for, of publications in order.
+/// Selects the requested page; `publications` are oldest first.
 fn page(publications: Vec<(u64, Bytes)>, request: &HistoryRequest) -> Vec<Publication> {
     let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
     let since = request.since.as_ref().map(|s| s.offset);
@@ -142,7 +142,7 @@ fn page(publications: Vec<(u64, Bytes)>, request: &HistoryRequest) -> Vec<Public
         .collect()
 }
 
-/// Reads something of a channel, in one snapshot with the check that the caller may watch it.
+/// Reads data of a channel in one snapshot with the check of the session's right.
 async fn permitted(
     backend: &dyn Backend,
     connection: &Connection,
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn history_is_read_from_either_end_and_from_a_position() {
+    fn a_history_page_starts_at_either_end_or_at_a_position() {
         assert_eq!(offsets(-1, None, false), [1, 2, 3, 4, 5]);
         assert_eq!(offsets(2, None, false), [1, 2]);
         assert_eq!(offsets(2, Some(2), false), [3, 4]);

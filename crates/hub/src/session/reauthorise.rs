@@ -1,4 +1,5 @@
-//! Checks what a connection may still do, when something has changed or a right runs out by itself.
+//! Re-authorisation: checks a connection's session, roles and subscriptions again after an access event, or when a
+//! right expires.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use crate::protocol::close::Close;
 use crate::session::connection::Connection;
 use crate::session::lifetime::REFRESH_GRACE;
 
-/// How often a check is tried while the database cannot be read.
+/// Attempts of a check while the database cannot be read.
 const ATTEMPTS: u32 = 3;
 
-/// Checks all rights of a connection again: its session and roles, and each subscription. What was held back meanwhile goes out
-/// where the right holds. Where they cannot be read, the connection is closed rather than left open.
+/// Re-authorises a connection: its session, its roles, and every subscription. A right that holds releases the
+/// publications held back meanwhile. If the rights cannot be read in `ATTEMPTS` attempts, the connection is closed
+/// rather than left open.
 pub(crate) async fn check_again(backend: Arc<dyn Backend>, connection: Arc<Connection>) {
     for attempt in 1..=ATTEMPTS {
         match check_once(&*backend, &connection).await {
@@ -24,7 +26,7 @@ pub(crate) async fn check_again(backend: Arc<dyn Backend>, connection: Arc<Conne
                 return;
             }
             Err(failure) => {
-                tracing::warn!(connection.id = connection.id, error.cause = ?failure, "cannot check rights again");
+                tracing::warn!(connection.id = connection.id, error.cause = ?failure, "cannot re-authorise");
                 tokio::time::sleep(Duration::from_millis(200) * attempt).await;
             }
         }
@@ -57,7 +59,7 @@ async fn check_once(backend: &dyn Backend, connection: &Arc<Connection>) -> Resu
             refused.push(subscription);
         }
     }
-    // After what others are told of the same change.
+    // Last, so that other subscribers have been sent the change before this client is told of the end.
     for subscription in refused {
         subscription.revoke();
         connection.forget_this(subscription);
@@ -66,8 +68,8 @@ async fn check_once(backend: &dyn Backend, connection: &Arc<Connection>) -> Resu
     Ok(())
 }
 
-/// How a connection ends whose session or roles do not hold; none where they do. With new roles the client comes back with
-/// a new token; the end of a session or membership is the end.
+/// Returns the close for a connection whose session or roles do not hold; `None` if they do. After a change of roles
+/// the client returns with a new token; the end of a session or membership is final.
 pub(crate) const fn ended_by(standing: Standing) -> Option<Close> {
     match standing {
         Standing::Good => None,
@@ -76,7 +78,7 @@ pub(crate) const fn ended_by(standing: Standing) -> Option<Close> {
     }
 }
 
-/// Ends the subscriptions whose token has run out, and comes back for those that will.
+/// Ends the subscriptions whose token has expired, and schedules a check for those whose token will.
 fn expire(connection: &Connection) {
     let now = Instant::now();
     for subscription in connection.subscriptions() {

@@ -1,5 +1,6 @@
-//! What a subscriber is told at the start: what it missed, or all there is. Its right is its own and is checked for it
-//! alone; what is read after that is the same for all who may watch, and is read once for those who ask at once.
+//! The start of a subscription: the missed publications, or a snapshot. The right is checked for each subscriber alone;
+//! the data that is read afterwards is the same for every subscriber with that right, so subscribers that start
+//! together share one read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +18,19 @@ use crate::log::single_flight::{Reading, Ticket};
 use crate::protocol::{ErrorReply, ProtocolError, Publication, SubscribeRequest, SubscribeResult};
 use crate::session::connection::Connection;
 
-/// What came of reading a channel's state.
+/// The outcome of reading the state that a subscription starts with.
 pub(crate) enum Outcome {
     Begun { result: SubscribeResult, position: u64 },
     Refused(ErrorReply),
 }
 
-/// What a channel shows, and the position that it was read at. The same for all who may watch.
+/// A channel's state and its position. The same for all subscribers.
 pub(crate) struct Snapshot {
     head: Head,
     data: Bytes,
 }
 
-/// What a channel got since a position, or why that cannot be had. The same for all who may watch.
+/// A channel's publications after a position, or why they cannot be recovered. The same for all subscribers.
 pub(crate) struct Missing {
     head: Head,
     missed: Result<Vec<(u64, Bytes)>, Unrecoverable>,
@@ -37,16 +38,17 @@ pub(crate) struct Missing {
 
 /// A channel of a log.
 pub(crate) type Watched = (LogId, Arc<str>);
-/// A channel of a log, and a position: epoch and offset.
+/// A channel of a log and a position (epoch and offset).
 pub(crate) type Since = (LogId, Arc<str>, Arc<str>, u64);
 
-/// What a subscriber may be given of reads that others make. Taken once it is registered: see [`single_flight`](crate::log::single_flight).
+/// Tickets for reads that a subscriber may share. They are taken once the subscription is registered; see
+/// [`single_flight`](crate::log::single_flight).
 pub(crate) struct Tickets {
     snapshot: Ticket<Watched, Snapshot>,
     missing: Option<Ticket<Since, Missing>>,
 }
 
-/// A channel that is subscribed to: where it is, and the sequencer that feeds its subscribers.
+/// A channel to subscribe to: its location, and the sequencer that feeds its subscribers.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub location: Location,
@@ -55,7 +57,7 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// What a recovery may cost: the node's bounds, and the channel's own where it has one.
+    /// Bounds of a recovery: the node's, and the channel's own if it has one.
     fn bounds(&self, hub: &Hub) -> Bounds {
         let own = match self.location.offers.history {
             0 => usize::MAX,
@@ -83,7 +85,7 @@ impl Target<'_> {
         }
     }
 
-    /// What was missed, where this node remembers it.
+    /// Returns the missed publications, if the replay buffer reaches back to the client's position.
     fn recall(&self, hub: &Hub, request: &SubscribeRequest) -> Option<Result<Recovered, Unrecoverable>> {
         let bounds = self.bounds(hub);
         let recalled = self.log.recall(self.channel, &request.epoch, request.offset, bounds)?;
@@ -94,14 +96,14 @@ impl Target<'_> {
     }
 }
 
-/// What was missed, and up to where that is.
+/// Missed publications, and the position up to which they are complete.
 struct Recovered {
     events: Vec<(u64, Bytes)>,
     head: Head,
 }
 
 impl Tickets {
-    /// For a subscription that is registered.
+    /// Takes the tickets of a registered subscription.
     pub fn take(hub: &Hub, target: Target, request: &SubscribeRequest) -> Self {
         let (log, channel) = (target.location.log, target.channel);
         let since = || (log, channel.clone(), request.epoch.as_str().into(), request.offset);
@@ -112,7 +114,7 @@ impl Tickets {
     }
 }
 
-/// Notes for how long a right lasts; returns what was found, none where there is no right.
+/// Records how long a right lasts. Returns the data that was read, or `None` if there is no right.
 pub(crate) fn granted(connection: &Connection, answer: Answer) -> Option<Found> {
     match answer {
         Answer::Refused => None,
@@ -125,17 +127,17 @@ pub(crate) fn granted(connection: &Connection, answer: Answer) -> Option<Found> 
     }
 }
 
-/// A channel that is the session's own, so that few others could share its state: it is asked for together with the right.
+/// The start of a session's own channel. Few others could share its state, so it is read together with the right.
 pub(crate) enum Own {
-    /// From memory, where the right holds.
+    /// From the replay buffer, if the right holds.
     Recalled { missed: Vec<(u64, Bytes)>, head: Head },
-    /// From the backend; why what it shows was asked for, if it was.
+    /// From the backend; the reason applies if the state is sent.
     Asked(Reason),
-    /// It cannot be recovered, and the client wants nothing else.
+    /// The position cannot be recovered, and the client refuses a snapshot.
     Unrecoverable,
 }
 
-/// What to ask for an own channel, before the read; with what this node remembers of it.
+/// Returns the ask for an own channel, and what the replay buffer already has for it.
 pub(crate) fn ask_own(hub: &Hub, target: Target, request: &SubscribeRequest) -> (Ask, Own) {
     if !request.recover {
         return (target.ask(Want::State), Own::Asked(Reason::Fresh));
@@ -154,7 +156,7 @@ pub(crate) fn ask_own(hub: &Hub, target: Target, request: &SubscribeRequest) -> 
     }
 }
 
-/// What came of it.
+/// Returns the outcome for an own channel, after the read.
 pub(crate) fn own(hub: &Hub, own: Own, found: Found, head: Option<&Head>, request: &SubscribeRequest) -> Outcome {
     let recovery = &hub.counters.recovery;
     match (own, found, head) {
@@ -175,8 +177,8 @@ pub(crate) fn own(hub: &Hub, own: Own, found: Found, head: Option<&Head>, reques
     }
 }
 
-/// The state of a channel for a subscription that is registered and was authorised: what it missed, from memory or from the
-/// backend, or all there is. Read with others who ask for the same.
+/// Reads the state for a subscription that is registered and authorised: the missed publications, from the replay
+/// buffer or from the backend, or else a snapshot. Shares the read with subscribers that ask for the same.
 pub(crate) async fn read(
     backend: &dyn Backend,
     hub: &Hub,
@@ -200,7 +202,7 @@ pub(crate) async fn read(
     Ok(shown_again(hub, why, &snapshot.head, snapshot.data.clone(), request))
 }
 
-/// What was missed, or why a snapshot is needed.
+/// Returns the missed publications, or why a snapshot is needed.
 async fn recover(
     backend: &dyn Backend,
     hub: &Hub,
@@ -238,13 +240,13 @@ fn recovered(missed: Vec<(u64, Bytes)>, head: &Head, request: &SubscribeRequest)
     }
 }
 
-/// What a channel shows, read for this subscription.
+/// Starts with a snapshot that was read for this subscription alone.
 fn shown(hub: &Hub, why: Reason, head: &Head, data: Bytes, request: &SubscribeRequest) -> Outcome {
     hub.counters.recovery.snapshot_reads.inc_by((!data.is_empty()).into());
     shown_again(hub, why, head, data, request)
 }
 
-/// What a channel shows, read for this subscription or for another.
+/// Starts with a snapshot, whoever read it.
 fn shown_again(hub: &Hub, why: Reason, head: &Head, data: Bytes, request: &SubscribeRequest) -> Outcome {
     hub.counters.recovery.snapshot(why);
     Outcome::Begun {
@@ -290,7 +292,7 @@ async fn read_snapshot(backend: &dyn Backend, hub: &Hub, target: Target<'_>) -> 
     Ok(Snapshot { head, data })
 }
 
-/// Asks for what all who may watch share.
+/// Reads data that all subscribers share, without a session.
 async fn ask(backend: &dyn Backend, hub: &Hub, target: Target<'_>, want: Want) -> Result<(Head, Found), Failure> {
     let asks = [target.ask(want)];
     let read = backend.read(target.location.log, None, &asks, &**hub).await?;

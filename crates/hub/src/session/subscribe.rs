@@ -1,5 +1,5 @@
-//! `subscribe` and `sub_refresh`. A subscription is entered before its right is read, so that a revocation that commits in
-//! between finds it.
+//! `subscribe` and `sub_refresh`. A subscription is registered before its right is read, so that a revocation that
+//! commits in between finds it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::protocol::{Answer, ErrorReply, ProtocolError, SubRefreshRequest, SubR
 use crate::session::connection::Connection;
 use crate::session::lifetime::{REFRESH_GRACE, ttl};
 
-/// How long an answer waits for a right that came into doubt meanwhile: SDKs give up after 5 s.
+/// How long a reply waits for the check of a right in doubt: less than the 5 s after which SDKs give up.
 const CERTAIN_WITHIN: Duration = Duration::from_secs(3);
 
-/// Enters a pending subscription; none where the connection has it or has too many.
+/// Registers a pending subscription; returns `None` if the connection has it already or has too many.
 pub(crate) fn register(
     connection: &Arc<Connection>,
     id: LogId,
@@ -40,8 +40,9 @@ pub(crate) fn register(
     connection.keep(guard).is_none().then_some(subscription)
 }
 
-/// Goes live after the reply, and tells the others where the channel does that. One that ended between the reply and here
-/// was not told to the client, which believes that it is subscribed: only a new connection mends that.
+/// Goes live after the reply, and sends a join push if the channel offers presence. If the subscription ended between
+/// the reply and this call, the client was not told of the end and believes that it is subscribed; only a new
+/// connection can mend that.
 pub(crate) fn go_live(connection: &Connection, location: Location, subscription: &Subscription, position: u64) {
     let channel = &subscription.channel;
     let Some(handed) = subscription.go_live(position) else {
@@ -56,7 +57,7 @@ pub(crate) fn go_live(connection: &Connection, location: Location, subscription:
     }
 }
 
-/// Answers `subscribe`; none where the reply was sent, since it has to go out before the first publication.
+/// Answers `subscribe`. Returns `None` if the reply was sent, since it must precede the first publication.
 pub(crate) async fn subscribe(
     backend: &Arc<dyn Backend>,
     connection: &Arc<Connection>,
@@ -122,8 +123,8 @@ async fn try_subscribe(
             Ready::Revoked => backend.failure(Kind::Denied).reply(lang),
         },
         Ok(Ok(Outcome::Refused(error))) => error,
-        // Not an answer: the client would take a refusal for the last word on a channel that it may watch again with a
-        // new token.
+        // A close rather than a refusal: the client would take a refusal as final, although a new token may restore its
+        // right.
         Ok(Err(close)) => {
             connection.forget(&request.channel);
             connection.close(close);
@@ -135,8 +136,8 @@ async fn try_subscribe(
     Err(refused)
 }
 
-/// Checks the right of this session, in a snapshot of its own, and only then reads what all who may watch share. A close
-/// where the session or roles do not hold.
+/// Checks this session's right in a snapshot of its own, and only then reads the data that all subscribers share.
+/// Returns a close if the session or its roles do not hold.
 async fn read(
     backend: &dyn Backend,
     connection: &Connection,
@@ -146,7 +147,7 @@ async fn read(
 ) -> Result<Result<Outcome, Close>, Failure> {
     let hub = connection.hub();
     let tickets = Tickets::take(hub, target, request);
-    // Waited for with the tickets in hand, so that a crowd shares its reads.
+    // The tickets are taken before the wait for a permit, so that subscribers that wait together share their reads.
     let Some(turn) = hub.turn().await else {
         return Ok(Ok(Outcome::Refused(ProtocolError::TooManyRequests.into())));
     };
@@ -169,7 +170,7 @@ async fn read(
     Ok(Ok(outcome))
 }
 
-/// Sets when a subscription's token runs out, and says it to the client: whether it does, and in how many seconds.
+/// Sets when a subscription's token expires. Returns whether it does, and in how many seconds.
 fn expiry(connection: &Connection, subscription: &Subscription, lasts: Option<Duration>) -> (bool, u32) {
     let at = lasts.map(|lasts| Instant::now() + lasts);
     subscription.set_expiry(at);

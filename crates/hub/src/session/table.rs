@@ -1,5 +1,5 @@
-//! Whose connections there are on this node. An entry is made with a guard whose `Drop` is the only way out. No map guard is
-//! ever held over an await.
+//! The authenticated connections on this node. An entry is made with a guard, and only the guard's `Drop` removes it.
+//! No map guard is held over an await.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::ids::{LogId, UserId};
 /// Connections by log and user.
 pub struct ConnectionTable<C> {
     users: DashMap<(LogId, UserId), Vec<Arc<C>>>,
-    /// How many connections a log has.
+    /// Number of connections per log.
     logs: DashMap<LogId, usize>,
 }
 
-/// A connection's entry.
+/// A connection's entry in the table; dropping it removes the entry.
 pub struct ConnectionGuard<C> {
     table: Arc<ConnectionTable<C>>,
     log: LogId,
@@ -33,7 +33,7 @@ impl<C> Default for ConnectionTable<C> {
 }
 
 impl<C> ConnectionTable<C> {
-    /// Enters a connection once its user is known; none where its log has `bound` connections.
+    /// Adds an authenticated connection; returns `None` if its log has `bound` connections already.
     #[must_use]
     pub fn enter(
         self: &Arc<Self>,
@@ -58,7 +58,7 @@ impl<C> ConnectionTable<C> {
         })
     }
 
-    /// The connections of a user, the oldest first.
+    /// The connections of a user, oldest first.
     #[must_use]
     pub fn of_user(&self, log: LogId, user: UserId) -> Vec<Arc<C>> {
         self.users.get(&(log, user)).map(|c| c.clone()).unwrap_or_default()
@@ -74,13 +74,13 @@ impl<C> ConnectionTable<C> {
             .collect()
     }
 
-    /// Every connection whose user is known.
+    /// All authenticated connections.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<C>> {
         self.users.iter().flat_map(|e| e.value().clone()).collect()
     }
 
-    /// The users that have a connection here, by log.
+    /// The users with a connection on this node, by log.
     #[must_use]
     pub fn users(&self) -> HashMap<LogId, HashSet<UserId>> {
         let mut users: HashMap<LogId, HashSet<UserId>> = HashMap::new();
@@ -91,13 +91,13 @@ impl<C> ConnectionTable<C> {
         users
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     #[must_use]
     pub fn len(&self) -> usize {
         self.users.iter().map(|e| e.len()).sum()
     }
 
-    /// Whether there is no connection.
+    /// True if there is no connection.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
@@ -110,7 +110,7 @@ impl<C> Drop for ConnectionGuard<C> {
         if let Some(mut there) = self.table.users.get_mut(&key) {
             there.retain(|c| !Arc::ptr_eq(c, &self.connection));
         }
-        // In a statement of its own: the guard above is gone.
+        // A statement of its own, because the map guard above must be dropped first.
         self.table.users.remove_if(&key, |_, there| there.is_empty());
         if let Some(mut connections) = self.table.logs.get_mut(&self.log) {
             *connections -= 1;

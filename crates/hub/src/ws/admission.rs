@@ -1,6 +1,6 @@
-//! How many sockets this node lets in, and at once: who is refused here gets 503 before the upgrade, which is the cheapest
-//! answer and the one after which SDKs wait longest. A place is given back when the connection's socket is gone, not before:
-//! until then it costs a file and memory.
+//! Admission control: whether this node has room for one more socket. A refused client gets 503 before the upgrade,
+//! which is the cheapest answer and makes SDKs back off longest. A place is given back only when the socket's file is
+//! closed, because until then the socket costs a file descriptor and memory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::limits::LiveLimits;
 use crate::protocol::close::Close;
 
-/// Bounds, and who is inside.
+/// The bounds, and the sockets inside.
 pub struct Door {
     sockets: usize,
     sockets_per_address: usize,
@@ -22,52 +22,52 @@ struct Inside {
     next: u64,
     sockets: usize,
     by_address: HashMap<IpAddr, Here>,
-    /// Those that have not finished `connect`.
+    /// Sockets that have not finished `connect`, by number.
     connecting: HashMap<u64, Weak<dyn Newcomer>>,
 }
 
-/// Of one address.
+/// Counts for one IP address.
 #[derive(Default)]
 struct Here {
     sockets: usize,
     connecting: usize,
 }
 
-/// A socket's place. Dropping it gives it back.
+/// A socket's place; dropping it gives it back.
 pub struct Place {
     door: Arc<Door>,
     number: u64,
     address: Option<IpAddr>,
 }
 
-/// Who has a place and has not finished `connect`.
+/// A socket that has a place and has not finished `connect`.
 pub trait Newcomer: Send + Sync {
-    /// Closes it, once what it has asked is answered.
+    /// Closes the socket after its commands so far are answered.
     fn send_away(&self, close: Close);
 }
 
-/// Whoever has a place that nobody has taken yet.
+/// Stands for the socket of a place that none has taken yet.
 struct Vacant;
 
 impl Newcomer for Vacant {
     fn send_away(&self, _: Close) {}
 }
 
-/// There is no room now. The client is told to come back later.
+/// Admission was refused: there is no room now, and the client should come back later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
 impl Door {
-    /// With the bounds of the configuration, and no more sockets than `files` that the process may open leave room for.
+    /// Creates a door with the configured bounds, lowered if the process may open too few files (`files`).
     #[must_use]
     pub fn new(limits: &LiveLimits, files: usize) -> Arc<Self> {
-        // Postgres, Redis, requests and files of our own need some too.
+        // A tenth of the files, and at least 64, is kept for Postgres, Redis, HTTP requests and the node's own files.
         let sockets = limits.sockets.min(files.saturating_sub((files / 10).max(64)));
         if sockets < limits.sockets {
             tracing::warn!(
                 sockets,
                 configured = limits.sockets,
-                "the limit of open files bounds the sockets"
+                "the limit of open files is too low for the configured number of sockets"
             );
         }
         Arc::new(Self {
@@ -82,14 +82,14 @@ impl Door {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a socket that is about to be upgraded.
+    /// Returns a place for a socket that is about to be upgraded.
     ///
     /// # Errors
-    /// [`Full`] where there is none now.
+    /// [`Full`] if there is no room now.
     pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Arc<Place>, Full> {
         let mut inside = self.lock();
         let here = address.map(|address| inside.by_address.entry(address).or_default());
-        // One address that opens sockets and says nothing does not keep the others out.
+        // One address may hold half of the unfinished connects, so that it cannot keep the others out.
         let full_here = here.is_some_and(|here| {
             here.sockets >= self.sockets_per_address || here.connecting >= self.connecting.div_ceil(2)
         });
@@ -113,7 +113,7 @@ impl Door {
         }))
     }
 
-    /// Sends those away that have not finished `connect`.
+    /// Closes all sockets that have not finished `connect`.
     pub fn send_away(&self, close: Close) {
         let newcomers: Vec<_> = self.lock().connecting.values().filter_map(Weak::upgrade).collect();
         for newcomer in newcomers {
@@ -121,7 +121,7 @@ impl Door {
         }
     }
 
-    /// Sockets inside, how many of them have not finished `connect`, and addresses that they come from.
+    /// Returns the number of sockets, of those that have not finished `connect`, and of distinct IP addresses.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         let inside = self.lock();
@@ -130,14 +130,14 @@ impl Door {
 }
 
 impl Place {
-    /// Says whose it is.
+    /// Assigns the place to its socket.
     pub fn taken_by(&self, newcomer: &Arc<dyn Newcomer>) {
         if let Some(of) = self.door.lock().connecting.get_mut(&self.number) {
             *of = Arc::downgrade(newcomer);
         }
     }
 
-    /// `connect` is finished.
+    /// Records that the socket has finished `connect`.
     pub fn connected(&self) {
         self.arrived(&mut self.door.lock());
     }
@@ -189,7 +189,7 @@ mod tests {
     const B: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
 
     #[test]
-    fn each_bound_refuses_and_what_leaves_makes_room() {
+    fn each_bound_refuses_sockets_and_a_closed_socket_makes_room() {
         let door = door(3, 2, 100, 1000);
         let mut places: Vec<_> = (0..2).map(|_| door.enter(A).expect("room")).collect();
         assert_eq!(door.enter(A).map(drop).expect_err("full"), Full);
@@ -203,10 +203,10 @@ mod tests {
     }
 
     #[test]
-    fn those_that_have_not_connected_are_bounded_on_their_own() {
+    fn unfinished_connects_have_a_bound_of_their_own() {
         let door = door(100, 100, 2, 1000);
         let one = door.enter(A).expect("room");
-        assert!(door.enter(A).is_err(), "an address has half of them");
+        assert!(door.enter(A).is_err(), "an address may have half");
         let two = door.enter(B).expect("room");
         assert!(door.enter(None).is_err());
         one.connected();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn open_files_bound_the_sockets_too() {
+    fn the_limit_of_open_files_bounds_the_sockets() {
         let door = door(10_000, 10_000, 10_000, 67);
         let places: Vec<_> = (0..3).map(|_| door.enter(None).expect("room")).collect();
         assert!(door.enter(None).is_err());

@@ -1,4 +1,4 @@
-//! WebSocket frames (RFC 6455 §5.2) from server to client, built once and shared.
+//! WebSocket frames (RFC 6455 §5.2) from server to client. A frame is built once and shared by its receivers.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -15,7 +15,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(payload.len() + 10);
     out.put_u8(FIN | opcode);
     match payload.len() {
-        // The casts cannot cut: the arms check the length.
+        // The casts cannot truncate: each arm checks the length.
         #[expect(clippy::cast_possible_truncation, reason = "checked by the arm")]
         n @ 0..126 => out.put_u8(n as u8),
         n if u16::try_from(n).is_ok() => {
@@ -31,19 +31,19 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// A text message.
+/// Builds a text message.
 #[must_use]
 pub fn text(payload: &[u8]) -> Bytes {
     frame(TEXT, payload)
 }
 
-/// A binary message.
+/// Builds a binary message.
 #[must_use]
 pub fn binary(payload: &[u8]) -> Bytes {
     frame(BINARY, payload)
 }
 
-/// A message of a codec, in the kind of frame that it travels in.
+/// Builds a message in the codec's kind of frame.
 #[must_use]
 pub fn message(codec: Codec, payload: &[u8]) -> Bytes {
     match codec {
@@ -52,13 +52,13 @@ pub fn message(codec: Codec, payload: &[u8]) -> Bytes {
     }
 }
 
-/// A pong that echoes a ping.
+/// Builds a pong that echoes a ping's payload.
 #[must_use]
 pub fn pong(payload: &[u8]) -> Bytes {
     frame(PONG, payload)
 }
 
-/// A close with code and reason.
+/// Builds a close frame with code and reason.
 #[must_use]
 pub fn close(close: Close) -> Bytes {
     let mut payload = Vec::with_capacity(2 + close.reason().len());
@@ -67,7 +67,7 @@ pub fn close(close: Close) -> Bytes {
     frame(CLOSE, &payload)
 }
 
-/// The answer to a client's close: its own code.
+/// Builds the answer to a client's close, with the client's own code.
 #[must_use]
 pub fn close_answer(code: Option<u16>) -> Bytes {
     frame(CLOSE, code.map(u16::to_be_bytes).as_ref().map_or(&[], |code| &code[..]))
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_written_in_their_shortest_form() {
+    fn payload_lengths_are_written_in_their_shortest_form() {
         for (n, header) in [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10)] {
             assert_eq!(text(&vec![b'x'; n]).len(), n + header, "{n}");
         }

@@ -1,7 +1,9 @@
-//! The WebSocket layer (RFC 6455) over a stream whose handshake was answered.
+//! The WebSocket layer (RFC 6455), over a TCP stream after the handshake.
 //!
-//! - [`frame`], [`reader`], [`stream`]: bytes in both directions. [`outbox`]: the bounded queue of what is to be written.
-//! - [`admission`], [`pace`]: how many sockets are let in, and how fast they may send. [`socket`]: a socket's life.
+//! - [`frame`], [`reader`], [`stream`]: encoding, decoding and raw bytes. [`outbox`]: the bounded queue of frames to
+//!   write.
+//! - [`admission`], [`pace`]: admission control of sockets, and rate limits of their input. [`socket`]: a socket's
+//!   life.
 
 pub mod admission;
 pub mod frame;

@@ -1,8 +1,8 @@
-//! How fast something may come: a bucket that fills at a rate and holds what may come at once.
+//! Rate limits: a token bucket.
 
 use tokio::time::Instant;
 
-/// A bucket of tokens.
+/// A token bucket: refills at a constant rate, up to its burst size.
 #[derive(Debug)]
 pub struct Pace {
     per_second: f64,
@@ -12,7 +12,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A full bucket.
+    /// Creates a full bucket.
     #[must_use]
     pub fn new(per_second: u32, at_once: u32) -> Self {
         Self {
@@ -23,7 +23,7 @@ impl Pace {
         }
     }
 
-    /// Takes tokens; false, and nothing taken, where there are not so many.
+    /// Takes tokens. Returns false, and takes nothing, if the bucket holds fewer.
     pub fn take(&mut self, tokens: usize) -> bool {
         self.take_at(tokens, Instant::now())
     }
@@ -32,7 +32,7 @@ impl Pace {
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
         self.left = (self.left + gained).min(self.at_once);
         self.at = now;
-        // More than any bucket holds is never there.
+        // A number that does not fit into 32 bits is more than any bucket holds.
         let tokens = u32::try_from(tokens).map_or(f64::INFINITY, f64::from);
         if tokens > self.left {
             return false;
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_come_at_once_comes_and_then_only_the_rate() {
+    fn a_burst_passes_and_then_only_the_rate() {
         let mut pace = Pace::new(10, 30);
         let start = pace.at;
         let after = |ms| start + Duration::from_millis(ms);
@@ -58,7 +58,7 @@ mod tests {
         assert!(!pace.take_at(2, after(150)));
         assert!(pace.take_at(1, after(150)));
         assert!(pace.take_at(5, after(650)));
-        assert!(!pace.take_at(31, after(60_000)), "it never holds more than its size");
+        assert!(!pace.take_at(31, after(60_000)), "the bucket never holds more");
         assert!(pace.take_at(30, after(60_000)));
         assert!(!pace.take_at(usize::MAX, after(90_000)));
     }

@@ -1,4 +1,4 @@
-//! A socket's life: its messages are read until its end, it is pinged, and its deadlines are kept.
+//! The life of a socket: reads its messages until it ends, pings the client, and enforces the deadlines.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::ws::stream::Incoming;
 
 /// How long a client may take to answer a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// How long a client that broke the WebSocket protocol may go on sending; it is not listened to.
+/// How long the node waits for a client to close after it violated the WebSocket protocol; its input is discarded.
 const FAILED_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long a client that was told that nothing more comes may take to close too.
+/// How long the node waits for the client to close after the output has ended.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Leaves the registry however the reader ends.
+/// Removes the connection from the registry however the reader ends.
 struct Leave(Arc<Connection>);
 
 impl Drop for Leave {
@@ -39,7 +39,7 @@ impl Drop for Leave {
     }
 }
 
-/// Lets go of the stream however the reader ends.
+/// Releases the stream however the reader ends.
 pub struct Gone(pub Arc<Outbox>);
 
 impl Drop for Gone {
@@ -54,23 +54,23 @@ struct Timers {
     ping_at: Option<Instant>,
     pong_by: Option<Instant>,
     closed_by: Option<Instant>,
-    /// Whether it was closed and has left the registry.
+    /// True once the connection was closed and has left the registry.
     left: bool,
-    /// How fast messages and commands may come.
+    /// Rate limit of messages and commands.
     pace: Pace,
 }
 
-/// What a socket is served with, besides its stream.
+/// An admitted socket, besides its stream.
 pub struct Accepted {
-    /// Its messages' encoding.
+    /// The encoding of its messages.
     pub codec: Codec,
-    /// The language of its errors.
+    /// The language of its error replies.
     pub language: Language,
-    /// Its place at the door.
+    /// Its place, from admission.
     pub place: Arc<Place>,
 }
 
-/// Serves a socket until its end: its stream, once the handshake is answered, and the bytes that came with it.
+/// Serves a socket until its end: a stream after the handshake, and the bytes that were read together with it.
 pub async fn serve(hub: Hub, backend: Arc<dyn Backend>, accepted: Accepted, stream: TcpStream, first: Bytes) {
     let Accepted { codec, language, place } = accepted;
     let limits = hub.limits();
@@ -101,7 +101,7 @@ async fn read(backend: Arc<dyn Backend>, connection: Arc<Connection>, mut reader
     };
     loop {
         if connection.outbox.closed().is_some() && !std::mem::replace(&mut timers.left, true) {
-            // What it watches is of no use any more; the client has a moment to answer the close.
+            // Its subscriptions are of no use any more; the client has `CLOSE_WITHIN` to answer the close.
             connection.leave();
             timers.closed_by = timers.closed_by.or(Some(Instant::now() + CLOSE_WITHIN));
         }
@@ -120,7 +120,7 @@ async fn read(backend: Arc<dyn Backend>, connection: Arc<Connection>, mut reader
                 Next::Ended => return,
             },
             () = connection.outbox.write() => return,
-            // The deadlines are looked at again.
+            // Recomputes the deadline, now that bytes are waiting.
             () = connection.outbox.grown() => {}
             () = connection.woken() => {
                 if connection.must_authorise() {
@@ -138,7 +138,7 @@ async fn read(backend: Arc<dyn Backend>, connection: Arc<Connection>, mut reader
             }
         }
         if timers.ping_at.is_none() && connection.session().is_some() {
-            // The first ping at a random moment, so that sockets that came together do not ping together.
+            // The first ping comes at a random moment, so that sockets that connected together do not ping together.
             timers.ping_at = Some(Instant::now() + ping_every.mul_f64(rand::random_range(0.5..1.0)));
         }
     }
@@ -146,8 +146,9 @@ async fn read(backend: Arc<dyn Backend>, connection: Arc<Connection>, mut reader
     finish(&gone.0, reader.into_inner(), limits.write_within).await;
 }
 
-/// Lets a client read what waits for it, within a time, says that nothing more comes, and waits a moment for it to close too. A
-/// socket that is closed with bytes unread is reset, and what was sent last is lost; so what still comes is thrown away.
+/// Writes the waiting frames within a time, ends the output, and waits briefly for the client to close. Input is
+/// discarded meanwhile, because closing a socket with unread input resets it, and the client would lose the last
+/// frames.
 pub async fn finish(outbox: &Outbox, mut incoming: Incoming, within: Duration) {
     let told = tokio::select! {
         () = incoming.drain() => false,
@@ -158,7 +159,7 @@ pub async fn finish(outbox: &Outbox, mut incoming: Incoming, within: Duration) {
     }
 }
 
-/// When what waits to be written has not moved for too long.
+/// Returns the instant from which the waiting output has made no progress for too long.
 fn stuck_until(connection: &Connection, write_within: Duration) -> Option<Instant> {
     connection.outbox.stuck_since().map(|since| since + write_within)
 }
@@ -176,11 +177,11 @@ fn next_deadline(connection: &Connection, timers: &Timers, write_within: Duratio
         .into_iter()
         .flatten()
         .min()
-        // Between `connect` and the first ping of a token without an end nothing is due.
+        // Nothing is due between `connect` and the first ping if the token does not expire.
         .unwrap_or_else(|| Instant::now() + CLOSE_WITHIN)
 }
 
-/// Acts on the deadlines that have passed; false ends the reader.
+/// Acts on the deadlines that have passed; returns false if the reader must end.
 fn tick(
     backend: &Arc<dyn Backend>,
     connection: &Arc<Connection>,

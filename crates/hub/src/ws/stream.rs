@@ -1,5 +1,5 @@
-//! A socket's own stream, after the handshake: its bytes come in here, and go out through the outbox, which holds it. The HTTP
-//! server has let go of it, with its buffers.
+//! A socket's TCP stream after the handshake. The HTTP server has handed it over and freed its own buffers. Input is
+//! read here; output is written by the outbox, which owns the stream.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -11,29 +11,29 @@ use futures_util::{Stream, StreamExt as _};
 
 use crate::ws::outbox::Outbox;
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const READ: usize = 16 * 1024;
 
 thread_local! {
-    /// Shared by all sockets of a worker, so that one which says nothing holds no buffer.
+    /// One read buffer per worker thread, shared by its sockets, so that an idle socket holds no buffer.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
 /// The bytes that a client sends.
 pub struct Incoming {
-    /// What came together with the handshake.
+    /// Bytes that were read together with the handshake.
     first: Bytes,
     outbox: Arc<Outbox>,
 }
 
 impl Incoming {
-    /// What comes on an outbox's stream, of which the first bytes may already have been read.
+    /// Creates the input of an outbox's stream; `first` are bytes that were already read from it.
     #[must_use]
     pub const fn new(outbox: Arc<Outbox>, first: Bytes) -> Self {
         Self { first, outbox }
     }
 
-    /// Reads to the end, and throws away what comes.
+    /// Reads and discards everything until the end of the stream.
     pub async fn drain(&mut self) {
         while let Some(Ok(_)) = self.next().await {}
     }

@@ -1,25 +1,25 @@
-//! What happened on the way to other nodes and from them.
+//! Metrics of the broker.
 
 use prometheus_client::metrics::counter::Counter;
 
 use crate::histogram::Histogram;
 
-/// What happened on the way to other nodes and from them.
+/// Metrics of the broker.
 #[derive(Default)]
 pub struct BrokerCounters {
-    /// Changes that Redis took.
+    /// Changes that Redis accepted.
     pub published: Counter,
-    /// Changes that found the queue full or no server.
+    /// Changes dropped because the queue was full or no server answered for the log.
     pub dropped: Counter,
-    /// Changes that Redis may not have taken: it refused them, or did not answer in time.
+    /// Changes that Redis refused or did not confirm in time.
     pub unpublished: Counter,
-    /// Changes of other nodes that came.
+    /// Changes received from other nodes.
     pub received: Counter,
-    /// Messages that came faster than they could be looked at.
+    /// Messages dropped because the inbox was full.
     pub overflowed: Counter,
-    /// Channels subscribed to, again after each loss too.
+    /// Subscribed Redis channels; counts again after each lost connection.
     pub subscribed: Counter,
-    /// Channels unsubscribed from.
+    /// Unsubscribed Redis channels.
     pub unsubscribed: Counter,
     /// Listening connections that were lost or could not be made.
     pub lost_connections: Counter,
@@ -27,12 +27,12 @@ pub struct BrokerCounters {
     pub probes: Counter,
     /// Probes that failed or did not come back.
     pub probe_failures: Counter,
-    /// Times that a cluster was asked for its servers.
+    /// Queries for a cluster's servers.
     pub topologies: Counter,
-    /// Exchanges of who is online that failed.
+    /// Failed exchanges of presence leases.
     pub lease_failures: Counter,
-    /// Round trips.
+    /// Round trips to Redis.
     pub trips: Counter,
-    /// From COMMIT on this node until Redis had taken the change.
+    /// Time from COMMIT on this node until Redis accepted the change.
     pub publish_seconds: Histogram,
 }

@@ -1,8 +1,8 @@
-//! What the two tasks of a line say of it.
+//! The health of a line, as reported by its two tasks.
 
 use std::sync::atomic::AtomicBool;
 
-/// Whether a line works, as its tasks last saw it.
+/// Whether a line works, as its tasks last observed.
 #[derive(Default)]
 pub(crate) struct Health {
     pub listening: AtomicBool,

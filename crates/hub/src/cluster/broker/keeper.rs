@@ -1,5 +1,5 @@
-//! Keeps the lines what they should be: one to each server that answers for logs, each listening to the logs that are
-//! wanted of it. The only task that decides either.
+//! The keeper maintains the lines: one to each server that owns slots, each listening to the wanted logs in its slots.
+//! No other task changes either.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, Weak};
@@ -16,24 +16,24 @@ use crate::HubInner;
 use crate::cluster::client::Servers;
 use crate::ids::LogId;
 
-/// How often a cluster is asked for its servers when all is well, and at most when it is not.
+/// Interval between queries for a cluster's servers in normal operation, and after trouble.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(250));
 
-/// Which line goes to the server of a log.
+/// Maps logs to lines.
 #[derive(Default)]
 pub(crate) struct Routes {
     lines: Vec<Arc<Line>>,
-    /// First slot, last slot, index of the line. A single server answers for all.
+    /// First slot, last slot, and index of the line. A single server has all slots.
     ranges: Vec<(u16, u16, usize)>,
 }
 
 impl Routes {
-    /// The line to a log's server.
+    /// Returns the line to a log's server.
     pub fn of(&self, log: LogId) -> Option<&Arc<Line>> {
         self.of_tag(&log.to_string())
     }
 
-    /// The line to the server of a hash tag.
+    /// Returns the line to a hash tag's server.
     pub fn of_tag(&self, tag: &str) -> Option<&Arc<Line>> {
         let slot = slot_of(tag);
         let found = self
@@ -43,12 +43,12 @@ impl Routes {
         self.lines.get(found.2)
     }
 
-    /// Whether there are lines, and all work.
+    /// True if there are lines, and all of them work.
     pub fn are_up(&self) -> bool {
         !self.lines.is_empty() && self.lines.iter().all(|line| line.is_up())
     }
 
-    /// The logs of each line, by its index.
+    /// Splits logs by line; the result has the order of `lines`.
     fn spread(&self, logs: impl Iterator<Item = LogId>) -> Vec<BTreeSet<LogId>> {
         let mut spread = vec![BTreeSet::new(); self.lines.len()];
         for log in logs {
@@ -63,7 +63,7 @@ impl Routes {
     }
 }
 
-/// Keeps the lines until the hub ends.
+/// Maintains the lines until the hub is dropped.
 pub(crate) async fn run(servers: Servers, shared: Arc<BrokerInner>, hub: Weak<HubInner>) {
     let mut keeper = Keeper {
         shared,
@@ -86,25 +86,25 @@ pub(crate) async fn run(servers: Servers, shared: Arc<BrokerInner>, hub: Weak<Hu
         };
         if let Servers::Cluster(seeds) = &servers {
             keeper.ask(seeds).await;
-            // Failures come in swarms: the others wait for the answer to the next question.
+            // Failures come in bursts; one query answers all of a burst.
             if trouble {
                 tokio::time::sleep(ASK_EVERY.1).await;
             }
         }
     }
-    // The lines' tasks end with them.
+    // Dropping the lines ends their tasks.
     keeper.replace(Routes::default());
 }
 
 struct Keeper {
     shared: Arc<BrokerInner>,
     hub: Weak<HubInner>,
-    /// The cluster as it was last described.
+    /// The cluster's slot ranges, as last read.
     known: Vec<Range>,
 }
 
 impl Keeper {
-    /// Gives each line the logs that are wanted of it.
+    /// Sets the wanted logs of each line.
     fn spread(&self) {
         let routes = self.shared.routes();
         let wanted: Vec<LogId> = self.shared.wanted().keys().copied().collect();
@@ -113,8 +113,8 @@ impl Keeper {
         }
     }
 
-    /// Asks a cluster which server answers for which slots, and has a line to each. Any server may be down: the first
-    /// that answers is believed, and a wrong answer makes trouble and is asked for again.
+    /// Asks a cluster for the owners of its slots and opens a line to each. Any server may be down, so the first that
+    /// answers is believed; if its answer is wrong, lines fail and the keeper asks again.
     async fn ask(&mut self, seeds: &[ConnectionInfo]) {
         let Some(seed) = seeds.first() else { return };
         let at = |host: &str, port| seed.clone().set_addr(ConnectionAddr::Tcp(host.to_owned(), port));
@@ -133,15 +133,15 @@ impl Keeper {
             if ranges != self.known {
                 let lines: Vec<_> = ranges.iter().map(|r| (r.first, r.last, at(&r.host, r.port))).collect();
                 self.set_lines(&lines, SHARDED);
-                tracing::info!(redis.servers = ?self.shared.routes().lines.iter().map(|l| &l.name).collect::<Vec<_>>(), "the cluster's servers");
+                tracing::info!(redis.servers = ?self.shared.routes().lines.iter().map(|l| &l.name).collect::<Vec<_>>(), "the cluster's servers changed");
                 self.known = ranges;
             }
             return;
         }
-        tracing::warn!("no server of the Redis cluster answers; changes reach other nodes by their sweeps");
+        tracing::warn!("no server of the Redis cluster answers; other nodes find changes by their sweeps");
     }
 
-    /// Has a line to each of these servers: those that were there stay as they are.
+    /// Replaces the lines. A line to a server that stays is kept.
     fn set_lines(&self, ranges: &[(u16, u16, ConnectionInfo)], verbs: super::Verbs) {
         let before = self.shared.routes();
         let mut routes = Routes::default();
@@ -164,14 +164,14 @@ impl Keeper {
     }
 }
 
-/// What a server says of its cluster; none where it says nothing useful.
+/// Asks a server for the cluster's slot ranges; returns `None` if its answer is of no use.
 async fn describe(server: &ConnectionInfo, counters: &Arc<BrokerCounters>) -> Option<Vec<Range>> {
     let mut question = redis::pipe();
     question.cmd("CLUSTER").arg("SLOTS");
     let answer: Vec<redis::Value> = match Link::new(server.clone(), counters).query(&question).await {
         Ok(answer) => answer,
         Err(error) => {
-            tracing::debug!(redis.server = link::name(server), error.cause = %error, "cannot ask for the cluster's servers");
+            tracing::debug!(redis.server = link::name(server), error.cause = %error, "cannot read the cluster's slots");
             return None;
         }
     };
@@ -179,7 +179,7 @@ async fn describe(server: &ConnectionInfo, counters: &Arc<BrokerCounters>) -> Op
         return None;
     };
     let mut ranges = servers::ranges(answer.first()?, host)?;
-    // Servers list them in no order.
+    // Sorted for comparison, because servers list the ranges in any order.
     ranges.sort_by_key(|range| range.first);
     (!ranges.is_empty()).then_some(ranges)
 }

@@ -1,6 +1,6 @@
-//! Who is online on which node. A node has one lease, renewed every second; a log has a list of what each node says of it,
-//! and only nodes whose lease holds are believed. So all of a dead node's users vanish together, and a list that was
-//! lost is written again as soon as its node does not find its own word there.
+//! Presence leases. Each node renews one lease per second, and writes its users into a list per log. Lists of nodes
+//! without a valid lease are ignored, so all users of a dead node go offline together. If a list was lost, its node
+//! writes it again as soon as it does not find its own entry.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use super::BrokerInner;
 use super::line::Line;
 use crate::ids::{LogId, UserId};
 
-/// Seconds that a node is believed to live without a word.
+/// Seconds that a node without renewal still counts as alive.
 const LEASE_SECONDS: u64 = 4;
-/// Seconds that a log's list outlives the last node that looked at it.
+/// Seconds that a log's list outlives its last use by any node.
 const LIST_SECONDS: u64 = 3600;
-/// The hash tag of what is not a log's.
+/// The hash tag of keys that belong to no log.
 const NODES: &str = "nodes";
 
-/// Users by log.
+/// Online users by log.
 pub(crate) type Online = HashMap<LogId, HashSet<UserId>>;
 
 /// This node's side of the leases.
 pub(crate) struct Leases {
     shared: Arc<BrokerInner>,
     me: String,
-    /// What this node has said of each log.
+    /// This node's entry in each log's list, as last read there.
     said: HashMap<LogId, String>,
 }
 
@@ -39,7 +39,8 @@ impl Leases {
         }
     }
 
-    /// Says who is online here, and returns who is elsewhere, by log; a log of which nothing can be learnt is left out.
+    /// Publishes who is online here and returns who is online on other nodes, by log. Logs whose server failed are left
+    /// out.
     pub async fn exchange(&mut self, here: &Online) -> Online {
         let living = match self.renew().await {
             Ok(living) => living,
@@ -63,7 +64,7 @@ impl Leases {
                 None => by_line.push((line.clone(), vec![*log])),
             }
         }
-        // Together, so that a server that hangs holds up only what is its own.
+        // Concurrently, so that a server that hangs delays only its own logs.
         let words: HashMap<LogId, String> = here.iter().map(|(log, users)| (*log, word(users))).collect();
         let talks = by_line
             .iter()
@@ -85,14 +86,14 @@ impl Leases {
 
     fn failed(&self, error: &redis::RedisError) {
         self.shared.counters.lease_failures.inc();
-        tracing::debug!(error.cause = %error, "cannot exchange who is online");
+        tracing::debug!(error.cause = %error, "cannot exchange presence leases");
     }
 
-    /// Renews this node's lease and returns the nodes whose lease holds.
+    /// Renews this node's lease, and returns the nodes with a valid lease.
     async fn renew(&self) -> RedisResult<HashSet<String>> {
         let routes = self.shared.routes();
         let Some(line) = routes.of_tag(NODES) else {
-            return Err((redis::ErrorKind::Client, "no server answers for the nodes' leases").into());
+            return Err((redis::ErrorKind::Client, "no server owns the slot of the nodes' leases").into());
         };
         let all = format!("liveplan:{{{NODES}}}");
         let lease = |node: &str| format!("{all}:{node}");
@@ -134,7 +135,8 @@ impl Leases {
         Ok(living)
     }
 
-    /// Says what is new of a server's logs, and reads what others say. Returns that, and what stands there of this node's.
+    /// Writes this node's changed entries to one server, and reads the other nodes' entries. Returns the users online
+    /// on other nodes, and this node's entries as they are now in Redis.
     async fn talk(
         &self,
         line: &Line,
@@ -177,7 +179,7 @@ impl Leases {
     }
 }
 
-/// The users of a log, in an order that does not change.
+/// Encodes users as a list in a stable order, so that equal sets have equal entries.
 fn word(users: &HashSet<UserId>) -> String {
     let mut names: Vec<String> = users.iter().map(ToString::to_string).collect();
     names.sort_unstable();

@@ -1,4 +1,5 @@
-//! The line to one server: what is published there, and what is heard from it. A server that hangs holds up no other's.
+//! The line to one Redis server: publishes changes there and listens to it. Each server has its own, so that one that
+//! hangs delays no other.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -16,23 +17,23 @@ use super::{BrokerCounters, BrokerInner, Verbs, channel_of};
 use crate::HubInner;
 use crate::ids::LogId;
 
-/// Messages that may wait to be published; over it they are dropped, and the other nodes' sweeps find them.
+/// Capacity of the queue in messages. Further ones are dropped, and the other nodes' sweeps find their changes.
 const OUTBOX: usize = 4096;
-/// Messages of one round trip.
+/// Largest number of messages per round trip.
 const BATCH: usize = 256;
 
-/// What is to be published.
+/// A message to publish.
 pub(crate) struct Outgoing {
     pub log: LogId,
     pub bytes: Vec<u8>,
     pub committed_at: Option<Instant>,
 }
 
-/// The line to a server; its tasks end with it.
+/// The line to one server; dropping it ends its tasks.
 pub(crate) struct Line {
     /// The server's address.
     pub name: String,
-    /// For commands besides publishing.
+    /// A connection for commands other than publishing.
     pub commands: Link,
     outbox: mpsc::Sender<Outgoing>,
     wanted: watch::Sender<BTreeSet<LogId>>,
@@ -41,7 +42,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Starts a line's tasks.
+    /// Starts the tasks of a line.
     pub fn start(info: &ConnectionInfo, verbs: Verbs, shared: &Arc<BrokerInner>, hub: &Weak<HubInner>) -> Self {
         let (outbox, to_publish) = mpsc::channel(OUTBOX);
         let (wanted, wants) = watch::channel(BTreeSet::new());
@@ -72,14 +73,14 @@ impl Line {
         }
     }
 
-    /// Takes a message to be published, without waiting.
+    /// Queues a message without waiting; drops it if the queue is full.
     pub fn publish(&self, message: Outgoing, counters: &BrokerCounters) {
         if self.outbox.try_send(message).is_err() {
             counters.dropped.inc();
         }
     }
 
-    /// Listens to these logs' channels and to no others.
+    /// Listens to the channels of exactly these logs.
     pub fn want(&self, logs: BTreeSet<LogId>) {
         self.wanted.send_if_modified(|wanted| {
             let new = *wanted != logs;
@@ -88,7 +89,7 @@ impl Line {
         });
     }
 
-    /// Whether what is published there arrives, as far as is known.
+    /// True if messages published here arrive, as far as is known.
     pub fn is_up(&self) -> bool {
         self.health.listening.load(Ordering::Relaxed) && !self.health.not_publishing.load(Ordering::Relaxed)
     }
@@ -102,7 +103,7 @@ impl Drop for Line {
     }
 }
 
-/// Publishes what comes, many at a time in one round trip.
+/// Publishes queued messages, many per round trip.
 struct Publisher {
     link: Link,
     verbs: Verbs,
@@ -134,7 +135,7 @@ impl Publisher {
             if let Err(error) = result {
                 self.shared.trouble.notify_one();
                 if !self.health.not_publishing.load(Ordering::Relaxed) {
-                    tracing::warn!(error.cause = %error, "cannot publish; changes reach other nodes by their sweeps");
+                    tracing::warn!(error.cause = %error, "cannot publish; other nodes find changes by their sweeps");
                 }
             }
             self.health.not_publishing.store(failed, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Connections to one server. None of them waits for long: a Redis that does not answer costs the fast path, nothing else.
+//! Connections to one server. Every wait has a short deadline: a Redis that does not answer costs only the fast path.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use super::BrokerCounters;
 use crate::cluster::client::{self, times};
 
-/// How long a server may take to answer.
+/// Deadline of a server's answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// Pushes that may wait to be looked at; over it they are dropped, and this node's own sweep finds what they said.
+/// Capacity of the inbox in pushes. Further ones are dropped, and this node's sweep finds their changes.
 const INBOX: usize = 4096;
 
-/// A connection for commands, whose round trips are counted.
+/// A connection for commands that counts its round trips.
 #[derive(Clone)]
 pub(crate) struct Link {
     link: client::Link,
@@ -24,7 +24,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// One that has not connected yet.
+    /// Creates a link that is not connected yet.
     pub fn new(info: ConnectionInfo, counters: &Arc<BrokerCounters>) -> Self {
         Self {
             link: client::Link::new(info, ANSWER_WITHIN),
@@ -32,7 +32,7 @@ impl Link {
         }
     }
 
-    /// Sends commands together and reads their answers.
+    /// Sends commands as one pipeline and returns their answers.
     pub async fn query<T: FromRedisValue>(&self, commands: &Pipeline) -> redis::RedisResult<T> {
         let answer = self.link.query(commands).await;
         if answer.is_ok() {
@@ -42,13 +42,13 @@ impl Link {
     }
 }
 
-/// A connection that hears pushes.
+/// Opens a connection that receives pushes.
 pub(crate) async fn listen(
     info: &ConnectionInfo,
     counters: &Arc<BrokerCounters>,
 ) -> redis::RedisResult<(MultiplexedConnection, mpsc::Receiver<PushInfo>)> {
     let (sender, pushes) = mpsc::channel(INBOX);
-    // Never waits, and an error would end the connection: what does not fit is dropped.
+    // Must not wait, and an error would end the connection, so pushes that do not fit are dropped.
     let counters = counters.clone();
     let offer = move |push: PushInfo| match sender.try_send(push) {
         Ok(()) => Ok(()),
@@ -64,7 +64,7 @@ pub(crate) async fn listen(
     Ok((connection, pushes))
 }
 
-/// A server's name, for logs and as the key of its line.
+/// Returns a server's address, for logs and as the key of its line.
 pub(crate) fn name(info: &ConnectionInfo) -> String {
     match info.addr() {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),

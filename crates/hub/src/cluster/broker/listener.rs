@@ -1,5 +1,6 @@
-//! What hears a server: the one task that subscribes there, so that orders cannot cross, and that finds out when it has
-//! become deaf. It publishes a probe to one of its channels every second and expects it back.
+//! The listener of a line: the only task that subscribes on its server, so that subscribe and unsubscribe commands
+//! cannot overtake each other. It publishes a probe to one of its channels every second and expects it back, to detect
+//! a connection that no longer receives.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -18,11 +19,11 @@ use crate::HubInner;
 use crate::cluster::wire::{self, NodeMessage};
 use crate::ids::LogId;
 
-/// How often a channel is probed, each in its turn.
+/// Interval between probes; the channels take turns.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How soon a probe must come back.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
-/// How long to wait after a connection that failed, at least and at most.
+/// Backoff after a failed connection: first and largest pause.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// See the module.
@@ -34,7 +35,7 @@ pub(crate) struct Listener {
     pub health: Arc<Health>,
 }
 
-/// Why a connection is given up.
+/// Why a connection was given up.
 #[derive(Debug, thiserror::Error)]
 enum Deaf {
     #[error("{0}")]
@@ -45,11 +46,11 @@ enum Deaf {
     Unsubscribed,
     #[error("a probe did not come back")]
     Probe,
-    #[error("nobody wants it any more")]
+    #[error("the line has ended")]
     Unwanted,
 }
 
-/// A connection's subscriptions, and the probe that is on its way.
+/// The subscriptions of a connection, and the probe under way.
 #[derive(Default)]
 struct Ears {
     channels: BTreeSet<LogId>,
@@ -59,7 +60,7 @@ struct Ears {
 }
 
 impl Listener {
-    /// Listens for ever, connecting again after whatever happened.
+    /// Listens until its line ends, reconnecting after every failure.
     pub async fn run(self, mut wanted: watch::Receiver<BTreeSet<LogId>>) {
         let counters = &self.shared.counters;
         let mut again_after = AGAIN_AFTER.0;
@@ -76,11 +77,11 @@ impl Listener {
             self.health.listening.store(false, Ordering::Relaxed);
             counters.lost_connections.inc();
             self.shared.trouble.notify_one();
-            // Once an outage: what held for a while is one of its own.
+            // Warns once per outage; losing a connection that held for a while is a new outage.
             let held = began.elapsed() > AGAIN_AFTER.1 * 2;
             if held || !warned {
                 warned = true;
-                tracing::warn!(redis.server = link::name(&self.info), error.cause = %deaf, "does not hear Redis; trying for ever");
+                tracing::warn!(redis.server = link::name(&self.info), error.cause = %deaf, "not listening to Redis; reconnecting");
             }
             again_after = if held {
                 AGAIN_AFTER.0
@@ -103,7 +104,8 @@ impl Listener {
         wanted.mark_changed();
         loop {
             let step = tokio::select! {
-                // Pushes first: a confirmation belongs to what was wanted when it was asked for.
+                // Pushes first: a confirmation must be compared with the channels that were wanted when it was
+                // requested.
                 biased;
                 push = pushes.recv() => match push {
                     Some(push) => self.hear(&push, &mut ears),
@@ -124,7 +126,7 @@ impl Listener {
         }
     }
 
-    /// Makes the subscriptions those that are wanted.
+    /// Subscribes and unsubscribes until the subscriptions are the wanted ones.
     async fn reconcile(
         &self,
         redis: &mut MultiplexedConnection,
@@ -133,7 +135,7 @@ impl Listener {
     ) -> Result<(), Deaf> {
         let new: Vec<LogId> = wanted.difference(&ears.channels).copied().collect();
         let old: Vec<LogId> = ears.channels.difference(wanted).copied().collect();
-        // A command each: a cluster takes channels of one slot at a time only.
+        // One command per channel, because a cluster accepts only channels of one slot per command.
         let mut commands = redis::pipe();
         for log in &new {
             commands.cmd(self.verbs.subscribe).arg(channel_of(*log));
@@ -141,7 +143,7 @@ impl Listener {
         for log in &old {
             commands.cmd(self.verbs.unsubscribe).arg(channel_of(*log));
         }
-        // Before the answer, so that a confirmation which comes as a push is known for what it is.
+        // Set before the answer arrives, so that a confirmation that comes as a push is recognised.
         ears.channels.clone_from(wanted);
         let counters = &self.shared.counters;
         if !new.is_empty() || !old.is_empty() {
@@ -151,7 +153,7 @@ impl Listener {
         counters.subscribed.inc_by(new.len() as u64);
         counters.unsubscribed.inc_by(old.len() as u64);
         self.health.listening.store(true, Ordering::Relaxed);
-        // What was published before a subscription began is in the log only.
+        // Changes published before the subscription began are in the log only.
         if let Some(hub) = self.hub.upgrade()
             && !new.is_empty()
         {
@@ -168,7 +170,8 @@ impl Listener {
                 }
                 Ok(())
             }
-            // Unasked for, as when a slot moves: the client library would take it for the answer to a command.
+            // Not requested by this node, as when a slot moves. The client library would take it for a command's
+            // answer.
             PushKind::Unsubscribe | PushKind::SUnsubscribe if ears.still_want(&push.data) => Err(Deaf::Unsubscribed),
             PushKind::Disconnection => Err(Deaf::Disconnected),
             _ => Ok(()),
@@ -188,11 +191,11 @@ impl Listener {
                 ears.sent = None;
             }
             Some(_) => {}
-            None => tracing::warn!("a message of another version or damaged; the sweep finds what it said"),
+            None => tracing::warn!("cannot decode a message of another node; the sweep finds its changes"),
         }
     }
 
-    /// Sends the next probe, unless one is still on its way.
+    /// Sends the next probe, unless one is under way.
     async fn probe(&self, redis: &mut MultiplexedConnection, ears: &mut Ears) -> Result<(), Deaf> {
         let counters = &self.shared.counters;
         let sent = match ears.sent {
@@ -223,7 +226,7 @@ impl Listener {
 }
 
 impl Ears {
-    /// The channel whose turn it is.
+    /// Returns the channel to probe next.
     fn next(&mut self) -> Option<LogId> {
         let after = self.probed.map_or(Bound::Unbounded, Bound::Excluded);
         self.probed = self
@@ -235,7 +238,7 @@ impl Ears {
         self.probed
     }
 
-    /// Whether a subscription that ended is one that is wanted.
+    /// True if the unsubscribed channel is still wanted.
     fn still_want(&self, push: &[Value]) -> bool {
         let Some(Value::BulkString(channel)) = push.first() else {
             return false;
@@ -249,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_channel_has_its_turn() {
+    fn probes_take_turns_over_all_channels() {
         let mut logs = [LogId::random(), LogId::random(), LogId::random()];
         logs.sort_unstable();
         let mut ears = Ears::default();

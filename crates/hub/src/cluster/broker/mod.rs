@@ -1,11 +1,11 @@
-//! Other nodes: what this one commits goes to them through Redis or Valkey, one channel a log. It is only the fast path:
-//! what it loses the sweep finds within a second. Without Redis there are no others.
+//! The broker carries this node's changes to other nodes through Redis or Valkey, on one Redis channel per log. It is
+//! only the fast path: the sweep finds lost changes within a second. Without Redis there are no other nodes.
 //!
-//! - `keeper`: the one task that knows which logs are wanted and which server answers for each.
-//! - [`line`]: the line to one server, `listener` what hears it, `link` its connections, `health` whether it works.
-//! - `servers`: slots. `leases`: who is online on which node. `counters`: what happened.
+//! - `keeper`: the one task that knows the wanted logs and the server of each.
+//! - [`line`]: the connections to one server; `listener` receives, `link` connects, `health` says whether it works.
+//! - `servers`: the slots of a cluster. `leases`: presence on each node. `counters`: metrics.
 //!
-//! A cluster is spoken to by the same code as a single server, with sharded channels, each on the server of its slot.
+//! The same code serves a single server and a cluster; a cluster uses sharded channels, each on the server of its slot.
 
 mod counters;
 mod health;
@@ -32,14 +32,14 @@ pub use counters::BrokerCounters;
 use keeper::Routes;
 pub(crate) use leases::Leases;
 
-/// How long a log is still listened to after its last socket here: a client that comes back soon finds it so.
+/// How long a node stays subscribed to a log's channel after its last socket, for clients that come back soon.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// The way to other nodes.
+/// The connection to other nodes.
 pub enum Broker {
-    /// There are none.
+    /// There are no other nodes.
     Local,
-    /// Through Redis.
+    /// Other nodes are reached through Redis.
     Redis(RedisBroker),
 }
 
@@ -49,20 +49,20 @@ pub struct RedisBroker {
     shared: Arc<BrokerInner>,
 }
 
-/// What a broker's tasks share.
+/// State shared by a broker's tasks.
 pub(crate) struct BrokerInner {
-    /// This node, as its messages name it.
+    /// This node's id in messages.
     node: Uuid,
     counters: Arc<BrokerCounters>,
-    /// The logs to be listened to, and when each was last wanted.
+    /// The wanted logs, and when each was last wanted.
     wanted: Mutex<HashMap<LogId, Instant>>,
     wanted_changed: Notify,
-    /// A line does not work; another server may answer for its logs by now.
+    /// Notified when a line fails, because another server may own its slots by now.
     trouble: Notify,
     routes: RwLock<Arc<Routes>>,
 }
 
-/// The commands for messages: a cluster has its own, which stay within one of its servers.
+/// The publish and subscribe commands. A cluster has sharded ones, which stay within one server.
 #[derive(Clone, Copy)]
 pub(crate) struct Verbs {
     publish: &'static str,
@@ -82,7 +82,7 @@ const SHARDED: Verbs = Verbs {
 };
 
 impl Broker {
-    /// The broker for a URL, not yet started. A Redis that cannot be reached is no error: it may come back.
+    /// Creates a broker, not yet started. An unreachable Redis is not an error, because it may come back.
     pub fn new(url: Option<&str>, node: Uuid, counters: Arc<BrokerCounters>) -> anyhow::Result<Self> {
         let Some(url) = url else { return Ok(Self::Local) };
         Ok(Self::Redis(RedisBroker {
@@ -98,7 +98,7 @@ impl Broker {
         }))
     }
 
-    /// Starts its tasks, which end with the hub.
+    /// Starts the broker's tasks, which end with the hub.
     pub(crate) fn start(&self, hub: &Weak<HubInner>) {
         if let Self::Redis(redis) = self {
             tokio::spawn(keeper::run(redis.servers.clone(), redis.shared.clone(), hub.clone()));
@@ -124,7 +124,7 @@ impl Broker {
         }
     }
 
-    /// Listens for a log's changes from now on.
+    /// Subscribes to a log's changes from now on.
     pub fn listen(&self, log: LogId) {
         if let Self::Redis(redis) = self {
             let new = redis.shared.wanted().insert(log, Instant::now()).is_none();
@@ -134,7 +134,7 @@ impl Broker {
         }
     }
 
-    /// Listens for the changes of these logs, and for a while of those that were wanted before.
+    /// Marks these logs as wanted, and stops listening to logs that were last wanted longer than `LINGER` ago.
     pub fn reconcile(&self, logs: &[LogId]) {
         if let Self::Redis(redis) = self {
             let now = Instant::now();
@@ -146,12 +146,12 @@ impl Broker {
         }
     }
 
-    /// Whether there are other nodes.
+    /// True if the broker connects to other nodes.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Redis(_))
     }
 
-    /// Whether every server hears and is heard, as far as is known.
+    /// True if publishing to and listening on every server works, as far as is known.
     pub fn is_up(&self) -> bool {
         match self {
             Self::Local => true,
@@ -159,7 +159,7 @@ impl Broker {
         }
     }
 
-    /// The leases of who is online, where there are other nodes.
+    /// Returns the presence leases, if there are other nodes.
     pub(crate) fn leases(&self) -> Option<Leases> {
         match self {
             Self::Local => None,
@@ -178,12 +178,12 @@ impl BrokerInner {
     }
 }
 
-/// A log's channel; the braces keep all that is the log's in one slot of a cluster.
+/// Returns a log's Redis channel. The braces are a hash tag: all keys and channels of a log are in one slot.
 fn channel_of(log: LogId) -> String {
     format!("liveplan:{{{log}}}:live")
 }
 
-/// The log of a channel.
+/// Returns the log of a Redis channel.
 fn log_of(channel: &[u8]) -> Option<LogId> {
     let name = std::str::from_utf8(channel).ok()?;
     name.strip_prefix("liveplan:{")?.strip_suffix("}:live")?.parse().ok()

@@ -1,11 +1,11 @@
-//! Which server of a cluster answers for a log. Pure.
+//! The owners of a cluster's slots. Pure.
 
 use redis::Value;
 
-/// Slots that a cluster's keys are spread over.
+/// Number of slots in a cluster.
 const SLOTS: u16 = 16384;
 
-/// A range of slots, first and last, and the server that answers for it.
+/// A range of slots (first and last, inclusive) and the server that owns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
     pub first: u16,
@@ -14,9 +14,9 @@ pub(crate) struct Range {
     pub port: u16,
 }
 
-/// The slot of a hash tag.
+/// Returns the slot of a hash tag.
 pub(crate) fn slot_of(tag: &str) -> u16 {
-    // CRC-16/XMODEM, as the cluster specification has it.
+    // CRC-16/XMODEM, as in the cluster specification.
     let crc = tag.bytes().fold(0_u16, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
             (crc << 1) ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 }
@@ -25,7 +25,7 @@ pub(crate) fn slot_of(tag: &str) -> u16 {
     crc % SLOTS
 }
 
-/// Reads the answer to `CLUSTER SLOTS`; an empty host is the one that was asked.
+/// Parses the answer to `CLUSTER SLOTS`. An empty host stands for `asked`, the host that was asked.
 pub(crate) fn ranges(answer: &Value, asked: &str) -> Option<Vec<Range>> {
     let Value::Array(ranges) = answer else { return None };
     ranges
@@ -57,14 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_those_of_the_cluster_specification() {
+    fn slots_match_the_cluster_specification() {
         assert_eq!(slot_of("123456789"), 0x31c3);
         assert_eq!(slot_of("foo"), 12182);
         assert_eq!(slot_of(""), 0);
     }
 
     #[test]
-    fn an_answer_names_the_master_of_each_range() {
+    fn the_master_of_each_range_is_read() {
         let text = |s: &str| Value::BulkString(s.as_bytes().to_vec());
         let server =
             |host, port| Value::Array(vec![text(host), Value::Int(port), text("id"), Value::Array(Vec::new())]);

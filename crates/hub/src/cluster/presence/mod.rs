@@ -1,8 +1,9 @@
-//! Who is online: a user that has a socket, on this node or, by leases in Redis, on another. Changes go to the channels that
-//! show them, as publications without offset: they are not stored and not part of a snapshot's position. Who comes is shown at
-//! once, who goes only when they stay away, so that a reconnect does not flicker.
+//! Presence: a user is online with a socket on this node or, by the leases in Redis, on another node. Changes of
+//! presence go to the channels that show them as notices: they are not stored and have no offset. An arrival is
+//! published at once. A departure is published after a debounce, so that a reconnect does not flicker.
 //!
-//! A subscriber's first picture is exactly what the other screens were told: what is told later then fits it.
+//! A new subscriber's first presence state is exactly what existing subscribers were last sent, so later notices fit
+//! it.
 
 mod shown;
 
@@ -21,12 +22,12 @@ use crate::fanout::encoded::Encoded;
 use crate::ids::{LogId, UserId};
 use shown::{Now, Shown};
 
-/// How often changes are told and leases renewed.
+/// Interval between two rounds of publishing changes and of renewing leases.
 const EVERY: Duration = Duration::from_secs(1);
-/// How soon after one telling the next may follow, when somebody comes.
+/// Pause between two rounds when somebody comes online.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What screens were told.
+/// The presence that subscribers were last sent.
 #[derive(Default)]
 pub struct Presence {
     logs: DashMap<LogId, Shown>,
@@ -44,12 +45,12 @@ impl WhoIsOnline for HubInner {
 }
 
 impl HubInner {
-    /// Somebody came: screens are told soon.
+    /// Starts a round soon, because somebody came online.
     pub fn presence_soon(&self) {
         self.presence.soon.notify_one();
     }
 
-    /// Everybody who has a socket here, by log; logs that are served here with nobody's too.
+    /// Returns the users with a socket on this node, by log; includes logs with a running sequencer and no user.
     fn here(&self) -> HashMap<LogId, HashSet<UserId>> {
         let mut here = self.connections.users();
         for (log, _) in self.logs() {
@@ -59,7 +60,7 @@ impl HubInner {
     }
 }
 
-/// Tells screens what changed until the hub ends.
+/// Publishes changes of presence until the hub is dropped.
 pub(crate) async fn run(hub: Weak<HubInner>, backend: Weak<dyn Backend>) {
     loop {
         {
@@ -75,8 +76,8 @@ pub(crate) async fn run(hub: Weak<HubInner>, backend: Weak<dyn Backend>) {
     }
 }
 
-/// Exchanges leases with the other nodes until the hub ends. A task of its own: a Redis that does not answer holds up
-/// neither what is told of this node's sockets nor the sweep.
+/// Exchanges leases with the other nodes until the hub is dropped. A task of its own, so that a Redis that does not
+/// answer delays neither the presence of this node's sockets nor the sweep.
 pub(crate) async fn exchange(hub: Weak<HubInner>, mut leases: Leases) {
     loop {
         tokio::time::sleep(EVERY).await;
@@ -91,7 +92,7 @@ pub(crate) async fn exchange(hub: Weak<HubInner>, mut leases: Leases) {
     }
 }
 
-/// Tells what changed to the channels that show it, and records who was last seen when.
+/// Publishes changes of presence to the channels that show them, and records when users were last seen.
 pub(crate) async fn settle(hub: &Arc<HubInner>, backend: &dyn Backend) {
     let mut here = hub.here();
     let served: HashSet<LogId> = here.keys().copied().collect();
@@ -114,7 +115,7 @@ pub(crate) async fn settle(hub: &Arc<HubInner>, backend: &dyn Backend) {
         };
         let told = tell(hub, backend, log, &changes, &seen).await;
         if let Err(failure) = &told {
-            tracing::warn!(gym.id = %log, error.cause = ?failure, "cannot tell who is online");
+            tracing::warn!(gym.id = %log, error.cause = ?failure, "cannot publish presence");
             if let Some(mut shown) = hub.presence.logs.get_mut(&log) {
                 shown.untold(&changes);
                 for (user, at) in seen {
@@ -122,14 +123,14 @@ pub(crate) async fn settle(hub: &Arc<HubInner>, backend: &dyn Backend) {
                 }
             }
         }
-        // A log without a socket here has no screens to be told; what was seen is recorded.
+        // A log without sockets on this node has no subscribers to notify, and its last-seen times are now recorded.
         if told.is_ok() && !served.contains(&log) {
             hub.presence.logs.remove(&log);
         }
     }
 }
 
-/// Tells the channels that show a user.
+/// Records last-seen times and publishes the backend's notices.
 async fn tell(
     hub: &Arc<HubInner>,
     backend: &dyn Backend,

@@ -1,4 +1,4 @@
-//! What a log's screens were told of who is online. Pure: sockets, leases and the clock come in.
+//! The presence in one log that subscribers were last sent. Pure: sockets, leases and the time are inputs.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,22 +9,22 @@ use tokio::time::Instant;
 use crate::backend::PresenceChange;
 use crate::ids::UserId;
 
-/// How long nodes that cannot be asked are taken to have the users that they had: as long as Redis is away, they do.
+/// How long the users of unreachable nodes count as online: if only Redis is down, they still are.
 const REMEMBER: Duration = Duration::from_mins(1);
 
-/// A moment, by both clocks.
+/// One moment on the monotonic clock and on the wall clock.
 #[derive(Clone, Copy)]
 pub(crate) struct Now {
     pub instant: Instant,
     pub time: DateTime<Utc>,
 }
 
-/// Of one log.
+/// The presence in one log.
 #[derive(Default)]
 pub(crate) struct Shown {
-    /// Whom screens were told to be online.
+    /// Users that subscribers were last told are online.
     pub online: HashSet<UserId>,
-    /// Those of them who have gone, but may come back before anybody is told.
+    /// Online users without a socket whose departure has not been published: when they left, on both clocks.
     away: HashMap<UserId, (Instant, DateTime<Utc>)>,
     here: HashSet<UserId>,
     elsewhere: HashSet<UserId>,
@@ -34,7 +34,7 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    /// Takes what other nodes say; true where it is new.
+    /// Takes the users on other nodes; returns true if they have changed.
     pub fn hear(&mut self, elsewhere: HashSet<UserId>, now: Instant) -> bool {
         self.heard = Some(now);
         let new = self.elsewhere != elsewhere;
@@ -42,7 +42,7 @@ impl Shown {
         new
     }
 
-    /// Takes who has a socket here, and returns what changed: who came at once, who went only after `debounce`.
+    /// Takes the users on this node and returns the changes to publish: arrivals at once, departures after `debounce`.
     pub fn step(&mut self, here: HashSet<UserId>, now: Now, debounce: Duration) -> Vec<PresenceChange> {
         if self
             .heard
@@ -80,7 +80,7 @@ impl Shown {
                 Some(time) => {
                     self.online.remove(&change.user);
                     self.away.remove(&change.user);
-                    // Its node may have died before it could record it.
+                    // The user's node may have died before it recorded this.
                     self.seen.entry(change.user).or_insert(time);
                 }
             }
@@ -88,7 +88,7 @@ impl Shown {
         changes
     }
 
-    /// Takes back what could not be told: the next step finds it again.
+    /// Reverts changes that could not be published; the next step finds them again.
     pub fn untold(&mut self, changes: &[PresenceChange]) {
         for change in changes {
             match change.away_since {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_soon_was_never_away() {
+    fn a_user_who_returns_within_the_debounce_stays_online() {
         let (clock, a, mut shown) = (clock(), UserId::random(), Shown::default());
         assert_eq!(shown.step([a].into(), clock.at(0), DEBOUNCE), [came(a)]);
         assert_eq!(shown.step([].into(), clock.at(1), DEBOUNCE), []);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn who_moves_to_another_node_stays_online() {
+    fn a_user_who_moves_to_another_node_stays_online() {
         let (clock, a, mut shown) = (clock(), UserId::random(), Shown::default());
         shown.step([a].into(), clock.at(0), DEBOUNCE);
         assert!(shown.hear([a].into(), clock.at(1).instant));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_cannot_be_asked_are_remembered_for_a_while() {
+    fn users_of_unreachable_nodes_stay_online_for_one_minute() {
         let (clock, a, mut shown) = (clock(), UserId::random(), Shown::default());
         shown.hear([a].into(), clock.at(0).instant);
         assert_eq!(shown.step([].into(), clock.at(0), DEBOUNCE), [came(a)]);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_told_is_told_later() {
+    fn unpublished_changes_are_found_again_by_the_next_step() {
         let (clock, a, mut shown) = (clock(), UserId::random(), Shown::default());
         let changes = shown.step([a].into(), clock.at(0), DEBOUNCE);
         shown.untold(&changes);

@@ -1,22 +1,22 @@
-//! What is held back of a subscription: all of it while its snapshot is read, and what comes from a change on while its right is
-//! in doubt. Pure, and bounded.
+//! Publications that a subscription holds back: all of them while its snapshot is read, and those from a certain change
+//! on while its right is in doubt. Pure, and bounded.
 
 use bytes::Bytes;
 
-/// Publications held back. Over it the subscription starts anew, as for a slow client.
+/// Capacity in publications. Over it the subscription ends, as for a slow client, and the client starts again.
 const PUBLICATIONS: usize = 1024;
 
-/// The right to watch may have ended.
+/// Doubt: the right may have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// With the change of this number, or with what is not stored.
+    /// Number of the change that may have ended the right. Notices, which have no number, are in doubt too.
     pub from: u64,
     /// The doubt's number on its connection.
     pub number: u64,
 }
 
 impl Doubt {
-    /// One that no check answers: the subscription is about to be ended.
+    /// A doubt that no check answers, for a subscription that is about to end.
     pub const FOR_GOOD: Self = Self {
         from: 0,
         number: u64::MAX,
@@ -26,27 +26,27 @@ impl Doubt {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Held {
-    /// Up to where everything was sent; none until the client is answered.
+    /// Position up to which everything was sent; `None` until the client has been answered.
     last: Option<u64>,
     doubt: Option<Doubt>,
-    /// In the order that they came, with their offsets.
+    /// Offsets and frames, in the order of arrival.
     frames: Vec<(u64, Bytes)>,
     overflowed: bool,
 }
 
-/// Whether a subscription goes on.
+/// Whether a subscription can stop holding back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Released {
-    /// Not yet.
+    /// It still holds back.
     Not,
-    /// Everything up to `last` was sent.
+    /// It goes live: everything up to `last` was sent.
     Live { last: u64 },
-    /// More came than may be held back.
+    /// More publications came than may be held back.
     Overflowed,
 }
 
 impl Held {
-    /// Of a subscription that was live.
+    /// Creates the state of a subscription that was live until now.
     pub fn doubted(last: u64, doubt: Doubt) -> Self {
         Self {
             last: Some(last),
@@ -55,7 +55,7 @@ impl Held {
         }
     }
 
-    /// Another doubt, which the check of an earlier one does not answer.
+    /// Adds a doubt. The check of an earlier doubt does not answer a later one.
     pub fn doubt(&mut self, doubt: Doubt) {
         let there = self.doubt.unwrap_or(doubt);
         self.doubt = Some(Doubt {
@@ -68,7 +68,7 @@ impl Held {
         self.doubt.is_some()
     }
 
-    /// All doubts up to this number are answered; whether that leaves none.
+    /// Answers all doubts up to this number; returns true if that leaves none.
     pub fn certain(&mut self, up_to: u64) -> bool {
         let answered = self.doubt.is_some_and(|doubt| doubt.number <= up_to);
         if answered {
@@ -77,7 +77,7 @@ impl Held {
         answered
     }
 
-    /// The client was answered with what there is up to a position.
+    /// Records that the client was answered with everything up to a position.
     pub fn answered(&mut self, position: u64) {
         self.last = Some(position);
     }
@@ -86,7 +86,7 @@ impl Held {
         self.last.is_some()
     }
 
-    /// Takes a publication; returns it where it need not be held back.
+    /// Takes a publication; returns it if it need not be held back.
     pub fn put(&mut self, (offset, frame): (u64, Bytes)) -> Option<Bytes> {
         if self.may_go(offset) {
             return self.advance(offset).then_some(frame);
@@ -99,7 +99,7 @@ impl Held {
         None
     }
 
-    /// What need not be held back any more, in order.
+    /// Removes and returns the frames that need not be held back any more, in order.
     pub fn take(&mut self) -> Vec<Bytes> {
         if self.overflowed {
             return Vec::new();
@@ -108,13 +108,14 @@ impl Held {
         frames.into_iter().filter_map(|frame| self.put(frame)).collect()
     }
 
-    /// Whether the client may have it now: it was answered, and what it gets is in no doubt.
+    /// True if the client may get the publication now: the client was answered, and the publication is before any
+    /// doubt.
     fn may_go(&self, offset: u64) -> bool {
         let certain = self.doubt.is_none_or(|doubt| offset > 0 && offset < doubt.from);
         self.is_answered() && certain
     }
 
-    /// Notes that a publication is sent; false for one that was.
+    /// Records that a publication is sent; returns false if it was sent before.
     fn advance(&mut self, offset: u64) -> bool {
         let last = self.last.get_or_insert(0);
         let new = offset == 0 || offset > *last;
@@ -122,7 +123,7 @@ impl Held {
         new
     }
 
-    /// Whether it goes on, once what may go was taken.
+    /// Returns whether the subscription can stop holding back; to be called after [`take`](Self::take).
     pub fn released(&self) -> Released {
         match self.last {
             Some(_) if self.overflowed => Released::Overflowed,

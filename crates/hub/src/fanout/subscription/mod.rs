@@ -1,5 +1,5 @@
-//! One connection's subscription to one channel: held back until its snapshot is read, then live, and ended for good. While its
-//! right is in doubt it is held back again.
+//! One connection's subscription to one channel. It is pending until its snapshot has been read, then live, and finally
+//! ended for good. While its right is in doubt it holds back publications again.
 
 mod held;
 
@@ -16,22 +16,22 @@ use crate::ws::outbox::{Outbox, Pushed, SubscriptionNumber};
 pub use held::Doubt;
 use held::{Held, Released};
 
-/// The connection that a subscription belongs to, as far as it needs it.
+/// The parts of a connection that its subscription needs.
 #[derive(Clone)]
 pub struct Recipient {
     /// The subscription's number on its connection.
     pub number: SubscriptionNumber,
-    /// How its messages are encoded.
+    /// The encoding of the connection's messages.
     pub codec: Codec,
-    /// Where its frames go.
+    /// The connection's outbox.
     pub outbox: Arc<Outbox>,
-    /// Who it is, for others.
+    /// The connection, as other clients see it.
     pub info: Arc<ClientInfo>,
 }
 
-/// Where it is between its beginning and its end.
+/// The phase of a subscription's life.
 enum Phase {
-    /// What comes is held back: its snapshot is being read, or its right is in doubt.
+    /// Publications are held back: the snapshot is being read, or the right is in doubt.
     Held(Box<Held>),
     /// Everything up to `last` was sent.
     Live { last: u64 },
@@ -40,7 +40,7 @@ enum Phase {
 }
 
 impl Phase {
-    /// Whether the client was told that it is subscribed, and not yet that it is no more.
+    /// True if the client knows that it is subscribed, and has not been told of the end.
     fn is_told(&self) -> bool {
         match self {
             Self::Held(held) => held.is_answered(),
@@ -50,19 +50,19 @@ impl Phase {
     }
 }
 
-/// What was handed to connections.
+/// Counts of what was handed to connections' outboxes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handed {
     /// Frames of channels.
     pub frames: u64,
-    /// Their bytes.
+    /// Bytes of those frames.
     pub bytes: u64,
-    /// Subscriptions that ended since their client reads too slowly.
+    /// Subscriptions that ended because their client reads too slowly.
     pub lost: u64,
 }
 
 impl Handed {
-    /// Adds what became of a frame.
+    /// Counts a frame if the outbox accepted it.
     fn note(&mut self, pushed: Pushed, messages: usize, frame: &Bytes) {
         if pushed == Pushed::Queued {
             self.frames += messages as u64;
@@ -70,7 +70,7 @@ impl Handed {
         }
     }
 
-    /// Adds another's.
+    /// Adds another count.
     pub fn add(&mut self, other: Self) {
         self.frames += other.frames;
         self.bytes += other.bytes;
@@ -78,34 +78,34 @@ impl Handed {
     }
 }
 
-/// How a subscription whose state was read can go on.
+/// Whether a subscription can go live once its state has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
-    /// Its reply may be sent.
+    /// The reply may be sent.
     Open,
-    /// The hub lost track meanwhile: the client should try again.
+    /// Publications were lost meanwhile: the client should try again.
     Lost,
-    /// It was ended meanwhile: the client may not watch.
+    /// The right ended meanwhile: the client may not subscribe.
     Revoked,
 }
 
-/// A subscription. What a delivery touches comes first, in one line of the processor's cache.
+/// A subscription. The fields that every delivery touches come first, so that they share one CPU cache line.
 #[repr(C, align(64))]
 pub struct Subscription {
     phase: Mutex<Phase>,
     to: Recipient,
-    /// Channel name.
+    /// The channel's name.
     pub channel: Arc<str>,
-    /// Whether the server opened it.
+    /// Whether it is a server-side subscription.
     pub server_side: bool,
-    /// Whether the others were told that it joined.
+    /// Whether a join push was sent to the other subscribers.
     joined: AtomicBool,
-    /// When the token that it was opened with runs out.
+    /// When the subscription's token expires.
     expires_at: Mutex<Option<Instant>>,
 }
 
 impl Subscription {
-    /// A pending subscription.
+    /// Creates a pending subscription.
     #[must_use]
     pub fn new(channel: Arc<str>, server_side: bool, to: Recipient) -> Arc<Self> {
         Arc::new(Self {
@@ -122,7 +122,7 @@ impl Subscription {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes publications, in the order of the log's log. Offset 0 is one that is not stored.
+    /// Takes publications in the order of the log. Offset 0 marks one that is not stored.
     pub fn deliver(&self, bundle: &Bundle) -> Handed {
         let mut handed = Handed::default();
         let mut phase = self.lock();
@@ -152,7 +152,8 @@ impl Subscription {
         Pushed::Queued
     }
 
-    /// Ends it since its client reads too slowly, or more came than may be held back.
+    /// Ends the subscription because its client reads too slowly, or because more publications came than may be held
+    /// back.
     fn lose_slow(&self, mut phase: MutexGuard<'_, Phase>, handed: &mut Handed) {
         *phase = Phase::Ended { lost: true };
         drop(phase);
@@ -160,7 +161,7 @@ impl Subscription {
         self.tell(Unsubscribe::InsufficientState, Close::Slow);
     }
 
-    /// Pushes what is after `last`, in one piece where it can.
+    /// Pushes the publications after `last`, as one piece if possible.
     fn push(&self, last: &mut u64, bundle: &Bundle, handed: &mut Handed) -> Pushed {
         if let Some(end) = bundle.follows(*last) {
             *last = end;
@@ -186,8 +187,8 @@ impl Subscription {
         Pushed::Queued
     }
 
-    /// Goes live at the position of its snapshot, with what was held back after it; in doubt, only up to there. To be called after the
-    /// reply was queued. None where it was ended meanwhile.
+    /// Goes live at the position of its snapshot and sends the publications held back above it; in doubt, only those
+    /// before the doubt. Must be called after the reply was queued. Returns `None` if the subscription ended meanwhile.
     pub fn go_live(&self, position: u64) -> Option<Handed> {
         let mut phase = self.lock();
         let Phase::Held(held) = &mut *phase else {
@@ -197,7 +198,8 @@ impl Subscription {
         Some(self.let_go(phase))
     }
 
-    /// Its right is in doubt: what comes from there on is held back until it is [certain](Self::certain) or over.
+    /// Puts the right in doubt: publications from there on are held back until the right is [certain](Self::certain) or
+    /// has ended.
     pub fn doubt(&self, doubt: Doubt) {
         let mut phase = self.lock();
         match &mut *phase {
@@ -207,12 +209,13 @@ impl Subscription {
         }
     }
 
-    /// Whether its right is in doubt.
+    /// True while the right is in doubt.
     pub fn in_doubt(&self) -> bool {
         matches!(&*self.lock(), Phase::Held(held) if held.in_doubt())
     }
 
-    /// Its right was found to hold, by a read that began after all doubts up to this number: what they held back goes out.
+    /// Answers all doubts up to this number: a read that began after them found that the right holds. Sends what they
+    /// held back.
     pub fn certain(&self, up_to: u64) -> Handed {
         let mut phase = self.lock();
         if let Phase::Held(held) = &mut *phase
@@ -223,7 +226,7 @@ impl Subscription {
         Handed::default()
     }
 
-    /// Sends what may be sent of what is held back, and holds back no longer than it must.
+    /// Sends the publications that need not be held back any more, and goes live if nothing else is to be held back.
     fn let_go(&self, mut phase: MutexGuard<'_, Phase>) -> Handed {
         let mut handed = Handed::default();
         let Phase::Held(held) = &mut *phase else {
@@ -239,7 +242,7 @@ impl Subscription {
         handed
     }
 
-    /// Ends it silently; returns whether the client had been told that it was subscribed.
+    /// Ends the subscription without telling the client; returns whether the client knew that it was subscribed.
     pub fn end(&self) -> bool {
         self.finish(false)
     }
@@ -254,12 +257,12 @@ impl Subscription {
         told
     }
 
-    /// Whether it has ended.
+    /// True if the subscription has ended.
     pub fn ended(&self) -> bool {
         self.ready() != Ready::Open
     }
 
-    /// Whether its reply may be sent, and else why not.
+    /// Returns whether the reply may be sent, or why not.
     pub fn ready(&self) -> Ready {
         match *self.lock() {
             Phase::Ended { lost: true } => Ready::Lost,
@@ -268,54 +271,55 @@ impl Subscription {
         }
     }
 
-    /// Ends it because the client may no longer watch.
+    /// Ends the subscription because the client's right has ended.
     pub fn revoke(&self) {
         if self.end() {
             self.tell_unsubscribed(Unsubscribe::Server);
         }
     }
 
-    /// Ends it because its token has run out.
+    /// Ends the subscription because its token has expired.
     pub fn expire(&self) {
         if self.end() {
             self.tell_unsubscribed(Unsubscribe::Expired);
         }
     }
 
-    /// Says when its token runs out.
+    /// Sets when the subscription's token expires.
     pub fn set_expiry(&self, at: Option<Instant>) {
         *self.expires_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
-    /// When its token runs out.
+    /// When the subscription's token expires.
     pub fn expires_at(&self) -> Option<Instant> {
         *self.expires_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, for others, where its client was told that it is subscribed.
+    /// The connection as other clients see it, if its client knows that it is subscribed.
     pub fn watcher(&self) -> Option<&Arc<ClientInfo>> {
         self.lock().is_told().then_some(&self.to.info)
     }
 
-    /// Notes that the others are told that it joined, and returns who.
+    /// Records that a join push is sent to the other subscribers, and returns the connection for it.
     pub fn join(&self) -> &Arc<ClientInfo> {
         self.joined.store(true, Ordering::Release);
         &self.to.info
     }
 
-    /// Who left, where the others were told that it had joined; once.
+    /// Returns the connection for a leave push, once, if a join push was sent.
     pub fn left(&self) -> Option<&Arc<ClientInfo>> {
         self.joined.swap(false, Ordering::AcqRel).then_some(&self.to.info)
     }
 
-    /// Ends it because the hub cannot say what was missed.
+    /// Ends the subscription because missed publications cannot be read.
     pub fn lose(&self) {
         if self.finish(true) {
             self.tell(Unsubscribe::InsufficientState, Close::InsufficientState);
         }
     }
 
-    /// A client subscribes again by itself, except to what the server opened: there only a new connection helps.
+    /// Tells the client of the end. SDKs subscribe again by themselves, but not to server-side subscriptions: those
+    /// need a new connection.
     fn tell(&self, why: Unsubscribe, close: Close) {
         if self.server_side {
             self.to.outbox.close(close);

@@ -20,7 +20,7 @@ fn publication(offset: u64) -> Encoded {
 }
 
 #[test]
-fn what_comes_together_goes_out_together_without_what_was_there() {
+fn a_bundle_goes_out_in_one_write_without_publications_already_sent() {
     let (outbox, subscription) = subscription(10_000);
     assert!(subscription.go_live(5).is_some());
     let bundle = |offsets: std::ops::RangeInclusive<u64>| Bundle::new(offsets.map(publication).collect());
@@ -37,7 +37,7 @@ fn deliver(subscription: &Subscription, offset: u64) {
 }
 
 #[test]
-fn what_came_during_the_snapshot_follows_it_without_what_it_held() {
+fn publications_held_back_during_the_snapshot_follow_it_unless_it_includes_them() {
     let (outbox, subscription) = subscription(10_000);
     for offset in [4, 5, 6] {
         deliver(&subscription, offset);
@@ -56,7 +56,7 @@ fn what_came_during_the_snapshot_follows_it_without_what_it_held() {
 }
 
 #[test]
-fn one_that_ended_while_pending_never_goes_live() {
+fn a_subscription_that_ended_while_pending_never_goes_live() {
     let (outbox, subscription) = subscription(10_000);
     subscription.revoke();
     assert_eq!(subscription.go_live(1), None);
@@ -65,7 +65,7 @@ fn one_that_ended_while_pending_never_goes_live() {
 }
 
 #[test]
-fn one_that_was_lost_while_pending_can_be_told_from_one_that_was_revoked() {
+fn a_subscription_lost_while_pending_differs_from_a_revoked_one() {
     let (_outbox, lost) = subscription(10_000);
     lost.lose();
     let (_outbox, revoked) = subscription(10_000);
@@ -75,7 +75,7 @@ fn one_that_was_lost_while_pending_can_be_told_from_one_that_was_revoked() {
 }
 
 #[test]
-fn a_slow_clients_channel_ends_with_a_word() {
+fn a_slow_clients_channel_ends_with_an_unsubscribe_push() {
     let (outbox, subscription) = subscription(100);
     assert!(subscription.go_live(0).is_some());
     let mut handed = Handed::default();
@@ -89,7 +89,7 @@ fn a_slow_clients_channel_ends_with_a_word() {
     assert!(outbox.waiting_bytes() > 0);
 }
 
-/// Takes what waits to be written: the offsets of publications, and the codes of ends.
+/// Takes the waiting frames; returns the offsets of publications and the codes of unsubscribe pushes.
 fn heard(outbox: &Outbox) -> (Vec<u64>, Vec<u64>) {
     let (mut offsets, mut codes) = (Vec::new(), Vec::new());
     for frame in outbox.take_waiting() {
@@ -107,7 +107,7 @@ fn doubt(from: u64, number: u64) -> Doubt {
 }
 
 #[test]
-fn in_doubt_nothing_goes_out_from_there_on_until_the_right_is_certain() {
+fn a_doubt_holds_back_publications_from_its_number_on_until_a_check() {
     let (outbox, subscription) = subscription(10_000);
     assert!(subscription.go_live(5).is_some());
     subscription.doubt(doubt(8, 1));
@@ -124,7 +124,7 @@ fn in_doubt_nothing_goes_out_from_there_on_until_the_right_is_certain() {
 }
 
 #[test]
-fn in_doubt_a_bundle_is_taken_apart_where_the_doubt_begins() {
+fn a_bundle_is_split_where_a_doubt_begins() {
     let (outbox, subscription) = subscription(10_000);
     assert!(subscription.go_live(5).is_some());
     subscription.doubt(doubt(7, 1));
@@ -134,7 +134,7 @@ fn in_doubt_a_bundle_is_taken_apart_where_the_doubt_begins() {
 }
 
 #[test]
-fn a_right_that_has_ended_takes_what_was_held_back_with_it() {
+fn an_ended_right_discards_the_publications_held_back() {
     let (outbox, subscription) = subscription(10_000);
     assert!(subscription.go_live(5).is_some());
     subscription.doubt(doubt(6, 1));
@@ -159,7 +159,7 @@ fn the_check_of_an_earlier_doubt_does_not_answer_a_later_one() {
 }
 
 #[test]
-fn one_that_is_in_doubt_before_its_snapshot_is_there_goes_live_up_to_the_doubt() {
+fn a_subscription_in_doubt_while_pending_is_sent_publications_up_to_the_doubt() {
     let (outbox, subscription) = subscription(10_000);
     deliver(&subscription, 4);
     subscription.doubt(doubt(6, 1));
@@ -173,7 +173,7 @@ fn one_that_is_in_doubt_before_its_snapshot_is_there_goes_live_up_to_the_doubt()
 }
 
 #[test]
-fn more_than_may_be_held_back_starts_the_subscription_anew() {
+fn more_publications_than_may_be_held_back_end_the_subscription() {
     let (outbox, subscription) = subscription(1_000_000);
     assert!(subscription.go_live(0).is_some());
     subscription.doubt(doubt(1, 1));

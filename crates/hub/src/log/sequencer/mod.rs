@@ -1,8 +1,9 @@
-//! One sequencer per log that has sockets here: it puts the log's changes in order, fills holes from Postgres and hands
-//! them on, so that subscriptions get contiguous input.
+//! One sequencer per log that has sockets on this node. It puts the log's changes in order, fills holes from Postgres,
+//! and delivers the changes, so that subscriptions get contiguous input.
 //!
-//! Changes come from this node's commits and from the broker, in any order and more than once. The next number goes on;
-//! a lower one is dropped; a higher one waits a moment for what is missing and is then read from the log.
+//! Changes arrive from this node's commits and from the broker, in any order and possibly repeated. The sequencer
+//! delivers the next number and drops lower ones. A higher number waits briefly for the missing ones, which are then
+//! read from the log.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -20,29 +21,30 @@ use crate::log::change::{Bounds, Committed, Head, LoggedEvent};
 use crate::log::replay::{Memory, Recalled};
 use crate::log::waiting::Waiting;
 
-/// Changes that may wait for the sequencer; over it they are dropped here and read from the log.
+/// Capacity of the inbox in changes. Further changes are dropped, and later read from the log.
 const INBOX: usize = 4096;
-/// Bytes of them.
+/// Capacity of the inbox in bytes of changes.
 const INBOX_BYTES: usize = 4 << 20;
-/// Changes that may wait behind a hole for it to close by itself; over it the hole is filled at once.
+/// Changes that may wait behind a hole. Over it, the sequencer reads the log at once instead of waiting for late
+/// messages.
 const WAITING: usize = 1024;
-/// Changes that are handed on together at most.
+/// Largest number of changes delivered together.
 const TOGETHER: usize = 64;
-/// Changes read from the log at a time.
+/// Changes per read of the log.
 const REFILL: u64 = 500;
 
-/// What reaches a sequencer.
+/// An input of a sequencer.
 enum Input {
     Change(Committed),
-    /// The log's head, as the sweep read it.
+    /// The log's head, as read by the sweep.
     Head(Head),
 }
 
-/// A log's sequencer, as others see it. Its task ends when the last handle is dropped.
+/// A handle to a log's sequencer. Its task ends when the last handle is dropped.
 pub struct SequencedLog {
     id: LogId,
     inbox: mpsc::Sender<Input>,
-    /// Of the changes in it, together.
+    /// Bytes of the changes in the inbox.
     inbox_bytes: AtomicUsize,
     position: Mutex<Option<Head>>,
     memory: Mutex<Memory>,
@@ -63,13 +65,13 @@ impl SequencedLog {
         })
     }
 
-    /// Which log it is.
+    /// The sequencer's log.
     pub(crate) fn id(&self) -> LogId {
         self.id
     }
 
-    /// Reads the head and starts the task, once. Whoever subscribes waits for it, so that the sequencer's position is
-    /// never above that of a snapshot taken later.
+    /// Reads the head and starts the task, once. Every subscriber waits for this first, so that the sequencer's
+    /// position is never above that of a snapshot read later.
     pub(crate) async fn ensure_started(
         self: &Arc<Self>,
         hub: &Arc<HubInner>,
@@ -99,7 +101,7 @@ impl SequencedLog {
         Ok(())
     }
 
-    /// Takes a committed change without waiting.
+    /// Takes a committed change without waiting; drops it if the inbox is full.
     pub(crate) fn offer(&self, change: Committed) {
         let size = change.size();
         let full = self.inbox_bytes.fetch_add(size, Ordering::Relaxed) > INBOX_BYTES;
@@ -108,27 +110,27 @@ impl SequencedLog {
         }
     }
 
-    /// A change was taken out of the inbox.
+    /// Subtracts a change that the task has taken out of the inbox.
     fn taken(&self, change: &Committed) {
         self.inbox_bytes.fetch_sub(change.size(), Ordering::Relaxed);
     }
 
-    /// Takes what the sweep read, without waiting.
+    /// Takes a head that the sweep has read, without waiting.
     pub(crate) fn compare(&self, head: Head) {
         let same = self.position().is_some_and(|p| p == head);
         if !same {
-            // A full inbox gets the next sweep.
+            // If the inbox is full, the next sweep tries again.
             let _ = self.inbox.try_send(Input::Head(head));
         }
     }
 
-    /// Up to where changes were handed on.
+    /// The position up to which changes were delivered.
     pub fn position(&self) -> Option<Head> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a channel got after a position, where this node remembers it. A subscription has to be registered before: what
-    /// comes later is handed to it.
+    /// Returns a channel's publications after a position, if the replay buffer reaches back to it. The caller must have
+    /// registered its subscription before, which then gets all later publications.
     pub(crate) fn recall(&self, channel: &str, epoch: &str, after: u64, bounds: Bounds) -> Option<Recalled> {
         self.memory().since(channel, epoch, after, bounds)
     }
@@ -137,12 +139,13 @@ impl SequencedLog {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a change, before it is handed on: what a subscription does not find here comes to it.
+    /// Adds a change to the replay buffer, before it is delivered: a subscriber that misses it in the buffer gets it by
+    /// delivery.
     fn remember(&self, change: &Committed) {
         self.memory().push(change);
     }
 
-    /// Goes on at a position, with nothing remembered of before.
+    /// Continues at a position with an empty replay buffer.
     fn restart(&self, head: &Head) {
         self.memory().restart(head);
         self.set_position(head.clone());
@@ -159,13 +162,13 @@ struct Sequencer {
     backend: Weak<dyn Backend>,
     handle: Weak<SequencedLog>,
     log: LogId,
-    /// Up to where changes were handed on.
+    /// Position up to which changes were delivered.
     head: Head,
     /// The highest number known to exist.
     known: u64,
     /// Changes behind a hole.
     waiting: Waiting,
-    /// When to read what is missing.
+    /// When to read the missing changes.
     fill_at: Option<Instant>,
     failing_since: Option<Instant>,
 }
@@ -212,7 +215,7 @@ impl Sequencer {
 
     fn take(&mut self, hub: &Arc<HubInner>, change: Committed) {
         if change.epoch != self.head.epoch {
-            // The sweep will tell what the log's epoch is now.
+            // The sweep reads the log's current epoch.
             hub.sweep_soon();
             return;
         }
@@ -222,8 +225,9 @@ impl Sequencer {
         }
     }
 
-    /// How long the last change may wait for the one that is about to follow it, so that many subscribers get both in one write: not
-    /// behind a hole, and not where as many wait as are handed on together.
+    /// Returns how long the last change may wait for another that is about to follow it, so that the many subscribers
+    /// of a wide channel get both in one write. `None` behind a hole, or once as many changes wait as are delivered
+    /// together.
     fn waits_for_more(&self, hub: &HubInner) -> Option<Duration> {
         let next = self.waiting.first()?;
         if next > self.head.seq + 1 || self.waiting.len() >= TOGETHER {
@@ -244,7 +248,7 @@ impl Sequencer {
 
     async fn notice(&mut self, hub: &Arc<HubInner>, head: Head) {
         if head.epoch != self.head.epoch {
-            tracing::warn!(gym.id = %self.log, "the log has a new epoch; all subscriptions start anew");
+            tracing::warn!(gym.id = %self.log, "the log has a new epoch; its subscriptions start again");
             self.waiting.clear();
             self.restart_at(hub, head);
             return;
@@ -254,7 +258,7 @@ impl Sequencer {
         self.mind_the_hole(hub);
     }
 
-    /// Everything that is next goes on, together.
+    /// Delivers all contiguous changes after the position together.
     async fn hand_on(&mut self, hub: &Arc<HubInner>) {
         let log = self.handle.upgrade();
         let mut next = Vec::new();
@@ -272,7 +276,7 @@ impl Sequencer {
         }
     }
 
-    /// What still waits is behind a hole.
+    /// Schedules a read of the log if changes still wait behind a hole.
     fn mind_the_hole(&mut self, hub: &HubInner) {
         self.waiting.forget_farthest();
         if self.head.seq >= self.known {
@@ -285,7 +289,7 @@ impl Sequencer {
         }
     }
 
-    /// Reads what is missing and goes on.
+    /// Reads the missing changes and delivers them.
     async fn fill(&mut self, hub: &Arc<HubInner>) {
         hub.counters.refills.inc();
         self.fill_at = None;
@@ -303,14 +307,14 @@ impl Sequencer {
                 self.known = self.known.max(head.seq);
                 let reached = changes.first().is_none_or(|c| c.seq == self.head.seq + 1);
                 if !reached || (changes.is_empty() && head.seq > self.head.seq) {
-                    tracing::warn!(gym.id = %self.log, "the log no longer holds what is missing");
+                    tracing::warn!(gym.id = %self.log, "the log no longer holds the missing changes");
                     self.restart_at(hub, head);
                     return;
                 }
                 for change in changes {
                     self.waiting.insert(change);
                 }
-                // A number that the log does not have yet was dropped with its transaction's node, or never was.
+                // A known number above the log's head is not in the log, so the sequencer stops waiting for it.
                 self.known = self.known.min(head.seq.max(self.head.seq));
                 self.hand_on(hub).await;
                 if self.head.seq < self.known {
@@ -320,7 +324,7 @@ impl Sequencer {
             Err(failure) => {
                 hub.counters.refill_failures.inc();
                 let since = *self.failing_since.get_or_insert(began);
-                tracing::warn!(gym.id = %self.log, error.cause = ?failure, "cannot read what is missing");
+                tracing::warn!(gym.id = %self.log, error.cause = ?failure, "cannot read the missing changes");
                 if since.elapsed() > hub.limits.insufficient_after {
                     self.failing_since = None;
                     lose_all(hub, self.log);
@@ -330,7 +334,7 @@ impl Sequencer {
         }
     }
 
-    /// Gives up what is missing: every subscription of the log starts anew from a snapshot.
+    /// Gives up on the missing changes: every subscription of the log starts again from a snapshot.
     fn restart_at(&mut self, hub: &Arc<HubInner>, head: Head) {
         self.known = head.seq;
         self.head = head;

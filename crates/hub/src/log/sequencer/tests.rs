@@ -1,4 +1,4 @@
-//! A sequencer whose log cannot be read for a while, and then can.
+//! A sequencer whose log cannot be read for a while, and access events within a batch.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -21,7 +21,7 @@ use crate::protocol::{Codec, ErrorReply};
 use crate::session::connection::Connection;
 use crate::ws::outbox::Outbox;
 
-/// Changes that a log holds, which may be out of reach.
+/// A log's changes, in a database that can be switched off.
 struct Shelf {
     changes: Vec<Committed>,
     away: AtomicBool,
@@ -110,7 +110,7 @@ fn change(log: LogId, seq: u64, bytes: usize) -> Committed {
     }
 }
 
-/// A sequencer at the beginning of a log of so many changes, each of so many bytes, that is out of reach.
+/// Returns a sequencer at the beginning of a log of `count` changes with `bytes` each. The log cannot be read yet.
 fn scene(count: usize, bytes: usize) -> (Hub, Arc<Shelf>, Arc<SequencedLog>, Sequencer) {
     let id = LogId::random();
     let numbers = 1..=u64::try_from(count).expect("it fits");
@@ -148,10 +148,10 @@ fn scene(count: usize, bytes: usize) -> (Hub, Arc<Shelf>, Arc<SequencedLog>, Seq
 }
 
 #[tokio::test]
-async fn what_waits_is_bounded_while_the_log_cannot_be_read_and_nothing_is_lost() {
+async fn waiting_changes_are_bounded_while_the_log_cannot_be_read_and_none_is_lost() {
     for (count, bytes) in [(3 * waiting::CHANGES, 0), (100, waiting::BYTES / 10)] {
         let (hub, shelf, log, mut sequencer) = scene(count, bytes);
-        // All but the first come.
+        // All changes but the first arrive.
         for batch in shelf.changes[1..].chunks(TOGETHER) {
             for change in batch {
                 sequencer.take(&hub.0, change.clone());
@@ -170,7 +170,7 @@ async fn what_waits_is_bounded_while_the_log_cannot_be_read_and_nothing_is_lost(
         assert_eq!((sequencer.head.seq, sequencer.waiting.first()), (0, Some(2)));
         assert!(
             sequencer.fill_at.is_some_and(|at| at > Instant::now()),
-            "it does not try without a pause"
+            "the sequencer pauses between attempts"
         );
         shelf.away.store(false, Ordering::SeqCst);
         while sequencer.fill_at.take().is_some() {
@@ -182,7 +182,7 @@ async fn what_waits_is_bounded_while_the_log_cannot_be_read_and_nothing_is_lost(
 }
 
 #[tokio::test]
-async fn the_inbox_is_bounded_in_bytes_and_takes_more_once_it_is_emptied() {
+async fn the_inbox_is_bounded_in_bytes_and_accepts_changes_again_once_emptied() {
     let (_hub, shelf, log, _) = scene(20, INBOX_BYTES / 8);
     let mut inbox = log.start.lock().await.take().expect("not started");
     for change in &shelf.changes {
@@ -199,7 +199,7 @@ async fn the_inbox_is_bounded_in_bytes_and_takes_more_once_it_is_emptied() {
     assert!(inbox.try_recv().is_ok());
 }
 
-/// A connection of a user's that watches a channel, from the beginning of the log.
+/// Returns a user's connection that is subscribed to a channel from the beginning of the log.
 fn watching(hub: &Hub, log: &Arc<SequencedLog>, user: UserId, channel: &str) -> (Arc<Connection>, Arc<Subscription>) {
     let place = hub.door().enter(None).expect("room");
     let outbox = Outbox::new(1 << 20, None);
@@ -227,7 +227,7 @@ fn watching(hub: &Hub, log: &Arc<SequencedLog>, user: UserId, channel: &str) -> 
 }
 
 #[tokio::test]
-async fn of_one_batch_what_follows_a_change_of_access_is_held_back_and_what_precedes_it_is_not() {
+async fn an_access_event_holds_back_later_changes_of_its_batch_and_not_earlier_ones() {
     let (hub, shelf, log, mut sequencer) = scene(3, 2);
     let (ana, ben) = (UserId::random(), UserId::random());
     let (hers, watched) = watching(&hub, &log, ana, "a");
@@ -247,10 +247,10 @@ async fn of_one_batch_what_follows_a_change_of_access_is_held_back_and_what_prec
 }
 
 #[tokio::test]
-async fn a_log_that_lost_changes_delivers_nothing_after_them_until_the_subscription_is_lost() {
+async fn after_lost_changes_nothing_is_delivered_to_a_subscription_before_it_ends() {
     let (hub, shelf, log, mut sequencer) = scene(3, 2);
     let (hers, watched) = watching(&hub, &log, UserId::random(), "a");
-    // The first two are beyond what the log holds: a client that had the third would never miss them.
+    // The log no longer holds the first two changes: a client that got the third would not notice the loss.
     let head = Head {
         seq: 2,
         ..sequencer.head.clone()
@@ -259,10 +259,10 @@ async fn a_log_that_lost_changes_delivers_nothing_after_them_until_the_subscript
     sequencer.take(&hub.0, shelf.changes[2].clone());
     sequencer.hand_on(&hub.0).await;
     assert_eq!(hers.traffic().deliveries, 0);
-    assert!(!watched.ended(), "they are told a few at a time");
+    assert!(!watched.ended(), "subscriptions end in small batches");
     let began = Instant::now();
     while !watched.ended() {
-        assert!(began.elapsed() < Duration::from_secs(5), "it is never lost");
+        assert!(began.elapsed() < Duration::from_secs(5), "it is still open");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(hers.traffic().deliveries, 0);

@@ -18,7 +18,7 @@ fn command(id: u32) -> Command {
 }
 
 #[test]
-fn a_connect_as_the_python_sdk_sends_it() {
+fn the_connect_of_the_python_sdk_is_decoded() {
     let connect = ConnectRequest {
         name: "python".into(),
         ..ConnectRequest::default()
@@ -31,8 +31,8 @@ fn a_connect_as_the_python_sdk_sends_it() {
 }
 
 #[test]
-fn a_connect_as_the_dart_swift_and_java_sdks_send_it() {
-    // token "t", data "{}", name "dart", version "0.1", headers {"a":"b"}, flag 1: what we do not use is skipped.
+fn the_connect_of_the_dart_swift_and_java_sdks_is_decoded() {
+    // token "t", data "{}", name "dart", version "0.1", headers {"a":"b"}, flag 1: unused fields are skipped.
     let bytes = "20 0801 221c 0a0174 12027b7d 220464617274 2a03302e31 3206 0a0161 120162 3801";
     let expected = ConnectRequest {
         token: "t".into(),
@@ -44,7 +44,7 @@ fn a_connect_as_the_dart_swift_and_java_sdks_send_it() {
 }
 
 #[test]
-fn a_reconnect_brings_the_positions_of_server_side_subscriptions() {
+fn a_reconnect_carries_the_positions_of_server_side_subscriptions() {
     // subs {"#42": {recover, epoch "e1", offset 300}}
     let bytes = "18 0802 2214 1a12 0a03233432 120b 1801 32026531 38ac02 7002";
     let connect = commands(bytes)[0].connect.clone().expect("a connect");
@@ -54,7 +54,7 @@ fn a_reconnect_brings_the_positions_of_server_side_subscriptions() {
 }
 
 #[test]
-fn several_commands_of_a_frame_come_in_order() {
+fn the_commands_of_one_frame_are_decoded_in_order() {
     // connect named "swift" with version "1", subscribe to "room", subscribe to "c" with recovery from offset 7, a pong
     let got =
         commands("0e 0801 220a 22057377696674 2a0131  0a 0802 2a06 0a04726f6f6d  0b 0803 2a07 0a0163 1801 3807  00");
@@ -173,7 +173,7 @@ fn every_method_has_its_field_number() {
 }
 
 #[test]
-fn ping_and_pong_are_a_message_of_no_length() {
+fn ping_and_pong_are_messages_of_length_zero() {
     assert_eq!(Codec::Protobuf.ping(), [0]);
     let got = commands("00");
     assert!(got.len() == 1 && got[0].is_pong());
@@ -182,7 +182,7 @@ fn ping_and_pong_are_a_message_of_no_length() {
 }
 
 #[test]
-fn a_damaged_frame_is_refused_as_a_whole() {
+fn a_frame_with_one_malformed_command_is_refused_as_a_whole() {
     // A length beyond the frame, a length of eleven bytes, a field cut short, text that is not UTF-8.
     for bytes in [
         "05 0801",

@@ -1,10 +1,10 @@
-//! The JSON codec, as SDKs read and write it.
+//! The JSON codec, as the SDKs read and write it.
 
 use super::super::*;
 use super::text;
 
 #[test]
-fn several_commands_of_a_frame_come_in_order() {
+fn the_commands_of_one_frame_are_decoded_in_order() {
     let frame = "{\"id\":1,\"connect\":{\"token\":\"t\",\"name\":\"js\",\"future\":1}}\n{\"id\":2,\"subscribe\":{\"channel\":\"room:x\"}}\n{}";
     let commands = Codec::Json.decode(&frame.into()).expect("commands");
     assert_eq!(commands[0].connect.as_ref().expect("connect").token, "t");
@@ -14,7 +14,7 @@ fn several_commands_of_a_frame_come_in_order() {
 }
 
 #[test]
-fn empty_fields_are_left_out_and_empty_results_are_there() {
+fn empty_fields_are_omitted_and_empty_results_are_written() {
     assert_eq!(
         text(&Reply::to(7, Answer::Unsubscribe(Empty {}))),
         r#"{"id":7,"unsubscribe":{}}"#
@@ -42,7 +42,7 @@ fn empty_fields_are_left_out_and_empty_results_are_there() {
 }
 
 #[test]
-fn pushes_are_named_as_the_sdks_name_them() {
+fn pushes_have_the_names_that_sdks_read() {
     let push = |event| {
         text(&Reply::push(Push {
             channel: "#4\"2".into(),
@@ -76,7 +76,7 @@ fn pushes_are_named_as_the_sdks_name_them() {
 }
 
 #[test]
-fn what_sdks_read_without_a_default_is_written_when_it_is_zero_or_empty() {
+fn fields_that_sdks_read_without_a_default_are_written_even_if_zero_or_empty() {
     let stats = PresenceStatsResult::default();
     assert_eq!(
         text(&Reply::to(6, Answer::PresenceStats(stats))),
@@ -119,7 +119,7 @@ fn what_sdks_read_without_a_default_is_written_when_it_is_zero_or_empty() {
 }
 
 #[test]
-fn what_every_sdk_has_a_default_for_is_left_out() {
+fn fields_that_every_sdk_has_a_default_for_are_omitted() {
     let history = HistoryResult::default();
     assert_eq!(
         text(&Reply::to(7, Answer::History(history))),

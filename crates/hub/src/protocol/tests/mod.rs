@@ -1,4 +1,4 @@
-//! The bytes of both codecs, as SDKs send and expect them.
+//! The bytes of both codecs, as the SDKs send and expect them.
 
 mod commands;
 mod json;
@@ -7,7 +7,7 @@ mod replies;
 
 use super::*;
 
-/// Bytes written as hexadecimal with spaces between what belongs together.
+/// Parses hexadecimal bytes; spaces group them for the reader.
 fn hex(text: &str) -> Bytes {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     digits
@@ -38,7 +38,7 @@ fn publication(data: &'static str, offset: u64) -> Reply {
 }
 
 #[test]
-fn payloads_are_carried_to_the_byte_by_both_codecs() {
+fn both_codecs_pass_payloads_on_byte_for_byte() {
     const DATA: &str = r#"{"b":1.50,"a":"é", "c":1e2}"#;
     let rpc = Reply::to(3, Answer::Rpc(RpcResult { data: DATA.into() }));
     assert_eq!(text(&rpc), format!(r#"{{"id":3,"rpc":{{"data":{DATA}}}}}"#));

@@ -1,4 +1,4 @@
-//! What goes in comes out, and no bytes are a danger.
+//! Properties: every message survives a round trip through both codecs, and no input makes a decoder panic.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::super::commands::StreamPosition;
 use super::super::*;
 use super::{text, written};
 
-/// Any JSON, spelled in ways that a parser and writer would not keep.
+/// Any JSON value, spelled so that parsing and re-encoding would change its bytes.
 fn payload() -> impl Strategy<Value = Bytes> {
     prop_oneof![
         Just(Bytes::from_static(b"{\"a\": 1.50, \"a\": 2}")),
@@ -159,7 +159,7 @@ fn any_answer() -> impl Strategy<Value = Answer> {
     ]
 }
 
-/// The one field of a JSON object besides the id and the channel: its name and what it holds.
+/// Returns the name and value of the one field in a JSON object besides `id` and `channel`.
 fn field(json: &str) -> (String, Box<RawValue>) {
     let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).expect("an object");
     let mut rest = fields.into_iter().filter(|(name, _)| name != "id" && name != "channel");
@@ -168,7 +168,7 @@ fn field(json: &str) -> (String, Box<RawValue>) {
     one
 }
 
-/// Reads a JSON reply as an SDK does.
+/// Decodes a JSON reply as an SDK does.
 fn read_json(json: &str) -> Answer {
     fn of<T: DeserializeOwned>(raw: &RawValue) -> T {
         serde_json::from_str(raw.get()).expect("a result")
@@ -205,7 +205,7 @@ fn read_json(json: &str) -> Answer {
 
 proptest! {
     #[test]
-    fn commands_come_out_as_they_went_in(commands in prop::collection::vec(any_command(), 0..4)) {
+    fn commands_survive_a_round_trip_through_both_codecs(commands in prop::collection::vec(any_command(), 0..4)) {
         let lines: Vec<String> = commands.iter().map(|c| serde_json::to_string(c).expect("JSON")).collect();
         prop_assert_eq!(Codec::Json.decode(&lines.join("\n").into()), Ok(commands.clone()));
         let binary: Vec<u8> = commands.iter().flat_map(prost::Message::encode_length_delimited_to_vec).collect();
@@ -213,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn replies_come_out_as_they_went_in(id in 1_u32.., answer in any_answer()) {
+    fn replies_survive_a_round_trip_through_both_codecs(id in 1_u32.., answer in any_answer()) {
         let reply = Reply::to(id, answer);
         prop_assert_eq!(&Reply::decode_length_delimited(written(&reply)).expect("a reply"), &reply);
         let json = text(&reply);
@@ -222,14 +222,14 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_read_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_are_decoded_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let bytes = Bytes::from(bytes);
         let _ = Codec::Json.decode(&bytes);
         let _ = Codec::Protobuf.decode(&bytes);
     }
 
     #[test]
-    fn damaged_commands_are_read_or_refused_without_a_panic(
+    fn damaged_commands_are_decoded_or_refused_without_a_panic(
         command in any_command(),
         at in any::<prop::sample::Index>(),
         byte: u8,

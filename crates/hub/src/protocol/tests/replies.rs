@@ -24,7 +24,7 @@ fn third() -> Publication {
 }
 
 #[test]
-fn connect_and_refresh() {
+fn connect_and_refresh_have_the_bytes_that_sdks_read() {
     let refreshed = ConnectResult {
         client: "c".into(),
         version: "v".into(),
@@ -56,7 +56,7 @@ fn connect_and_refresh() {
 }
 
 #[test]
-fn subscribe_sub_refresh_and_unsubscribe() {
+fn subscribe_sub_refresh_and_unsubscribe_have_the_bytes_that_sdks_read() {
     let subscribed = SubscribeResult {
         expires: true,
         ttl: 60,
@@ -79,7 +79,7 @@ fn subscribe_sub_refresh_and_unsubscribe() {
 }
 
 #[test]
-fn publish_rpc_and_errors() {
+fn publish_rpc_and_errors_have_the_bytes_that_sdks_read() {
     check(&Reply::to(4, Answer::Publish(Empty {})), "04 0804 4200");
     check(
         &Reply::to(8, Answer::Rpc(RpcResult { data: "{}".into() })),
@@ -94,7 +94,7 @@ fn publish_rpc_and_errors() {
 }
 
 #[test]
-fn presence_and_history() {
+fn presence_and_history_have_the_bytes_that_sdks_read() {
     let presence = BTreeMap::from([("c".into(), info())]);
     check(
         &Reply::to(5, Answer::Presence(PresenceResult { presence })),
@@ -105,7 +105,7 @@ fn presence_and_history() {
         num_users: 1,
     };
     check(&Reply::to(6, Answer::PresenceStats(stats)), "08 0806 5204 0802 1001");
-    // Protobuf leaves out what is zero or empty, whatever the other codec writes.
+    // Protobuf omits zero and empty fields, even those that the JSON codec writes.
     let nobody = PresenceResult::default();
     check(&Reply::to(5, Answer::Presence(nobody)), "04 0805 4a00");
     let nobody = PresenceStatsResult::default();
@@ -122,7 +122,7 @@ fn presence_and_history() {
 }
 
 #[test]
-fn pushes() {
+fn pushes_have_the_bytes_that_sdks_read() {
     let push = |event| {
         Reply::push(Push {
             channel: "c".into(),

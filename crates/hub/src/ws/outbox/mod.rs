@@ -1,13 +1,15 @@
-//! What waits to be written to one connection: ready frames, bounded in bytes. Producers on any thread push; where nothing
-//! waits, a frame goes to the socket at once, else it waits for the connection's own task, which writes as soon as the kernel
-//! takes more ([`Outbox::write`]). Nothing here waits otherwise, so one stuck client delays nobody.
+//! The outbox: the frames that wait to be written to one connection, bounded in bytes. Producers on any thread push
+//! frames. If no frame waits, a push writes to the socket at once; otherwise the frame waits for the connection's own
+//! task, which writes as soon as the kernel accepts more ([`Outbox::write`]). No push ever waits, so a stuck client
+//! delays nobody.
 //!
-//! Every byte is written under the queue's lock, and what the kernel took in part leaves its rest at the head of the queue,
-//! where nothing overtakes or drops it: so a client reads whole frames in order, whoever writes.
+//! Every byte is written under the queue's lock. If the kernel accepts part of a frame, the rest stays at the head of
+//! the queue, and nothing overtakes or drops it. So a client reads whole frames in order, whichever thread writes them.
 //!
-//! Over the bound a channel is dropped as a whole. Replies are always accepted, but no command is begun while more than the
-//! bound waits ([`Outbox::room`]), so a client that asks and never reads costs the bound, one reply and the commands that may
-//! wait. Bytes that do not move for too long are given up by the connection's reader.
+//! Backpressure: over the bound, a slow channel loses all of its waiting frames and ends. Replies are always accepted,
+//! but no command starts while more than the bound waits ([`Outbox::room`]). So a client that sends commands and never
+//! reads costs at most the bound, one reply, and the waiting commands. If the waiting bytes make no progress for too
+//! long, the connection's reader gives the connection up.
 
 mod queue;
 
@@ -28,48 +30,49 @@ use crate::ws::admission::Place;
 use crate::ws::frame;
 use queue::Queue;
 
-/// Bytes of one connection that the node's counter need not know of at once.
+/// Per-connection byte counts are flushed to the shared counter every 16 KiB.
 const REPORTED: u64 = 16 * 1024;
 
-/// The number of a subscription on its connection; frames carry it so that a channel can be dropped as a whole.
+/// The number of a subscription on its connection. Frames carry it, so that all frames of a channel can be dropped
+/// together.
 pub type SubscriptionNumber = u32;
 
-/// The queue of one connection, and the connection's stream: it is closed with the last that holds this.
+/// The outbox of one connection. It owns the TCP stream, which closes when the last `Arc` is dropped.
 #[repr(C, align(64))]
 pub struct Outbox {
     stream: Option<TcpStream>,
     queue: Mutex<Queue>,
-    /// Something waits that did not before.
+    /// Notified when a frame begins to wait in an empty queue.
     filled: Notify,
-    /// Everything that waited was taken, or nothing more will be.
+    /// Notified when the queue is empty, or when nothing more will be written.
     emptied: Notify,
-    /// Much began to wait.
+    /// Notified when the waiting bytes pass a quarter of the bound.
     grown: Notify,
     bound: usize,
     counters: Option<Arc<Counters>>,
-    /// Given back after the stream is closed, since it counts files.
+    /// Admission counts open files, so the place is given back after the stream is closed.
     _place: Option<Arc<Place>>,
 }
 
-/// What became of a channel's frame.
+/// The result of pushing a channel's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// It waits.
+    /// The frame was accepted.
     Queued,
-    /// The queue is over its bound: what waited for this subscription was dropped, and it must be ended.
+    /// The queue is over its bound. The subscription's waiting frames were dropped, and the caller must end it.
     Overflow,
     /// The connection is closed.
     Closed,
 }
 
 impl Outbox {
-    /// An empty queue that holds up to `bound` bytes of channels' frames. Without a stream all of them wait.
+    /// Creates an empty outbox with a bound for channels' frames, in bytes. Without a stream all frames wait.
     #[must_use]
     pub fn new(bound: usize, stream: Option<TcpStream>) -> Arc<Self> {
         Self::make(bound, stream, None, None)
     }
 
-    /// One whose bytes are counted, and that holds its place at the door.
+    /// Creates an outbox that counts its bytes and holds a place.
     #[must_use]
     pub fn counted(bound: usize, stream: TcpStream, counters: Arc<Counters>, place: Arc<Place>) -> Arc<Self> {
         Self::make(bound, Some(stream), Some(counters), Some(place))
@@ -93,7 +96,7 @@ impl Outbox {
         })
     }
 
-    /// Reads what has come; 0 at the end of the stream.
+    /// Reads received bytes into `buffer`; 0 at the end of the stream.
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(stream) = &self.stream else {
             return Poll::Ready(Ok(0));
@@ -107,18 +110,19 @@ impl Outbox {
         }
     }
 
-    /// Channels' frames that were accepted, and bytes that the socket took.
+    /// Returns the number of accepted frames of channels, and of bytes that the socket accepted.
     pub fn traffic(&self) -> (u64, u64) {
         let queue = self.lock();
         (queue.deliveries, queue.sent)
     }
 
-    /// Brings the node's counter up to date with what the socket took.
+    /// Flushes the connection's byte count to the node's counter.
     pub fn settle(&self) {
         self.report(&mut self.lock());
     }
 
-    /// Tells the node's counter what the socket took: once a burst and not once a frame, since all sockets share it.
+    /// Adds new bytes to the node's counter. Once per burst rather than per frame, because all sockets share the
+    /// counter.
     fn report(&self, queue: &mut Queue) {
         let new = queue.sent - std::mem::replace(&mut queue.reported, queue.sent);
         if let Some(counters) = self.counters.as_ref().filter(|_| new > 0) {
@@ -130,8 +134,8 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a reply, ping or other frame of no channel. It is always accepted: each answers one command, and a command
-    /// is begun only while there is [room](Self::room).
+    /// Queues a reply, a ping, or another frame that belongs to no channel. Always accepted: each reply answers one
+    /// command, and a command starts only while there is [room](Self::room).
     pub fn push_control(&self, frame: &Bytes) {
         let queue = self.lock();
         if queue.closed.is_none() {
@@ -139,13 +143,13 @@ impl Outbox {
         }
     }
 
-    /// Sends at once what the kernel takes, where nothing waits; returns how many bytes. What is wrong with the socket is found by
-    /// those who wait for it.
+    /// Writes at once what the kernel accepts, if no frame waits; returns the number of bytes. Errors are left to the
+    /// task that waits for the socket.
     fn send(&self, queue: &mut Queue, frame: &[u8]) -> usize {
         let Some(stream) = self.stream.as_ref().filter(|_| !queue.ended && queue.frames.is_empty()) else {
             return 0;
         };
-        // Not the runtime's own writing, which looks its readiness up first.
+        // A direct `send`, because tokio's own write first checks its cached readiness.
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = send(stream.as_fd(), frame, flags).unwrap_or(0);
         queue.sent += sent as u64;
@@ -163,7 +167,7 @@ impl Outbox {
         let owner = owner.filter(|_| sent == 0);
         queue.part |= sent > 0;
         let frame = frame.slice(sent..);
-        // So much that its reader should look when it last moved.
+        // From this many waiting bytes on, the reader must watch for a lack of progress.
         let much = (self.bound / 4).max(1);
         let grows = queue.bytes < much && queue.bytes + frame.len() >= much;
         let first = queue.frames.is_empty();
@@ -177,7 +181,7 @@ impl Outbox {
         }
     }
 
-    /// Queues the answer to a client's ping, except where the client pings and does not read.
+    /// Queues the answer to a client's ping, unless the client pings without reading.
     pub fn push_pong(&self, payload: &[u8]) {
         if self.waiting_bytes() <= self.bound {
             self.push_control(&frame::pong(payload));
@@ -189,7 +193,7 @@ impl Outbox {
         self.push_together(subscription, frame, 1)
     }
 
-    /// Queues so many frames of a subscription, in one piece.
+    /// Queues `count` frames of a subscription as one piece.
     pub fn push_together(&self, subscription: SubscriptionNumber, frame: &Bytes, count: usize) -> Pushed {
         let mut queue = self.lock();
         if queue.closed.is_some() {
@@ -210,12 +214,12 @@ impl Outbox {
         Pushed::Queued
     }
 
-    /// Sends what waits and then a close frame; nothing is accepted after. The first close counts.
+    /// Queues a close frame behind the waiting frames; nothing is accepted after it. The first close counts.
     pub fn close(&self, close: Close) {
         self.close_with(close, &frame::close(close));
     }
 
-    /// Answers the client's close with its own code. Nothing is sent where we closed first.
+    /// Answers the client's close with its own code, unless the server closed first.
     pub fn answer_close(&self, code: Option<u16>) {
         self.close_with(Close::Normal, &frame::close_answer(code));
     }
@@ -229,14 +233,15 @@ impl Outbox {
         }
     }
 
-    /// Throws away what waits: nobody reads it. Where it was not closed yet, `close` is why, and all that is still sent.
+    /// Drops the waiting frames, because the client does not read them. Unless the connection was closed before, sends
+    /// a close frame with `close`.
     pub fn give_up(&self, close: Close) {
         self.lock().clear();
         self.close(close);
     }
 
-    /// Writes what waits, as soon as the socket takes it, until it takes nothing any more. Dropping and calling it again loses
-    /// nothing.
+    /// Writes waiting frames as soon as the socket accepts them, until the socket has failed or gone. Cancel-safe: the
+    /// future may be dropped and the call repeated.
     pub async fn write(&self) {
         loop {
             while self.write_what_waits().await {}
@@ -247,7 +252,7 @@ impl Outbox {
         }
     }
 
-    /// Writes what the socket takes now; whether more waits.
+    /// Writes what the socket accepts now; returns whether frames still wait.
     async fn write_what_waits(&self) -> bool {
         let waits = {
             let queue = self.lock();
@@ -274,7 +279,7 @@ impl Outbox {
         !empty
     }
 
-    /// Writes all that waits, and then says that nothing more comes.
+    /// Writes all waiting frames, and then ends the output.
     pub async fn finish(&self) {
         while self.write_what_waits().await {}
         self.end(&mut self.lock(), Shutdown::Write);
@@ -283,12 +288,12 @@ impl Outbox {
     fn end(&self, queue: &mut Queue, how: Shutdown) {
         queue.ended = true;
         if let Some(stream) = &self.stream {
-            // One that the client has left already needs no end.
+            // Fails if the client has left already, which needs no end.
             let _ = shutdown(stream.as_fd(), how);
         }
     }
 
-    /// The socket has gone: what waits is thrown away, and the client sees its end whoever still holds it.
+    /// Ends the connection: drops the waiting frames, and shuts the stream down even if others still hold the outbox.
     pub fn leave(&self) {
         let mut queue = self.lock();
         self.end(&mut queue, Shutdown::Both);
@@ -301,7 +306,7 @@ impl Outbox {
         self.emptied.notify_one();
     }
 
-    /// Waits until no more than the bound waits to be written, or it does not matter any more.
+    /// Waits until at most the bound waits to be written, or the connection has ended.
     pub async fn room(&self) {
         loop {
             {
@@ -314,23 +319,23 @@ impl Outbox {
         }
     }
 
-    /// Waits until much waits to be written.
+    /// Waits until the waiting bytes pass a quarter of the bound.
     pub async fn grown(&self) {
         self.grown.notified().await;
     }
 
-    /// Since when what waits has not moved; none where nothing waits.
+    /// Since when the waiting bytes have made no progress; `None` if none wait.
     pub fn stuck_since(&self) -> Option<Instant> {
         let queue = self.lock();
         (!queue.frames.is_empty()).then_some(queue.moved_at)
     }
 
-    /// Why the connection was closed from our side.
+    /// Returns why the server closed the connection, if it did.
     pub fn closed(&self) -> Option<Close> {
         self.lock().closed
     }
 
-    /// Takes what waits, for a test to look at.
+    /// Takes the waiting frames, for tests.
     #[cfg(test)]
     pub(crate) fn take_waiting(&self) -> Vec<Bytes> {
         let mut queue = self.lock();
@@ -338,7 +343,7 @@ impl Outbox {
         queue.frames.drain(..).map(|(_, frame)| frame).collect()
     }
 
-    /// Bytes that wait.
+    /// Number of bytes that wait.
     pub fn waiting_bytes(&self) -> usize {
         self.lock().bytes
     }

@@ -1,4 +1,4 @@
-//! The frames of one connection that wait, in order, and what is known of them. Whoever has it has the connection's lock.
+//! The state of an outbox: its waiting frames in order, and counts. Always accessed under the connection's lock.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -10,33 +10,33 @@ use tokio::time::Instant;
 use super::SubscriptionNumber;
 use crate::protocol::close::Close;
 
-/// Frames that are written together.
+/// Largest number of frames per write.
 const TOGETHER: usize = 32;
-/// What each delivery touches comes first, beside the stream: with a thousand subscribers nothing of the others is in the
-/// processor's cache, and each line that is fetched costs about as much as all that is done with it.
+/// The fields that each delivery touches come first, next to the stream: with a thousand subscribers each access is a
+/// cache miss, and fetching a cache line costs about as much as the rest of the delivery.
 #[repr(C)]
 pub(crate) struct Queue {
-    /// Why it was closed; nothing is accepted after.
+    /// Why the connection was closed; nothing is accepted after that.
     pub(crate) closed: Option<Close>,
-    /// Nothing more is written: all was, or the socket has gone.
+    /// Nothing more is written: the output has ended, or the socket has gone.
     pub(crate) ended: bool,
     /// The socket has gone.
     pub(crate) gone: bool,
-    /// The first that waits is the rest of a frame.
+    /// True if the first waiting frame is the rest of a partly written one.
     pub(crate) part: bool,
     pub(crate) bytes: usize,
-    /// Channels' frames that were accepted.
+    /// Number of accepted frames of channels.
     pub(crate) deliveries: u64,
-    /// Bytes that the socket took, and those of them that the node's counter knows of.
+    /// Bytes that the socket accepted, and how many of them were added to the node's counter.
     pub(crate) sent: u64,
     pub(crate) reported: u64,
     pub(crate) frames: VecDeque<(Option<SubscriptionNumber>, Bytes)>,
-    /// When a frame was last taken, or began to wait behind none.
+    /// When waiting bytes last made progress, or when the first began to wait.
     pub(crate) moved_at: Instant,
 }
 
 impl Queue {
-    /// An empty one; `ended` where there is nothing to write to.
+    /// Creates an empty queue; `ended` if there is no stream.
     pub(crate) fn new(ended: bool) -> Self {
         Self {
             closed: None,
@@ -52,7 +52,7 @@ impl Queue {
         }
     }
 
-    /// Writes what the socket takes of what waits.
+    /// Writes as many waiting frames as the socket accepts.
     pub(crate) fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
         while !self.frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); TOGETHER];
@@ -69,7 +69,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Notes that the socket took so many bytes of what waits.
+    /// Removes bytes that the socket accepted from the queue.
     fn took(&mut self, mut sent: usize) {
         self.sent += sent as u64;
         self.bytes = self.bytes.saturating_sub(sent);
@@ -77,7 +77,7 @@ impl Queue {
         while let Some((owner, frame)) = self.frames.front_mut() {
             if sent < frame.len() {
                 if sent > 0 {
-                    // A part is dropped with no channel.
+                    // A partly written frame must not be dropped with its channel.
                     *owner = None;
                     *frame = frame.slice(sent..);
                     self.part = true;
@@ -98,7 +98,8 @@ impl Queue {
         self.frames.push_back((owner, frame));
     }
 
-    /// Drops what waits, but for the rest of a frame: what comes after would be read as its continuation.
+    /// Drops the waiting frames except the rest of a partly written one: the client would read whatever followed as its
+    /// continuation.
     pub(crate) fn clear(&mut self) {
         let rest = self.frames.pop_front().filter(|_| self.part);
         self.frames = rest.into_iter().collect();

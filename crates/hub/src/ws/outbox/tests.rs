@@ -20,7 +20,7 @@ fn a_slow_connection_loses_a_whole_channel_and_keeps_the_others() {
 }
 
 #[test]
-fn replies_are_accepted_by_a_full_queue_and_nothing_after_a_close() {
+fn a_full_queue_accepts_replies_and_a_closed_queue_nothing() {
     let outbox = Outbox::new(10, None);
     assert_eq!(outbox.push(1, &frame_of(10)), Pushed::Queued);
     outbox.push_control(&frame_of(50));
@@ -31,7 +31,7 @@ fn replies_are_accepted_by_a_full_queue_and_nothing_after_a_close() {
     assert_eq!(outbox.push(1, &frame_of(1)), Pushed::Closed);
 }
 
-/// A queue with a socket that has little room, and the other end.
+/// Returns an outbox whose socket has small kernel buffers, and the client's end.
 async fn with_socket(bound: usize) -> (Arc<Outbox>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -46,17 +46,17 @@ async fn with_socket(bound: usize) -> (Arc<Outbox>, TcpStream) {
 }
 
 #[tokio::test]
-async fn there_is_room_again_when_all_was_taken_or_nobody_reads_any_more() {
+async fn there_is_room_again_once_the_queue_is_empty_or_the_client_has_gone() {
     let (outbox, mut there) = with_socket(10).await;
     let many = frame_of(1 << 19);
     outbox.push_control(&many);
-    assert!(outbox.stuck_since().is_some(), "more than the kernel takes");
+    assert!(outbox.stuck_since().is_some(), "more bytes than the kernel accepts");
     let room = tokio::spawn({
         let outbox = outbox.clone();
         async move { outbox.room().await }
     });
     tokio::task::yield_now().await;
-    assert!(!room.is_finished(), "no command is begun");
+    assert!(!room.is_finished(), "no command may start");
     let writer = tokio::spawn({
         let outbox = outbox.clone();
         async move { outbox.write().await }
@@ -69,21 +69,21 @@ async fn there_is_room_again_when_all_was_taken_or_nobody_reads_any_more() {
     outbox.give_up(Close::Slow);
     assert_eq!(outbox.closed(), Some(Close::Slow));
     drop(there);
-    // A client that has gone ends the writing, and what waited with it.
+    // When the client has gone, the writer ends and the waiting frames are dropped.
     writer.await.expect("ended");
     outbox.room().await;
     assert_eq!(outbox.waiting_bytes(), 0);
 }
 
 #[tokio::test]
-async fn a_frame_goes_at_once_where_nothing_waits_and_else_behind_it() {
+async fn a_frame_is_written_at_once_unless_others_wait_before_it() {
     let (outbox, mut there) = with_socket(1 << 20).await;
     outbox.push_control(&Bytes::from_static(b"at once"));
     assert_eq!(outbox.waiting_bytes(), 0);
     let mut read = [0; 7];
     there.read_exact(&mut read).await.expect("bytes");
     assert_eq!(&read, b"at once");
-    // More than the kernel takes, and what comes after it.
+    // More bytes than the kernel accepts, so that later frames must wait.
     let frames: Vec<_> = (0..50_u8).map(|n| Bytes::from(vec![n; 20_000])).collect();
     for frame in &frames {
         outbox.push_control(frame);
@@ -91,7 +91,7 @@ async fn a_frame_goes_at_once_where_nothing_waits_and_else_behind_it() {
     assert!(outbox.waiting_bytes() > 0);
     let mut read = vec![0; 50 * 20_000];
     tokio::select! {
-        () = outbox.write() => panic!("the client is there"),
+        () = outbox.write() => panic!("the client has not gone"),
         read = there.read_exact(&mut read) => assert!(read.is_ok()),
     }
     assert!(read == frames.concat(), "in order and whole");
@@ -99,14 +99,14 @@ async fn a_frame_goes_at_once_where_nothing_waits_and_else_behind_it() {
 }
 
 #[tokio::test]
-async fn nothing_comes_between_the_parts_of_a_frame_even_when_all_else_is_given_up() {
+async fn a_partly_written_frame_is_completed_even_if_all_others_are_dropped() {
     let (outbox, mut there) = with_socket(1 << 20).await;
     assert_eq!(outbox.push(1, &Bytes::from(vec![7; 1 << 19])), Pushed::Queued);
     let left = outbox.waiting_bytes();
     assert!(left > 0 && left < 1 << 19, "{left}");
     outbox.push_control(&Bytes::from_static(b"reply"));
     assert_eq!(outbox.push(1, &frame_of(1 << 20)), Pushed::Overflow);
-    assert_eq!(outbox.waiting_bytes(), left + 5, "a part is dropped with no channel");
+    assert_eq!(outbox.waiting_bytes(), left + 5, "partly written frames are kept");
     outbox.give_up(Close::Slow);
     let mut read = Vec::new();
     let (written, all) = tokio::join!(outbox.finish(), there.read_to_end(&mut read));
@@ -118,15 +118,15 @@ async fn nothing_comes_between_the_parts_of_a_frame_even_when_all_else_is_given_
 }
 
 #[tokio::test]
-async fn a_part_that_was_written_later_is_kept_too() {
+async fn a_frame_partly_written_by_the_writer_task_is_completed_too() {
     let (outbox, mut there) = with_socket(1 << 20).await;
     for n in 1..=2 {
         assert_eq!(outbox.push(n, &Bytes::from(vec![7; 1 << 19])), Pushed::Queued);
     }
-    // Until the second frame is under way.
+    // Until the second frame is partly written.
     let mut read = vec![0; (1 << 19) + 1];
     tokio::select! {
-        () = outbox.write() => panic!("the client is there"),
+        () = outbox.write() => panic!("the client has not gone"),
         read = there.read_exact(&mut read) => assert!(read.is_ok()),
     }
     outbox.give_up(Close::Slow);
@@ -139,11 +139,11 @@ async fn a_part_that_was_written_later_is_kept_too() {
 }
 
 #[tokio::test]
-async fn a_frame_does_not_overtake_what_waits_when_the_socket_has_room_again() {
+async fn a_frame_does_not_overtake_waiting_frames_when_the_socket_has_room_again() {
     let (outbox, mut there) = with_socket(1 << 20).await;
     outbox.push_control(&Bytes::from(vec![7; 1 << 19]));
     let left = outbox.waiting_bytes();
-    // All that was sent is read, so there is room, and nobody writes yet.
+    // The client has read all bytes so far, so the socket has room, but no writer runs yet.
     let mut read = vec![0; (1 << 19) - left];
     there.read_exact(&mut read).await.expect("what was sent");
     outbox.push_control(&Bytes::from_static(b"behind"));
@@ -162,7 +162,7 @@ fn an_empty_queue_accepts_a_frame_over_its_bound() {
 }
 
 #[tokio::test]
-async fn who_still_holds_a_queue_keeps_no_client_waiting_for_its_end() {
+async fn the_client_sees_the_end_even_if_the_outbox_is_still_held() {
     let (outbox, mut there) = with_socket(10).await;
     outbox.push_control(&Bytes::from_static(b"last"));
     outbox.finish().await;
@@ -172,13 +172,13 @@ async fn who_still_holds_a_queue_keeps_no_client_waiting_for_its_end() {
     let (left, mut there) = with_socket(10).await;
     left.leave();
     assert_eq!(there.read(&mut [0]).await.expect("the end"), 0);
-    // Nothing is sent any more.
+    // Nothing is sent after the end.
     assert_eq!(left.push(1, &frame_of(1)), Pushed::Queued);
     assert_eq!((outbox.traffic().1, left.traffic().1), (4, 0));
 }
 
 #[tokio::test]
-async fn a_place_is_given_back_when_the_file_is_closed_and_not_when_the_client_has_gone() {
+async fn a_place_is_given_back_when_the_file_is_closed_and_not_when_the_client_leaves() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let address = listener.local_addr().expect("bound");
     let (there, here) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -190,7 +190,7 @@ async fn a_place_is_given_back_when_the_file_is_closed_and_not_when_the_client_h
     outbox.leave();
     drop(outbox);
     assert_eq!(there.read(&mut [0]).await.expect("the end"), 0);
-    assert_eq!(door.counts().0, 1, "its file is open");
+    assert_eq!(door.counts().0, 1, "the socket's file is still open");
     drop(held);
     assert_eq!(door.counts().0, 0);
 }

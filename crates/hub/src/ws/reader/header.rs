@@ -1,4 +1,4 @@
-//! The bytes of a frame: its header (RFC 6455 §5.2), its mask, and what a close frame holds.
+//! Parts of a frame: its header and mask (RFC 6455 §5.2), and the payload of a close frame.
 
 use super::Message;
 use crate::protocol::close::Close;
@@ -23,12 +23,12 @@ pub struct Header {
     pub last: bool,
     pub opcode: Opcode,
     pub mask: [u8; 4],
-    /// Of the header itself.
+    /// Length of the header itself, in bytes.
     pub bytes: usize,
     pub payload: u64,
 }
 
-/// Reads a frame's header where it is whole. What is wrong with it is told as soon as it can be seen.
+/// Reads a frame's header if all of its bytes are there. Errors are returned as early as the bytes show them.
 pub fn header(bytes: &[u8]) -> Result<Option<Header>, Close> {
     let &[first, second, ref rest @ ..] = bytes else {
         return Ok(None);
@@ -42,7 +42,7 @@ pub fn header(bytes: &[u8]) -> Result<Option<Header>, Close> {
         0xA => Opcode::Pong,
         _ => return Err(Close::Protocol),
     };
-    // No extension was agreed on that would use the reserved bits, and clients mask.
+    // The reserved bits need an extension, and none was negotiated; clients must mask.
     if first & 0x70 != 0 || second & 0x80 == 0 {
         return Err(Close::Protocol);
     }
@@ -57,7 +57,7 @@ pub fn header(bytes: &[u8]) -> Result<Option<Header>, Close> {
         },
         short => (0, u64::from(short)),
     };
-    // A length is in its shortest form, and its highest bit is zero.
+    // The length must have its shortest form, and its highest bit must be zero.
     let shortest = match extended {
         0 => true,
         2 => payload > 125,
@@ -89,7 +89,7 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// Reads a close frame (§5.5.1, §7.4).
+/// Reads the payload of a close frame (§5.5.1, §7.4).
 pub fn closing(payload: &[u8]) -> Result<Message, Close> {
     match payload {
         [] => Ok(Message::Close(None)),

@@ -1,5 +1,5 @@
-//! WebSocket messages from a client's byte stream (RFC 6455 §5). A frame is refused by its header, before its payload is
-//! buffered, so that a client which declares a big one costs nothing.
+//! Decodes WebSocket messages from a client's byte stream (RFC 6455 §5). A frame is checked by its header before its
+//! payload is buffered, so that a client cannot cost memory by declaring a large frame.
 
 mod header;
 
@@ -12,32 +12,32 @@ use crate::protocol::close::Close;
 use crate::ws::pace::Pace;
 use header::{Header, Kind, Opcode, closing, header, unmask};
 
-/// Payload bytes of a control frame (§5.5).
+/// Largest payload of a control frame (§5.5), in bytes.
 const CONTROL_BYTES: u64 = 125;
 
-/// What a client sends.
+/// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A whole text message; it is UTF-8.
+    /// A complete text message, valid UTF-8.
     Text(Bytes),
-    /// A whole binary message.
+    /// A complete binary message.
     Binary(Bytes),
-    /// To be answered with a pong of the same bytes.
+    /// A ping, to be answered with a pong of the same payload.
     Ping(Bytes),
-    /// An answer to a ping of ours; we send none.
+    /// A pong; the server sends no WebSocket pings, so it answers nothing.
     Pong,
-    /// The client closes, with a code where it gave one.
+    /// A close, with its code if the client gave one.
     Close(Option<u16>),
 }
 
-/// What a reader comes to.
+/// What the reader returns next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// A message.
     Message(Message),
-    /// The client broke the protocol or sends too fast; what else it sends is thrown away.
+    /// The client violated the protocol or sends too fast; its further input is discarded.
     Failed(Close),
-    /// There is nothing more.
+    /// The end of the stream.
     Ended,
 }
 
@@ -49,7 +49,7 @@ pub struct Reader<S> {
 }
 
 impl<S: Stream<Item = io::Result<Bytes>> + Unpin> Reader<S> {
-    /// A reader of messages of at most `limit` bytes.
+    /// Creates a reader of messages of at most `limit` bytes.
     pub fn new(stream: S, limit: usize) -> Self {
         Self {
             stream,
@@ -58,7 +58,7 @@ impl<S: Stream<Item = io::Result<Bytes>> + Unpin> Reader<S> {
         }
     }
 
-    /// The same, of a client that may not send bytes faster than this.
+    /// Limits the rate of the client's bytes.
     #[must_use]
     pub fn paced(self, pace: Pace) -> Self {
         Self {
@@ -67,12 +67,12 @@ impl<S: Stream<Item = io::Result<Bytes>> + Unpin> Reader<S> {
         }
     }
 
-    /// The stream, of which nothing more is read here.
+    /// Returns the stream; bytes that the decoder has buffered are lost.
     pub fn into_inner(self) -> S {
         self.stream
     }
 
-    /// The next message. It may be dropped while it waits and called again.
+    /// Returns the next message. Cancel-safe: the future may be dropped and the call repeated.
     pub async fn next(&mut self) -> Next {
         loop {
             match self.decoder.message() {
@@ -95,11 +95,11 @@ impl<S: Stream<Item = io::Result<Bytes>> + Unpin> Reader<S> {
     }
 }
 
-/// A message of which more frames are to come.
+/// A message whose last frame has not arrived yet.
 struct Fragments {
     kind: Kind,
     bytes: BytesMut,
-    /// Of a text, how many bytes are known to be UTF-8.
+    /// For text, the number of bytes known to be valid UTF-8.
     checked: usize,
 }
 
@@ -112,7 +112,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder of messages of at most `limit` bytes.
+    /// Creates a decoder of messages of at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -129,17 +129,17 @@ impl Decoder {
             return;
         }
         if self.buffer.is_empty() {
-            // Without a copy where nobody else holds them.
+            // No copy if the bytes are not shared.
             self.buffer = BytesMut::from(bytes);
         } else {
             self.buffer.extend_from_slice(&bytes);
         }
     }
 
-    /// The next message, once its bytes are there.
+    /// Returns the next message once all of its bytes have arrived.
     ///
     /// # Errors
-    /// How to close on a client that broke the protocol; after it, everything is thrown away.
+    /// The close code for a client that violated the protocol; further input is discarded.
     pub fn message(&mut self) -> Result<Option<Message>, Close> {
         if self.failed {
             return Ok(None);
@@ -148,13 +148,13 @@ impl Decoder {
         if next.is_err() {
             self.fail();
         } else if self.buffer.is_empty() {
-            // An empty buffer would keep the memory that it was cut from.
+            // An empty `BytesMut` would keep the allocation that it was split from.
             self.buffer = BytesMut::new();
         }
         next
     }
 
-    /// Nothing more is listened to.
+    /// Discards all input from now on.
     fn fail(&mut self) {
         self.failed = true;
         self.fragments = None;
@@ -178,13 +178,14 @@ impl Decoder {
         Ok(None)
     }
 
-    /// The length of a frame's payload, where the frame may come here and is not too long.
+    /// Returns the length of a frame's payload, if the frame may come at this place and is not too long.
     fn acceptable(&self, header: &Header) -> Result<usize, Close> {
         let so_far = match (header.opcode, &self.fragments) {
             (Opcode::Continuation, Some(fragments)) => fragments.bytes.len(),
             (Opcode::First(_), None) => 0,
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) if header.last && header.payload <= CONTROL_BYTES => 0,
-            // A continuation of nothing, a beginning in the middle, a control frame that is long or in fragments.
+            // A continuation without a start, a start within a message, or a control frame that is too long or
+            // fragmented.
             _ => return Err(Close::Protocol),
         };
         let length = usize::try_from(header.payload).map_err(|_| Close::TooBig)?;
@@ -194,7 +195,7 @@ impl Decoder {
         Ok(length)
     }
 
-    /// Takes a frame; a message where it completes one.
+    /// Takes a frame; returns a message if the frame completes one.
     fn frame(&mut self, header: &Header, payload: BytesMut) -> Result<Option<Message>, Close> {
         match header.opcode {
             Opcode::Ping => Ok(Some(Message::Ping(payload.freeze()))),
@@ -235,7 +236,8 @@ impl Decoder {
 }
 
 impl Fragments {
-    /// Checks that what has come is UTF-8. A character may be cut between frames, but not at the end.
+    /// Checks that the text so far is UTF-8. A character may be split between frames, but not at the end of the
+    /// message.
     fn check(&mut self, last: bool) -> Result<(), Close> {
         match std::str::from_utf8(&self.bytes[self.checked..]) {
             Ok(_) => self.checked = self.bytes.len(),

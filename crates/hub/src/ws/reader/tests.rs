@@ -1,4 +1,4 @@
-//! The decoder on bytes that are as they should be, and on all others.
+//! The decoder on valid input and on invalid input.
 
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What comes of these bytes: the messages, and how it failed if it did.
+/// Decodes the bytes; returns the messages, and the close code if decoding failed.
 fn read(limit: usize, bytes: &[u8]) -> (Vec<Message>, Option<Close>) {
     let mut decoder = Decoder::new(limit);
     decoder.feed(Bytes::copy_from_slice(bytes));
@@ -35,7 +35,7 @@ fn read(limit: usize, bytes: &[u8]) -> (Vec<Message>, Option<Close>) {
             Ok(Some(message)) => messages.push(message),
             Ok(None) => return (messages, None),
             Err(close) => {
-                assert_eq!(decoder.message(), Ok(None), "only told once");
+                assert_eq!(decoder.message(), Ok(None), "the error is returned once");
                 return (messages, Some(close));
             }
         }
@@ -47,8 +47,8 @@ fn text(text: &'static str) -> Message {
 }
 
 #[test]
-fn a_message_may_come_in_fragments_with_a_ping_between() {
-    // The character is cut in two.
+fn a_message_may_be_fragmented_with_a_ping_in_between() {
+    // The two bytes of one character are in different fragments.
     let (head, tail) = "hé".as_bytes().split_at(2);
     let bytes = [
         frame(0x1, head),
@@ -61,13 +61,13 @@ fn a_message_may_come_in_fragments_with_a_ping_between() {
 }
 
 #[test]
-fn what_came_before_a_mistake_is_still_read() {
+fn messages_before_a_protocol_error_are_still_read() {
     let bytes = [frame(FIN | 0x1, b"first"), frame(FIN | 0x3, b"")].concat();
     assert_eq!(read(100, &bytes), (vec![text("first")], Some(Close::Protocol)));
 }
 
 #[test]
-fn every_break_of_the_protocol_is_1002() {
+fn every_protocol_error_closes_with_1002() {
     let mut unmasked = frame(FIN | 0x1, b"");
     unmasked[1] &= 0x7F;
     let cases: Vec<Vec<u8>> = vec![
@@ -76,20 +76,20 @@ fn every_break_of_the_protocol_is_1002() {
         frame(FIN | 0x3, b""),
         frame(FIN | 0xB, b""),
         unmasked,
-        // Control frames: long, or in fragments.
+        // Control frames that are too long or fragmented.
         frame(FIN | 0x9, &[0; 126]),
         frame(0x9, b""),
         frame(0x8, b""),
-        // A continuation of nothing, and a second beginning.
+        // A continuation without a start, and a start within a message.
         frame(FIN, b""),
         frame(0x0, b""),
         [frame(0x1, b"a"), frame(FIN | 0x1, b"b")].concat(),
         [frame(0x2, b"a"), frame(0x2, b"b")].concat(),
-        // Lengths that are not in their shortest form, or have the highest bit.
+        // Lengths that are not in their shortest form, or have the highest bit set.
         vec![FIN | 0x1, 0xFE, 0, 125, 0, 0, 0, 0],
         vec![FIN | 0x1, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0],
         vec![FIN | 0x1, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        // Closes: half a code, and codes that nobody may send.
+        // Closes with half a code, or with a code that must not be sent.
         frame(FIN | 0x8, b"\x03"),
         frame(FIN | 0x8, &999_u16.to_be_bytes()),
         frame(FIN | 0x8, &1005_u16.to_be_bytes()),
@@ -104,11 +104,11 @@ fn every_break_of_the_protocol_is_1002() {
 }
 
 #[test]
-fn text_that_is_not_utf8_is_1007_as_soon_as_its_frame_is_there() {
+fn text_that_is_not_utf8_closes_with_1007_as_soon_as_its_frame_is_complete() {
     for bytes in [
         frame(FIN | 0x1, b"\xff"),
         frame(0x1, b"a\xffb"),
-        // A character cut at the end, a surrogate, an overlong form.
+        // A truncated character at the end, a surrogate, an overlong form.
         frame(FIN | 0x1, b"\xc3"),
         frame(FIN | 0x1, b"\xed\xa0\x80"),
         frame(FIN | 0x1, b"\xc0\xaf"),
@@ -124,7 +124,7 @@ fn text_that_is_not_utf8_is_1007_as_soon_as_its_frame_is_there() {
 }
 
 #[test]
-fn a_declared_length_is_refused_before_its_bytes_come() {
+fn a_declared_length_over_the_limit_is_refused_before_its_bytes_arrive() {
     let mut bytes = vec![FIN | 0x1, 0xFF];
     bytes.extend_from_slice(&(300_u64 << 20).to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
@@ -135,7 +135,7 @@ fn a_declared_length_is_refused_before_its_bytes_come() {
 }
 
 #[test]
-fn a_close_brings_its_code() {
+fn a_close_is_read_with_its_code() {
     assert_eq!(read(100, &frame(FIN | 0x8, b"")).0, [Message::Close(None)]);
     for code in [1000, 1001, 1003, 1007, 1011, 3000, 4999] {
         let bytes = frame(FIN | 0x8, &[&u16::to_be_bytes(code)[..], "adiós".as_bytes()].concat());
@@ -145,7 +145,7 @@ fn a_close_brings_its_code() {
 
 proptest! {
     #[test]
-    fn messages_come_out_as_they_went_in_however_they_are_cut(
+    fn messages_survive_any_fragmentation_and_any_split_of_the_stream(
         messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..70_000), 1_usize..5), 1..4),
         cuts in prop::collection::vec(1_usize..5000, 1..50),
     ) {
@@ -163,7 +163,7 @@ proptest! {
         while !rest.is_empty() {
             let (head, tail) = rest.split_at(cuts[turn % cuts.len()].min(rest.len()));
             decoder.feed(Bytes::copy_from_slice(head));
-            while let Some(message) = decoder.message().expect("no mistake") {
+            while let Some(message) = decoder.message().expect("valid input") {
                 got.push(message);
             }
             (rest, turn) = (tail, turn + 1);
@@ -172,16 +172,16 @@ proptest! {
         prop_assert_eq!(got, sent);
     }
 
-    /// Frames that may be wrong in every way, one after the other.
+    /// Sequences of frames, valid and invalid.
     #[test]
-    fn however_bytes_are_cut_the_same_comes_of_them(
+    fn any_split_of_the_stream_decodes_to_the_same(
         frames in prop::collection::vec((any::<u8>(), any::<bool>(), prop::collection::vec(any::<u8>(), 0..300)), 0..12),
         known in prop::collection::vec(prop::sample::select(vec![0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A]), 12),
         cuts in prop::collection::vec(1_usize..40, 1..20),
     ) {
         let mut stream = Vec::new();
         for (n, (first, wild, payload)) in frames.iter().enumerate() {
-            // Mostly bytes that a client may send, so that more than the first frame is read.
+            // Mostly first bytes that a client may send, so that decoding gets beyond the first frame.
             stream.extend(frame(if *wild { *first } else { known[n] }, payload));
         }
         let whole = read(500, &stream);
@@ -206,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic_and_never_hold_more_than_a_message(
+    fn arbitrary_bytes_never_panic_and_buffer_at_most_one_message(
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..20),
     ) {
         let mut decoder = Decoder::new(50);
