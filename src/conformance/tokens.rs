@@ -1,4 +1,4 @@
-//! Tokens of the conformance mode: JWTs signed with HS256 and a public key, the word `secret`.
+//! Tokens of the conformance mode: JWTs signed with HS256 and the well-known key `secret`.
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
