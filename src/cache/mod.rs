@@ -36,7 +36,7 @@ const AT_ONCE: usize = 4 * 1024;
 /// Permits for compression.
 static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(Code::Busy));
 
-/// A serialised body, plain and on demand compressed. Clones share the compressed form.
+/// A serialised body, and on demand its compressed form. Clones share the compressed form.
 #[derive(Clone, Debug, Default)]
 pub struct Ready {
     body: Bytes,

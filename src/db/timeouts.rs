@@ -34,8 +34,8 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 pub const MAINTENANCE: Duration = Duration::from_mins(15);
 /// `statement_timeout` of such a connection: detaching a partition waits for every transaction that may still read it.
 pub const MAINTENANCE_STATEMENT: Duration = Duration::from_mins(10);
-/// For the reads and writes of a node before it serves, such as the starter foods, and for commands such as `epoch
-/// rotate`.
+/// For the reads and writes of a node before it serves, such as the starter foods, and for commands such as
+/// `epoch rotate`.
 pub const START: Duration = Duration::from_mins(1);
 /// For ROLLBACK, after which the connection is closed instead.
 pub const ROLLBACK: Duration = Duration::from_secs(2);

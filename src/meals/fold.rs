@@ -120,8 +120,8 @@ fn admit(
 /// again.
 ///
 /// # Errors
-/// [`Code::SessionEnded`] if the access of one caller has ended since the first check. The others succeed when they run
-/// alone.
+/// [`Code::SessionEnded`] if the access of one caller has ended since the first check. The queue then runs each command
+/// alone, so that the others can succeed.
 async fn write(tx: &mut Tx, batch: &mut Batch, asked: &[&Asked]) -> Result<Vec<Result<Answer>>> {
     let commands: Vec<_> = asked.iter().map(|a| &a.command).collect();
     let outcomes = apply(tx, batch, &commands).await?;
