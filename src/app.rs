@@ -1,5 +1,6 @@
-//! [`App`]: the one shared handle. It opens transactions: [`App::read`] for one snapshot, [`App::change`] for the only
-//! way to write. Handlers get their [`Caller`] from it, by the token in `Authorization: Bearer`.
+//! [`App`]: the handle that everything shares. It opens transactions: [`App::read`] reads in one snapshot, and
+//! [`App::change`] is the only way to write what clients see. The extractor of [`Caller`] verifies the access token in
+//! `Authorization: Bearer` with it.
 
 use std::future::{Ready, ready};
 use std::ops::Deref;
@@ -25,38 +26,38 @@ use crate::ids::{AccountId, GymId};
 use crate::parts::{Part, Parts};
 use liveplan_hub::Hub;
 
-/// How often a change is tried where what failed may pass, such as a deadlock.
+/// Maximum attempts at a change that fails for a transient reason, such as a deadlock.
 const ATTEMPTS: usize = 3;
 
-/// The shared handle; cloning it is cheap.
+/// The shared handle, cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
 
-/// What [`App`] holds.
+/// The state behind [`App`].
 pub struct Inner {
-    /// The configuration this node started with.
+    /// The configuration of this node.
     pub config: Config,
     /// Connections to Postgres.
     pub pool: Pool,
-    /// Time.
+    /// The source of the current time.
     pub clock: Clock,
     /// Signs and verifies access tokens.
     pub tokens: Tokens,
-    /// Live sockets and their channels.
+    /// Sockets, channels and logs.
     pub hub: Hub,
-    /// Attempts a key may make, such as logins of an account.
+    /// Limits on attempts per key, such as sign-ins of an account.
     pub limits: Limits,
-    /// Answers that are ready to be sent.
+    /// Plans as JSON.
     pub cache: Cache,
-    /// What modules above keep.
+    /// State of modules above this one.
     pub parts: Parts,
-    /// Changes that have begun and not ended; shutdown waits for them.
+    /// Number of changes that have begun and not ended; shutdown waits for them.
     pub changes_in_flight: AtomicUsize,
-    /// The last day up to which live events have partitions, as was last seen.
+    /// The last day with a partition for live events, as of the last hourly check.
     pub partitions_until: Mutex<Option<NaiveDate>>,
 }
 
-/// For whom a transaction is opened: the gym that it sees, the actor of its events, and the access to check in it.
+/// On whose behalf a transaction runs: the gym it sees, the actor of its events, and the access to check in it.
 #[derive(Clone, Copy)]
 pub struct For {
     scope: Scope,
@@ -66,7 +67,7 @@ pub struct For {
 }
 
 impl For {
-    /// The system, over all gyms.
+    /// The system, across all gyms.
     pub const SYSTEM: Self = Self {
         scope: Scope::System,
         actor: None,
@@ -74,7 +75,7 @@ impl For {
         mode: Mode::Write,
     };
 
-    /// The product itself, inside one gym (jobs, demo, the hub's own reads).
+    /// The product itself in one gym, for jobs, the demo and the hub's reads.
     #[must_use]
     pub fn gym(gym: GymId) -> Self {
         Self {
@@ -85,7 +86,7 @@ impl For {
         }
     }
 
-    /// The product in one gym, on behalf of an account that was authenticated by other means than a token.
+    /// An account in one gym, authenticated by other means than an access token.
     #[must_use]
     pub fn account(gym: GymId, account: AccountId) -> Self {
         Self {
@@ -96,7 +97,7 @@ impl For {
         }
     }
 
-    /// The same, for a change whose statements are planned once: see [`Mode::Planned`].
+    /// The same, with generic plans for the change's statements: see [`Mode::Planned`].
     #[must_use]
     pub fn planned(self) -> Self {
         Self {
@@ -125,19 +126,19 @@ impl Deref for App {
 }
 
 impl App {
-    /// Wraps what the server built.
+    /// Wraps the state that the server built.
     #[must_use]
     pub fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
     }
 
-    /// The part of this type: see [`Parts`].
+    /// The node's instance of `T`: see [`Parts`].
     #[must_use]
     pub fn part<T: Part>(&self) -> Arc<T> {
         self.parts.get(&self.config)
     }
 
-    /// Reads in one snapshot, with the caller's access checked in it.
+    /// Reads in one snapshot, and checks the caller's access in it first.
     pub async fn read<T>(
         &self,
         who: impl Into<For>,
@@ -154,20 +155,25 @@ impl App {
         .await
     }
 
-    /// Reads and writes as the system, over all gyms, without events: sign-in, sessions, keys. What screens see changes
-    /// by [`App::change`] only.
+    /// Reads and writes as the system, across all gyms, without events: for sign-in, sessions and signing keys. Data
+    /// that screens show must be written with [`App::change`].
     pub async fn system<T>(&self, body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T>) -> Result<T> {
         db::run(&self.pool, Scope::System, Mode::Write, body).await
     }
 
-    /// Makes a change: runs `body` in a transaction, writes the events it emitted as the last act, with another look at the
-    /// caller's access behind them, commits, and hands them to the hub at once. It runs in a task of its own that outlives the request, since a COMMIT that was sent must
-    /// be followed by its publication even when the client has gone. `body` runs again after what may pass: a deadlock, or
-    /// another failure of the database that does not say what it is.
+    /// Makes a change, in these steps:
+    ///
+    /// 1. run `body` in a transaction;
+    /// 2. append the emitted events to the gym's log, and check the caller's access again behind them;
+    /// 3. commit, and hand the events to the hub at once.
+    ///
+    /// The change runs in its own task, which outlives the request: once COMMIT is sent, the publication must follow
+    /// even if the client has disconnected. `body` runs again after a transient failure: a deadlock, or a database
+    /// error whose cause the driver does not tell.
     ///
     /// # Errors
-    /// What `body` returned, with nothing kept; [`Code::Unavailable`] where the deadline struck before COMMIT;
-    /// [`Code::OutcomeUnknown`] where it struck or the connection broke during COMMIT.
+    /// The error of `body`, after a rollback; [`Code::Unavailable`] if the deadline passed before COMMIT;
+    /// [`Code::OutcomeUnknown`] if the deadline passed or the connection broke during COMMIT.
     pub async fn change<T: 'static>(
         &self,
         who: impl Into<For>,
@@ -191,8 +197,8 @@ impl App {
         }
     }
 
-    /// Whether another attempt may succeed; also where another change has taken an idempotency key between this one's look
-    /// for it and its end.
+    /// Whether a retry may succeed. Also true if another change stored the same idempotency key after this one had
+    /// looked it up; the retry then finds the stored answer.
     fn may_pass(&self, error: &Error, began: Instant) -> bool {
         match error.cause::<DieselError>() {
             Some(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info)) => {
@@ -237,7 +243,7 @@ impl App {
                 let mut changes = changes.into_iter().peekable();
                 while let Some(mut change) = changes.next() {
                     change.committed_at = Some(now);
-                    // In its own gym: the next of this COMMIT, or what waits for its end.
+                    // True if another change of the same gym follows at once: from this COMMIT, or from the next batch.
                     change.more_soon = match changes.peek() {
                         Some(next) => next.log == change.log,
                         None => tx.more_soon,
@@ -246,7 +252,7 @@ impl App {
                 }
                 Ok(value)
             }
-            // Postgres said no: nothing was kept. Anything else leaves the outcome open, silence too.
+            // Postgres refused the COMMIT and rolled back. After any other error, or a timeout, the outcome is unknown.
             Err(Uncommitted::Said(error @ DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _))) => {
                 Err(error.into())
             }
@@ -264,7 +270,7 @@ enum Uncommitted {
     /// Postgres refused, or the connection broke.
     #[error(transparent)]
     Said(DieselError),
-    /// Nobody answered.
+    /// No response came before the deadline.
     #[error(transparent)]
     Silent(#[from] db::timeouts::Overdue),
 }
@@ -277,7 +283,7 @@ impl Drop for InFlight {
     }
 }
 
-/// Extraction verifies the token only; that its session still holds is checked in the transaction that the handler opens.
+/// Extraction verifies the token only. The transaction that the handler opens checks the session, membership and roles.
 impl FromRequest for Caller {
     type Error = Error;
     type Future = Ready<Result<Self>>;

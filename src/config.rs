@@ -1,5 +1,5 @@
-//! Configuration: the environment, read once into one struct. Every variable is documented on its field and in
-//! `.env.example`; tests build the struct.
+//! Configuration: one struct, read once from the environment or flags. Each variable is documented on its field, which
+//! is also its `--help` text, and in `.env.example`. Tests build the struct directly.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use ipnet::IpNet;
 pub use liveplan_hub::limits::{LiveLimits, Recovery};
 use liveplan_hub::limits::{MOST, seconds, whole};
 
-/// Seconds of a day.
+/// Seconds in a day.
 const DAY: i64 = 24 * 60 * 60;
 
-/// Everything that can be configured, by environment variable or flag.
+/// All settings, each an environment variable and a flag.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Address and port to listen on.
@@ -24,65 +24,68 @@ pub struct Config {
     #[arg(long, env = "DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
-    /// Postgres 15 or later, as a URL. Unset: an embedded Postgres in `DATA_DIR`.
+    /// URL of a Postgres 15 or later. Unset: an embedded Postgres in `DATA_DIR`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
 
-    /// Connections to Postgres.
+    /// Maximum connections to Postgres.
     #[arg(long, env = "DATABASE_POOL", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
     pub database_pool: u32,
 
-    /// Seconds that Postgres may take for one statement. Where it does not answer at all, a transaction is given up after a third more.
+    /// Timeout of one SQL statement, in seconds. If Postgres does not answer at all, a transaction fails after a third
+    /// more.
     #[arg(long = "database-statement-seconds", env = "DATABASE_STATEMENT_SECONDS", default_value = "15", value_parser = seconds)]
     pub database_statement: Duration,
 
-    /// Directory of Postgres' programs, where the embedded one is not found by itself.
+    /// Directory of Postgres' programs, if the server does not find those for the embedded Postgres by itself.
     #[arg(long, env = "PG_BINDIR")]
     pub pg_bindir: Option<PathBuf>,
 
-    /// Redis or Valkey, when there is more than one node: `redis://user:password@host:6379`, or a cluster of which some
-    /// servers are named, `redis+cluster://user:password@host:6379,host:6379`. Unset: this node is alone.
+    /// URL of Redis or Valkey, required for several nodes: `redis://user:password@host:6379`, or some servers of a
+    /// cluster, `redis+cluster://user:password@host:6379,host:6379`. Unset: this node is the only one.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
 
-    /// Bytes of answers that are kept ready in memory.
+    /// Maximum bytes of plans cached in memory.
     #[arg(long, env = "CACHE_BYTES", default_value_t = 64 * 1024 * 1024, value_parser = value_parser!(u64).range(..=MOST))]
     pub cache_bytes: u64,
 
-    /// 32 bytes in base64 that seal the signing keys. Unset: `DATA_DIR/master.key`, made on the first start in embedded mode.
+    /// Key that encrypts the signing keys: 32 bytes in base64. Unset: `DATA_DIR/master.key`, created on the first start
+    /// if the Postgres is the embedded one.
     #[arg(long, env = "MASTER_KEY", hide_env_values = true)]
     pub master_key: Option<String>,
 
-    /// Origins, besides our own, whose pages may call the API and open sockets, such as `https://app.example.com`.
+    /// Other origins whose pages may call the API and open sockets, such as `https://app.example.com`.
     #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<String>,
 
-    /// Addresses and networks of proxies that are believed when they say whose request they pass on, such as
+    /// Addresses and networks of trusted proxies, whose header names the client's address, such as
     /// `10.0.0.0/8,192.0.2.7`.
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// The header in which they say it. The other one is never looked at: it would be the client's own word.
+    /// Header in which trusted proxies name the client's address. The other one is ignored, since a client may forge
+    /// it.
     #[arg(long, env = "PROXY_HEADER", value_enum, default_value_t = ProxyHeader::XForwardedFor)]
     pub proxy_header: ProxyHeader,
 
-    /// Threads that serve sockets and requests; 0 is one a core.
+    /// Threads that serve sockets and requests; 0 means one per core.
     #[arg(long, env = "WORKERS", default_value_t = 0, value_parser = whole(0..=1024))]
     pub workers: usize,
 
-    /// Life of an access token in seconds.
+    /// Lifetime of an access token, in seconds.
     #[arg(long, env = "ACCESS_TOKEN_SECONDS", default_value_t = 900, value_parser = value_parser!(i64).range(1..=30 * DAY))]
     pub access_token_seconds: i64,
 
-    /// Days that a session may go unused.
+    /// Days after which an unused session ends.
     #[arg(long, env = "SESSION_DAYS", default_value_t = 30, value_parser = value_parser!(i64).range(1..=3650))]
     pub session_days: i64,
 
-    /// Days that live events are kept for recovery.
+    /// Days that the log keeps live events for recovery.
     #[arg(long, env = "LIVE_RETENTION_DAYS", default_value_t = 7, value_parser = value_parser!(u32).range(..=3650))]
     pub live_retention_days: u32,
 
-    /// What a recovery may cost, and what this node remembers for it.
+    /// Bounds of a recovery and of the replay buffers.
     #[command(flatten)]
     pub recovery: Recovery,
 
@@ -90,31 +93,32 @@ pub struct Config {
     #[arg(long, env = "LIVE_PING_SECONDS", default_value_t = 25, value_parser = value_parser!(u32).range(1..=3600))]
     pub live_ping_seconds: u32,
 
-    /// Completions of a gym that are written in one transaction at most; 1 gives each a transaction of its own.
+    /// Maximum completions of a gym that one transaction writes; 1 gives each its own transaction.
     #[arg(long, env = "FOLD_BATCH", default_value_t = 64, value_parser = whole(1..=4096))]
     pub fold_batch: usize,
 
-    /// Seconds over which sockets are closed at shutdown.
+    /// Seconds over which a shutdown closes the sockets.
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20, value_parser = value_parser!(u64).range(..=3600))]
     pub drain_seconds: u64,
 
-    /// Address and port where Prometheus reads `/metrics`, such as `127.0.0.1:9464`. Unset: nowhere. Whoever reaches it may read.
+    /// Address and port of `/metrics` for Prometheus, such as `127.0.0.1:9464`; it needs no password. Unset: no
+    /// metrics.
     #[arg(long, env = "METRICS_BIND")]
     pub metrics_bind: Option<String>,
 
-    /// Log as `text` or `json`.
+    /// Log format: `text` or `json`.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     pub log_format: String,
 
-    /// One-click sign-in and demo accounts. Set by the `demo` command, never by the environment.
+    /// Enables demo accounts with one-click sign-in. Only the `demo` command sets it, never the environment.
     #[arg(skip)]
     pub demo: bool,
 
-    /// The embedded database is not kept, so it need not wait for the disk. Set by the conformance mode.
+    /// The embedded database is discarded afterwards, so it runs without fsync. Only tests set it.
     #[arg(skip)]
     pub throwaway: bool,
 
-    /// Bounds of plain connections and of what they send.
+    /// Bounds of plain connections and of request bodies.
     #[command(flatten)]
     pub http: HttpLimits,
 
@@ -123,28 +127,29 @@ pub struct Config {
     pub live: LiveLimits,
 }
 
-/// Bounds of plain connections, which are those that are not sockets, and of what they send.
+/// Bounds of plain connections (those that are not WebSockets) and of request bodies.
 #[derive(Args, Clone, Debug)]
 pub struct HttpLimits {
-    /// Connections of this node that are not sockets: requests, and handshakes. What is over it is closed at once. A quarter of
-    /// the files that the process may open bounds them too.
+    /// Maximum plain connections of this node: requests and WebSocket handshakes. The node closes further ones at once.
+    /// A quarter of the files that the process may open is a second bound.
     #[arg(long = "http-connections", env = "HTTP_CONNECTIONS", default_value_t = Self::DEFAULT.connections, value_parser = whole(1..=MOST))]
     pub connections: usize,
 
-    /// Those of one address, or of one /64 of IPv6. High, since a gym's phones share its Wi-Fi's address. A trusted proxy is
-    /// bounded in all alone.
+    /// Maximum plain connections per IPv4 address or IPv6 /64. High, since the phones in a gym share the address of its
+    /// Wi-Fi. Not applied to trusted proxies.
     #[arg(long = "http-connections-per-address", env = "HTTP_CONNECTIONS_PER_ADDRESS", default_value_t = Self::DEFAULT.connections_per_address, value_parser = whole(1..=MOST))]
     pub connections_per_address: usize,
 
-    /// Seconds that a client may take to send a request's head, and that a connection may be idle between requests.
+    /// Seconds that a client may take to send a request's head, and that a connection may idle between requests.
     #[arg(long = "http-head-seconds", env = "HTTP_HEAD_SECONDS", default_value = "5", value_parser = seconds)]
     pub head_within: Duration,
 
-    /// Seconds that a client may take to send a body, besides the time that the largest one takes at HTTP_BODY_BYTES_PER_SECOND.
+    /// Seconds that a client may take to send a body, plus the time of the largest allowed body at
+    /// HTTP_BODY_BYTES_PER_SECOND.
     #[arg(long = "http-body-seconds", env = "HTTP_BODY_SECONDS", default_value = "10", value_parser = seconds)]
     pub body_within: Duration,
 
-    /// Bytes a second that the slowest client sends of a body.
+    /// Slowest accepted rate of a body, in bytes per second.
     #[arg(long = "http-body-bytes-per-second", env = "HTTP_BODY_BYTES_PER_SECOND", default_value_t = Self::DEFAULT.body_bytes_per_second, value_parser = value_parser!(u32).range(1..))]
     pub body_bytes_per_second: u32,
 }
@@ -165,16 +170,16 @@ impl Default for HttpLimits {
     }
 }
 
-/// How proxies say whose request they pass on.
+/// The header in which proxies name the client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProxyHeader {
-    /// `X-Forwarded-For`, which most write.
+    /// `X-Forwarded-For`, the usual one.
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
 }
 
-/// A network, or an address alone.
+/// Parses a network or a single address.
 fn network(text: &str) -> Result<IpNet, String> {
     text.parse()
         .or_else(|_| text.parse().map(|address: std::net::IpAddr| IpNet::from(address)))
@@ -194,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_the_default_that_tests_have() {
+    fn defaults_of_flags_equal_the_defaults_of_the_structs() {
         let config = Cli::parse_from(["liveplan"]).config;
         assert_eq!(format!("{:?}", config.live), format!("{:?}", LiveLimits::default()));
         assert_eq!(format!("{:?}", config.http), format!("{:?}", HttpLimits::default()));
@@ -215,9 +220,9 @@ mod tests {
         }
     }
 
-    /// What stands in a text at the ends of the number types.
+    /// Tries the extremes of the number types on each numeric flag.
     #[test]
-    fn no_number_is_taken_that_a_clock_or_an_allocation_cannot_bear() {
+    fn numbers_that_would_overflow_a_clock_or_an_allocation_are_refused() {
         use clap::CommandFactory as _;
         let flags: Vec<String> = Cli::command()
             .get_arguments()
@@ -239,7 +244,7 @@ mod tests {
         for flag in numbers {
             for end in ["18446744073709551615", "9223372036854775807", "1e300", "-1"] {
                 let parsed = Cli::try_parse_from(["liveplan".to_owned(), format!("--{flag}={end}")]);
-                assert!(parsed.is_err(), "--{flag}={end} is taken");
+                assert!(parsed.is_err(), "--{flag}={end} is accepted");
             }
         }
         for none in [
@@ -249,12 +254,12 @@ mod tests {
             "--live-reads-at-once=0",
             "--http-body-bytes-per-second=0",
         ] {
-            assert!(Cli::try_parse_from(["liveplan", none]).is_err(), "{none} is taken");
+            assert!(Cli::try_parse_from(["liveplan", none]).is_err(), "{none} is accepted");
         }
     }
 
     #[test]
-    fn networks_are_read() {
+    fn networks_and_addresses_are_parsed() {
         assert_eq!(network("10.1.0.0/16").map(|n| n.to_string()), Ok("10.1.0.0/16".into()));
         assert_eq!(network("::1").map(|n| n.to_string()), Ok("::1/128".into()));
         assert!(network("gateway").is_err());

@@ -1,9 +1,9 @@
-//! Work that is gathered while the same kind of work is under way. For each key there is one batch at a time: what comes
-//! first is worked on at once, and what comes meanwhile waits for its end and is the next batch. So a key at rest waits for
-//! nothing, and a busy one shares what a batch costs.
+//! Batching per key. At most one batch per key is under way; items that arrive meanwhile form the next batch. An item
+//! for an idle key therefore starts at once, and items for a busy key share the cost of a batch.
 //!
-//! A [`Gatherer`] holds what waits, up to a bound. Who finds a key at rest is given its [`Running`], which takes batch after
-//! batch until nothing waits. However it ends, the key is at rest then: those who still waited are told by their channels.
+//! A [`Gatherer`] holds the waiting items, up to a bound per key. The caller that finds its key idle gets a [`Running`]
+//! and must run batch after batch with it until no item waits. When the `Running` is dropped, even by a panic, the key
+//! is idle again and the waiting items are dropped, which closes their reply channels.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -16,22 +16,22 @@ use tokio::sync::oneshot;
 
 use crate::error::{Code, Error, Result};
 
-/// What waits, by key.
+/// The waiting items, by key.
 pub struct Gatherer<K: Copy + Eq + Hash, T> {
-    /// A key has an entry exactly while somebody works for it.
+    /// A key has an entry exactly while it has a [`Running`].
     lines: DashMap<K, Line<T>>,
     bound: usize,
 }
 
-/// What waits of one key.
+/// The waiting items of one key.
 struct Line<T> {
     items: VecDeque<T>,
-    /// How many are waited for, where they are, and who is told that so many are there.
+    /// While the key lingers: the number of items it waits for, and the sender that ends the wait.
     awaited: Option<(usize, oneshot::Sender<()>)>,
 }
 
 impl<K: Copy + Eq + Hash, T> Gatherer<K, T> {
-    /// With the number of items of one key that may wait.
+    /// A gatherer in which at most `bound` items per key may wait.
     #[must_use]
     pub fn new(bound: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -40,10 +40,11 @@ impl<K: Copy + Eq + Hash, T> Gatherer<K, T> {
         })
     }
 
-    /// Puts an item behind those of its key. Where nobody works for the key, whoever calls this is to do so.
+    /// Appends an item to those of its key. Returns a [`Running`] if the key was idle; the caller must then run its
+    /// batches.
     ///
     /// # Errors
-    /// The item, where as many wait as may.
+    /// The item, if the key has reached the bound.
     pub fn put(self: &Arc<Self>, key: K, item: T) -> Result<Option<Running<K, T>>, T> {
         match self.lines.entry(key) {
             Entry::Occupied(mut line) if line.get().items.len() < self.bound => {
@@ -51,7 +52,7 @@ impl<K: Copy + Eq + Hash, T> Gatherer<K, T> {
                 line.items.push_back(item);
                 let enough = |(wanted, _): &mut (usize, _)| line.items.len() >= *wanted;
                 if let Some((_, told)) = line.awaited.take_if(enough) {
-                    // Who waits may just have given up.
+                    // The lingering task may just have timed out.
                     let _ = told.send(());
                 }
                 Ok(None)
@@ -71,26 +72,26 @@ impl<K: Copy + Eq + Hash, T> Gatherer<K, T> {
         }
     }
 
-    /// How many items of a key wait.
+    /// Number of waiting items of a key.
     #[must_use]
     pub fn waiting(&self, key: K) -> usize {
         self.lines.get(&key).map_or(0, |line| line.items.len())
     }
 
-    /// How many items of all keys wait.
+    /// Number of waiting items of all keys.
     #[must_use]
     pub fn waiting_in_all(&self) -> usize {
         self.lines.iter().map(|line| line.items.len()).sum()
     }
 
-    /// Whether nobody works for a key.
+    /// Whether a key is idle.
     #[must_use]
     pub fn is_at_rest(&self, key: K) -> bool {
         !self.lines.contains_key(&key)
     }
 }
 
-/// The work for a key, of which there is one at a time.
+/// The exclusive right to run the batches of a key.
 pub struct Running<K: Copy + Eq + Hash, T> {
     gatherer: Arc<Gatherer<K, T>>,
     key: K,
@@ -98,13 +99,14 @@ pub struct Running<K: Copy + Eq + Hash, T> {
 }
 
 impl<K: Copy + Eq + Hash, T> Running<K, T> {
-    /// What it works for.
+    /// The key.
     #[must_use]
     pub fn key(&self) -> K {
         self.key
     }
 
-    /// The next batch, for which `take` takes one item at least; none where nothing waits, and the key is at rest again.
+    /// The next batch, which `take` takes from the queue; `take` must remove at least one item. Returns `None` if no
+    /// item waits; the key is then idle.
     pub fn next<B>(&mut self, take: impl FnOnce(&mut VecDeque<T>) -> B) -> Option<B> {
         let Entry::Occupied(mut line) = self.gatherer.lines.entry(self.key) else {
             return None;
@@ -117,14 +119,15 @@ impl<K: Copy + Eq + Hash, T> Running<K, T> {
         Some(take(&mut line.get_mut().items))
     }
 
-    /// Waits for so many items to come, up to a moment: those who were just answered often come again at once.
+    /// Lingers until `wanted` items wait, at most for `within`, so that clients that just got an answer can join the
+    /// next batch.
     pub async fn linger(&self, wanted: usize, within: Duration) {
         let (told, come) = oneshot::channel();
         match self.gatherer.lines.get_mut(&self.key) {
             Some(mut line) if line.items.len() < wanted => line.awaited = Some((wanted, told)),
             _ => return,
         }
-        // What came is taken either way.
+        // The next batch takes the items that arrived, whether or not they are enough.
         let _ = tokio::time::timeout(within, come).await;
         if let Some(mut line) = self.gatherer.lines.get_mut(&self.key) {
             line.awaited = None;
@@ -133,7 +136,7 @@ impl<K: Copy + Eq + Hash, T> Running<K, T> {
 }
 
 impl<K: Copy + Eq + Hash, T> Drop for Running<K, T> {
-    /// After a panic too, or where the work is dropped, the key must not stay busy for ever.
+    /// Makes the key idle, even if the work panicked or was dropped; else it would stay busy for ever.
     fn drop(&mut self) {
         if !self.at_rest {
             self.gatherer.lines.remove(&self.key);
@@ -144,11 +147,11 @@ impl<K: Copy + Eq + Hash, T> Drop for Running<K, T> {
 /// Waits for the answer to an item.
 ///
 /// # Errors
-/// The answer's; [`Code::Internal`] where the work ended without one.
+/// Those of the answer; [`Code::Internal`] if the batch ended without one.
 pub async fn answer<T>(answered: oneshot::Receiver<Result<T>>) -> Result<T> {
     answered
         .await
-        .unwrap_or_else(|_| Err(Error::new(Code::Internal).caused_by(anyhow::anyhow!("a batch came to nothing"))))
+        .unwrap_or_else(|_| Err(Error::new(Code::Internal).caused_by(anyhow::anyhow!("the batch had no answer"))))
 }
 
 #[cfg(test)]
@@ -162,12 +165,12 @@ mod tests {
     }
 
     fn begun(gatherer: &Arc<Gatherer<u8, u32>>, item: u32) -> Running<u8, u32> {
-        let running = gatherer.put(1, item).expect("a place");
-        running.expect("the key was at rest")
+        let running = gatherer.put(1, item).expect("room");
+        running.expect("the key was idle")
     }
 
     #[test]
-    fn what_comes_while_a_batch_is_under_way_is_the_next_one() {
+    fn items_that_arrive_during_a_batch_form_the_next_one() {
         let gatherer = Gatherer::new(10);
         let mut running = begun(&gatherer, 1);
         assert_eq!(running.next(all), Some(vec![1]));
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_too_many_comes_back() {
+    fn an_item_over_the_bound_is_returned() {
         let gatherer = Gatherer::new(2);
         let mut running = begun(&gatherer, 1);
         running.next(all);
@@ -195,16 +198,16 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_dropped_or_panics_leaves_the_key_at_rest_and_tells_those_who_wait() {
+    fn work_that_is_dropped_or_panics_leaves_the_key_idle_and_closes_reply_channels() {
         let gatherer = Gatherer::new(10);
         let put = |answer| gatherer.put(1, answer).expect("a place");
         for panics in [false, true] {
             let (first, second) = (oneshot::channel::<()>(), oneshot::channel());
-            let mut running = put(first.0).expect("the key was at rest");
+            let mut running = put(first.0).expect("the key was idle");
             assert!(put(second.0).is_none());
             let work = std::thread::spawn(move || {
                 running.next(VecDeque::pop_front);
-                assert!(!panics, "as a fault of the work");
+                assert!(!panics, "a bug in the work");
             });
             assert_eq!(work.join().is_err(), panics);
             for (_, mut answered) in [(0, first.1), (1, second.1)] {
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lingering_ends_when_enough_have_come_or_time_is_up() {
+    async fn lingering_ends_when_enough_items_wait_or_time_is_up() {
         let gatherer = Gatherer::new(10);
         let mut running = begun(&gatherer, 1);
         running.next(all);

@@ -1,5 +1,5 @@
-//! Idempotency keys: what a request with a key answered is stored in the transaction of its effect, so that a retry
-//! returns the first answer and has no effect of its own. Errors are not stored. The same table serves the client keys of
+//! Idempotency keys. The answer to a request with a key is stored in the transaction of its effect, so that a retry
+//! returns the first answer and has no further effect. Errors are not stored. The same table holds the client keys of
 //! commands on the socket.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::events::Tx;
 use crate::ids::{AccountId, GymId};
 
-/// The `Idempotency-Key` header of a POST, where it has one.
+/// The `Idempotency-Key` header of a request, if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdempotencyKey(pub Option<String>);
 
@@ -45,14 +45,14 @@ impl FromRequest for IdempotencyKey {
     }
 }
 
-/// An answer as it was, or is now, first given.
+/// The answer to a request: its own, or the stored one of the first request with its key.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// JSON.
+    /// The body, as JSON.
     pub body: String,
-    /// Whether it is the stored answer of an earlier request.
+    /// Whether it is the stored answer to an earlier request.
     pub replayed: bool,
 }
 
@@ -70,13 +70,13 @@ impl Responder for Answer {
     }
 }
 
-/// Does `work` once for a key: a second request with the same key and request gets the first one's answer, also when the
-/// two run at the same time. Without a key it is done each time.
+/// Runs `work` once per key: a repeat of the same request with the same key gets the first answer, even if both run at
+/// the same time. Without a key, `work` runs each time.
 ///
-/// `operation` names what is done (a handler or a command); with `request` it makes up what the key was used for.
+/// `operation` names the handler or command. Operation and `request` together are what a key stands for.
 ///
 /// # Errors
-/// [`Code::KeyReused`] where the key was used for another request; else those of `work`.
+/// [`Code::KeyReused`] if the key was used for another request; else the errors of `work`.
 pub async fn once<T: Serialize>(
     tx: &mut Tx,
     key: &IdempotencyKey,
@@ -113,7 +113,8 @@ pub async fn once<T: Serialize>(
     })
 }
 
-/// Takes the key, waiting for a transaction that has taken it and not ended; the stored answer where it was used before.
+/// Inserts the key, and waits for any unfinished transaction that has inserted it. Returns the stored answer if the key
+/// was used before.
 async fn claim(tx: &mut Tx, account: AccountId, key: &str, hash: &[u8], status: u16) -> Result<Option<Answer>> {
     let (gym, now) = (tx.gym, tx.now);
     let taken = diesel::insert_into(keys::table)
@@ -140,7 +141,7 @@ async fn claim(tx: &mut Tx, account: AccountId, key: &str, hash: &[u8], status: 
     stored.again(hash).map(Some)
 }
 
-/// What a key was used for, and its answer.
+/// A used key with its fingerprint and answer.
 #[derive(Clone, Debug, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = keys)]
 pub struct Stored {
@@ -152,10 +153,10 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The first answer, for a request of this [`fingerprint`].
+    /// The stored answer, for a request with this [`fingerprint`].
     ///
     /// # Errors
-    /// [`Code::KeyReused`] where the key was used for another request.
+    /// [`Code::KeyReused`] if the key was used for another request.
     pub fn again(&self, fingerprint: &[u8]) -> Result<Answer> {
         if self.request_hash != fingerprint {
             return Err(Error::new(Code::KeyReused));
@@ -168,7 +169,7 @@ impl Stored {
     }
 }
 
-/// What was answered under these keys, by account and key.
+/// The stored answers of these keys, by account and key.
 pub async fn stored(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -178,7 +179,8 @@ pub async fn stored(
         return Ok(HashMap::new());
     }
     let (accounts, names): (Vec<_>, Vec<_>) = used.iter().copied().unzip();
-    // Each pair is looked up by itself: as two lists, the keys of all the accounts would be read, ever more of them.
+    // The lateral join looks up each pair by the primary key. Two `ANY` lists would read all keys of all these
+    // accounts.
     let rows: Vec<Stored> = statement(
         "SELECT stored.account_id, stored.key, stored.request_hash, stored.status, stored.response
          FROM unnest($, $) AS used (account_id, key)
@@ -199,20 +201,20 @@ pub async fn stored(
         .collect())
 }
 
-/// An answer to be stored under its key.
+/// An answer to store under its key.
 pub struct NewAnswer<'a> {
-    /// Whose key it is.
+    /// The account that sent the key.
     pub account: AccountId,
     /// The key.
     pub key: &'a str,
     /// The request's [`fingerprint`].
     pub fingerprint: &'a [u8],
-    /// The answer, a JSON text of status 200.
+    /// The answer as JSON, with status 200.
     pub body: &'a str,
 }
 
-/// Stores answers. A key that another transaction has taken meanwhile fails the statement as a whole; [`App::change`] then
-/// begins anew and finds it.
+/// Stores answers. If another transaction has stored one of the keys meanwhile, the whole statement fails;
+/// [`App::change`] then retries and finds the stored answer.
 ///
 /// [`App::change`]: crate::app::App::change
 pub async fn store(
@@ -239,7 +241,7 @@ pub async fn store(
     .map(drop)
 }
 
-/// What a key is used for: an operation and its request.
+/// Identifies what a key is used for: a digest of the operation and its request.
 pub fn fingerprint(operation: &str, request: &impl Serialize) -> Result<Vec<u8>> {
     let mut hash = Sha256::new();
     hash.update(operation);
@@ -248,7 +250,7 @@ pub fn fingerprint(operation: &str, request: &impl Serialize) -> Result<Vec<u8>>
     Ok(hash.finalize().to_vec())
 }
 
-/// The text of an answer.
+/// Serialises an answer.
 pub fn to_json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::new(Code::Internal).caused_by(e))
 }

@@ -1,16 +1,17 @@
 //! `liveplan`: a real-time nutrition-plan hub for gyms.
 //!
-//! The map, outermost first. Arrows go down only; machinery never imports a noun.
+//! The modules, outermost first. A module imports only those below it; machinery never imports a noun.
 //!
-//! - [`server`]: the actix app; [`channels`]: which noun answers for which channel; [`app`]: the one shared handle.
-//! - [`conformance`]: the hub for the SDKs' own suites, with a table of its own.
-//! - Nouns, each knowing only those before it: [`gyms`], [`accounts`], [`foods`], [`assignments`], [`plans`], [`completions`],
-//!   [`follows`], [`meals`], [`rosters`], [`members`].
-//! - [`demo`]: a gym to try it with; [`simulate`]: members who live in it, as clients.
-//! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a crate of its own.
-//! - [`idempotency`] and [`quota`]: what a request may do once, or so many times, kept in its change.
-//! - [`events`]: the seam between changes and screens.
-//! - Machinery: [`db`], [`cache`], [`http`], [`gather`], [`parts`], [`error`], [`ids`], [`clock`], [`config`], [`telemetry`], [`turns`].
+//! - [`server`]: the actix app; [`channels`]: routes each channel to its noun; [`app`]: the shared handle.
+//! - [`conformance`]: the hub with logs in memory, for the SDKs' own test suites.
+//! - Nouns, each importing only those before it: [`gyms`], [`accounts`], [`foods`], [`assignments`], [`plans`],
+//!   [`completions`], [`follows`], [`meals`], [`rosters`], [`members`].
+//! - [`demo`]: a gym with sample data; [`simulate`]: simulated members of that gym, as clients.
+//! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a separate crate.
+//! - [`idempotency`] and [`quota`]: idempotency keys and limits per account, stored in the transaction of the change.
+//! - [`events`]: live events, from a change to the hub.
+//! - Machinery: [`db`], [`cache`], [`http`], [`gather`], [`parts`], [`error`], [`ids`], [`clock`], [`config`],
+//!   [`telemetry`], [`turns`].
 
 pub mod accounts;
 pub mod app;

@@ -1,5 +1,5 @@
-//! What modules keep for as long as a node runs, such as the queue of a noun: one of each type, made when it is first asked
-//! for, so that who hands it out need not know it.
+//! State that modules keep while a node runs, such as the queues of a noun: one instance per type, created on first
+//! use. So `App` can hand out the state of modules that it does not know.
 
 use std::any::{Any, TypeId};
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use dashmap::DashMap;
 
 use crate::config::Config;
 
-/// Something of which a node has one.
+/// A type of which a node has one instance.
 pub trait Part: Send + Sync + 'static {
-    /// Makes it.
+    /// Creates the instance.
     fn new(config: &Config) -> Self;
 }
 
@@ -19,13 +19,13 @@ pub trait Part: Send + Sync + 'static {
 pub struct Parts(DashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
 impl Parts {
-    /// The one of this type.
+    /// The instance of this type.
     #[must_use]
     pub fn get<T: Part>(&self, config: &Config) -> Arc<T> {
         let id = TypeId::of::<T>();
         let known = self.0.get(&id).map(|part| part.clone());
         let part = known.unwrap_or_else(|| self.0.entry(id).or_insert_with(|| Arc::new(T::new(config))).clone());
         part.downcast()
-            .unwrap_or_else(|_| unreachable!("a part is kept under its own type"))
+            .unwrap_or_else(|_| unreachable!("a part is stored under its own type"))
     }
 }

@@ -1,6 +1,6 @@
-//! What an account may do so many times in a window. It is counted in the transaction of what is done: all nodes agree, and
-//! what is refused for another reason, or repeated with its idempotency key, does not count. (Attempts that must count even
-//! when they fail, such as sign-ins, are in [`crate::http::limits`].)
+//! Quotas: how often an account may perform an operation in a time window. The transaction of the operation counts it,
+//! so all nodes agree, and an operation that fails for another reason or repeats an idempotency key does not count.
+//! [`crate::http::limits`] is for attempts that count even if they fail, such as sign-ins.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -12,18 +12,18 @@ use diesel_async::RunQueryDsl as _;
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
 
-/// How often something may be done, per gym and account.
+/// A quota per gym and account.
 #[derive(Clone, Copy, Debug)]
 pub struct Quota {
-    /// Its name, in the database and in headers.
+    /// The operation's name, in the database and in headers.
     pub operation: &'static str,
-    /// Times.
+    /// Number of times per window.
     pub times: i32,
-    /// The window, which begins with the first time.
+    /// Length of the window, which begins with the first time.
     pub window: TimeDelta,
 }
 
-/// What is left of a quota.
+/// The rest of a quota in its current window.
 #[derive(Clone, Copy, Debug)]
 pub struct Left {
     quota: Quota,
@@ -32,10 +32,10 @@ pub struct Left {
 }
 
 impl Quota {
-    /// Counts one time in a change. The product itself has no quota.
+    /// Counts one use in a change. Returns `None` for a change without an actor, which has no quota.
     ///
     /// # Errors
-    /// [`Code::TooMany`] where none is left, with the seconds to wait.
+    /// [`Code::TooMany`] with the seconds to wait, if the quota is used up.
     pub async fn take(self, tx: &mut Tx) -> Result<Option<Left>> {
         #[derive(QueryableByName)]
         struct Window {
@@ -75,7 +75,7 @@ impl Quota {
 }
 
 impl Left {
-    /// `RateLimit-Policy` and `RateLimit`, as the IETF's draft has them: quota and window, what remains and until when.
+    /// The headers `RateLimit-Policy` (quota, window) and `RateLimit` (rest, seconds to its reset) of the IETF draft.
     fn headers(self) -> [(&'static str, String); 2] {
         let (
             Quota {
@@ -94,7 +94,7 @@ impl Left {
         ]
     }
 
-    /// Tells the client.
+    /// Adds the headers to a response.
     pub fn tell(self, response: &mut HttpResponse) {
         for (name, value) in self.headers() {
             if let Ok(value) = HeaderValue::from_str(&value) {

@@ -1,5 +1,5 @@
-//! Work that keeps a core busy, such as hashing a password: on blocking threads, so that workers go on, and few at a time, so
-//! that workers have cores to go on with.
+//! Runs CPU-bound work, such as password hashing, on blocking threads, so that it does not block the workers. Only a
+//! few run at a time, so that cores remain free for the workers.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use tokio::sync::Semaphore;
 
 use crate::error::{Code, Error, Result};
 
-/// How long work may wait for its turn.
+/// How long work may wait for a permit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Turns of one kind of work, as many at a time as half of the cores.
+/// Permits for one kind of work: half as many as there are cores, at least one.
 pub struct Turns {
     free: Semaphore,
     refusal: Code,
 }
 
 impl Turns {
-    /// Turns; work that waits too long for one is refused with this code, and told to wait as long again.
+    /// Permits for one kind of work. Work that waits longer than 10 s fails with `refusal`, and `seconds` in it as the
+    /// time to wait before a retry.
     #[must_use]
     pub fn new(refusal: Code) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -27,15 +28,15 @@ impl Turns {
         }
     }
 
-    /// Does work when its turn has come.
+    /// Runs `work` once a permit is free.
     ///
     /// # Errors
-    /// The code of these turns, where none comes in time.
+    /// The refusal, if no permit is free in time.
     pub async fn take<T: Send + 'static>(&'static self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let internal = |e: anyhow::Error| Error::new(Code::Internal).caused_by(e);
         let turn = self.within(self.free.acquire()).await?;
         let turn = turn.map_err(|e| internal(e.into()))?;
-        // The turn goes with the work: a client that leaves does not make room for another while its own still runs.
+        // The work holds the permit: a client that disconnects must not free it while its work still runs.
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
@@ -43,10 +44,10 @@ impl Turns {
         done.await.map_err(|e| internal(e.into()))
     }
 
-    /// Waits for what another makes in a turn, as long as for a turn.
+    /// Waits for the result of another caller's work, as long as for a permit.
     ///
     /// # Errors
-    /// The code of these turns, where it takes longer.
+    /// The refusal, if it takes longer.
     pub async fn within<T>(&self, wait: impl Future<Output = T>) -> Result<T> {
         let late = |_| Error::new(self.refusal).with("seconds", PATIENCE.as_secs());
         tokio::time::timeout(PATIENCE, wait).await.map_err(late)
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_leaves_the_worker_and_half_of_the_cores_alone() {
+    async fn work_runs_off_the_worker_and_on_half_of_the_cores_at_most() {
         static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(Code::Busy));
         static AT_ONCE: AtomicUsize = AtomicUsize::new(0);
         let (worker, most) = (std::thread::current().id(), TURNS.free.available_permits());
@@ -76,7 +77,7 @@ mod tests {
             })
         };
         for done in join_all((0..16).map(|_| work())).await {
-            let (thread, at_once) = done.expect("its turn");
+            let (thread, at_once) = done.expect("a permit");
             assert!(thread != worker && at_once <= most, "{at_once} of {most}");
         }
     }

@@ -1,7 +1,7 @@
-//! Whether a token's session still holds: it has not ended, the membership is active, and roles are those of the token.
+//! Checks a token's access: the session has not ended, the membership is active, and the roles are those of the token.
 //!
-//! A read asks once, in its snapshot. A change asks twice, since what it asked may end while it waits for a lock: first
-//! thing, and again as its last act ([`recheck`]), when nothing can end access any more before its COMMIT.
+//! A read checks once, in its snapshot. A change checks twice, since access may end while it waits for a lock: as its
+//! first statement, and as its last one ([`recheck`]), under locks that no revocation can pass before the COMMIT.
 
 use std::collections::HashMap;
 
@@ -16,25 +16,25 @@ use crate::error::{Code, Error, Result};
 use crate::events::{Kept, Tx};
 use crate::ids::{AccountId, SessionId};
 
-/// What a token claims about its access.
+/// A token's claims about access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessClaim {
-    /// Whose token it is.
+    /// The account that the token names.
     pub account: AccountId,
-    /// The session it was given to.
+    /// The session it was issued in.
     pub session: SessionId,
-    /// The version of the membership's roles and status that it was given for.
+    /// The version of the membership's roles and status when it was issued.
     pub access_version: i64,
 }
 
-/// What became of a claim.
+/// The current validity of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It holds.
+    /// The claim is valid.
     Good,
-    /// The roles are others now; a new token will hold.
+    /// The roles have changed; a new token will be valid.
     RolesChanged,
-    /// The session has ended or its time is over.
+    /// The session has ended or expired.
     SessionEnded,
     /// The membership is not active.
     NotActive,
@@ -82,11 +82,12 @@ macro_rules! sessions {
 }
 
 const FIND: Statement = sessions!("");
-/// In one order everywhere, the membership before the session as in a suspension, so that two changes do not wait for each
-/// other. As strong as the update that may follow: of two shares, each would wait for the other's end.
+/// Locks rows in the same order as a suspension does, the membership before the session, so that two changes cannot
+/// deadlock. The locks are as strong as those of a later UPDATE: if two changes held share locks and each updated, they
+/// would deadlock.
 const HOLD: Statement = sessions!(" ORDER BY s.id FOR NO KEY UPDATE OF m, s");
 
-/// Looks up how claims stand, one after the other, in a transaction that sees their gym.
+/// The standings of claims, in the order of `claims`, in a transaction that sees their gym.
 pub async fn standings(
     conn: &AsyncPgConnection,
     claims: &[AccessClaim],
@@ -115,13 +116,13 @@ async fn look(
     Ok(claims.iter().map(standing).collect())
 }
 
-/// Looks up how a claim stands, in a transaction that sees its gym.
+/// The standing of a claim, in a transaction that sees its gym.
 pub async fn standing(conn: &mut AsyncPgConnection, claim: &AccessClaim, now: DateTime<Utc>) -> Result<Standing> {
     let found = standings(conn, std::slice::from_ref(claim), now).await?;
     Ok(found.into_iter().next().unwrap_or(Standing::SessionEnded))
 }
 
-/// Refuses a claim that does not hold.
+/// Refuses an invalid claim.
 pub async fn check(conn: &mut AsyncPgConnection, claim: &AccessClaim, now: DateTime<Utc>) -> Result<()> {
     match standing(conn, claim, now).await? {
         Standing::Good => Ok(()),
@@ -129,7 +130,7 @@ pub async fn check(conn: &mut AsyncPgConnection, claim: &AccessClaim, now: DateT
     }
 }
 
-/// Refuses a change one of whose claims has ended since it was checked. As the change's last act.
+/// Refuses a change if one of its claims has become invalid since it was checked. Runs as the change's last statement.
 pub async fn recheck(conn: &AsyncPgConnection, claims: &[AccessClaim], now: DateTime<Utc>, kept: Kept) -> Result<()> {
     let sessions = match kept {
         Kept::ByLog => FIND,
@@ -143,13 +144,13 @@ pub async fn recheck(conn: &AsyncPgConnection, claims: &[AccessClaim], now: Date
     }
 }
 
-/// Refuses a claim that does not hold, and keeps one that does as it is until the transaction ends.
+/// Refuses an invalid claim, and locks a valid one's rows until the transaction ends, so that it stays valid.
 pub async fn hold(conn: &AsyncPgConnection, claim: &AccessClaim, now: DateTime<Utc>) -> Result<()> {
     recheck(conn, std::slice::from_ref(claim), now, Kept::ByRows).await
 }
 
-/// The same for the caller of a change that is about to end that very access: it would not be found any more by the
-/// change's last act, and need not be.
+/// Does the same for a change that ends its caller's own access, such as a sign-out. The check behind its last
+/// statement would refuse it, so this turns that check off.
 pub async fn hold_own(tx: &mut Tx, caller: &Caller) -> Result<()> {
     hold(tx, &caller.claim(), tx.now).await?;
     tx.access_is_held();

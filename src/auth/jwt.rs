@@ -1,6 +1,6 @@
-//! JSON Web Tokens (RFC 7519) in the two algorithms that are used here: Ed25519 (RFC 8037) for access tokens, and HMAC with
-//! SHA-256 for those of the conformance mode. The library's own providers bring RSA and the NIST curves along, which nothing
-//! here signs with or trusts; a token that names them is refused.
+//! JSON Web Tokens (RFC 7519) with two algorithms: Ed25519 (RFC 8037) for access tokens, and HMAC with SHA-256 for
+//! tokens of the conformance mode. This is a crypto provider for `jsonwebtoken`, whose own providers include RSA and
+//! the NIST curves, which this server does not use. It refuses tokens that name them.
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -12,28 +12,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
 
-/// A signed token.
-#[expect(clippy::disallowed_methods, reason = "the provider is there")]
+/// Signs a token.
+#[expect(clippy::disallowed_methods, reason = "the provider is installed")]
 pub fn encode(header: &Header, claims: &impl Serialize, key: &EncodingKey) -> Result<String> {
     provide();
     jsonwebtoken::encode(header, claims, key)
 }
 
-/// What a token says, where its signature and its claims are valid.
-#[expect(clippy::disallowed_methods, reason = "the provider is there")]
+/// Verifies a token's signature and claims, and reads the claims.
+#[expect(clippy::disallowed_methods, reason = "the provider is installed")]
 pub fn decode<T: DeserializeOwned>(token: &str, key: &DecodingKey, validation: &Validation) -> Result<TokenData<T>> {
     provide();
     jsonwebtoken::decode(token, key, validation)
 }
 
-/// A key that signs with Ed25519.
+/// The library's form of an Ed25519 signing key.
 #[must_use]
 pub fn signing_key(key: &SigningKey) -> EncodingKey {
-    // What the library keeps is what `signer` reads: the seed alone, in no other encoding.
+    // The library stores these bytes as they are, and `signer` reads them back: the raw seed, not DER.
     EncodingKey::from_ed_der(key.as_bytes())
 }
 
-/// A public key that verifies what Ed25519 signed.
+/// The library's form of an Ed25519 public key.
 #[must_use]
 pub fn verifying_key(public: &[u8]) -> DecodingKey {
     DecodingKey::from_ed_der(public)
@@ -45,7 +45,7 @@ fn provide() {
         verifier_factory: |algorithm, key| verifier(*algorithm, key),
         key_utils: KeyUtils::new_unimplemented(),
     };
-    // Refused from the second time on: the first holds for the process.
+    // Only the first call in a process succeeds; later ones change nothing.
     let _ = PROVIDER.install_default();
 }
 
@@ -144,7 +144,7 @@ mod tests {
 
     /// RFC 8037, appendix A.4.
     #[test]
-    fn ed25519_signs_as_the_rfcs_example_does() {
+    fn ed25519_reproduces_the_example_of_the_rfc() {
         let bytes = |text: &str| -> [u8; 32] {
             let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).expect("base64");
             bytes.try_into().expect("32 bytes")
@@ -172,7 +172,7 @@ mod tests {
 
     /// RFC 7515, appendix A.1.
     #[test]
-    fn hmac_signs_as_the_rfcs_example_does() {
+    fn hmac_verifies_the_example_of_the_rfc() {
         let secret = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
         let secret = BASE64_URL_SAFE_NO_PAD.decode(secret).expect("base64");
         let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
@@ -186,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn no_other_algorithm_signs_or_verifies_and_no_key_is_another_algorithms() {
+    fn each_key_works_with_its_own_algorithm_only() {
         let key = SigningKey::from_bytes(&[7; 32]);
         let public = key.verifying_key();
         let ours = [
             (signing_key(&key), verifying_key(public.as_bytes())),
             (EncodingKey::from_secret(b"secret"), DecodingKey::from_secret(b"secret")),
-            // Ed25519's public key as a secret that everyone knows.
+            // An Ed25519 public key misused as an HMAC secret, which everyone knows.
             (
                 EncodingKey::from_secret(public.as_bytes()),
                 DecodingKey::from_secret(public.as_bytes()),

@@ -1,9 +1,9 @@
-//! Access tokens: JWTs (RFC 7519) signed with Ed25519 (RFC 8037). Keys live in the database, so that every node accepts
-//! every node's tokens; the private halves are sealed with the master key.
+//! Access tokens: JWTs (RFC 7519) signed with Ed25519 (RFC 8037). The keys are in the database, so that every node
+//! accepts every node's tokens; the private keys are sealed with the master key.
 //!
-//! A token comes with every request and its signature says the same each time, so tokens that were found good are
-//! remembered, by a digest of the whole of them. What is remembered belongs to one set of keys: a [`Tokens`] that was
-//! loaded with other keys knows nothing of it. Time is looked at each time.
+//! Every request carries a token, so [`Tokens`] caches verified tokens by the SHA-256 of the whole token and verifies
+//! each signature once. The cache belongs to one set of keys: a new [`Tokens`] with other keys starts empty. The expiry
+//! is checked on every request.
 
 use std::sync::Arc;
 
@@ -25,15 +25,15 @@ use crate::db::schema::signing_keys;
 use crate::error::{Code, Error, Result};
 use crate::ids::{AccountId, GymId, KeyId, SessionId};
 
-/// Tokens that are remembered at most: about a megabyte.
+/// Maximum cached tokens; they take about 1 MB.
 const REMEMBERED: usize = 8_192;
 
-/// A token that was verified.
+/// A verified token.
 #[derive(Clone, Copy, Debug)]
 pub struct Verified {
-    /// Whose it is.
+    /// The caller it names.
     pub caller: Caller,
-    /// When it stops being accepted.
+    /// When it expires.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -57,29 +57,29 @@ struct Inner {
     encoding: EncodingKey,
     decoding: Vec<(KeyId, DecodingKey)>,
     life: TimeDelta,
-    /// Tokens that these keys have signed, by their SHA-256.
+    /// Verified tokens of these keys, by their SHA-256.
     good: Cache<[u8; 32], Verified>,
     checks: Checks,
 }
 
-/// How tokens were checked.
+/// Counts of token checks.
 #[derive(Debug, Default)]
 pub struct Checks {
-    /// By memory.
+    /// Tokens found in the cache.
     pub remembered: Counter,
-    /// By their signature, also those that were refused.
+    /// Signatures verified, including invalid ones.
     pub signatures: Counter,
 }
 
 impl Tokens {
-    /// Loads the keys, making the first one where there is none. Runs as the system.
+    /// Loads the keys, and creates the first one if there is none. Runs as the system.
     pub async fn load(
         conn: &mut AsyncPgConnection,
         master: &MasterKey,
         life: TimeDelta,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Self> {
-        // Nodes that start together take turns, so that one key is made.
+        // The lock makes sure that nodes that start together create one key.
         AdvisoryLock::SigningKeys.take_for_transaction(conn).await?;
         let mut keys: Vec<(KeyId, Vec<u8>, Vec<u8>)> = signing_keys::table
             .filter(signing_keys::retired_at.is_null())
@@ -112,14 +112,14 @@ impl Tokens {
         let (current, _, sealed) = keys.as_slice().first().context("no signing key")?;
         let secret: [u8; 32] = master
             .open(sealed)
-            .context("the master key does not open the signing keys; is MASTER_KEY the one they were made with?")?
+            .context("the master key cannot decrypt the signing keys; is MASTER_KEY the one that encrypted them?")?
             .as_slice()
             .try_into()?;
         let trusted = keys.iter().map(|(id, public, _)| (*id, public.as_slice()));
         Ok(Self::of(*current, &SigningKey::from_bytes(&secret), trusted, life))
     }
 
-    /// Signs with one key and trusts those, which remain what they are.
+    /// Signs with `key` and accepts tokens of the `trusted` keys. The set of keys never changes afterwards.
     fn of<'a>(
         current: KeyId,
         key: &SigningKey,
@@ -136,25 +136,25 @@ impl Tokens {
         }))
     }
 
-    /// How tokens were checked.
+    /// Counts of token checks.
     #[must_use]
     pub fn checks(&self) -> &Checks {
         &self.0.checks
     }
 
-    /// How many tokens are remembered.
+    /// Number of cached tokens.
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.0.good.len()
     }
 
-    /// Seconds that a new token lives.
+    /// Lifetime of a new token, in seconds.
     #[must_use]
     pub fn life_seconds(&self) -> i64 {
         self.0.life.num_seconds()
     }
 
-    /// A token for a caller.
+    /// Signs a token for a caller.
     pub fn issue(&self, caller: &Caller, now: DateTime<Utc>) -> Result<String> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.0.current.to_string());
@@ -170,10 +170,10 @@ impl Tokens {
         jwt::encode(&header, &claims, &self.0.encoding).map_err(|e| Error::new(Code::Internal).caused_by(e))
     }
 
-    /// Checks signature and time.
+    /// Verifies signature and expiry.
     ///
     /// # Errors
-    /// [`Code::TokenExpired`] for a token of ours whose time is over, else [`Code::Unauthenticated`].
+    /// [`Code::TokenExpired`] for an expired token of ours; [`Code::Unauthenticated`] for any other invalid token.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let known = self.0.good.get(&digest);
@@ -194,7 +194,7 @@ impl Tokens {
         Ok(verified)
     }
 
-    /// What a token says, whatever the time, where one of our keys has signed it.
+    /// Verifies that one of our keys signed a token, and reads its claims. Ignores the expiry.
     fn check_signature(&self, token: &str) -> Result<Verified> {
         let refused = || Error::new(Code::Unauthenticated);
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
@@ -206,7 +206,7 @@ impl Tokens {
             .map_err(|_| refused())?;
         let (_, key) = self.0.decoding.iter().find(|(id, _)| *id == kid).ok_or_else(refused)?;
         let mut validation = Validation::new(Algorithm::EdDSA);
-        // Time is the caller's business, with the injected clock.
+        // The caller checks the expiry with the injected clock.
         validation.validate_exp = false;
         let claims = jwt::decode::<Claims>(token, key, &validation)
             .map_err(|_| refused())?
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_verified_once_and_refused_at_its_instant() {
+    fn a_token_is_verified_once_and_refused_from_its_expiry_on() {
         let key = Key::new();
         let tokens = tokens(&key, &[&key]);
         let caller = caller();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_anywhere_from_a_token_that_is_remembered_is_refused() {
+    fn a_token_that_differs_in_any_part_from_a_cached_one_is_refused() {
         let key = Key::new();
         let tokens = tokens(&key, &[&key]);
         let token = tokens.issue(&caller(), noon()).expect("a token");
@@ -305,10 +305,10 @@ mod tests {
             let refused = tokens.verify(&forged, noon()).expect_err(&forged);
             assert_eq!(refused.code, Code::Unauthenticated, "{forged}");
         }
-        assert_eq!(tokens.remembered(), 2, "only successes are remembered");
+        assert_eq!(tokens.remembered(), 2, "only valid tokens are cached");
     }
 
-    /// Recorded, with its key, from a release that signed with another library.
+    /// A token and its key, recorded from a release that signed with another library.
     const RECORDED: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFZERTQSIsImtpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSJ9.\
         eyJzdWIiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDIiLCJneW0iOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMD\
         AwMDAwMDMiLCJyb2xlcyI6WyJ0cmFpbmVyIiwibWVtYmVyIl0sInNpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwNCIsImF2Ijo1LCJpYXQiOjE3ODEwOTI4MDAsImV4cCI6MTc4MTA5MzcwMH0.\
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_an_earlier_release_is_good_and_the_same_is_made_to_the_byte() {
+    fn a_token_of_an_earlier_release_is_valid_and_signing_gives_the_same_bytes() {
         let (tokens, caller) = recorded();
         assert_eq!(tokens.issue(&caller, noon()).expect("a token"), RECORDED);
         let verified = tokens.verify(RECORDED, noon()).expect("good");
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_no_longer_trusted_is_not_remembered() {
+    fn tokens_of_a_retired_key_are_refused_although_they_were_cached() {
         let (old, new) = (Key::new(), Key::new());
         let before = tokens(&old, &[&old]);
         let token = before.issue(&caller(), noon()).expect("a token");
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_tokens_are_remembered() {
+    fn the_token_cache_is_bounded() {
         let key = Key::new();
         let tokens = tokens(&key, &[&key]);
         let verified = Verified {

@@ -1,7 +1,9 @@
-//! Answers that are ready to be sent, in two levels: L1 in this process, bounded in bytes, and L2 in Redis, where nodes share
-//! them for 300 s. An answer is kept with its [`Stamp`]: the version of what it shows, how it is written, and the epoch. Whoever asks names
-//! the version that the database has just told together with the right to see it, so an answer that is out of date, written by
-//! another release, or not for the caller, cannot be served; what a write leaves behind is only memory.
+//! A cache of serialised plans with two levels: L1 in this process, bounded in bytes, and L2 in Redis, which all nodes
+//! share and which expires after 300 s. Each entry has a [`Stamp`]: version of the plan, shape of the JSON, and epoch.
+//!
+//! A reader asks for the stamp of the version that the database has just returned together with the right to read it.
+//! So the cache never serves a stale plan, one from another release, or one the caller may not read, and needs no
+//! invalidation: a stale entry only takes up memory.
 
 mod shared;
 
@@ -20,31 +22,32 @@ use crate::ids::{GymId, PlanId};
 use crate::turns::Turns;
 use shared::Shared;
 
-/// A compressed answer is kept where it is so many times shorter; room for it is counted from the beginning.
+/// A compressed body is kept if it is at most 1/4 of the original. The weight of an entry includes this quarter from
+/// the start.
 const SHORTER: usize = 4;
-/// What an entry of L1 costs besides its bytes, about.
+/// Approximate overhead of an L1 entry, in bytes.
 const ENTRY: u64 = 128;
-/// The length of plans as JSON, about: a plan of 7 days, 5 meals and 4 items is this long.
+/// Typical length of a plan as JSON, in bytes: a plan of 7 days, 5 meals a day and 4 items a meal.
 const USUAL: u64 = 64 * 1024;
 
-/// An answer of so many bytes is compressed in less time than it takes to hand it to another thread and back, about.
+/// Bodies up to this many bytes are compressed on the calling thread: a switch to another thread would take longer.
 const AT_ONCE: usize = 4 * 1024;
 
-/// Answers that may be compressed at the same time.
+/// Permits for compression.
 static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(Code::Busy));
 
-/// An answer that is ready to be sent, also in short. Clones share what was compressed.
+/// A serialised body, and on demand its compressed form. Clones share the compressed form.
 #[derive(Clone, Debug, Default)]
 pub struct Ready {
     body: Bytes,
     short: Arc<Short>,
 }
 
-/// An answer compressed, once somebody has asked for it so.
+/// The compressed form, once a client has asked for it.
 #[derive(Debug, Default)]
 struct Short {
     kept: OnceLock<Bytes>,
-    /// Held by who compresses; the others wait for what it makes.
+    /// Held while one caller compresses; the others wait for its result.
     making: tokio::sync::Mutex<()>,
 }
 
@@ -58,17 +61,17 @@ impl From<Bytes> for Ready {
 }
 
 impl Ready {
-    /// As it is.
+    /// The body, not compressed.
     #[must_use]
     pub const fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// Compressed (RFC 1952), a long one on another thread and once for all who ask at the same time. What does not become
-    /// much shorter is not kept, since it would not be counted.
+    /// The body compressed with gzip (RFC 1952). A long body is compressed on a blocking thread, once for all
+    /// concurrent callers. A result over 1/4 of the body is not kept, since the cache's weight does not include it.
     ///
     /// # Errors
-    /// 503 where it is not this one's turn in time.
+    /// 503 if no permit is free in time.
     pub async fn gzip(&self) -> Result<Bytes> {
         self.gzip_by(gzip).await
     }
@@ -105,7 +108,7 @@ fn gzip(body: &[u8]) -> Bytes {
     encoder.finish().unwrap_or_default().into()
 }
 
-/// A plan as JSON, of one stamp.
+/// A plan as JSON, with its stamp.
 #[derive(Clone, Debug)]
 struct Kept {
     stamp: Stamp,
@@ -122,18 +125,18 @@ impl Weighter<(GymId, PlanId), Kept> for ByBytes {
     }
 }
 
-/// How often each level had what it was asked for.
+/// Hits per level, and misses.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// L1 had it.
+    /// Hits of L1.
     pub local: Counter,
-    /// L2 had it.
+    /// Hits of L2.
     pub shared: Counter,
-    /// Neither had it.
+    /// Misses of both.
     pub missed: Counter,
 }
 
-/// Plans as JSON.
+/// The cache of plans as JSON.
 pub struct Cache {
     local: quick_cache::sync::Cache<(GymId, PlanId), Kept, ByBytes>,
     shared: Option<Shared>,
@@ -141,11 +144,11 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// A cache with at most `bytes` in L1, and an L2 where `redis_url` names a server. Redis Cluster is left to the
-    /// broker: there L1 stands alone.
+    /// A cache with at most `bytes` in L1, and with an L2 if `redis_url` names a single server. With a Redis cluster
+    /// there is no L2; only the broker uses the cluster.
     ///
     /// # Errors
-    /// A URL that cannot be read.
+    /// If the URL is malformed.
     pub fn new(bytes: u64, redis_url: Option<&str>) -> anyhow::Result<Self> {
         let entries = usize::try_from(bytes / USUAL).unwrap_or(usize::MAX).max(16);
         Ok(Self {
@@ -155,7 +158,7 @@ impl Cache {
         })
     }
 
-    /// A plan's JSON of this stamp, where a level has it.
+    /// A plan's JSON with this stamp, if a level has it.
     pub async fn plan(&self, gym: GymId, plan: PlanId, stamp: Stamp) -> Option<Ready> {
         let local = self.local.get(&(gym, plan)).filter(|kept| kept.stamp == stamp);
         if let Some(kept) = local {
@@ -172,7 +175,7 @@ impl Cache {
         None
     }
 
-    /// Keeps a plan's JSON in both levels, and returns what is kept of this stamp.
+    /// Stores a plan's JSON in both levels. Returns the entry to serve: the one already stored with this stamp, if any.
     pub fn put_plan(&self, gym: GymId, plan: PlanId, stamp: Stamp, ready: Ready) -> Ready {
         if let Some(shared) = &self.shared {
             shared.put(gym, plan, stamp, ready.body.clone());
@@ -180,8 +183,8 @@ impl Cache {
         self.keep(gym, plan, stamp, ready)
     }
 
-    /// An answer that was long on its way does not take the place of a newer one, and of those that were made at the same time
-    /// the first stays, so that it is compressed once.
+    /// Stores an entry in L1, unless L1 has a newer version. Of several with the same stamp it keeps the first, so that
+    /// the plan is compressed once.
     fn keep(&self, gym: GymId, plan: PlanId, stamp: Stamp, ready: Ready) -> Ready {
         match self.local.peek(&(gym, plan)) {
             Some(kept) if kept.stamp == stamp => kept.ready,
@@ -197,7 +200,7 @@ impl Cache {
         }
     }
 
-    /// How often each level had what it was asked for.
+    /// Hits per level, and misses.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
@@ -213,7 +216,7 @@ mod tests {
     use super::*;
     use crate::http::etag::{Epoch, Shape};
 
-    /// A version of a plan, written in one of several ways.
+    /// The stamp of a version in one of several shapes.
     fn stamp(version: i64, way: u32) -> Stamp {
         Stamp {
             version,
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_version_that_is_asked_for_is_served_and_the_newest_is_kept() {
+    async fn only_the_requested_version_is_served_and_the_newest_is_kept() {
         let cache = Cache::new(1 << 20, None).expect("a cache");
         let (gym, plan) = (GymId::new(), PlanId::new());
         let (one, two) = (stamp(1, 1), stamp(2, 1));
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_written_in_another_way_is_not_served_and_makes_room() {
+    async fn an_entry_with_another_shape_is_not_served_and_is_replaced() {
         let cache = Cache::new(1 << 20, None).expect("a cache");
         let (gym, plan) = (GymId::new(), PlanId::new());
         cache.put_plan(gym, plan, stamp(7, 1), Bytes::from_static(b"old").into());
@@ -260,25 +263,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_compressed_is_kept_only_where_it_is_much_shorter() {
+    async fn a_compressed_body_is_kept_only_if_it_is_much_shorter() {
         let kept = |ready: &Ready| ready.short.kept.get().is_some();
         for length in [AT_ONCE, 10 * AT_ONCE] {
             let spaces = Ready::from(Bytes::from(vec![b' '; length]));
-            assert!(spaces.clone().gzip().await.expect("its turn").len() < 100);
-            assert!(kept(&spaces), "for all who have it");
+            assert!(spaces.clone().gzip().await.expect("a permit").len() < 100);
+            assert!(kept(&spaces), "clones share it");
             let noise: Vec<u8> = (0..length).map(|_| rand::random()).collect();
             let noise = Ready::from(Bytes::from(noise));
-            assert!(noise.gzip().await.expect("its turn").len() > length * 9 / 10);
+            assert!(noise.gzip().await.expect("a permit").len() > length * 9 / 10);
             assert!(!kept(&noise));
         }
     }
 
     #[tokio::test]
-    async fn a_long_answer_is_compressed_once_and_not_by_the_worker_that_asks() {
+    async fn a_long_body_is_compressed_once_and_not_on_the_calling_worker() {
         let cache = Cache::new(1 << 20, None).expect("a cache");
         let (gym, plan) = (GymId::new(), PlanId::new());
         let (worker, made) = (std::thread::current().id(), Arc::new(AtomicUsize::new(0)));
-        // Read from the database by each of them.
+        // Each caller has read the plan from the database.
         let answers: Vec<_> = (0..50)
             .map(|_| cache.put_plan(gym, plan, stamp(1, 1), Bytes::from(vec![b' '; 1 << 16]).into()))
             .collect();

@@ -1,5 +1,5 @@
-//! L2: what nodes share through Redis. It is never waited for long, and what is wrong with it is never an error: the
-//! database has everything.
+//! L2: the cache that nodes share in Redis. Its timeouts are short and its failures are no errors, since the database
+//! has all data.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,26 +12,26 @@ use crate::http::etag::{Shape, Stamp};
 use crate::ids::{GymId, PlanId};
 use liveplan_hub::cluster::client::{Link, Servers};
 
-/// How long an answer is kept, in seconds: the number of the system that this one replaces.
+/// Seconds after which an entry expires; the same as in the system that this one replaces.
 const KEPT: u64 = 300;
-/// How long Redis may take to answer; where the connection has to be made, twice as long in all.
+/// Timeout of a query; twice as long if the connection must be opened first.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long Redis is left alone after it has failed.
+/// Pause without queries after a failure of Redis.
 const REST: Duration = Duration::from_secs(1);
 
-/// A Redis server that keeps answers.
+/// The cache on one Redis server.
 #[derive(Clone)]
 pub(super) struct Shared(Arc<Inner>);
 
 struct Inner {
     link: Link,
     began: Instant,
-    /// Milliseconds since `began` until which Redis is left alone.
+    /// End of the pause after a failure, in milliseconds since `began`.
     rests_until: AtomicU64,
 }
 
 impl Shared {
-    /// The server that a URL names; none for a cluster. Connects when it is first needed.
+    /// The cache on the server that a URL names; `None` for a cluster. Connects on first use.
     pub(super) fn new(url: &str) -> anyhow::Result<Option<Self>> {
         let Servers::One(info) = Servers::parse(url)? else {
             return Ok(None);
@@ -43,7 +43,7 @@ impl Shared {
         }))))
     }
 
-    /// A plan's JSON of this stamp.
+    /// A plan's JSON with this stamp, if Redis has it and answers in time.
     pub(super) async fn get(&self, gym: GymId, plan: PlanId, stamp: Stamp) -> Option<Bytes> {
         let mut get = redis::pipe();
         get.get(key(gym, plan, stamp.shape));
@@ -53,7 +53,7 @@ impl Shared {
         found.starts_with(head.as_bytes()).then(|| found.slice(head.len()..))
     }
 
-    /// Keeps a plan's JSON, without waiting for it.
+    /// Stores a plan's JSON in the background.
     pub(super) fn put(&self, gym: GymId, plan: PlanId, stamp: Stamp, body: Bytes) {
         let shared = self.clone();
         tokio::spawn(async move {
@@ -67,7 +67,7 @@ impl Shared {
         });
     }
 
-    /// Asks Redis within its time, unless it has just failed.
+    /// Queries Redis within the timeout, unless it has just failed.
     async fn ask<T: FromRedisValue>(&self, commands: &Pipeline) -> Option<T> {
         let now = || u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if now() < self.0.rests_until.load(Ordering::Relaxed) {
@@ -83,12 +83,12 @@ impl Shared {
     }
 }
 
-/// The shape is in the key, so that nodes of two releases do not take each other's place.
+/// The key contains the shape, so that nodes of two releases do not replace each other's entries.
 fn key(gym: GymId, plan: PlanId, shape: Shape) -> String {
     format!("gym:{gym}:plan:{plan}:{shape}")
 }
 
-/// What stands before the body.
+/// The prefix of a stored value, before the body.
 fn head(stamp: Stamp) -> String {
     format!("{stamp}\n")
 }

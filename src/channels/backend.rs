@@ -1,4 +1,4 @@
-//! [`Product`]: what the hub asks, answered over Postgres by the nouns.
+//! [`Product`]: the hub's backend. The nouns answer its questions from Postgres.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,13 +28,13 @@ use liveplan_hub::backend::{
 use liveplan_hub::ids::{LogId, UserId};
 use liveplan_hub::protocol::ErrorReply;
 
-/// The product, as the hub knows it.
+/// The product as the hub's backend.
 pub struct Product {
     app: App,
 }
 
 impl Product {
-    /// Over the shared handle.
+    /// A backend over the shared handle.
     #[must_use]
     pub const fn new(app: App) -> Self {
         Self { app }
@@ -121,8 +121,8 @@ impl Product {
         })
     }
 
-    /// What a channel shows, with who is online where it shows people. One that is too large for a reply says where it can be
-    /// fetched.
+    /// The snapshot of a channel; for a roster, with presence. A snapshot over the bound of a reply is replaced by the
+    /// URL at which the client can fetch it.
     async fn state(
         &self,
         conn: &mut AsyncPgConnection,
@@ -156,9 +156,9 @@ impl Backend for Product {
     fn locate(&self, session: &Session, channel: &str) -> Option<Location> {
         channel.parse::<Channel>().ok()?;
         Some(Location {
-            // The gym is the token's: another gym's channel cannot be named.
+            // The gym comes from the token, so a client cannot address another gym's channels.
             log: session.log,
-            // Who else watches is nobody's business: rosters show who is online, to those who may know.
+            // Channels do not show their subscribers; rosters show who is online, to those with the right to know.
             offers: Offers::NOTHING,
         })
     }
@@ -218,7 +218,7 @@ impl Backend for Product {
     }
 }
 
-/// The error that stands for what the hub found.
+/// The product's error for a failure that the hub detected.
 #[must_use]
 pub fn failure(kind: Kind) -> Failure {
     let code = match kind {
@@ -233,7 +233,7 @@ pub fn failure(kind: Kind) -> Failure {
     Error::new(code).into()
 }
 
-/// Who has this access token.
+/// The identity behind an access token.
 fn identity(app: &App, token: &str) -> Result<Identity> {
     let now = app.clock.now();
     let verified = app.tokens.verify(token, now)?;
@@ -257,7 +257,7 @@ fn identity(app: &App, token: &str) -> Result<Identity> {
     })
 }
 
-/// Whose session it is; they are all made by [`identity`].
+/// The caller of a session. [`identity`] creates all sessions and stores the caller in them.
 fn caller(session: &Session) -> Result<Caller> {
     let caller = session.claims.downcast_ref::<Caller>();
     caller.copied().ok_or_else(|| Error::new(Code::Internal))
@@ -279,7 +279,7 @@ async fn right(conn: &mut AsyncPgConnection, caller: &Caller, channel: &str, now
     }
 }
 
-/// Adds to the snapshot of a roster who is online, and when the others last were.
+/// Adds presence to the snapshot of a roster: `online` members, and `last_seen` of the others.
 async fn add_presence(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -304,7 +304,8 @@ async fn add_presence(
     Ok(())
 }
 
-/// The hub lets subscriptions go when it has been without the database for as long, so nothing here waits longer.
+/// Reads heads of logs. The deadline is the time after which the hub gives up on the database and lets subscriptions
+/// go.
 async fn heads(app: &App, gyms: &[GymId]) -> Result<HashMap<GymId, Head>> {
     db::within(app.config.live.insufficient_after, async {
         let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
@@ -329,7 +330,7 @@ async fn since(app: &App, gym: GymId, after: u64, limit: u64) -> Result<(Vec<Com
     .await
 }
 
-/// Records who was seen when, and tells the rosters that show those who came or went.
+/// Records when accounts were last seen. Returns notices of presence changes for the rosters that list these accounts.
 async fn record_seen(
     app: &App,
     gym: GymId,

@@ -1,6 +1,6 @@
-//! Channels: which noun answers for which, and for which command. The hub knows no noun; it asks [`Product`].
+//! Routes each channel and each command of the socket to its noun. The hub knows no noun; it asks [`Product`].
 //!
-//! `backend`: the hub's questions, answered over Postgres. `routes`: the REST reading of snapshots.
+//! `backend`: the hub's backend over Postgres. `routes`: snapshots over REST.
 
 mod backend;
 mod routes;
@@ -17,7 +17,7 @@ use crate::{follows, plans, rosters};
 pub use backend::{Product, failure};
 pub use routes::{PositionedSnapshot, Snapshots, routes};
 
-/// Name, who, what it shows, its events: for people and for `/api/live.json`.
+/// Each channel's name, subscribers, snapshot and events, for the documentation page and `/api/live.json`.
 pub const DESCRIBED: &[(&str, &str, &str, &str)] = &[
     (
         "member:{account}",
@@ -34,12 +34,12 @@ pub const DESCRIBED: &[(&str, &str, &str, &str)] = &[
     (
         "roster:{account}",
         "that trainer, managers",
-        "the trainer's members: follow and progress since two days ago; who is online, when the others last were",
+        "the trainer's members: follow and progress since the day before yesterday; who is online, and when the others were last seen",
         "those of member:, assignment.started, assignment.ended, presence.changed (without offset)",
     ),
 ];
 
-/// Method, data and its schema of each command.
+/// Each command's method, data and schema of the data.
 pub const COMMANDS: &[(&str, &str, &str)] = &[
     (
         "meal.complete",
@@ -49,14 +49,14 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("meal.undo", "{key, meal_id, date, member_id?}", "Undo"),
 ];
 
-/// What the channels show, by the schemas' names in the OpenAPI document.
+/// The schema of each channel's snapshot, by its name in the OpenAPI document.
 pub const STATES: &[(&str, &str)] = &[
     ("member:{account}", "MemberState"),
     ("plan:{plan}", "PlanState"),
     ("roster:{account}", "RosterState"),
 ];
 
-/// Whether a caller may watch a channel.
+/// Decides whether a caller may watch a channel.
 async fn authorise(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -71,7 +71,7 @@ async fn authorise(
     }
 }
 
-/// What a channel shows.
+/// Reads the snapshot of a channel.
 async fn snapshot(
     conn: &mut AsyncPgConnection,
     gym: GymId,

@@ -1,4 +1,4 @@
-//! The REST reading of a channel's snapshot, of any size.
+//! Snapshots of channels over REST, of any size.
 
 use std::sync::Arc;
 
@@ -23,19 +23,19 @@ use crate::ids::GymId;
 use crate::{gyms, plans};
 use liveplan_hub::log::single_flight::SingleFlight;
 
-/// A channel's snapshot and the position that it was read at.
+/// A channel's snapshot and its position.
 #[derive(Serialize, ToSchema)]
 pub struct PositionedSnapshot {
     /// Epoch of the position.
     epoch: String,
-    /// Offset of the position: publications up to it are in the snapshot.
+    /// Offset of the position: the snapshot includes all publications up to it.
     offset: u64,
-    /// What the channel shows.
+    /// The snapshot.
     #[schema(schema_with = channel_state)]
     snapshot: Value,
 }
 
-/// One of [`STATES`].
+/// The schema of a snapshot: one of [`STATES`].
 fn channel_state() -> Schema {
     STATES
         .iter()
@@ -46,12 +46,12 @@ fn channel_state() -> Schema {
         .into()
 }
 
-/// Reads of snapshots that are under way. What a channel shows is the same for all who may see it, and many ask at once when
-/// they have lost it together, so one read serves those who asked before it began.
+/// Single-flight for reads of snapshots. A snapshot is the same for all subscribers, and many clients ask at once after
+/// a common loss of connection; one read serves all requests that arrived before it began.
 #[derive(Clone, Default)]
 pub struct Snapshots(Arc<SingleFlight<(GymId, Channel), Bytes, Code>>);
 
-/// A live channel's snapshot with its position, of any size
+/// Read a channel's snapshot with its position, of any size
 #[utoipa::path(tag = "live", params(("channel" = String, Path, description = "Channel name")),
     responses((status = 200, body = PositionedSnapshot), (status = 403, description = "not for this caller"),
         (status = 404, description = "no such channel")))]
@@ -82,7 +82,7 @@ async fn find_snapshot(
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }
 
-/// What a channel shows, for all who may see it.
+/// Reads a snapshot for all callers that have the right to it.
 async fn read(app: &App, gym: GymId, channel: Channel) -> Result<Bytes, Code> {
     app.hub.counters.recovery.snapshot_reads.inc();
     let read = app.read(For::gym(gym), async |conn| {
@@ -101,7 +101,7 @@ async fn read(app: &App, gym: GymId, channel: Channel) -> Result<Bytes, Code> {
     })
 }
 
-/// What somebody gets who may not see a channel: 403 for one of their own gym, else 404.
+/// The error for a caller without the right to a channel: 403 if the channel is in the caller's gym, else 404.
 async fn refusal(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -126,7 +126,7 @@ async fn refusal(
     })
 }
 
-/// Mounts the REST reading of snapshots.
+/// Mounts the route.
 pub fn routes(config: &mut ServiceConfig) {
     config.service(find_snapshot);
 }

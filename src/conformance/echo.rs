@@ -1,5 +1,5 @@
-//! `/connection/echo`: sends back what it gets, through the hub's own reader, frames and outgoing queue, so that what a
-//! suite of RFC 6455 finds here holds for the hub's sockets too.
+//! `/connection/echo`: an echo server on the hub's own reader, frames and outbox, so that the results of an RFC 6455
+//! test suite against it apply to the hub's sockets too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use liveplan_hub::ws::reader::{Message, Next, Reader};
 use liveplan_hub::ws::socket::{self, Gone};
 use liveplan_hub::ws::stream::Incoming;
 
-/// Bytes of a message.
+/// Maximum bytes of a message.
 const MESSAGE_BYTES: usize = 16 << 20;
-/// Bytes that may wait for the client before more is read from it.
+/// Bytes in the outbox above which the server reads no further messages (backpressure).
 const WAITING_BYTES: usize = 1 << 20;
-/// How long a client that broke the protocol has to read the close frame.
+/// Deadline for a client that violated the protocol to read the close frame.
 const FAILED_WITHIN: Duration = Duration::from_secs(1);
-/// How long a client may take to read what was sent last.
+/// Deadline for a client to read the last bytes before the connection closes.
 const FINISHED_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -40,7 +40,7 @@ async fn open(request: HttpRequest) -> Result<HttpResponse> {
     })
 }
 
-/// Whether it ends with words that the client has yet to read.
+/// Echoes messages until the connection ends. Returns whether the client has yet to read the last bytes.
 async fn echo(reader: &mut Reader<Incoming>, outbox: &Arc<Outbox>) -> bool {
     let mut end_at = None;
     loop {

@@ -1,4 +1,5 @@
-//! [`Memory`]: a backend whose logs are in memory, one for each channel, so that a channel's offsets count its publications.
+//! [`Memory`]: a backend with logs in memory. Each channel has its own log, so the offsets of a channel are
+//! consecutive.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::ready;
@@ -24,24 +25,24 @@ use liveplan_hub::backend::{
 use liveplan_hub::ids::{LogId, UserId};
 use liveplan_hub::log::change::{Bounds, Committed, Head, LoggedEvent, Missed};
 
-/// Bytes of a channel's name.
+/// Maximum bytes of a channel's name.
 const NAME_BYTES: usize = 255;
-/// Changes that a log keeps.
+/// Maximum changes that a log keeps.
 const CHANGES: usize = 2000;
-/// Bytes of payloads that a log keeps.
+/// Maximum bytes of payloads that a log keeps.
 const BYTES: usize = 4 << 20;
-/// Logs; once there are so many, no further channel is found.
+/// Maximum number of logs; beyond it, names of new channels are unknown.
 const LOGS: usize = 100_000;
 
-/// See the module.
+/// A backend with logs in memory.
 pub struct Memory {
     hub: Hub,
     clock: Clock,
-    /// Logs that something was published to.
+    /// The logs of all channels that were used.
     logs: Mutex<HashMap<LogId, Log>>,
 }
 
-/// The last of a channel's publications.
+/// The log of one channel, with its last publications.
 struct Log {
     head: Head,
     events: VecDeque<(u64, LoggedEvent)>,
@@ -86,7 +87,7 @@ impl Log {
         }
     }
 
-    /// The events after a number.
+    /// The events with numbers above `after`.
     fn after(&self, after: u64) -> impl Iterator<Item = &(u64, LoggedEvent)> {
         self.events.iter().skip_while(move |(seq, _)| *seq <= after)
     }
@@ -114,7 +115,7 @@ impl Log {
 }
 
 impl Memory {
-    /// Without any publication yet.
+    /// A backend without any log.
     #[must_use]
     pub fn new(hub: Hub, clock: Clock) -> Self {
         Self {
@@ -128,13 +129,13 @@ impl Memory {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends to a channel's log, and hands the change to the hub.
+    /// Appends to a channel's log and hands the change to the hub. Returns the change's number.
     pub fn append(&self, log: LogId, channel: &str, payload: Bytes) -> u64 {
         let event = LoggedEvent {
             channel: channel.into(),
             payload,
         };
-        // Under the lock, so that the hub hears of changes in their order.
+        // The lock is held until the hand-over, so that the hub gets changes in the order of their numbers.
         let mut logs = self.logs();
         let mut change = logs.entry(log).or_insert_with(Log::new).append(log, event);
         change.committed_at = Some(Instant::now());
@@ -170,7 +171,7 @@ impl Memory {
 }
 
 impl Backend for Memory {
-    /// Without a token, nobody in particular.
+    /// Accepts a client without a token as an anonymous user.
     fn authenticate<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<Option<Identity>, Failure>> {
         ready(self.identity(token).map(Some).map_err(Failure::from)).boxed_local()
     }
@@ -279,7 +280,7 @@ impl Backend for Memory {
     }
 }
 
-/// The id that a name stands for.
+/// A stable id for a name, by its digest.
 fn id(kind: &str, name: &str) -> Uuid {
     let digest: [u8; 32] = Sha256::new()
         .chain_update(kind)

@@ -1,10 +1,10 @@
-//! `serve --conformance`: the hub as a server that the SDKs' own test suites can run against. It is the same hub over
-//! another backend: logs in memory, one for each channel. Any channel is open to anyone, and nothing is kept.
+//! `serve --conformance`: a server for the SDKs' own test suites. It runs the product's hub over another backend, with
+//! logs in memory, one per channel. Every channel is open to anyone, and nothing is stored.
 //!
-//! - `memory`: the backend. `tokens`: what its tokens say; their key is public. `echo`: an echo on the hub's WebSocket layer, for
-//!   suites of RFC 6455.
+//! - `memory`: the backend. `tokens`: its tokens, whose key is public. `echo`: an echo server on the hub's WebSocket
+//!   layer, for test suites of RFC 6455.
 //!
-//! Nothing here is reachable from the product: it is another server, without a database.
+//! The product never mounts these endpoints: this is a separate server, without a database.
 
 mod echo;
 pub mod memory;
@@ -26,30 +26,30 @@ use crate::server::{self, Stop, boot, health, listen, trace};
 use liveplan_hub::backend::Backend;
 use memory::Memory;
 
-/// A server that has begun to listen.
+/// A server that listens.
 pub struct Started {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
-    /// Stops it, draining first.
+    /// Drains and stops the server.
     pub stop: Stop,
 }
 
-/// Serves until it is stopped.
+/// Serves until a signal or [`Stop`] ends it.
 ///
 /// # Errors
-/// Where a database is configured: who sets one expects to see its data.
+/// If a database is configured, since whoever configures one expects to see its data.
 pub fn serve(mut config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
     anyhow::ensure!(
         config.database_url.is_none(),
         "the conformance mode lets anyone read and write every channel, and keeps them in memory; unset DATABASE_URL"
     );
     config.redis_url = None;
-    // Suites take it that of two clients the one that asks first is answered first.
+    // The suites assume that requests of two clients are answered in their order of arrival.
     config.workers = 1;
-    // They also ask faster than people do.
+    // The suites also send commands faster than the product's rate limits allow.
     (config.live.commands_per_second, config.live.bytes_per_second) = (1_000_000, u32::MAX);
     (config.live.commands_at_once, config.live.bytes_at_once) = (1_000_000, u32::MAX);
-    tracing::warn!("conformance mode: every channel is open to anyone, and nothing is kept");
+    tracing::warn!("conformance mode: every channel is open to anyone, and nothing is stored");
     let runtime = server::runtime()?;
     let clock = Clock::default();
     let hub = {

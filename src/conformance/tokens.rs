@@ -1,4 +1,4 @@
-//! Tokens of the conformance mode: JWTs signed with HS256 and a key that everyone knows.
+//! Tokens of the conformance mode: JWTs signed with HS256 and the well-known key `secret`.
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -9,29 +9,29 @@ use crate::error::{Code, Error, Result};
 
 const KEY: &[u8] = b"secret";
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub(super) struct Claims {
     /// The user.
     pub(super) sub: String,
-    /// The channel that it grants, in a subscription's token.
+    /// The channel that a subscription token grants.
     channel: String,
-    /// Unix time of its end.
+    /// The expiry, in Unix seconds.
     exp: Option<i64>,
 }
 
 impl Claims {
-    /// When it runs out.
+    /// When the token expires; `None` if never.
     pub(super) fn ends(&self) -> Option<DateTime<Utc>> {
         self.exp.and_then(|exp| DateTime::from_timestamp(exp, 0))
     }
 }
 
-/// Reads a connection's token.
+/// Verifies a connection token and reads its claims.
 pub(super) fn connection(token: &str, now: DateTime<Utc>) -> Result<Claims> {
     let mut validation = Validation::new(Algorithm::HS256);
-    // The time is checked below, with the injected clock.
+    // The expiry is checked below, with the injected clock.
     validation.validate_exp = false;
     validation.validate_aud = false;
     validation.required_spec_claims.clear();
@@ -44,7 +44,7 @@ pub(super) fn connection(token: &str, now: DateTime<Utc>) -> Result<Claims> {
     }
 }
 
-/// Checks a subscription's token; returns when it runs out.
+/// Verifies a subscription token. Returns when it expires.
 pub(super) fn subscription(
     token: &str,
     user: &str,
@@ -73,7 +73,7 @@ mod tests {
         jwt::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(key)).expect("a token")
     }
 
-    /// Signed with the right key, by an algorithm that is not the one.
+    /// A token signed with the right key and the wrong algorithm.
     fn signed_with_hs384(claims: &Value) -> String {
         let part = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let header = json!({"typ": "JWT", "alg": "HS384"});
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connections_token_names_the_user_and_may_run_out() {
+    fn a_connection_token_names_the_user_and_may_expire() {
         let claims = connection(&token(&json!({"sub": "42"})), at(10)).expect("claims");
         assert_eq!((claims.sub.as_str(), claims.ends()), ("42", None));
         let brief = token(&json!({"sub": "42", "exp": 20}));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriptions_token_is_for_one_user_and_one_channel() {
+    fn a_subscription_token_is_for_one_user_and_one_channel() {
         let good = token(&json!({"sub": "42", "channel": "c", "exp": 20}));
         assert_eq!(subscription(&good, "42", "c", at(10)).expect("granted"), Some(at(20)));
         let refused = |user, channel, now| subscription(&good, user, channel, now).expect_err("refused").code;

@@ -1,4 +1,4 @@
-//! The Postgres that liveplan runs itself where `DATABASE_URL` is unset: what its supervisor is told of this product.
+//! The embedded Postgres, which liveplan runs itself if `DATABASE_URL` is unset: this product's settings for it.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,8 @@ const HOST: embedded_postgres::Host = embedded_postgres::Host {
     restore_command: "liveplan restore",
 };
 
-/// A durable cluster; `LIVEPLAN_PG_FETCHED` names the Postgres that `make` fetched where the system has none.
+/// Options for a durable cluster. `LIVEPLAN_PG_FETCHED` names the Postgres that `make` downloads if the system has
+/// none.
 #[must_use]
 pub fn options() -> Options {
     Options {

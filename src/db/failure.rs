@@ -1,14 +1,17 @@
-//! What a failed statement means, without its words: whether the server is going away, and whether another attempt may help.
+//! Classifies a failed statement without reading its message: is the server shutting down, and may a retry succeed?
 //!
-//! Postgres says both by SQLSTATE, but the driver (diesel-async 0.9) hands on eight states only, as a
-//! `DatabaseErrorKind`. Deadlocks (40P01) and shutdowns (57P01 to 57P03) come as `DatabaseErrorKind::Unknown`, with a
-//! message in the server's language: `lc_messages`, which only a superuser may set for a session. So no message is read:
+//! Postgres answers both with the SQLSTATE, but the driver (diesel-async 0.9) passes on eight states only, as
+//! [`DatabaseErrorKind`](Kind). Deadlocks (40P01) and shutdowns (57P01 to 57P03) arrive as [`Kind::Unknown`], with a
+//! message in the server's language (`lc_messages`, which only a superuser may set for a session). Instead of the
+//! message:
 //!
-//! - **Going away**: Postgres ends the connection after such an error, and after no other. [`undo`] asks the connection.
-//! - **Deadlock**: nothing is kept of a transaction that failed before COMMIT, so another attempt is sound after any error,
-//!   and [`may_pass`] allows it after all that have no kind. A fault of ours is found twice more, and told then.
+//! - **Shutdown**: Postgres closes the connection after such an error and after no other, so [`undo`] tests the
+//!   connection.
+//! - **Deadlock**: nothing remains of a transaction that failed before COMMIT, so a retry is safe after any error.
+//!   [`may_pass`] allows one after every error without a kind. A bug of ours fails again and is reported after the
+//!   retries.
 //!
-//! The mend upstream is two more arms in the driver's `from_tokio_postgres_error`: 40P01 as `SerializationFailure`, and
+//! The fix upstream is two more arms in the driver's `from_tokio_postgres_error`: 40P01 as `SerializationFailure`, and
 //! 57P01 to 57P03 as `ClosedConnection`. With it, neither rule here needs `Unknown`.
 
 use std::time::Duration;
@@ -19,7 +22,8 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use super::{rollback, timeouts};
 use crate::error::{Code, Error};
 
-/// Undoes a transaction that failed with `error`. Returns the error, as [`Code::Unavailable`] where the connection is gone.
+/// Rolls back a transaction that failed with `error`. Returns the error, as [`Code::Unavailable`] if the connection is
+/// lost.
 pub async fn undo(conn: &mut AsyncPgConnection, mut error: Error) -> Error {
     rollback(conn).await;
     if has_no_kind(&error) && is_gone(conn).await {
@@ -28,13 +32,14 @@ pub async fn undo(conn: &mut AsyncPgConnection, mut error: Error) -> Error {
     error
 }
 
-/// Whether another attempt at a transaction that failed before COMMIT, `after` it began, may succeed. Not where the first
-/// took as long as a statement may: that was no deadlock, which Postgres finds within seconds, and more load is no cure.
+/// Whether a retry of a transaction may succeed, if it failed before COMMIT, `after` its start. An attempt that lasted
+/// a whole `statement_timeout` was overload and no deadlock (Postgres detects one within seconds); a retry would add
+/// load.
 #[must_use]
 pub fn may_pass(error: &Error, after: Duration, statement_timeout: Duration) -> bool {
     match error.cause() {
         Some(DieselError::DatabaseError(Kind::SerializationFailure, _)) => true,
-        // One that is `Unavailable` is a connection's end.
+        // `undo` has marked a lost connection as `Unavailable`.
         Some(DieselError::DatabaseError(Kind::Unknown, _)) => error.code == Code::Internal && after < statement_timeout,
         _ => false,
     }
@@ -44,7 +49,7 @@ fn has_no_kind(error: &Error) -> bool {
     matches!(error.cause(), Some(DieselError::DatabaseError(Kind::Unknown, _)))
 }
 
-/// Whether nothing can be asked on the connection any more.
+/// Whether the connection no longer answers.
 async fn is_gone(conn: &mut AsyncPgConnection) -> bool {
     let asked = tokio::time::timeout(timeouts::ROLLBACK, conn.batch_execute("")).await;
     !matches!(asked, Ok(Ok(())))
@@ -61,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_kind_is_worth_another_attempt_within_the_time_of_a_statement() {
+    fn an_error_without_a_kind_is_retried_unless_it_took_a_statement_timeout() {
         let second = Duration::from_secs(1);
         assert!(may_pass(&failed(Kind::Unknown), second, STATEMENT));
         assert!(!may_pass(&failed(Kind::Unknown), STATEMENT, STATEMENT));
@@ -69,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_or_has_no_connection_is_not_tried_again() {
+    fn a_refusal_or_a_lost_connection_is_not_retried() {
         let mut gone = failed(Kind::Unknown);
         gone.code = Code::Unavailable;
         let refused = [

@@ -1,4 +1,4 @@
-//! `jsonb` columns that hold values of types which know no database.
+//! `jsonb` columns for types of crates that do not depend on diesel.
 
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A value as its JSON.
+/// A value that is stored as JSON.
 #[derive(Clone, Debug, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Jsonb)]
 pub struct Json<T>(pub T);

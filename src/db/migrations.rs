@@ -1,4 +1,5 @@
-//! The embedded migrations, run without libpq and under an advisory lock, so that nodes that start together take turns.
+//! The embedded migrations. They run without libpq, under an advisory lock, so that nodes that start together take
+//! turns.
 
 use anyhow::Context as _;
 use diesel::RunQueryDsl as _;
@@ -10,20 +11,20 @@ use super::locks::AdvisoryLock;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
-/// What to do with the migrations.
+/// The direction of a migration run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Apply all that are pending.
+    /// Apply all pending migrations.
     Up,
-    /// Revert all.
+    /// Revert all migrations.
     Down,
 }
 
-/// Runs the migrations on the database at `url`; returns how many ran.
+/// Runs the migrations on the database at `url`. Returns the number of migrations that ran.
 pub async fn run(url: &str, direction: Direction) -> anyhow::Result<usize> {
     let conn = super::establish_for_maintenance(url)
         .await
-        .context("cannot connect to migrate")?;
+        .context("cannot connect to the database for migrations")?;
     let lock = AdvisoryLock::Migrations.key();
     let work = move || -> anyhow::Result<usize> {
         let mut conn = AsyncConnectionWrapper::<AsyncPgConnection>::from(conn);

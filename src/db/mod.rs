@@ -1,7 +1,9 @@
-//! The database: the pool, migrations, the embedded Postgres and the tenant scope of transactions. Knows no noun.
+//! The database: connection pool, migrations, the embedded Postgres and the tenant scope of transactions. Knows no
+//! noun.
 //!
-//! Nothing is read or written outside a transaction, and every transaction steps down to a role under row-level
-//! security with the gym it may see (see [`Scope`]); the connection's own user passes row-level security and is never used.
+//! Every read and write happens in a transaction. Each transaction steps down to a role under row-level security and
+//! sets the gym it may see (see [`Scope`]). The connection's own user bypasses row-level security and runs no product
+//! query.
 
 pub mod embedded;
 pub mod failure;
@@ -24,51 +26,52 @@ use crate::ids::GymId;
 use timeouts::Timeouts;
 pub use timeouts::within;
 
-/// Pool of connections.
+/// A pool of connections and their timeouts.
 #[derive(Clone)]
 pub struct Pool {
     connections: diesel_async::pooled_connection::bb8::Pool<AsyncPgConnection>,
     timeouts: Timeouts,
 }
-/// A connection taken from the pool, without a borrow.
+/// A connection from the pool, with no borrow of the pool.
 pub type Pooled = diesel_async::pooled_connection::bb8::PooledConnection<'static, AsyncPgConnection>;
 
-/// What a transaction may see.
+/// The rows that a transaction may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// One gym, as the application.
+    /// Those of one gym, under the role `liveplan_app`.
     Gym(GymId),
-    /// All gyms, as the system: login, sweep, jobs and trimming.
+    /// Those of all gyms, under the role `liveplan_system`: for sign-in, the sweep and jobs.
     System,
 }
 
-/// How a transaction reads.
+/// A transaction's isolation level and plan cache mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// One snapshot, nothing written.
+    /// REPEATABLE READ, read-only: one snapshot for all statements.
     Snapshot,
-    /// Read committed, for changes.
+    /// READ COMMITTED, for changes.
     Write,
-    /// The same with one plan for each statement, whatever its parameters: for changes so frequent that planning counts. They find rows
-    /// by keys alone, and name nothing by a parameter that a partial index has as its condition.
+    /// READ COMMITTED with generic plans, for changes so frequent that planning time matters. Its statements must find
+    /// rows by keys. A generic plan cannot use a partial index whose predicate is a parameter, so such values must be
+    /// literals.
     Planned,
 }
 
 impl Pool {
-    /// How many connections there are, and what became of those who asked for one.
+    /// The number of connections, and statistics of the calls that asked for one.
     #[must_use]
     pub fn state(&self) -> bb8::State {
         self.connections.state()
     }
 
-    /// How long the database may take.
+    /// The timeouts of this pool's connections and transactions.
     #[must_use]
     pub fn timeouts(&self) -> &Timeouts {
         &self.timeouts
     }
 }
 
-/// Opens a pool. Connections live on the runtime that calls this, whichever thread asks for one.
+/// Opens a pool. The calling runtime drives all its connections, even those that a thread of another runtime asks for.
 pub async fn connect(url: &str, size: u32, timeouts: Timeouts) -> anyhow::Result<Pool> {
     let runtime = tokio::runtime::Handle::current();
     let manager = AsyncDieselConnectionManager::new_with_config(url, {
@@ -97,26 +100,26 @@ pub async fn connect(url: &str, size: u32, timeouts: Timeouts) -> anyhow::Result
     Ok(Pool { connections, timeouts })
 }
 
-/// One connection, with the settings that all of ours have.
+/// Opens one connection with the default timeouts and the settings that all connections share.
 pub async fn establish(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
     establish_with(url, &Timeouts::default()).await
 }
 
-/// One connection with these timeouts, made within the first of them.
+/// Opens one connection with these timeouts, within [`Timeouts::connect`].
 pub async fn establish_with(url: &str, timeouts: &Timeouts) -> Result<AsyncPgConnection, ConnectionError> {
     let made = async {
         let config = client_config(url, timeouts)?;
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad_connection)?;
         AsyncPgConnection::try_from_client_and_connection(client, connection).await
     };
-    // The driver's own `connect_timeout` ends with the TCP connection, before the handshake.
+    // The driver's own `connect_timeout` covers the TCP connection only, not the handshake of Postgres.
     tokio::time::timeout(timeouts.connect, made)
         .await
         .unwrap_or_else(|late| Err(ConnectionError::BadConnection(late.to_string())))
 }
 
-/// A connection for what takes minutes and runs outside our transactions: migrations, and retiring partitions. It is cut when
-/// [`timeouts::MAINTENANCE`] is over, and whatever waits on it fails.
+/// Opens a connection for work that takes minutes and runs outside our transactions: migrations and retiring
+/// partitions. The connection is closed after [`timeouts::MAINTENANCE`]; statements that still run on it then fail.
 pub async fn establish_for_maintenance(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
     let timeouts = Timeouts::with_statement(timeouts::MAINTENANCE_STATEMENT);
     let made = async {
@@ -154,7 +157,7 @@ fn client_config(url: &str, timeouts: &Timeouts) -> Result<tokio_postgres::Confi
     Ok(config)
 }
 
-/// Takes a connection, waiting a bounded time.
+/// Takes a connection from the pool; waits for one at most [`Timeouts::connect`].
 pub async fn take(pool: &Pool) -> Result<Pooled, Error> {
     pool.connections
         .get_owned()
@@ -162,10 +165,10 @@ pub async fn take(pool: &Pool) -> Result<Pooled, Error> {
         .map_err(|e| Error::new(Code::Unavailable).caused_by(anyhow::anyhow!("{e}")))
 }
 
-/// Takes a connection and begins a transaction on it. A connection that was cut while it lay idle is noticed only here;
-/// nothing was done on it, so another takes its place, and a database that is back costs no request.
+/// Takes a connection from the pool and begins a transaction on it. A connection that broke while idle fails only here.
+/// Nothing has run on it yet, so this tries the next one, and a restart of the database fails no request.
 ///
-/// Whoever uses the connection does so [`within`] a deadline, up to COMMIT.
+/// The caller must use the connection [`within`] a deadline, COMMIT included.
 pub async fn open(pool: &Pool, scope: Scope, mode: Mode) -> Result<Pooled, Error> {
     let mut others = pool.state().connections;
     loop {
@@ -184,7 +187,7 @@ pub async fn open(pool: &Pool, scope: Scope, mode: Mode) -> Result<Pooled, Error
     }
 }
 
-/// Begins a transaction in one round trip: isolation, role and gym.
+/// Begins a transaction and sets isolation level, role and gym, in one round trip.
 pub async fn begin(conn: &mut AsyncPgConnection, scope: Scope, mode: Mode) -> QueryResult<()> {
     let isolation = match mode {
         Mode::Snapshot => "REPEATABLE READ READ ONLY",
@@ -194,7 +197,8 @@ pub async fn begin(conn: &mut AsyncPgConnection, scope: Scope, mode: Mode) -> Qu
         Scope::Gym(gym) => ("liveplan_app", gym.to_string()),
         Scope::System => ("liveplan_system", String::new()),
     };
-    // Left to itself, Postgres makes plans anew for lists that are shorter than it assumes: a third of a completion's time.
+    // By default Postgres plans each execution anew (custom plans), because our arrays are shorter than a generic plan
+    // assumes. Planning then takes a third of the time of a tick.
     let plans = if mode == Mode::Planned {
         "; SET LOCAL plan_cache_mode = force_generic_plan"
     } else {
@@ -204,17 +208,17 @@ pub async fn begin(conn: &mut AsyncPgConnection, scope: Scope, mode: Mode) -> Qu
     AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
 }
 
-/// Ends a transaction by keeping its changes.
+/// Commits the transaction.
 pub async fn commit(conn: &mut AsyncPgConnection) -> QueryResult<()> {
     AnsiTransactionManager::commit_transaction(conn).await
 }
 
-/// Ends a transaction by undoing it. A failure is not reported: the pool drops such a connection.
+/// Rolls back the transaction. A failure is not reported, because the pool drops such a connection.
 pub async fn rollback(conn: &mut AsyncPgConnection) {
     let _ = tokio::time::timeout(timeouts::ROLLBACK, AnsiTransactionManager::rollback_transaction(conn)).await;
 }
 
-/// Runs `body` in a transaction of its own on `conn`.
+/// Runs `body` in a new transaction on `conn`.
 pub async fn transaction<T>(
     conn: &mut AsyncPgConnection,
     scope: Scope,
@@ -226,7 +230,7 @@ pub async fn transaction<T>(
     end(conn, result).await
 }
 
-/// Runs `body` in a transaction of its own on a connection of the pool, up to the pool's deadline.
+/// Runs `body` in a new transaction on a connection of the pool, within [`Timeouts::transaction`].
 pub async fn run<T>(
     pool: &Pool,
     scope: Scope,
@@ -241,7 +245,7 @@ pub async fn run<T>(
     .await
 }
 
-/// Ends a transaction that has come to this: keeps a success, undoes a failure.
+/// Ends a transaction: commits if `result` is a success, rolls back if not.
 pub async fn end<T>(conn: &mut AsyncPgConnection, result: Result<T, Error>) -> Result<T, Error> {
     let ended = match result {
         Ok(value) => commit(conn).await.map(|()| value).map_err(Error::from),
@@ -253,24 +257,25 @@ pub async fn end<T>(conn: &mut AsyncPgConnection, result: Result<T, Error>) -> R
     }
 }
 
-/// Runs `body` with the system's rights inside a gym's transaction, and steps back to the application's: for the few
-/// statements of a change that reach beyond the gym, such as finding an account by its email. The gym of the transaction
-/// stays as it is.
+/// Runs `body` under the role `liveplan_system` inside a gym's transaction, then returns to `liveplan_app`. For the few
+/// statements of a change that reach beyond the gym, such as finding an account by its e-mail address. `app.gym` stays
+/// set.
 pub async fn as_system<T>(
     conn: &mut AsyncPgConnection,
     body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {
     conn.batch_execute("SET LOCAL ROLE liveplan_system").await?;
     let result = body(conn).await;
-    // A refusal may be caught and the change go on, so the role is given back in any case; after a failed statement the
-    // transaction is lost anyway and this fails with it.
+    // The caller may handle an error of `body` and go on, so the role is reset in any case. After a failed statement
+    // the transaction is aborted, and this statement fails too.
     let back = conn.batch_execute("SET LOCAL ROLE liveplan_app").await;
     let value = result?;
     back?;
     Ok(value)
 }
 
-/// Refuses to go on where row-level security would not hold: a table with a gym but without a policy, or roles that pass it.
+/// Fails if row-level security is not in force: a table with `gym_id` has it disabled, a role bypasses it, or a
+/// transaction of a gym that does not exist sees rows.
 pub async fn check_row_level_security(pool: &Pool) -> anyhow::Result<()> {
     use diesel::sql_types::Text;
     use diesel_async::RunQueryDsl as _;
@@ -304,7 +309,7 @@ pub async fn check_row_level_security(pool: &Pool) -> anyhow::Result<()> {
             let seen: i64 = gyms::table.count().get_result(conn).await?;
             if seen > 0 {
                 return Err(anyhow::anyhow!(
-                    "row-level security does not hold for this database user; refusing to serve"
+                    "row-level security is not in force for this database user; refusing to serve"
                 )
                 .into());
             }

@@ -1,5 +1,5 @@
-//! SQL of our own that is prepared once on each connection. Diesel prepares `sql_query` anew each time, which costs a round
-//! trip and a plan; what every change runs is worth a place in the statement cache.
+//! Hand-written SQL that is prepared once per connection. Diesel prepares `sql_query` on every call, which costs a
+//! round trip and planning; the statements that every change runs are kept in the statement cache instead.
 
 use std::marker::PhantomData;
 
@@ -9,11 +9,11 @@ use diesel::serialize::ToSql;
 use diesel::sql_types::{HasSqlType, Untyped};
 use diesel::{QueryResult, RunQueryDsl};
 
-/// A statement without its values.
+/// A statement without bound values.
 #[derive(Clone, Copy, Debug)]
 pub struct Statement(&'static str);
 
-/// A statement with one more value.
+/// A statement with one more bound value.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound<Q, ST, V> {
     query: Q,
@@ -21,14 +21,14 @@ pub struct Bound<Q, ST, V> {
     sql_type: PhantomData<ST>,
 }
 
-/// A statement in which each `$` stands for the next value to be bound. A value that is needed twice is named in a
-/// common table expression.
+/// A statement in which each `$` stands for the next value to bind. To use a value twice, name it in a common table
+/// expression.
 #[must_use]
 pub const fn statement(sql: &'static str) -> Statement {
     Statement(sql)
 }
 
-/// A statement that takes another value.
+/// A statement that can bind another value.
 pub trait Bind: Written + Sized {
     /// Binds the next value.
     fn bind<ST, V>(self, value: V) -> Bound<Self, ST, V> {
@@ -42,14 +42,14 @@ pub trait Bind: Written + Sized {
 
 impl<Q: Written> Bind for Q {}
 
-/// Text and number of values of a statement.
+/// The text of a statement, and the number of its bound values.
 pub trait Written {
-    /// Values that have been bound.
+    /// Number of values bound so far.
     const VALUES: usize;
-    /// The whole text.
+    /// The whole text, with a `$` for each value.
     fn sql(&self) -> &'static str;
 
-    /// The text between the last value that was bound and the next.
+    /// The text between the last bound value and the next one.
     fn piece(&self) -> &'static str {
         self.sql().split('$').nth(Self::VALUES).unwrap_or_default()
     }
@@ -90,7 +90,7 @@ where
     }
 }
 
-// The cache's key is the text: the types say nothing of it.
+// The cache must key on the text, since the type does not contain it.
 impl QueryId for Statement {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_take_their_places_in_order_and_the_text_may_be_cached() {
+    fn values_are_numbered_in_order_and_the_statement_is_cacheable() {
         let query = statement("SELECT $::int8 + 1 WHERE 'a' = $")
             .bind::<BigInt, _>(7_i64)
             .bind::<Text, _>("b");

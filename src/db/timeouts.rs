@@ -1,45 +1,47 @@
-//! How long the database may take, in one table: by Postgres' own clock, and by ours, for a server that vanishes without a word.
+//! All timeouts of the database in one place: those that Postgres enforces, and ours, for a server that stops
+//! answering.
 //!
-//! A transaction whose deadline strikes is dropped where it waits. Its connection counts as broken from then on, so that the pool
-//! closes it; Postgres undoes the transaction when it hears of that, or when it has been idle for [`Timeouts::idle`].
+//! When a transaction's deadline passes, its future is dropped. The connection then counts as broken, so the pool
+//! closes it. Postgres rolls the transaction back when it notices the close, or after [`Timeouts::idle`].
 
 use std::future::Future;
 use std::time::Duration;
 
 use crate::error::{Code, Error};
 
-/// How long the database may take.
+/// Timeouts of connections, statements and transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To make a connection, with its handshake; to get one from the pool; to begin a transaction.
+    /// For each of: opening a connection with its handshake, taking one from the pool, beginning a transaction.
     pub connect: Duration,
-    /// For one statement, COMMIT too: Postgres' `statement_timeout`.
+    /// For one statement, including COMMIT: the `statement_timeout` of Postgres.
     pub statement: Duration,
-    /// Between two statements of a transaction: Postgres' `idle_in_transaction_session_timeout`.
+    /// Between two statements of a transaction: the `idle_in_transaction_session_timeout` of Postgres.
     pub idle: Duration,
-    /// For a transaction up to COMMIT, and for COMMIT once more, by our own clock. Longer than `statement`, so that Postgres, where
-    /// it is there, speaks first.
+    /// For a transaction up to COMMIT, and again for COMMIT, by our own clock. Longer than `statement`, so that a
+    /// reachable Postgres reports its own timeout first.
     pub transaction: Duration,
-    /// Until bytes that were sent must be acknowledged by the other machine's kernel (`TCP_USER_TIMEOUT`).
+    /// Until the peer's kernel must have acknowledged sent bytes (`TCP_USER_TIMEOUT`).
     pub unacknowledged: Duration,
-    /// Between keepalive probes of a connection on which nothing is said, of which [`KEEPALIVE_PROBES`] may be lost.
+    /// Between TCP keepalive probes on an idle connection; [`KEEPALIVE_PROBES`] lost probes close it.
     pub keepalive: Duration,
 }
 
-/// Lost keepalive probes after which a connection is given up.
+/// Number of lost keepalive probes after which a connection is closed.
 pub const KEEPALIVE_PROBES: u32 = 3;
 
-/// The life of a connection for migrations or for retiring partitions.
+/// Lifetime of a connection for migrations or for retiring partitions.
 pub const MAINTENANCE: Duration = Duration::from_mins(15);
 /// `statement_timeout` of such a connection: detaching a partition waits for every transaction that may still read it.
 pub const MAINTENANCE_STATEMENT: Duration = Duration::from_mins(10);
-/// For what a node reads and writes before it serves, such as the starter foods, and for commands such as `epoch rotate`.
+/// For the reads and writes of a node before it serves, such as the starter foods, and for commands such as
+/// `epoch rotate`.
 pub const START: Duration = Duration::from_mins(1);
 /// For ROLLBACK, after which the connection is closed instead.
 pub const ROLLBACK: Duration = Duration::from_secs(2);
 
 impl Timeouts {
-    /// With this for a statement, and a third more for a transaction.
+    /// The defaults, with this timeout for a statement and a third more for a transaction.
     #[must_use]
     pub fn with_statement(statement: Duration) -> Self {
         Self {
@@ -70,8 +72,8 @@ impl From<Overdue> for Error {
     }
 }
 
-/// Runs `work` up to a deadline, at which it is dropped. A connection that it had taken is then not used again, since it is in
-/// the middle of a transaction. The work has a place of its own in memory, so that the futures of those who wait stay small.
+/// Runs `work` and drops it at the deadline. The pool then closes a connection that `work` had taken, because it is
+/// still in a transaction. `work` is boxed, so that the futures of callers stay small.
 pub fn within<T, E: From<Overdue>>(
     deadline: Duration,
     work: impl Future<Output = Result<T, E>>,
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_deadlines_are_longer_than_those_of_postgres() {
+    fn our_deadlines_are_longer_than_the_timeouts_of_postgres() {
         for statement in [
             Duration::from_millis(1),
             Duration::from_secs(15),

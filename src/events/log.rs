@@ -1,4 +1,4 @@
-//! The gym's log in Postgres: append, heads, events since a position, epochs.
+//! The gym's log in Postgres: append changes, read heads, read events since a position, rotate epochs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ struct HeadRow {
     seq: i64,
 }
 
-/// Gives a new gym its log.
+/// Creates the log of a new gym: a head with number 0 and a random epoch.
 pub async fn create(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<()> {
     diesel::insert_into(gym_log_heads::table)
         .values((
@@ -39,7 +39,8 @@ pub async fn create(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<()>
     Ok(())
 }
 
-/// Writes changes under the gym's next numbers, in one statement. Returns nothing where nothing was emitted.
+/// Appends changes to the gym's log under its next numbers, in one statement. Returns them with their numbers, in
+/// order.
 pub(crate) async fn append(
     mut conn: &AsyncPgConnection,
     gym: GymId,
@@ -91,7 +92,7 @@ pub(crate) async fn append(
     Ok(changes.into_iter().enumerate().map(committed).collect())
 }
 
-/// The position of one gym's log; none for a gym that does not exist.
+/// The head of one gym's log; `None` if the gym does not exist.
 pub async fn head(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Option<Head>> {
     let row: Option<(String, i64)> = gym_log_heads::table
         .find(gym)
@@ -105,7 +106,7 @@ pub async fn head(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<Optio
     }))
 }
 
-/// The positions of many gyms' logs in one query.
+/// The heads of several gyms' logs, in one query.
 pub async fn heads(conn: &mut AsyncPgConnection, gyms: &[GymId]) -> QueryResult<HashMap<GymId, Head>> {
     let rows: Vec<(GymId, String, i64)> = gym_log_heads::table
         .filter(gym_log_heads::gym_id.eq_any(gyms))
@@ -122,8 +123,8 @@ pub async fn heads(conn: &mut AsyncPgConnection, gyms: &[GymId]) -> QueryResult<
         .collect())
 }
 
-/// The changes of a gym after `after` up to `until`, at most `limit` of them, in order. Numbers have no gaps, so a result
-/// that is not contiguous has lost its beginning to retention.
+/// The changes of a gym with numbers above `after` and up to `until`, at most `limit` of them, in order. The log has no
+/// gaps: if the first change is not `after + 1`, retention has deleted the earlier ones.
 pub async fn since(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -167,8 +168,8 @@ pub async fn since(
     Ok(changes)
 }
 
-/// The events of one channel after `after` up to `until`, in order, within bounds. Of payloads over the bounds only one
-/// is read.
+/// The events of one channel with numbers above `after` and up to `until`, in order, within `bounds`. The query reads
+/// at most one event more than the bounds allow.
 pub async fn channel_since(
     conn: &mut AsyncPgConnection,
     gym: GymId,
@@ -187,7 +188,7 @@ pub async fn channel_since(
     if after == until {
         return Ok(Missed::All(Vec::new()));
     }
-    // The log has no gaps: it reaches back to `after` exactly if the number after it is still there.
+    // The log has no gaps, so it reaches back to `after` if and only if it still contains `after + 1`.
     let reached: i64 = live_events::table
         .filter(live_events::gym_id.eq(gym).and(live_events::seq.eq(signed(after + 1))))
         .count()
@@ -237,8 +238,8 @@ pub async fn channel_tail(
         .collect())
 }
 
-/// Gives every gym's log a new epoch where the database is not the one that the epochs were made for (another cluster or
-/// another timeline, as after a restore). Returns whether it did.
+/// Gives every gym's log a new epoch if the database was restored: if its cluster or its WAL timeline differs from the
+/// recorded one. Returns whether it did.
 pub async fn rotate_epochs_after_restore(conn: &mut AsyncPgConnection) -> QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Origin {
@@ -277,7 +278,8 @@ pub async fn rotate_epochs_after_restore(conn: &mut AsyncPgConnection) -> QueryR
     Ok(was.is_some())
 }
 
-/// Gives the log of one gym, or of all, a new epoch, so that every client takes a new snapshot; returns of how many.
+/// Gives the log of one gym, or of all gyms, a new epoch, so that every client takes a new snapshot. Returns the number
+/// of logs.
 pub async fn rotate_epochs(conn: &mut AsyncPgConnection, gym: Option<GymId>) -> QueryResult<usize> {
     diesel::sql_query(
         "UPDATE gym_log_heads SET epoch = substr(md5(random()::text || gym_id::text), 1, 8)

@@ -1,4 +1,4 @@
-//! RFC 7396 JSON merge patches: [`apply`] one to a snapshot, [`join`] two into one.
+//! RFC 7396 JSON merge patches: [`apply`] one to a snapshot, [`diff`] two snapshots, [`join`] two patches into one.
 
 use serde_json::{Map, Value};
 
@@ -21,7 +21,7 @@ pub fn apply(target: &mut Value, patch: Value) {
     }
 }
 
-/// The patch that makes `after` of `before`: applying it to `before` gives `after`. Neither may hold nulls.
+/// The patch that turns `before` into `after`. Neither may contain nulls, which a merge patch cannot express.
 #[must_use]
 pub fn diff(before: &Value, after: &Value) -> Value {
     let (Value::Object(before), Value::Object(after)) = (before, after) else {
@@ -37,7 +37,7 @@ pub fn diff(before: &Value, after: &Value) -> Value {
             Some(old @ Value::Object(_)) if value.is_object() => {
                 patch.insert(key.clone(), diff(old, value));
             }
-            // A patch is applied to what is there, so what was no object is replaced by one without nulls: itself.
+            // The old value is not an object, so the patch replaces it; `value` has no nulls and is its own patch.
             _ => {
                 patch.insert(key.clone(), value.clone());
             }
@@ -46,9 +46,9 @@ pub fn diff(before: &Value, after: &Value) -> Value {
     Value::Object(patch)
 }
 
-/// Joins `second` into `first`, so that the result applied once does what both did one after the other. Nulls stay, as
-/// they delete. It is exact unless `first` deletes an object that `second` makes anew with fewer fields than it had;
-/// that is why an entry in a patch names all its fields.
+/// Joins `second` into `first`: applying the result has the effect of applying both in turn. Nulls are kept, because
+/// they delete. The result is exact unless `first` deletes an object that `second` creates again with fewer fields than
+/// it had; therefore an entry of a collection in a patch names all its fields.
 pub fn join(first: &mut Value, second: Value) {
     match (first, second) {
         (Value::Object(first), Value::Object(second)) => {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_makes_the_new_of_the_old() {
+    fn applying_a_diff_to_the_old_value_gives_the_new_one() {
         let cases = [
             (json!({}), json!({"a":{"b":1}})),
             (json!({"a":{"b":1,"c":2}}), json!({"a":{"c":3}})),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_joined_patch_does_what_both_did() {
+    fn a_joined_patch_has_the_effect_of_both_in_turn() {
         let start = json!({"a":{"x":1,"y":2},"b":3});
         let (one, two) = (
             json!({"a":{"x":null},"c":{"z":1}}),

@@ -1,9 +1,10 @@
-//! The seam between changes and screens. A change writes its rows and its live events in one transaction; the events take
-//! the next number of the gym's log as the transaction's last act, and are handed to the hub right after COMMIT.
+//! Live events, from a change to the hub. A change writes its rows and its live events in one transaction. The
+//! transaction's last statement takes the next number of the gym's log for the events, and `App::change` hands them to
+//! the hub right after COMMIT.
 //!
 //! - [`Tx`]: the transaction of a change; [`Tx::emit`] collects events.
-//! - [`log`]: heads, events since a position, epoch. [`partitions`]: its days, made ahead and dropped.
-//! - [`merge`]: RFC 7396, the algebra of snapshots and patches.
+//! - [`log`]: heads, events since a position, epochs. [`partitions`]: the log's daily partitions.
+//! - [`merge`]: RFC 7396 merge patches on snapshots.
 
 pub mod log;
 pub mod merge;
@@ -25,19 +26,19 @@ use liveplan_hub::ids::{LogId, UserId};
 use liveplan_hub::log::change::access_channel;
 pub use liveplan_hub::log::change::{Committed, LoggedEvent};
 
-/// A gym's log, as the hub knows it.
+/// The hub's id for a gym's log.
 #[must_use]
 pub const fn log_of(gym: GymId) -> LogId {
     LogId(gym.0)
 }
 
-/// An account, as the hub knows it.
+/// The hub's id for an account.
 #[must_use]
 pub const fn user_of(account: AccountId) -> UserId {
     UserId(account.0)
 }
 
-/// A channel of a gym, by name. The gym is never part of the name: a socket's gym comes from its token.
+/// A channel of a gym. Its name does not contain the gym, which a socket's access token determines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Channel {
     /// `member:{account}`: a member's follow, completions and progress.
@@ -46,7 +47,8 @@ pub enum Channel {
     Plan(PlanId),
     /// `roster:{account}`: a trainer's members.
     Roster(AccountId),
-    /// Not a channel that anyone can subscribe to: the hub acts on it by authorising an account's sockets again.
+    /// `!access:{account}`: for access events. No client can subscribe to it; the hub re-authorises the account's
+    /// sockets when an event arrives on it.
     Access(AccountId),
 }
 
@@ -61,14 +63,15 @@ impl fmt::Display for Channel {
     }
 }
 
-/// A channel name that names no channel.
+/// The name of no channel.
 #[derive(Debug)]
 pub struct UnknownChannel;
 
 impl FromStr for Channel {
     type Err = UnknownChannel;
 
-    /// Only the canonical spelling is a name, so that one channel has one name. `!access:` is not for clients.
+    /// Accepts the canonical spelling only, so that each channel has one name. Rejects `!access:`, which is not for
+    /// clients.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let (kind, id) = name.split_once(':').ok_or(UnknownChannel)?;
         let channel = match kind {
@@ -88,63 +91,63 @@ impl FromStr for Channel {
 /// Whether an account may watch a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// It may, until then where the right runs out by itself.
+    /// The account may watch it.
     Granted {
-        /// When to ask again.
+        /// When the right ends by itself and must be checked again; `None` if it has no end.
         until: Option<DateTime<Utc>>,
     },
-    /// It may not.
+    /// The account may not watch it.
     Refused,
 }
 
 impl Access {
-    /// Granted without an end.
+    /// Access without an end.
     pub const OPEN: Self = Self::Granted { until: None };
 
-    /// Granted where `yes`.
+    /// Access without an end if `yes`, else refusal.
     #[must_use]
     pub const fn when(yes: bool) -> Self {
         if yes { Self::OPEN } else { Self::Refused }
     }
 }
 
-/// An event that waits for the end of its transaction.
+/// An event that its transaction has not written to the log yet.
 pub struct PendingEvent {
-    /// Where it goes.
+    /// The channel that publishes it.
     pub channel: Channel,
     /// What happened, such as `meal.updated`.
     pub kind: &'static str,
-    /// RFC 7396 merge patch on the channel's snapshot.
+    /// An RFC 7396 merge patch on the channel's snapshot.
     pub patch: Value,
 }
 
-/// What will have one number in the log: at most one event a channel.
+/// A change that has no number yet, with at most one event per channel.
 struct PendingChange {
     actor: Option<AccountId>,
     events: Vec<PendingEvent>,
 }
 
-/// What will have one number in the log, in its wire form.
+/// A change that has no number yet, with its events in their wire form and their kinds.
 pub(crate) struct Draft {
     pub actor: Option<AccountId>,
     pub events: Vec<(LoggedEvent, &'static str)>,
 }
 
-/// What keeps a change's last look at access true up to COMMIT.
+/// The locks under which a change's last access check stays valid until COMMIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// The head of the gym's log, which the change has locked: whatever ends access logs that it does.
+    /// The row lock on the head of the gym's log: every change that ends access appends to the log and needs it too.
     ByLog,
-    /// Locks of the rows that are looked at, in a change that logs nothing.
+    /// Row locks on the rows that the check reads, in a change that appends nothing to the log.
     ByRows,
 }
 
-/// The transaction of a change. It dereferences to its connection, so that stores take it as it is.
+/// The transaction of a change. It dereferences to its connection, so that store functions accept it directly.
 pub struct Tx {
     pub(crate) conn: Pooled,
-    /// The gym that the change is in.
+    /// The gym in which the change happens.
     pub gym: GymId,
-    /// Who makes the change; none for the system.
+    /// The account that makes the change; `None` for the system.
     pub actor: Option<AccountId>,
     /// The instant of the change.
     pub now: DateTime<Utc>,
@@ -152,7 +155,7 @@ pub struct Tx {
     logged: Vec<Committed>,
     elsewhere: BTreeMap<GymId, BTreeSet<AccountId>>,
     access_held: bool,
-    /// Another change of the gym waits for the end of this one.
+    /// Whether another change of the gym waits for this transaction to end.
     pub(crate) more_soon: bool,
 }
 
@@ -171,8 +174,8 @@ impl Tx {
         }
     }
 
-    /// Begins another change in the same transaction, with an actor and a number in the log of its own: for commands that
-    /// were folded. What is emitted from here on belongs to it.
+    /// Begins another change in the same transaction, with its own actor and its own number in the log, as folded
+    /// commands need. Events that are emitted from now on belong to it.
     pub fn next_change(&mut self, actor: Option<AccountId>) {
         self.changes.push(PendingChange {
             actor,
@@ -188,11 +191,11 @@ impl Tx {
         &mut self.changes[last]
     }
 
-    /// Adds an event to this change. Events of one change on one channel are joined into one: their patches are merged
-    /// and the last kind names it.
+    /// Adds an event to the current change. Events of one change on one channel are joined into one: their patches are
+    /// merged, and the last kind is kept.
     ///
-    /// An entry of a collection in a patch names all its fields (absent ones as null), so that joining patches and
-    /// applying them one after the other come to the same.
+    /// An entry of a collection in a patch must name all its fields (absent ones as null), so that a joined patch has
+    /// the same effect as the patches in turn.
     pub fn emit(&mut self, channel: Channel, kind: &'static str, patch: Value) {
         let events = &mut self.change().events;
         match events.iter_mut().find(|e| e.channel == channel) {
@@ -204,26 +207,27 @@ impl Tx {
         }
     }
 
-    /// Says that what `account` may see has changed, so that every node authorises its sockets again.
+    /// Emits an access event: the account's rights have changed, and every node must re-authorise its sockets.
     pub fn access_changed(&mut self, account: AccountId) {
         self.emit(Channel::Access(account), "access.changed", json!({}));
     }
 
-    /// Says the same in another gym, where it has changed with this change: sessions of all gyms end with a password.
+    /// Emits an access event in another gym's log, as a new password needs: it ends the account's sessions in all gyms.
     pub fn access_changed_in(&mut self, gym: GymId, account: AccountId) {
         self.elsewhere.entry(gym).or_default().insert(account);
     }
 
-    /// Says that the access which the change stands on was looked at under locks, so that it needs no second look.
+    /// Records that the body checked the caller's access under row locks, so that [`Self::close`] skips the second
+    /// check.
     pub(crate) fn access_is_held(&mut self) {
         self.access_held = true;
     }
 
-    /// Writes the events into the gym's log as the last act before COMMIT, since that locks the gym's head. In the same round
-    /// trip `writes` go ahead of them, and behind them `recheck` looks again at what must still hold.
+    /// Appends the events to the gym's log. This locks the log's head, so it belongs right before COMMIT. The same
+    /// round trip carries the statements of `writes` before the append and those of `recheck` after it.
     ///
     /// # Errors
-    /// Those of `writes` before those of the log, and those of `recheck` last.
+    /// The first error in this order: `writes`, the append, `recheck`.
     pub async fn log_after(
         &mut self,
         writes: impl AsyncFnOnce(&AsyncPgConnection) -> Result<()>,
@@ -236,7 +240,7 @@ impl Tx {
             Kept::ByLog
         };
         let conn: &AsyncPgConnection = &self.conn;
-        // Not `try_join`: an error of the writes makes the others fail too, and the first is the one to tell.
+        // Not `try_join`: after an error of the writes the other statements fail too, and the first error is the cause.
         let (written, logged, checked) = tokio::join!(
             writes(conn),
             log::append(conn, self.gym, self.now, drafts),
@@ -247,9 +251,9 @@ impl Tx {
         checked
     }
 
-    /// Writes the events that are not in the gym's log yet, looks with `recheck` at what must still hold, and returns all
-    /// events of the transaction. What is said in other gyms' logs goes in the order of the gyms, so that two such changes do
-    /// not wait for each other.
+    /// Appends the events that are not in a log yet, runs `recheck` unless access is held, and returns all changes of
+    /// the transaction. Several gyms' logs are locked in the order of the gyms' ids, so that two such changes cannot
+    /// deadlock.
     pub(crate) async fn close(
         &mut self,
         recheck: impl AsyncFnOnce(&AsyncPgConnection, Kept) -> Result<()>,
@@ -327,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_channel_has_one_name() {
+    fn each_channel_has_one_name() {
         let id = AccountId::new();
         assert_eq!(
             format!("member:{id}").parse::<Channel>().expect("a channel"),

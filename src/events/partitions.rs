@@ -1,8 +1,8 @@
-//! The days of `live_events`: a partition each, made ahead, and dropped when retention has passed.
+//! The daily partitions of `live_events`: created ahead, and dropped after the retention period.
 //!
-//! A day is detached concurrently, so that nobody who reads or writes waits for it, and then dropped. Postgres does that in
-//! two transactions and not inside one of ours, so it may be interrupted anywhere: the next time goes on from where
-//! it was, be that a partition half detached or a table that nobody belongs to any more.
+//! [`retire`] detaches a partition concurrently, so that no reader or writer waits for it, and then drops the table.
+//! `DETACH … CONCURRENTLY` uses two transactions of its own and may be interrupted between them. The next run finishes
+//! a half-detached partition and drops a table that was detached only.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use diesel::sql_types::{Bool, Date, Integer, Text};
@@ -11,21 +11,21 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as
 
 use crate::db::locks::AdvisoryLock;
 
-/// Days that partitions are made ahead.
+/// Days ahead of today for which partitions are created.
 pub const DAYS_AHEAD: i32 = 14;
-/// Days ahead below which readiness warns.
+/// Readiness warns if there are partitions for fewer days ahead than this.
 pub const WARN_BELOW_DAYS: i64 = 3;
-/// What tables of days are called, with the day after it.
+/// Prefix of a partition's table name; the day follows as `YYYYMMDD`.
 const PREFIX: &str = "live_events_";
 
 #[derive(QueryableByName, Debug, PartialEq, Eq)]
 struct Table {
     #[diesel(sql_type = Text)]
     name: String,
-    /// Whether it is a partition.
+    /// Whether it is a partition of `live_events`.
     #[diesel(sql_type = Bool)]
     attached: bool,
-    /// Whether its detaching was begun and not ended.
+    /// Whether a concurrent detach began and has not finished.
     #[diesel(sql_type = Bool)]
     pending: bool,
 }
@@ -36,10 +36,10 @@ impl Table {
     }
 }
 
-/// Makes the partitions for today and the days ahead, and returns until when there are some.
+/// Creates the partitions from yesterday to [`DAYS_AHEAD`] days ahead. Returns what [`last_day`] returns afterwards.
 pub async fn make_ahead(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<Option<NaiveDate>> {
     let today = now.date_naive();
-    // From yesterday, for a change that began before midnight.
+    // Yesterday too, for a change that began before midnight.
     let yesterday = today.pred_opt().unwrap_or(today);
     diesel::sql_query("SELECT make_live_event_partitions($1, $2)")
         .bind::<Date, _>(yesterday)
@@ -49,7 +49,7 @@ pub async fn make_ahead(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Que
     last_day(conn, today).await
 }
 
-/// The last day up to which every day from `today` on has its partition; none where today has none.
+/// The last day of the unbroken run of partitions that begins today; `None` if today has no partition.
 pub async fn last_day(conn: &mut AsyncPgConnection, today: NaiveDate) -> QueryResult<Option<NaiveDate>> {
     Ok(unbroken(&tables(conn).await?, today))
 }
@@ -62,7 +62,7 @@ fn unbroken(tables: &[Table], today: NaiveDate) -> Option<NaiveDate> {
     today.iter_days().take_while(ready).last()
 }
 
-/// The first day that is kept.
+/// The oldest day whose partition is kept.
 #[must_use]
 pub fn oldest_kept(now: DateTime<Utc>, retention_days: u32) -> NaiveDate {
     let today = now.date_naive();
@@ -71,14 +71,15 @@ pub fn oldest_kept(now: DateTime<Utc>, retention_days: u32) -> NaiveDate {
         .unwrap_or(today)
 }
 
-/// Whether [`retire`] would find something to do.
+/// Whether [`retire`] has work to do.
 pub async fn any_to_retire(conn: &mut AsyncPgConnection, oldest: NaiveDate) -> QueryResult<bool> {
     let tables = tables(conn).await?;
     Ok(tables.iter().any(|t| t.pending || t.day() < Some(oldest)))
 }
 
-/// Detaches and drops the days before `oldest`, and finishes what was begun; returns how many were dropped. Not in a
-/// transaction, by the tables' owner. Where another node is at it, it does nothing.
+/// Detaches and drops the partitions of days before `oldest`, and finishes an interrupted detach. Returns the number of
+/// dropped partitions: 0 if another node holds the advisory lock. `conn` must belong to the tables' owner and must not
+/// be in a transaction.
 pub async fn retire(conn: &mut AsyncPgConnection, oldest: NaiveDate) -> QueryResult<usize> {
     if !AdvisoryLock::RetirePartitions.try_take(conn).await? {
         return Ok(0);
@@ -89,12 +90,12 @@ pub async fn retire(conn: &mut AsyncPgConnection, oldest: NaiveDate) -> QueryRes
 }
 
 async fn retire_alone(conn: &mut AsyncPgConnection, oldest: NaiveDate) -> QueryResult<usize> {
-    // Detaching waits for transactions that may still look at the partition; those of others may be long.
+    // A concurrent detach waits for every transaction that may still read the partition, however long it takes.
     conn.batch_execute("SET statement_timeout = '10min'").await?;
     let mut dropped = 0;
-    // Only one can be pending at a time, and none can be detached while one is.
+    // Postgres allows one pending detach per table, and it blocks all other detaches.
     for Table { name, .. } in tables(conn).await?.iter().filter(|t| t.pending) {
-        tracing::info!(partition = name, "finishing what was begun: a partition half detached");
+        tracing::info!(partition = name, "finishing an interrupted detach of a partition");
         conn.batch_execute(&format!("ALTER TABLE live_events DETACH PARTITION {name} FINALIZE"))
             .await?;
     }
@@ -105,13 +106,14 @@ async fn retire_alone(conn: &mut AsyncPgConnection, oldest: NaiveDate) -> QueryR
                 .await?;
         }
         conn.batch_execute(&format!("DROP TABLE {name}")).await?;
-        tracing::info!(partition = name, "live events past their retention dropped");
+        tracing::info!(partition = name, "dropped a partition of live events past retention");
         dropped += 1;
     }
     Ok(dropped)
 }
 
-/// The tables of days, whether they are partitions or were. Their names hold nothing but letters, digits and `_`.
+/// The tables of single days, attached or not. Their names contain only lower-case letters, digits and `_`, so they
+/// need no quoting in SQL.
 async fn tables(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Table>> {
     let tables: Vec<Table> = diesel::sql_query(
         "SELECT c.relname::text AS name, i.inhrelid IS NOT NULL AS attached, coalesce(i.inhdetachpending, false) AS pending
@@ -137,20 +139,20 @@ mod tests {
     }
 
     #[test]
-    fn days_count_up_to_the_first_that_lacks() {
+    fn days_count_up_to_the_first_without_a_partition() {
         let today = NaiveDate::from_ymd_opt(2026, 12, 30).expect("a day");
         let tables = [
             table("20261230", true, false),
             table("20261231", true, false),
             table("20270102", true, false),
         ];
-        let last = unbroken(&tables, today).expect("today has one");
+        let last = unbroken(&tables, today).expect("today has a partition");
         assert_eq!(last.to_string(), "2026-12-31");
         assert_eq!(unbroken(&tables, today.pred_opt().expect("a day")), None);
     }
 
     #[test]
-    fn what_is_no_partition_any_more_is_no_day() {
+    fn a_detached_or_half_detached_partition_does_not_count() {
         let today = NaiveDate::from_ymd_opt(2026, 12, 30).expect("a day");
         for table in [table("20261230", false, false), table("20261230", true, true)] {
             assert_eq!(unbroken(&[table], today), None);

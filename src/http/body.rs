@@ -1,7 +1,7 @@
-//! Bodies of requests: how many bytes they may have, how long they may take, and JSON whose errors are problems of ours.
+//! Request bodies: bounds on size and time, and a JSON extractor whose errors are our problems (RFC 9457).
 //!
-//! [`bounded`] takes a request's body away from actix, and only [`Body`] reads it. Actix's own extractors would decompress
-//! it, and wait for it without end; here they find nothing.
+//! [`bounded`] takes a request's body away from actix, and only [`Body`] reads it. Actix's own extractors would
+//! decompress it and wait for it without a deadline; after `bounded` they find an empty body.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -24,12 +24,12 @@ use super::lang;
 use crate::config::HttpLimits;
 use crate::error::{Code, Error, Result};
 
-/// Bytes that a JSON body may have: more than the longest text of a plan with each character escaped.
+/// Maximum bytes of a JSON body: more than the longest text of a plan with each character escaped.
 pub const LIMIT_BYTES: usize = 64 * 1024;
-/// Bytes of a body that is read before anybody is known: names, a password, a token.
+/// Maximum bytes of a body that is read before the client is authenticated: names, a password, a token.
 pub const SMALL_BYTES: usize = 4 * 1024;
 
-/// A JSON body of at most so many bytes. Unlike `web::Json` it names the field that cannot be taken.
+/// A JSON body of at most `LIMIT` bytes. Unlike `web::Json` its errors name the invalid field.
 pub struct Body<T, const LIMIT: usize = LIMIT_BYTES>(pub T);
 
 impl<T: DeserializeOwned + 'static, const LIMIT: usize> FromRequest for Body<T, LIMIT> {
@@ -56,7 +56,7 @@ impl<T: DeserializeOwned + 'static, const LIMIT: usize> FromRequest for Body<T, 
     }
 }
 
-/// What can be said of a body before it comes.
+/// Checks media type and length of a body by the request's headers, before it arrives.
 fn check_head(request: &HttpRequest, limit: usize) -> Result<()> {
     let is_json = request.mime_type().ok().flatten().is_some_and(|kind| {
         kind.subtype().as_str() == "json" || kind.suffix().is_some_and(|suffix| suffix.as_str() == "json")
@@ -76,21 +76,21 @@ fn too_large(limit: usize) -> Error {
     Error::new(Code::TooLarge).with("limit", limit)
 }
 
-/// How long a body of at most so many bytes may take to come.
+/// Deadline for a body of at most `bytes` bytes.
 fn time_for(bytes: usize, limits: &HttpLimits) -> Duration {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
     let rate = u64::from(limits.body_bytes_per_second.max(1));
     limits.body_within + Duration::from_millis(bytes.saturating_mul(1000) / rate)
 }
 
-/// A body that is on its way.
+/// A body that has not arrived completely.
 struct Incoming {
     payload: RefCell<Payload>,
     ended: Cell<bool>,
 }
 
 impl Incoming {
-    /// Takes a request's body, where it has one, and leaves it where [`Body`] finds it.
+    /// Takes a request's body, if it has one, and stores it in the request's extensions for [`Body`].
     fn of(request: &mut ServiceRequest) -> Option<Rc<Self>> {
         let payload = match request.take_payload() {
             Payload::None => return None,
@@ -123,11 +123,12 @@ impl Incoming {
     }
 }
 
-/// Refuses coded bodies by their head alone, whatever the route makes of its body, and ends the connection after an answer
-/// that came before the body's end: nobody reads the rest. Around [`lang::problems`], which makes answers anew.
+/// Middleware. Refuses a request with a content coding by its headers alone, whether or not the route reads the body.
+/// Closes the connection after a response that was sent before the body ended, because nothing reads the rest. It must
+/// wrap [`lang::problems`], which replaces responses.
 ///
 /// # Errors
-/// Those of what it is around.
+/// Those of the wrapped service.
 pub async fn bounded<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
@@ -146,7 +147,7 @@ pub async fn bounded<B: MessageBody + 'static>(
     })
 }
 
-/// Whether a body is coded. Nothing here decodes: a few kilobytes could become gigabytes.
+/// Whether a body has a content coding. The server decompresses nothing: a few kilobytes could become gigabytes.
 fn is_coded(headers: &HeaderMap) -> bool {
     let is_identity = |coding: &str| matches!(coding.trim(), "") || coding.trim().eq_ignore_ascii_case("identity");
     headers.get_all(header::CONTENT_ENCODING).any(|codings| {
@@ -156,8 +157,8 @@ fn is_coded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// An answer to a request whose body is still coming. Actix closes the connection after it where somebody still has the
-/// body; one that was dropped it would read on, chunked ones without end.
+/// A response to a request whose body has not ended. Actix closes the connection after such a response only while the
+/// payload is alive; it would read the rest of a dropped payload, a chunked one without end.
 struct Unread {
     body: BoxBody,
     _rest: Rc<Incoming>,
@@ -175,7 +176,7 @@ impl MessageBody for Unread {
     }
 }
 
-/// Settings of actix's extractors of queries and paths, so that they speak in problems too, and the bounds of bodies.
+/// Configures the bounds of bodies, and problems as the errors of actix's extractors for queries and paths.
 pub fn configure(limits: &HttpLimits) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
     let limits = web::Data::new(limits.clone());
     move |config| {
@@ -185,7 +186,7 @@ pub fn configure(limits: &HttpLimits) -> impl FnOnce(&mut web::ServiceConfig) + 
                 QueryPayloadError::Deserialize(e) => Error::new(Code::Malformed).with("reason", e).into(),
                 e => Error::new(Code::Malformed).with("reason", e).into(),
             }))
-            // A path that cannot be read names nothing.
+            // A path with a malformed id cannot name an existing thing.
             .app_data(web::PathConfig::default().error_handler(|e, _| match e {
                 PathError::Deserialize(_) => Error::not_found("page").into(),
                 e => Error::new(Code::Malformed).with("reason", e).into(),
@@ -200,14 +201,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_has_the_time_that_its_limit_takes_a_slow_client() {
+    fn the_deadline_of_a_body_grows_with_its_limit() {
         let limits = HttpLimits::default();
         assert_eq!(time_for(SMALL_BYTES, &limits), Duration::from_millis(10_500));
         assert_eq!(time_for(LIMIT_BYTES, &limits), Duration::from_secs(18));
     }
 
     #[test]
-    fn only_identity_is_no_coding() {
+    fn every_coding_but_identity_is_refused() {
         let coded = |lines: &[&str]| {
             let request = lines.iter().fold(TestRequest::default(), |request, line| {
                 request.append_header((header::CONTENT_ENCODING, *line))

@@ -1,14 +1,14 @@
-//! Bounds of dates and instants that come from outside. `chrono` reads years up to ±262,000: arithmetic on such a date
-//! panics, and Postgres refuses many of them. A date is therefore checked here before it reaches arithmetic, a query or a
-//! hash; nouns narrow the range where they know a narrower one.
+//! Bounds of dates and instants from clients. `chrono` parses years up to ±262,000: arithmetic on such a date panics,
+//! and Postgres refuses many of them. Handlers therefore check each date here before arithmetic, a query or a hash uses
+//! it; nouns apply narrower ranges of their own.
 
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::error::{Error, Result};
 
-/// The first date that is taken.
+/// The first valid date.
 pub const FIRST: NaiveDate = day(1900);
-/// The last date that is taken. Nothing here is planned for longer, and centuries are left on either side for arithmetic.
+/// The last valid date. No plan reaches further, and arithmetic has centuries of margin on either side.
 pub const LAST: NaiveDate = day(2200);
 
 const fn day(year: i32) -> NaiveDate {
@@ -18,10 +18,10 @@ const fn day(year: i32) -> NaiveDate {
     }
 }
 
-/// A date between [`FIRST`] and [`LAST`].
+/// Checks that a date is between [`FIRST`] and [`LAST`], inclusive.
 ///
 /// # Errors
-/// 422 on `field` for any other.
+/// 422 on `field` for any other date.
 pub fn date(field: &str, date: NaiveDate) -> Result<NaiveDate> {
     if (FIRST..=LAST).contains(&date) {
         Ok(date)
@@ -36,7 +36,7 @@ pub fn date(field: &str, date: NaiveDate) -> Result<NaiveDate> {
     }
 }
 
-/// An instant on such a date.
+/// Checks that an instant's UTC date is between [`FIRST`] and [`LAST`], inclusive.
 ///
 /// # Errors
 /// As [`date`].
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_of_another_age_is_refused_with_its_field() {
+    fn a_date_out_of_bounds_is_refused_with_its_field() {
         for taken in ["1900-01-01", "2026-06-10", "2200-01-01"] {
             let taken = taken.parse().expect("a date");
             assert_eq!(date("from", taken).expect("taken"), taken);

@@ -1,14 +1,19 @@
-//! Conditional requests (RFC 9110 §13): reads that spare a body, and writes that name the version they were made from.
+//! Conditional requests (RFC 9110 §13): reads without a body if nothing changed, and writes that name the version they
+//! are based on.
 //!
-//! A read whose `If-None-Match` is compared has the strong tag `"<version>.<shape>.<epoch>"`: the version of the row; the [`Shape`] of the
-//! JSON that a build makes of it, so that a release that writes the same row otherwise has other tags; and the [`Epoch`] of the gym's
-//! log, since after a restore a version may come again with other content. A compressed answer has other
-//! bytes, so its strong tag must differ (§8.8.3.3): [`by_coding`] appends the coding to it, as in `"12.be05….5f0c…-gzip"`. Weak tags would spare
-//! the suffix, but `If-Match` compares strongly (§13.1.1) and no write could be made from one.
+//! A read that supports `If-None-Match` has the strong tag `"<version>.<shape>.<epoch>"`:
 //!
-//! `If-Match` compares the version alone. It guards against lost updates, for which all representations of a version are one, and a client
-//! that has read before a release, or compressed, must still be able to write. Answers to writes, and reads of parts of a plan,
-//! carry the version alone: no `If-None-Match` is compared with them.
+//! - the version of the row;
+//! - the [`Shape`] of its JSON, so that a release that writes the same row differently has different tags;
+//! - the [`Epoch`] of the gym's log, since after a restore a version may recur with other content.
+//!
+//! A compressed response has different bytes, so its strong tag must differ (§8.8.3.3): [`by_coding`] appends the
+//! coding, as in `"12.be05….5f0c…-gzip"`. Weak tags would need no suffix, but `If-Match` uses strong comparison
+//! (§13.1.1), so no client could write with one.
+//!
+//! `If-Match` compares the version only. It guards against lost updates, to which the representation does not matter,
+//! and a client that read before a release, or read a compressed response, must still be able to write. Responses to
+//! writes, and reads of parts of a plan, have the version alone as their tag; they do not support `If-None-Match`.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -25,28 +30,28 @@ use utoipa::ToSchema;
 
 use crate::error::{Code, Error, Result};
 
-/// The tag of a version, which a write names.
+/// The entity tag of a version, for `If-Match`.
 #[must_use]
 pub fn tag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// The entity tag of an answer that no version names, made of the answer itself. It goes out as a weak one, since the same
-/// list may be sent compressed or not.
+/// The entity tag of a response without a version: a digest of its body. Send it as a weak tag (with the prefix `W/`),
+/// since the same list may be sent compressed or not.
 #[must_use]
 pub fn of(body: &[u8]) -> String {
     let digest: [u8; 32] = Sha256::digest(body).into();
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..16]))
 }
 
-/// How a build writes a type as JSON.
+/// The JSON representation of a type in this build, as a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape(u64);
 
 impl Shape {
-    /// Of a type: a digest of its schema with all that it refers to, and of a number that is kept beside the type for changes that a
-    /// schema does not show. The schema changes with the type, so that nobody has to remember it; a build's version would change the
-    /// tags of all plans with every release.
+    /// The shape of `T`: a digest of its schema, of all schemas it refers to, and of `number`, to be raised for changes
+    /// that the schema does not show. The schema changes with the type, so developers need not maintain a version; the
+    /// version of the build would change the tags of all plans with every release.
     #[must_use]
     pub fn of<T: ToSchema>(number: u32) -> Self {
         let mut schemas = vec![(T::name().into_owned(), T::schema())];
@@ -55,7 +60,7 @@ impl Shape {
         hash.update(number.to_be_bytes());
         for (name, schema) in schemas {
             hash.update(name);
-            // A schema that is no JSON would have failed the document's own test.
+            // Serialising a schema cannot fail: the test of the OpenAPI document covers all of them.
             hash.update(serde_json::to_string(&schema).unwrap_or_default());
         }
         let digest: [u8; 32] = hash.finalize().into();
@@ -70,12 +75,12 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Which history of a gym the version counts in: a digest of its log's epoch, which changes with a restore.
+/// The history to which a version belongs: a digest of the epoch of the gym's log, which changes with a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(u32);
 
 impl Epoch {
-    /// Of the epoch's text.
+    /// The digest of an epoch.
     #[must_use]
     pub fn of(text: &str) -> Self {
         let digest: [u8; 32] = Sha256::digest(text).into();
@@ -90,19 +95,19 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// What the bytes of an answer are made of, before they are compressed: equal stamps, equal bytes. Caches keep answers by it.
+/// Identifies the bytes of a response before compression: equal stamps mean equal bytes. Caches use it as key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The row's version.
     pub version: i64,
-    /// How the row is written.
+    /// The JSON representation of the row.
     pub shape: Shape,
-    /// Which history the version counts in.
+    /// The history to which the version belongs.
     pub epoch: Epoch,
 }
 
 impl Stamp {
-    /// Whether an answer of this stamp is older than one of the other; those of different kinds are not compared.
+    /// Whether this stamp has a lower version than `other`. Stamps with different shapes or epochs are not comparable.
     #[must_use]
     pub fn is_before(&self, other: &Self) -> bool {
         Self {
@@ -112,7 +117,7 @@ impl Stamp {
             && self.version < other.version
     }
 
-    /// The strong tag of the answer in a coding.
+    /// The strong tag of the response in a content coding.
     #[must_use]
     pub fn tag(&self, coding: Coding) -> String {
         format!("\"{self}{}\"", coding.suffix())
@@ -125,10 +130,10 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// How the body of an answer is coded.
+/// The content coding of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// As it is.
+    /// Not compressed.
     Identity,
     /// RFC 1952.
     Gzip,
@@ -137,7 +142,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// The one that a request gets: the same choice as the `Compress` middleware makes.
+    /// The coding for the response to `request`: the same choice as that of the `Compress` middleware.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
         let offers = [Encoding::identity(), Encoding::gzip(), Encoding::deflate()];
@@ -160,11 +165,11 @@ impl Coding {
     }
 }
 
-/// Gives the strong tag of a compressed answer its coding, and tells caches that a tagged answer hangs on `Accept-Encoding`. Around
-/// the middleware that compresses.
+/// Middleware. Appends the coding to the strong tag of a compressed response, and adds `Vary: accept-encoding` to every
+/// response with a tag. It must wrap the middleware that compresses.
 ///
 /// # Errors
-/// Those of what it is around.
+/// Those of the wrapped service.
 pub async fn by_coding<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
@@ -201,10 +206,10 @@ pub async fn by_coding<B: MessageBody>(
 pub struct IfMatch(Option<String>);
 
 impl IfMatch {
-    /// Passes where the header names the current version, whatever the representation.
+    /// Checks that the header names the current version, in any representation.
     ///
     /// # Errors
-    /// 428 without the header, 412 with the current tag where it names another version.
+    /// 428 if the header is missing; 412 with the current tag if it names other versions only.
     pub fn check(&self, current: i64) -> Result<()> {
         let Some(given) = &self.0 else {
             return Err(Error::new(Code::VersionRequired));
@@ -217,7 +222,8 @@ impl IfMatch {
     }
 }
 
-/// The version in a strong tag of ours: alone, or before what names the representation. A weak tag never matches in `If-Match`.
+/// The version in a strong tag of ours, with or without shape, epoch and coding. `None` for a weak tag, which never
+/// matches in `If-Match`.
 fn version_of(tag: &str) -> Option<i64> {
     let opaque = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
     let version = opaque.split(['.', '-']).next()?;
@@ -234,7 +240,7 @@ impl FromRequest for IfMatch {
     }
 }
 
-/// Whether `If-None-Match` names this tag, so that 304 is the answer. It compares weakly (RFC 9110 §8.8.3.2).
+/// Whether `If-None-Match` names this tag, so that the response is 304. Uses weak comparison (RFC 9110 §8.8.3.2).
 #[must_use]
 pub fn none_match(request: &HttpRequest, tag: &str) -> bool {
     let opaque = |tag: &str| {
@@ -245,7 +251,7 @@ pub fn none_match(request: &HttpRequest, tag: &str) -> bool {
         .is_some_and(|given| is_any(&given) || given.split(',').any(|one| opaque(one) == opaque(tag)))
 }
 
-/// A header's value; one that comes on several lines is one list. Tags of ours have no comma in them.
+/// A header's value; the values of repeated headers are joined to one list. Our tags contain no commas.
 fn list(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let lines: Vec<&str> = headers.get_all(name).filter_map(|line| line.to_str().ok()).collect();
     (!lines.is_empty()).then(|| lines.join(","))
@@ -261,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    /// A thing in one release.
+    /// A type in one release.
     #[derive(ToSchema)]
     #[schema(as = Thing)]
     #[expect(dead_code, reason = "only its schema is looked at")]
@@ -270,7 +276,7 @@ mod tests {
         inner: Inner,
     }
 
-    /// A thing in the next.
+    /// The same type in the next release.
     #[derive(ToSchema)]
     #[schema(as = Thing)]
     #[expect(dead_code, reason = "only its schema is looked at")]
@@ -295,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_names_the_current_version_in_whatever_representation_it_was_read() {
+    fn if_match_accepts_the_current_version_in_any_representation() {
         let passes = |given: &str| IfMatch(Some(given.into())).check(3).is_ok();
         assert_eq!(IfMatch(None).check(3).expect_err("missing").code, Code::VersionRequired);
         for current in [
@@ -331,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_is_written_otherwise_has_another_shape() {
+    fn a_type_with_another_schema_or_number_has_another_shape() {
         assert_eq!(Shape::of::<Before>(1), Shape::of::<Before>(1));
         assert_ne!(Shape::of::<Before>(1), Shape::of::<After>(1));
         assert_ne!(Shape::of::<Before>(1), Shape::of::<Before>(2));
@@ -339,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn only_answers_of_one_kind_are_older_or_newer() {
+    fn only_stamps_of_one_shape_and_epoch_are_comparable() {
         let other = Stamp {
             shape: Shape::of::<After>(1),
             ..stamp(9)
@@ -355,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_compares_weakly_with_each_tag_of_a_list() {
+    fn if_none_match_compares_weakly_with_each_tag_of_a_list() {
         let matches = |lines: &[&str]| {
             let request = lines
                 .iter()
@@ -380,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn the_coding_is_the_one_that_the_client_likes_most() {
+    fn the_coding_is_the_one_that_the_client_prefers() {
         let of = |accepts: &str| {
             let request = TestRequest::default().insert_header((header::ACCEPT_ENCODING, accepts));
             Coding::of(&request.to_http_request())

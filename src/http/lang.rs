@@ -1,4 +1,4 @@
-//! Problems in the language that the request asks for, and one log line a failed request.
+//! Problems in the language that the request asks for, and one log line per failed request.
 
 use actix_web::HttpRequest;
 use actix_web::body::{BoxBody, MessageBody};
@@ -8,7 +8,7 @@ use actix_web::middleware::Next;
 
 use crate::error::{Code, Error, Lang};
 
-/// The language that a request asks for.
+/// The language that a request asks for in `Accept-Language`.
 #[must_use]
 pub fn of(request: &HttpRequest) -> Lang {
     Lang::accepted(
@@ -19,7 +19,7 @@ pub fn of(request: &HttpRequest) -> Lang {
     )
 }
 
-/// Renders errors as problems in the caller's language, those of actix itself too.
+/// Middleware. Renders errors, including those of actix itself, as problems in the request's language.
 pub async fn problems<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -32,7 +32,7 @@ pub async fn problems<B: MessageBody + 'static>(
             Some(error.response(lang))
         }
         Some((error, None)) => Some(from_status(error.as_response_error().status_code()).response(lang)),
-        // A route that is not there, or a method that it does not take, is no error to actix.
+        // Actix answers a method that a route does not support with 405 and no error.
         None if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
             Some(Error::new(Code::MethodNotAllowed).response(lang))
         }

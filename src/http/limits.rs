@@ -1,4 +1,5 @@
-//! Attempts that a key may make in a window, counted on this node in fixed memory: keys whose window is over are dropped.
+//! Limits on attempts per key in a time window, such as sign-ins of an account. Each node counts for itself, in memory,
+//! and drops the keys whose windows have ended.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,15 +8,15 @@ use dashmap::DashMap;
 
 use crate::error::{Code, Error, Result};
 
-/// After so many new keys the map is swept.
+/// Number of new windows after which the keys with ended windows are dropped.
 const SWEEP_EVERY: usize = 1024;
 
-/// How many attempts in which window.
+/// A number of attempts in a window.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// Attempts.
+    /// Number of attempts.
     pub attempts: u32,
-    /// The window, which begins with the first attempt.
+    /// Length of the window, which begins with the first attempt.
     pub window: TimeDelta,
 }
 
@@ -35,7 +36,7 @@ impl Limits {
     /// Counts an attempt.
     ///
     /// # Errors
-    /// [`Code::TooMany`] with the seconds to wait.
+    /// [`Code::TooMany`] with the seconds to wait, if the window has no attempts left.
     pub fn take(&self, key: &str, limit: Limit, now: DateTime<Utc>) -> Result<()> {
         if let Some(mut window) = self.windows.get_mut(key)
             && window.ends_at > now
@@ -60,7 +61,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Forgets the attempts of a key, as after a success.
+    /// Resets the attempts of a key, for example after a success.
     pub fn forget(&self, key: &str) {
         self.windows.remove(key);
     }
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_holds_so_many_attempts() {
+    fn a_window_allows_as_many_attempts_as_its_limit() {
         let limits = Limits::default();
         let limit = Limit {
             attempts: 2,

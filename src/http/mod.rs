@@ -1,4 +1,4 @@
-//! What every route shares: JSON bodies, bounds, problems in the caller's language, ETags, pages, limits. Knows no noun.
+//! Shared by all routes: JSON bodies, bounds, problems in the caller's language, ETags, pages, limits. Knows no noun.
 
 pub mod body;
 pub mod bounds;

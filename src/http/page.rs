@@ -1,4 +1,5 @@
-//! Keyset pages: a cursor is the last identifier of the page before, which is ordered by time.
+//! Cursor pagination by key: the cursor is the last id of the previous page. Ids are UUIDv7, so pages are ordered by
+//! time.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -6,18 +7,18 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// Which page.
+/// The page that a request asks for.
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// Items a page, 1 to 200; 50 by default.
+    /// Items per page, 1 to 200; 50 by default.
     pub limit: Option<i64>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page; absent for the first page.
     pub cursor: Option<Uuid>,
 }
 
 impl PageQuery {
-    /// The checked limit.
+    /// The limit, checked.
     pub fn limit(&self) -> Result<i64> {
         match self.limit.unwrap_or(50) {
             limit @ 1..=200 => Ok(limit),
@@ -25,7 +26,7 @@ impl PageQuery {
         }
     }
 
-    /// The identifier that the page begins after.
+    /// The id after which the page begins.
     #[must_use]
     pub fn after(&self) -> Uuid {
         self.cursor.unwrap_or(Uuid::nil())
@@ -37,7 +38,7 @@ impl PageQuery {
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// Where the next page begins; absent on the last one.
+    /// Cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub next_cursor: Option<Uuid>,
@@ -53,7 +54,8 @@ impl<T> Page<T> {
         }
     }
 
-    /// From rows of which one more than the limit was asked for.
+    /// A page of `limit` items from rows that were queried with `limit + 1`; the extra row shows that a next page
+    /// exists.
     #[must_use]
     pub fn cut(mut items: Vec<T>, limit: i64, id: impl Fn(&T) -> Uuid) -> Self {
         let limit = usize::try_from(limit).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Fields of a PATCH: absent leaves as it is, null clears, a value sets.
+//! Fields of a PATCH: an absent field keeps the value, null clears it, a value replaces it.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// `#[schema(value_type = Option<T>)]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Patch<T> {
-    /// Absent.
+    /// The field is absent: keep the value.
     #[default]
     Keep,
-    /// null.
+    /// The field is null: clear the value.
     Clear,
-    /// A value.
+    /// The field has a value: replace the old one.
     Set(T),
 }
 
@@ -22,7 +22,7 @@ impl<T> Patch<T> {
         matches!(self, Self::Keep)
     }
 
-    /// What diesel's changesets take: none leaves, `Some(None)` clears.
+    /// The value for a diesel changeset: `None` keeps the column, `Some(None)` sets it to NULL.
     #[must_use]
     pub fn into_change(self) -> Option<Option<T>> {
         match self {

@@ -1,4 +1,4 @@
-//! Where a request comes from: the peer, or what a trusted proxy says of it.
+//! The client's address: the peer's, or the one that a trusted proxy forwards in a header.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,8 +6,8 @@ use actix_web::HttpRequest;
 
 use crate::config::{Config, ProxyHeader};
 
-/// The client's address. Proxies add to the right, so the configured header is believed from the right, as far as the
-/// proxies in it are trusted: what stands further left is anybody's word.
+/// The client's address. Each proxy appends to the right of the configured header, so this reads it from the right, as
+/// long as the hops are trusted proxies; entries further left may be forged.
 #[must_use]
 pub fn address(request: &HttpRequest, config: &Config) -> Option<IpAddr> {
     let trusted = |address: IpAddr| config.trusted_proxies.iter().any(|network| network.contains(&address));
@@ -19,7 +19,7 @@ pub fn address(request: &HttpRequest, config: &Config) -> Option<IpAddr> {
         ProxyHeader::XForwardedFor => "x-forwarded-for",
         ProxyHeader::Forwarded => "forwarded",
     };
-    // A header that comes on several lines is one list.
+    // The values of repeated headers form one list.
     let lines = request.headers().get_all(name).filter_map(|line| line.to_str().ok());
     let hops: Vec<&str> = lines.flat_map(|line| line.split(',')).collect();
     for hop in hops.into_iter().rev() {
@@ -39,7 +39,7 @@ pub fn address(request: &HttpRequest, config: &Config) -> Option<IpAddr> {
     Some(address)
 }
 
-/// An address, with or without port, quotes and brackets.
+/// Parses an address with or without port, quotes and brackets.
 fn parse(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim().trim_matches('"');
     let bare = hop.trim_start_matches('[').trim_end_matches(']');
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_headers_of_trusted_proxies_count() {
         let forwarded = |peer, value| from("x-forwarded-for", peer, &[("x-forwarded-for", value)]);
         assert_eq!(forwarded("10.0.0.1:1", "1.1.1.1, 2.2.2.2"), "2.2.2.2");
         assert_eq!(forwarded("9.9.9.9:1", "1.1.1.1"), "9.9.9.9");
@@ -90,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn a_header_on_several_lines_is_one_list() {
-        // The client wrote the first line, the proxy added the second.
+    fn repeated_headers_form_one_list() {
+        // The client sent the first header, the proxy added the second.
         let lines = [("x-forwarded-for", "7.7.7.7"), ("x-forwarded-for", "1.1.1.1")];
         assert_eq!(from("x-forwarded-for", "10.0.0.1:1", &lines), "1.1.1.1");
     }
 
     #[test]
-    fn the_header_that_is_not_configured_is_not_looked_at() {
+    fn only_the_configured_header_is_read() {
         let lines = [
             ("x-forwarded-for", "7.7.7.7"),
             (

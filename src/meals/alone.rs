@@ -1,9 +1,9 @@
-//! Commands that are carried out in a transaction of their own, in which they may wait for a lock without holding up their
-//! gym: those whose follow another transaction has locked, those of a batch that failed as a whole, and all of them where
-//! nothing is folded.
+//! Commands that run alone, each in its own transaction, in which they may wait for a lock without delaying their gym:
+//! commands whose follow another transaction has locked, commands of a batch that failed as a whole, and all commands
+//! if folding is off.
 //!
-//! Each of these transactions has a connection for as long as it waits, so few run at once, of a gym and of a node, and most
-//! connections are left to others. A member's commands are carried out one after the other, in the order they came.
+//! Such a transaction holds a connection while it waits. Bounds per gym and per node therefore limit how many run at
+//! once and leave most connections to others. A member's commands run one after the other, in their order of arrival.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,20 +22,20 @@ use crate::gather::{Gatherer, Running};
 use crate::idempotency::Answer;
 use crate::ids::{AccountId, GymId};
 
-/// Such transactions of one gym at a time: a quarter of the connections.
+/// Maximum concurrent transactions of this kind per gym: a quarter of the pool.
 pub(super) fn of_a_gym(config: &Config) -> usize {
     (config.database_pool as usize / 4).max(1)
 }
 
-/// Such transactions of all gyms at a time: half of the connections.
+/// Maximum concurrent transactions of this kind per node: half of the pool.
 pub(super) fn of_a_node(config: &Config) -> usize {
     (config.database_pool as usize / 2).max(1)
 }
 
-/// Whose commands wait for each other.
+/// The key of the queue: commands for the same member run in order.
 type Member = (GymId, AccountId);
 
-/// The commands that wait to be carried out alone.
+/// The commands that wait to run alone.
 pub(super) struct Lines {
     members: Arc<Gatherer<Member, (Waiting, Instant)>>,
     permits: Semaphore,
@@ -49,7 +49,7 @@ impl Lines {
         }
     }
 
-    /// Whether commands for the same member are still to be carried out.
+    /// Whether earlier commands for the same member still wait or run.
     pub(super) fn has(&self, asked: &Asked) -> bool {
         !self.members.is_at_rest(member(asked))
     }
@@ -63,9 +63,9 @@ fn member(asked: &Asked) -> Member {
     (asked.caller.gym, asked.command.member)
 }
 
-/// Has a command carried out behind the others for the same member.
+/// Queues a command behind the others for the same member.
 pub(super) fn put(app: &App, queues: &Arc<Queues>, waiting: Waiting) {
-    // As long as a transaction may take: a client has given up by then.
+    // The timeout of a transaction: clients have given up by then.
     let until = Instant::now() + app.pool.timeouts().transaction;
     match queues.alone.members.put(member(&waiting.asked), (waiting, until)) {
         Ok(None) => {}
@@ -77,13 +77,13 @@ pub(super) fn put(app: &App, queues: &Arc<Queues>, waiting: Waiting) {
 async fn work(app: App, queues: Arc<Queues>, mut running: Running<Member, (Waiting, Instant)>) {
     let (gym, _) = running.key();
     while let Some(Some((Waiting { asked, reply }, until))) = running.next(VecDeque::pop_front) {
-        // The gym's first, so that one that waits for its own keeps none from others.
+        // The gym's permit first, so that a command that waits for it holds none of the node's permits.
         let permits = async {
             let of_gym = reply.place.alone.acquire().await?;
             Ok::<_, AcquireError>((of_gym, queues.alone.permits.acquire().await?))
         };
         let result = match timeout_at(until, permits).await {
-            // They may be free at once for one whose time went by in the line.
+            // Permits may be free at once although the deadline passed in the queue.
             Ok(Ok(_permits)) if Instant::now() < until => carry_out(&app, &queues, gym, asked).await,
             _ => Err(Error::new(Code::Unavailable)),
         };

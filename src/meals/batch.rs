@@ -1,5 +1,5 @@
-//! What a batch of commands works on: the members' follows, locked, and the days that the commands name, read set-wise.
-//! Commands are applied to it in memory, in order, and what they changed is written set-wise.
+//! The state of a batch of commands: the members' follows, locked, and the days that the commands name. One statement
+//! per table reads and writes it for all commands; in between, the commands apply to it in memory, in order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -24,26 +24,26 @@ use crate::plans::day;
 
 /// A day of a follow that commands name.
 pub(super) struct TouchedDay {
-    /// Whose it is.
+    /// The member.
     pub member: AccountId,
-    /// As it was.
+    /// The day before the commands.
     pub before: Day,
-    /// As the commands leave it.
+    /// The day after the commands.
     pub after: Day,
-    /// The daily row as it was.
+    /// Its daily progress before the commands.
     pub row_before: Option<Progress>,
-    /// The daily row as the commands leave it.
+    /// Its daily progress after the commands.
     pub row: Progress,
-    /// The meals that changed.
+    /// The meals whose completion changed.
     pub meals: BTreeSet<MealId>,
 }
 
-/// What to do about a follow that another transaction has locked.
+/// How to treat a follow that another transaction has locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lock {
-    /// Wait for it.
+    /// Wait for the lock.
     Wait,
-    /// Go on without it.
+    /// Skip the follow (`SKIP LOCKED`).
     IfFree,
 }
 
@@ -53,24 +53,23 @@ pub(super) struct Batch {
     now: DateTime<Utc>,
     day_start: i32,
     follows: HashMap<AccountId, ScheduledFollow>,
-    /// By follow and date, in the order of both.
+    /// The named days, ordered by follow and date.
     pub days: BTreeMap<(FollowId, NaiveDate), TouchedDay>,
     history: Vec<HistoryRow>,
-    /// The trainers on whose rosters the members are.
+    /// The trainers of each member, on whose rosters the member is.
     pub trainers: HashMap<AccountId, Vec<AccountId>>,
-    /// The event of each member's last change, and who made it.
+    /// The event and the actor of each member's last change.
     pub events: BTreeMap<AccountId, (&'static str, AccountId)>,
 }
 
-/// What a command came to, before its day is summed.
+/// The result of a command before its day's progress is final.
 pub(super) struct Applied {
     key: Key,
     completion: Option<Completion>,
 }
 
 impl Batch {
-    /// Locks the follows of members, in the order of their ids; with [`Lock::IfFree`] only those that no other transaction
-    /// has locked.
+    /// Locks the follows of members in the order of their ids; with [`Lock::IfFree`] only those that are not locked.
     pub(super) async fn lock(
         conn: &AsyncPgConnection,
         gym: GymId,
@@ -95,12 +94,12 @@ impl Batch {
         })
     }
 
-    /// Whether the member's follow is locked.
+    /// Whether this batch holds the lock on the member's follow.
     pub(super) fn has(&self, member: AccountId) -> bool {
         self.follows.contains_key(&member)
     }
 
-    /// Reads the days that the commands name and that can be written to.
+    /// Reads the days that the commands name, except those that are not open for ticks.
     pub(super) async fn read_days(
         &mut self,
         conn: &AsyncPgConnection,
@@ -128,7 +127,7 @@ impl Batch {
         let members: BTreeSet<_> = named.values().map(|f| f.follow.member_id).collect();
         let members: Vec<_> = members.into_iter().collect();
 
-        // Sent together: one round trip.
+        // One round trip: the statements are pipelined.
         let (planned, ticked, mut rows, trainers) = tokio::try_join!(
             planned.read(conn, self.gym, &plan_days),
             store::completed(conn, self.gym, &follows, &dates),
@@ -163,7 +162,7 @@ impl Batch {
         Ok(())
     }
 
-    /// The follow that a command goes to, where the command's day can be written to.
+    /// The follow that a command applies to. Refuses a command whose day is not open for ticks.
     fn admit(&self, command: &Command) -> Result<&ScheduledFollow> {
         let scheduled = self
             .follows
@@ -251,12 +250,12 @@ impl Batch {
         Ok(Applied { key, completion })
     }
 
-    /// Whether the commands changed nothing.
+    /// Whether no command changed anything.
     pub(super) fn is_unchanged(&self) -> bool {
         self.history.is_empty()
     }
 
-    /// Writes what the commands changed.
+    /// Writes the changes of all commands.
     pub(super) async fn write(&self, conn: &AsyncPgConnection) -> Result<()> {
         if self.is_unchanged() {
             return Ok(());
@@ -283,7 +282,7 @@ impl Batch {
         Ok(())
     }
 
-    /// The answer to a command, with its day as the batch leaves it.
+    /// The answer to a command, with its day as it is after the whole batch.
     pub(super) fn outcome(&self, applied: Applied) -> Result<Outcome> {
         let day = self
             .days
@@ -295,8 +294,8 @@ impl Batch {
         })
     }
 
-    /// Turns refusals of meals that the member's plan does not have on any day into 404: whatever they are, they are not
-    /// the member's.
+    /// Replaces the refusal of a meal that is on no day of the member's plan by 404, so that it does not reveal whether
+    /// the meal exists.
     pub(super) async fn name_strangers<T>(
         &self,
         conn: &AsyncPgConnection,

@@ -1,4 +1,5 @@
-//! How many commands of a gym are under way: accepted, and not answered. However they are carried out, they count.
+//! Admission control for commands: bounds the commands of a gym that were accepted and not answered yet, whether they
+//! run in a batch or alone.
 
 use std::sync::Arc;
 
@@ -8,23 +9,23 @@ use tokio::sync::Semaphore;
 
 use crate::ids::GymId;
 
-/// The commands that are under way, by gym.
+/// The commands under way, by gym.
 pub(super) struct Crowds {
     gyms: DashMap<GymId, Crowd>,
     most: usize,
     alone: usize,
 }
 
-/// Those of one gym.
+/// The commands under way of one gym.
 struct Crowd {
     count: usize,
-    /// For transactions of single commands.
+    /// Permits for commands that run alone.
     alone: Arc<Semaphore>,
 }
 
 impl Crowds {
-    /// With the number of commands of a gym that may be under way, and of those the number that may have a transaction of
-    /// their own at a time.
+    /// Bounds per gym: at most `most` commands under way, of which at most `alone` run in their own transactions at a
+    /// time.
     pub(super) fn new(most: usize, alone: usize) -> Arc<Self> {
         Arc::new(Self {
             gyms: DashMap::new(),
@@ -33,7 +34,7 @@ impl Crowds {
         })
     }
 
-    /// A place for a command; none where as many are under way as may.
+    /// Admits a command; `None` if its gym has reached the bound.
     pub(super) fn enter(self: &Arc<Self>, gym: GymId) -> Option<Place> {
         let mut crowd = self.gyms.entry(gym).or_insert_with(|| Crowd {
             count: 0,
@@ -51,11 +52,11 @@ impl Crowds {
     }
 }
 
-/// A command's place, until it is dropped.
+/// The place of an admitted command; dropping it frees the place.
 pub(super) struct Place {
     crowds: Arc<Crowds>,
     gym: GymId,
-    /// The gym's permits for transactions of single commands.
+    /// The gym's permits for commands that run alone.
     pub alone: Arc<Semaphore>,
 }
 
@@ -75,12 +76,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_given_back_and_a_gym_without_commands_is_forgotten() {
+    fn dropped_places_are_freed_and_a_gym_without_commands_has_no_entry() {
         let (crowds, gym) = (Crowds::new(2, 1), GymId::new());
         let places = [crowds.enter(gym), crowds.enter(gym)];
         assert!(places.iter().all(Option::is_some));
         assert!(crowds.enter(gym).is_none());
-        assert!(crowds.enter(GymId::new()).is_some(), "another gym has its own");
+        assert!(crowds.enter(GymId::new()).is_some(), "another gym has its own bound");
         drop(places);
         assert!(crowds.gyms.is_empty());
         assert!(crowds.enter(gym).is_some());

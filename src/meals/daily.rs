@@ -1,4 +1,4 @@
-//! Reading a member's daily rows.
+//! The route that lists a member's daily progress.
 
 use actix_web::{get, web};
 use chrono::{NaiveDate, TimeDelta};
@@ -14,31 +14,31 @@ use crate::follows;
 use crate::http::{Page, bounds};
 use crate::ids::AccountId;
 
-/// Days of the longest range that is read at once.
+/// Maximum days of a range.
 const LONGEST_DAYS: i64 = 366;
-/// Days before the end that are read where no start is named.
+/// Days from the default start to the end of a range.
 const DEFAULT_DAYS: i64 = 6;
 
-/// Which days of whom.
+/// The member and the range of days.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Range {
     /// First day; six days before `to` by default.
     from: Option<NaiveDate>,
-    /// Last day; today where the member is by default.
+    /// Last day; today in the member's time zone by default.
     to: Option<NaiveDate>,
     /// The member; the caller by default.
     member: Option<AccountId>,
 }
 
-/// A member's days
+/// List a member's daily progress
 ///
-/// A day on which nothing was ticked is missing, not zero. Where a member changed plans within a day, it is the later
-/// plan's.
+/// A day without ticks is missing, not zero. If a member changed plans within a day, the later plan's progress is
+/// listed.
 #[utoipa::path(tag = "progress", params(Range),
     responses((status = 200, body = Page<Progress>), (status = 403, description = "not for this caller"),
-        (status = 404, description = "no such member"), (status = 422, description = "a range that cannot be")))]
+        (status = 404, description = "no such member"), (status = 422, description = "an invalid range")))]
 #[get("/progress/daily")]
 pub(super) async fn list_daily_progress(
     app: web::Data<App>,
@@ -67,8 +67,8 @@ pub(super) async fn list_daily_progress(
                 return Err(Error::invalid(
                     "from",
                     (
-                        format!("at most {LONGEST_DAYS} days with `to`"),
-                        format!("como mucho {LONGEST_DAYS} días con `to`"),
+                        format!("at most {LONGEST_DAYS} days up to `to`"),
+                        format!("como máximo {LONGEST_DAYS} días hasta `to`"),
                     ),
                 ));
             }

@@ -1,5 +1,5 @@
-//! Many callers' commands in one transaction: each is checked by itself and gets its own answer, and what they changed is
-//! written together. Three round trips lie between BEGIN and COMMIT, however many commands there are.
+//! Folds the commands of many callers into one transaction. Each command is checked separately and gets its own answer;
+//! their changes are written together. Between BEGIN and COMMIT are three round trips, whatever the number of commands.
 
 use std::collections::HashMap;
 
@@ -14,22 +14,22 @@ use crate::events::Tx;
 use crate::idempotency::{self, Answer, NewAnswer, Stored};
 use crate::ids::AccountId;
 
-/// A command and who gave it.
+/// A command with its caller.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
-    /// Who.
+    /// The caller.
     pub caller: Caller,
-    /// What.
+    /// The command.
     pub command: Command,
 }
 
 impl Asked {
-    /// Whose key it has, and which.
+    /// Its idempotency key, with the account that sent it.
     pub(super) fn key(&self) -> Option<(AccountId, &str)> {
         self.command.key.as_deref().map(|key| (self.caller.account, key))
     }
 
-    /// What its key is used for.
+    /// The fingerprint of the command under its idempotency key.
     fn fingerprint(&self) -> Result<Vec<u8>> {
         let operation = match self.command.kind {
             Kind::Complete { .. } => "meal.complete",
@@ -39,19 +39,19 @@ impl Asked {
     }
 }
 
-/// What became of a command.
+/// The result of a command in a batch.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// It was carried out, or refused.
+    /// The command was carried out or refused.
     Done(Result<Answer>),
-    /// Nothing: the member has no running follow that was free to lock.
+    /// The command was set aside, to run alone: the member has no running follow that could be locked without waiting.
     Aside,
 }
 
-/// Carries out commands of one gym, none of which shares its member or its key with another.
+/// Carries out commands of one gym. No two of them may have the same member or the same key.
 ///
 /// # Errors
-/// As the whole, those of the database and of [`write`]; nothing is kept then.
+/// Errors of the database and of [`write`] fail the batch as a whole; the caller must roll back.
 pub(super) async fn carry_out(tx: &mut Tx, planned: &PlannedDays, asked: &[Asked], lock: Lock) -> Result<Vec<Turn>> {
     let (gym, now) = (tx.gym, tx.now);
     let claims: Vec<_> = asked.iter().map(|a| a.caller.claim()).collect();
@@ -62,7 +62,7 @@ pub(super) async fn carry_out(tx: &mut Tx, planned: &PlannedDays, asked: &[Asked
     );
     let (standings, mut batch) = (standings?, batch?);
 
-    // After the locks: whoever takes a right away, or used a key for the same, holds them to the end.
+    // After the locks, because a transaction that revokes a right or uses the same key holds them until its COMMIT.
     let keys: Vec<_> = asked.iter().filter_map(Asked::key).collect();
     let pairs: Vec<_> = asked.iter().map(|a| (a.caller, a.command.member)).collect();
     let commands: Vec<_> = asked.iter().map(|a| &a.command).collect();
@@ -99,7 +99,7 @@ pub(super) async fn carry_out(tx: &mut Tx, planned: &PlannedDays, asked: &[Asked
     Ok(turns.into_iter().map(turn).collect())
 }
 
-/// Whether a command is to be carried out; the first answer where it was before.
+/// Checks a command. Returns the stored answer if it was carried out before, `None` if it is to be carried out now.
 fn admit(
     asked: &Asked,
     standing: Standing,
@@ -116,11 +116,12 @@ fn admit(
     first.map(|first| first.again(&asked.fingerprint()?)).transpose()
 }
 
-/// Applies the commands and writes what they changed, their answers and their events, with another look at the access of
-/// all of them behind.
+/// Applies the commands and writes their changes, answers and events. Behind them, it checks the access of all callers
+/// again.
 ///
 /// # Errors
-/// [`Code::SessionEnded`] where that of one has ended since it was checked; by themselves the others can be carried out.
+/// [`Code::SessionEnded`] if the access of one caller has ended since the first check. The queue then runs each command
+/// alone, so that the others can succeed.
 async fn write(tx: &mut Tx, batch: &mut Batch, asked: &[&Asked]) -> Result<Vec<Result<Answer>>> {
     let commands: Vec<_> = asked.iter().map(|a| &a.command).collect();
     let outcomes = apply(tx, batch, &commands).await?;

@@ -1,8 +1,8 @@
-//! Meals as members live them: the commands that tick a plan's meals. What they leave behind is [`crate::completions`].
+//! The commands that tick a plan's meals. [`crate::completions`] has the records that they write.
 //!
-//! REST (`routes`) and the socket ([`rpc_complete`], [`rpc_undo`]) put commands into [`Queues`]; those of a gym that wait
-//! while others are being written are folded into one transaction (`fold`); what cannot be folded is carried out `alone`.
-//! [`complete`] is the way in for the product itself. Both work on a `batch`.
+//! REST (`routes`) and the socket ([`rpc_complete`], [`rpc_undo`]) put commands into [`Queues`]. Commands of a gym that
+//! arrive while a batch is being written are folded into the next transaction (`fold`); a command that cannot be folded
+//! runs `alone`. The product itself calls [`complete`]. All of these work on a `batch`.
 
 mod alone;
 mod batch;
@@ -37,14 +37,14 @@ use planned::PlannedDays;
 /// What a command does to a meal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Kind {
-    /// Says what became of it. The last word wins.
+    /// Sets its completion. The last command wins.
     Complete {
-        /// What.
+        /// Eaten, partial or skipped.
         status: CompletionStatus,
-        /// How much of it, in thousandths, where a part was eaten.
+        /// The eaten portion in thousandths, if the status is partial.
         portion_permille: Option<i32>,
     },
-    /// Takes back what was said.
+    /// Removes its completion.
     Undo,
 }
 
@@ -64,7 +64,7 @@ impl Kind {
     }
 }
 
-/// The event that tells of a completion.
+/// The kind of the event for a status.
 const fn event(status: CompletionStatus) -> &'static str {
     match status {
         CompletionStatus::Eaten => "meal.completed",
@@ -73,14 +73,14 @@ const fn event(status: CompletionStatus) -> &'static str {
     }
 }
 
-/// Which way a command came.
+/// The origin of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// By a request.
+    /// A REST request.
     Rest,
-    /// Over a socket.
+    /// The socket.
     Socket,
-    /// By the product itself, as in the demo.
+    /// The product itself, as in the demo.
     System,
 }
 
@@ -94,49 +94,50 @@ impl Source {
     }
 }
 
-/// Something said of a meal on a day. As JSON it is what a client's key was used for, whichever way it came.
+/// A command on one meal of one day. Its JSON is part of the idempotency fingerprint, so it must be the same for REST
+/// and the socket.
 #[derive(Clone, Debug, Serialize)]
 pub struct Command {
-    /// What.
+    /// What to do.
     pub kind: Kind,
-    /// Whose meal.
+    /// The member.
     pub member: AccountId,
-    /// Which meal.
+    /// The meal.
     pub meal_id: MealId,
-    /// On which day.
+    /// The day.
     pub date: NaiveDate,
-    /// The client's key, kept in the history.
+    /// The client's key, stored in the history.
     #[serde(skip)]
     pub key: Option<String>,
-    /// Who says so.
+    /// The account that sends the command.
     #[serde(skip)]
     pub actor: AccountId,
     /// Whether the actor is the member's trainer.
     #[serde(skip)]
     pub on_behalf: bool,
-    /// Which way it came.
+    /// The command's origin.
     #[serde(skip)]
     pub source: Source,
 }
 
-/// A meal that was ticked.
+/// A member's record for one meal on one day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Completion {
     /// The day.
     pub date: NaiveDate,
     /// The meal.
     pub meal_id: MealId,
-    /// What became of it.
+    /// Eaten, partial or skipped.
     pub status: CompletionStatus,
-    /// How much of it was eaten, in thousandths.
+    /// The eaten portion, in thousandths.
     pub portion_permille: i32,
-    /// Its title when it was first ticked.
+    /// The meal's title at the first tick.
     pub title: String,
-    /// The plan's revision then.
+    /// The plan's revision at the first tick.
     pub plan_revision: i32,
-    /// Whether a trainer said so for the member.
+    /// Whether a trainer ticked the meal on the member's behalf.
     pub on_behalf: bool,
-    /// When it was last said.
+    /// Time of the last tick.
     pub at: DateTime<Utc>,
 }
 
@@ -155,14 +156,14 @@ impl Completion {
     }
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Outcome {
-    /// The meal as it is now; absent where nothing is said of it any more.
+    /// The meal's completion after the command; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub completion: Option<Completion>,
-    /// Its day in sums.
+    /// The daily progress of the meal's day.
     pub progress: Progress,
 }
 
@@ -175,13 +176,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(daily::list_daily_progress);
 }
 
-/// Carries out commands in order, set-wise, and tells the live channels: one result each, and a bad one never fails its
-/// neighbours. Saying again what was said last succeeds and changes nothing.
+/// Carries out commands in order, in one batch, and emits their events. Returns one result per command; a refused
+/// command does not affect the others. Repeating the last command for a meal succeeds and changes nothing.
 ///
-/// That the actors may act for the members ([`crate::assignments::require_act_for`]) is checked before.
+/// The caller must have checked that the actors may act for the members ([`crate::assignments::require_act_for`]).
 ///
 /// # Errors
-/// As the whole, only those of the database; nothing is kept then.
+/// Only errors of the database fail the batch as a whole; the caller must roll back.
 pub async fn complete(tx: &mut Tx, commands: &[Command]) -> Result<Vec<Result<Outcome>>> {
     let commands: Vec<_> = commands.iter().collect();
     let members = commands.iter().map(|command| command.member).collect();
@@ -189,7 +190,7 @@ pub async fn complete(tx: &mut Tx, commands: &[Command]) -> Result<Vec<Result<Ou
     batch.read_days(tx, &PlannedDays::default(), &commands).await?;
     let outcomes = apply(tx, &mut batch, &commands).await?;
     tell(tx, &batch);
-    // The product itself stands on nobody's access.
+    // The product itself has no caller whose access would have to be checked again.
     tx.log_after(async |conn| batch.write(conn).await, async |_, _| Ok(()))
         .await?;
     Ok(outcomes)
@@ -205,8 +206,8 @@ async fn apply(conn: &AsyncPgConnection, batch: &mut Batch, commands: &[&Command
         .collect())
 }
 
-/// Emits the events of each member whose days have changed, on the member's channel and on the rosters of the trainers,
-/// as a change of its own: with its own actor, and its own number in the gym's log.
+/// Emits the events of each member whose days changed, on the member's channel and on the rosters of the member's
+/// trainers. Each member's events are one change, with its own actor and its own number in the gym's log.
 fn tell(tx: &mut Tx, batch: &Batch) {
     let now = tx.now;
     for (member, (kind, actor)) in &batch.events {
@@ -234,8 +235,7 @@ fn tell(tx: &mut Tx, batch: &Batch) {
     }
 }
 
-/// What leads a screen from the days before to those after: entries that changed are named whole, and what an entry no
-/// longer has as null.
+/// The patch from the days before to the days after. A changed entry has all its fields, and null for each removed one.
 fn member_patch(days: &[(NaiveDate, &TouchedDay)]) -> Value {
     let all = |day: fn(&TouchedDay) -> &BTreeMap<MealId, Completed>| {
         by_date(

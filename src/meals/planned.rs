@@ -1,5 +1,5 @@
-//! The meals that plans have on their days, kept in memory. What a version of a plan says never changes, and the statement
-//! that locks a follow tells its plan's version, so a tick need not read the day's meals and items again.
+//! A cache of the meals on the days of plans. A version of a plan never changes, and the statement that locks a follow
+//! returns the version of its plan, so most ticks need not read the day's meals and items.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use quick_cache::sync::Cache;
 use crate::ids::{GymId, PlanId};
 use crate::plans::day::{self, DayMeal};
 
-/// Items that are kept at most; one takes about a kilobyte.
+/// Maximum cached items; one takes about 1 KB.
 const ITEMS: u64 = 20_000;
-/// Items of a day, about.
+/// Typical number of items on a day.
 const USUAL: u64 = 20;
 
-/// A day of a plan.
+/// A day of a version of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PlanDay {
     /// The plan.
     pub plan: PlanId,
-    /// In which version.
+    /// The plan's version.
     pub version: i64,
     /// The day's number.
     pub number: i32,
@@ -37,7 +37,7 @@ impl Weighter<PlanDay, Arc<[DayMeal]>> for ByItems {
     }
 }
 
-/// The days that ticks have needed lately.
+/// The days that recent ticks have used.
 pub(super) struct PlannedDays(Cache<PlanDay, Arc<[DayMeal]>, ByItems>);
 
 impl Default for PlannedDays {
@@ -48,7 +48,8 @@ impl Default for PlannedDays {
 }
 
 impl PlannedDays {
-    /// The meals of days, by plan and number. What is not at hand is read as the plans are now.
+    /// The meals of days, by plan and day number. Days that are not in the cache are read from the current version of
+    /// their plan.
     pub(super) async fn read(
         &self,
         conn: &AsyncPgConnection,

@@ -1,8 +1,8 @@
-//! Completions that wait. A gym's first command begins a batch at once; those that come while a batch is being written are
-//! folded into the next one, so that a gym at rest waits for nothing and a busy one shares its COMMITs.
+//! The queues of ticks. The first command of an idle gym starts a batch at once; commands that arrive while a batch is
+//! being written are folded into the next one. So an idle gym adds no latency, and a busy one shares its COMMITs.
 //!
-//! Where several come at the same time, those who were answered often come again at once. Without a moment for them the first would
-//! be a batch alone and the others the next, so that a crowd would share only every second COMMIT: hence the linger.
+//! Clients that just got an answer often send their next command at once. Without a linger, the first of these commands
+//! would form a batch alone and the others the one after it, so that only every second COMMIT would be shared.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::idempotency::Answer;
 use crate::ids::GymId;
 use crate::parts::Part;
 
-/// Commands of one gym that are not answered at most; more are refused, to be tried again.
+/// Maximum unanswered commands per gym; further ones get a temporary error.
 const WAITING: usize = 4_096;
 
-/// How long a gym lingers for its crowd after a batch: a part of what the batch took, since a machine that is busy answers later and
-/// has others to work for meanwhile. A gym that was at rest does not wait. Timers are exact to a millisecond.
+/// After a batch, a gym lingers for 1/4 of the batch's duration, since clients answer later on a busy machine, which
+/// has other work meanwhile. An idle gym does not linger.
 const PART: u32 = 4;
-/// The bounds of it.
+/// Shortest and longest linger. Timers have a resolution of 1 ms.
 const TOGETHER_WITHIN: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(8)];
 
 /// A command that waits for its answer.
@@ -39,7 +39,7 @@ pub(super) struct Waiting {
     pub reply: Reply,
 }
 
-/// Where an answer goes. The command has its place in the gym's crowd until it is sent.
+/// The reply channel of a command. It holds the command's place until the answer is sent.
 pub(super) struct Reply {
     answer: oneshot::Sender<Result<Answer>>,
     pub place: Place,
@@ -47,17 +47,17 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn send(self, result: Result<Answer>) {
-        // Whoever waited for it may have gone.
+        // The request may have been cancelled.
         drop(self.answer.send(result));
     }
 }
 
-/// The commands that wait, and what they need of plans.
+/// The waiting commands, and a cache of the plans' days that they need.
 pub struct Queues {
     crowds: Arc<Crowds>,
-    /// Those for the next batch, by gym.
+    /// Commands for the next batch, by gym.
     batches: Arc<Gatherer<GymId, Waiting>>,
-    /// Those that are carried out alone.
+    /// Commands that run alone.
     pub(super) alone: Lines,
     planned: PlannedDays,
 }
@@ -74,24 +74,25 @@ impl Part for Queues {
 }
 
 impl Queues {
-    /// How many commands of a gym wait for the batch that is being written.
+    /// Number of a gym's commands that wait for the current batch to end.
     #[must_use]
     pub fn waiting(&self, gym: GymId) -> usize {
         self.batches.waiting(gym)
     }
 
-    /// How many commands of all gyms wait: for the batch before theirs, or for one of the same member that is carried out
-    /// alone.
+    /// Number of waiting commands of all gyms: those that wait for the current batch of their gym, and those that wait
+    /// behind a command that runs alone for the same member.
     #[must_use]
     pub fn waiting_in_all(&self) -> usize {
         self.batches.waiting_in_all() + self.alone.waiting_in_all()
     }
 }
 
-/// Has a command carried out. It is finished even when whoever waits for it has gone.
+/// Queues a command and waits for its answer. An accepted command is finished even if its request is cancelled.
 ///
 /// # Errors
-/// What speaks against the command; [`Code::OutcomeUnknown`] where the connection broke during COMMIT.
+/// The refusal of the command; [`Code::Unavailable`] if the gym has reached its bound; [`Code::OutcomeUnknown`] if the
+/// connection broke during COMMIT.
 pub(super) async fn carry_out(app: &App, asked: Asked) -> Result<Answer> {
     let queues = app.part::<Queues>();
     let gym = asked.caller.gym;
@@ -117,7 +118,7 @@ async fn work(app: App, queues: Arc<Queues>, mut running: Running<GymId, Waiting
     while let Some(batch) = running.next(|queue| take(queue, most)) {
         let members: HashSet<_> = batch.iter().map(|waiting| waiting.asked.command.member).collect();
         let began = Instant::now();
-        // Behind the member's commands that are still to be carried out alone, so that the last word stays the last.
+        // Commands of a member with commands that run alone queue behind those, so that the member's order is kept.
         let (later, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(|w| queues.alone.has(&w.asked));
         for waiting in later {
             alone::put(&app, &queues, waiting);
@@ -125,7 +126,7 @@ async fn work(app: App, queues: Arc<Queues>, mut running: Running<GymId, Waiting
         if !batch.is_empty() {
             run(&app, &queues, gym, batch).await;
         }
-        // Who was in one of the last two may come again.
+        // Members of the last two batches may send their next command now.
         let crowd = members.union(&before).count().min(most);
         if crowd > 1 {
             let [least, most] = TOGETHER_WITHIN;
@@ -135,8 +136,8 @@ async fn work(app: App, queues: Arc<Queues>, mut running: Running<GymId, Waiting
     }
 }
 
-/// Takes commands for a batch, in order: one of each member, so that each is a change of its own on the screens, and one of
-/// each key, whose answer the others then get.
+/// Takes commands for a batch, in order. At most one per member, so that each becomes its own change on the screens; at
+/// most one per key, so that repeats find its stored answer.
 fn take(queue: &mut VecDeque<Waiting>, most: usize) -> Vec<Waiting> {
     let (mut members, mut keys) = (HashSet::new(), HashSet::new());
     let (mut batch, mut later) = (Vec::new(), VecDeque::new());
@@ -153,18 +154,18 @@ fn take(queue: &mut VecDeque<Waiting>, most: usize) -> Vec<Waiting> {
     batch
 }
 
-/// Carries out a batch and answers everyone in it.
+/// Carries out a batch and answers its commands, or sets them aside.
 async fn run(app: &App, queues: &Arc<Queues>, gym: GymId, batch: Vec<Waiting>) {
     let (asked, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.asked, w.reply)).unzip();
     let turns = match turns(app, queues, gym, asked.clone(), Lock::IfFree).await {
         Ok(turns) => turns,
-        // Nothing can be said of any of them, or the next try would fail in the same way.
+        // The outcome of all is unknown, or a retry would fail in the same way.
         Err(error) if asked.len() == 1 || matches!(error.code, Code::OutcomeUnknown | Code::Unavailable) => {
             let code = error.code;
             error.log();
             asked.iter().map(|_| Turn::Done(Err(Error::new(code)))).collect()
         }
-        // What is wrong with one is not told to others.
+        // One bad command must not fail the others, so each runs alone.
         Err(error) => {
             error.log();
             asked.iter().map(|_| Turn::Aside).collect()

@@ -1,4 +1,4 @@
-//! Handlers of completions, and their commands on the socket: two ways to say the same.
+//! The commands that tick meals, over REST and over the socket, with the same effect.
 
 use actix_web::{delete, post, put, web};
 use chrono::NaiveDate;
@@ -16,21 +16,21 @@ use crate::http::{Body, bounds};
 use crate::idempotency::{Answer, IdempotencyKey};
 use crate::ids::{AccountId, MealId};
 
-/// What became of a meal.
+/// The completion of a meal, whose day is in the path.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompletionUpdate {
-    /// What.
+    /// Eaten, partial or skipped.
     status: CompletionStatus,
-    /// How much of it, 1 to 999 thousandths, where a part was eaten.
+    /// The eaten portion, 1 to 999 thousandths, if the status is partial.
     portion_permille: Option<i32>,
-    /// The member, where an assigned trainer acts on behalf; the caller by default.
+    /// The member for whom an assigned trainer ticks; the caller by default.
     member_id: Option<AccountId>,
-    /// A key of the client's own, like `Idempotency-Key`: a repeat gets the first answer.
+    /// The client's idempotency key, like the header `Idempotency-Key`: a repeat gets the first answer.
     key: Option<String>,
 }
 
-/// What became of a meal on a day.
+/// The completion of a meal on a day.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCompletion {
@@ -38,17 +38,17 @@ pub struct NewCompletion {
     meal_id: MealId,
     /// The day.
     date: NaiveDate,
-    /// What.
+    /// Eaten, partial or skipped.
     status: CompletionStatus,
-    /// How much of it, 1 to 999 thousandths, where a part was eaten.
+    /// The eaten portion, 1 to 999 thousandths, if the status is partial.
     portion_permille: Option<i32>,
-    /// The member, where an assigned trainer acts on behalf; the caller by default.
+    /// The member for whom an assigned trainer ticks; the caller by default.
     member_id: Option<AccountId>,
-    /// A key of the client's own, like `Idempotency-Key`: a repeat gets the first answer.
+    /// The client's idempotency key, like the header `Idempotency-Key`: a repeat gets the first answer.
     key: Option<String>,
 }
 
-/// What to take back, over rpc.
+/// The completion to remove, as data of `meal.undo`.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Undo {
@@ -56,22 +56,22 @@ pub struct Undo {
     meal_id: MealId,
     /// The day.
     date: NaiveDate,
-    /// The member, where an assigned trainer acts on behalf; the caller by default.
+    /// The member for whom an assigned trainer acts; the caller by default.
     member_id: Option<AccountId>,
-    /// A key of the client's own: a repeat gets the first answer.
+    /// The client's idempotency key: a repeat gets the first answer.
     key: Option<String>,
 }
 
-/// For whom to take back.
+/// The query of a removal.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct UndoQuery {
-    /// The member, where an assigned trainer acts on behalf; the caller by default.
+    /// The member for whom an assigned trainer acts; the caller by default.
     member: Option<AccountId>,
 }
 
-/// A request without its way.
+/// A request from REST or the socket, before its checks.
 struct Said {
     kind: Kind,
     meal_id: MealId,
@@ -108,15 +108,15 @@ impl From<Undo> for Said {
     }
 }
 
-/// Say what became of a meal on a day
+/// Set the completion of a meal on a day
 ///
-/// The last word wins. Saying the same again changes nothing.
+/// The last request wins. Repeating it changes nothing.
 #[utoipa::path(tag = "meals", request_body = CompletionUpdate,
-    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "a repeat gets the first answer")),
     responses((status = 200, body = Outcome), (status = 403, description = "not for this caller"),
         (status = 404, description = "no such meal or member, or no plan is being followed"),
         (status = 409, description = "the meal is not on that day, or the plan is paused"),
-        (status = 422, description = "a day or portion that cannot be")))]
+        (status = 422, description = "an invalid day or portion")))]
 #[put("/meals/{meal}/completions/{date}")]
 pub(super) async fn update_completion(
     app: web::Data<App>,
@@ -140,13 +140,13 @@ pub(super) async fn update_completion(
     carry_out(&app, &caller, said, Source::Rest).await
 }
 
-/// Say what became of a meal on a day
+/// Set the completion of a meal on a day, both named in the body
 #[utoipa::path(tag = "meals", request_body = NewCompletion,
-    params(("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "a repeat gets the first answer")),
     responses((status = 200, body = Outcome), (status = 403, description = "not for this caller"),
         (status = 404, description = "no such meal or member, or no plan is being followed"),
         (status = 409, description = "the meal is not on that day, or the plan is paused"),
-        (status = 422, description = "a day or portion that cannot be")))]
+        (status = 422, description = "an invalid day or portion")))]
 #[post("/meals/complete")]
 pub(super) async fn create_completion(
     app: web::Data<App>,
@@ -159,13 +159,13 @@ pub(super) async fn create_completion(
     carry_out(&app, &caller, said, Source::Rest).await
 }
 
-/// Take back what was said of a meal on a day
+/// Remove the completion of a meal on a day
 #[utoipa::path(tag = "meals",
-    params(UndoQuery, ("Idempotency-Key" = Option<String>, Header, description = "repeats get the first answer")),
+    params(UndoQuery, ("Idempotency-Key" = Option<String>, Header, description = "a repeat gets the first answer")),
     responses((status = 200, body = Outcome), (status = 403, description = "not for this caller"),
         (status = 404, description = "no such meal or member, or no plan is being followed"),
         (status = 409, description = "the meal is not on that day, or the plan is paused"),
-        (status = 422, description = "a day that cannot be")))]
+        (status = 422, description = "an invalid day")))]
 #[delete("/meals/{meal}/completions/{date}")]
 pub(super) async fn delete_completion(
     app: web::Data<App>,
@@ -185,18 +185,18 @@ pub(super) async fn delete_completion(
     carry_out(&app, &caller, said, Source::Rest).await
 }
 
-/// `meal.complete` on the socket.
+/// The command `meal.complete` of the socket; `data` is a `NewCompletion`. Returns the answer as JSON.
 ///
 /// # Errors
-/// Those of the request that says the same.
+/// Those of the equivalent REST request.
 pub async fn rpc_complete(app: &App, caller: &Caller, data: Value) -> Result<String> {
     call::<NewCompletion>(app, caller, data).await
 }
 
-/// `meal.undo` on the socket.
+/// The command `meal.undo` of the socket; `data` is an `Undo`. Returns the answer as JSON.
 ///
 /// # Errors
-/// Those of the request that says the same.
+/// Those of the equivalent REST request.
 pub async fn rpc_undo(app: &App, caller: &Caller, data: Value) -> Result<String> {
     call::<Undo>(app, caller, data).await
 }

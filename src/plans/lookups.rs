@@ -1,8 +1,9 @@
-//! Requests that wait for the version of a plan and the right to see it. The first of a gym is looked up at once; those
-//! that come while a look is under way are gathered into the next one, so that a gym at rest waits for nothing and a busy
-//! one shares its round trips: three a look, however many ask, and who asks the same thing is one of them. A look that is
-//! under way is never joined: each answer is of a snapshot that began after its request, so a right that has ended is
-//! not used again. Everyone gets their own answer.
+//! Batched lookups of a plan's version and the caller's right to read it. A request of an idle gym is looked up at
+//! once. Requests that arrive during a lookup form the next batch, and equal questions count once, so a busy gym shares
+//! three round trips per batch.
+//!
+//! A request never joins a batch that has begun: its answer comes from a snapshot that began after the request, so a
+//! revoked right is never used. Each request gets its own answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,29 +23,29 @@ use crate::gather::{self, Gatherer, Running};
 use crate::ids::{GymId, PlanId};
 use crate::parts::Part;
 
-/// Different questions of one look at most.
+/// Maximum distinct questions per batch.
 const BATCH: usize = 64;
-/// Requests of one gym that wait at most; more are refused, to be tried again.
+/// Maximum waiting requests per gym; further ones get a temporary error.
 const WAITING: usize = 4_096;
 
-/// Who asks for which plan.
+/// A caller, and the plan it asks for.
 type Question = (Caller, PlanId);
 type Answer = oneshot::Sender<Result<access::Seen>>;
-/// What the database said to a question.
+/// The database's answer to a question.
 type Found = (Standing, access::Version);
 
-/// The requests that wait, by gym.
+/// The waiting requests, by gym.
 pub struct Lookups {
     gyms: Arc<Gatherer<GymId, (Question, Answer)>>,
     counts: Counts,
 }
 
-/// How much was shared.
+/// Counts of requests and of the batches that served them.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Requests that asked.
+    /// Requests.
     pub asked: Counter,
-    /// Looks into the database for them.
+    /// Batches, each one read of the database.
     pub looks: Counter,
 }
 
@@ -58,29 +59,29 @@ impl Part for Lookups {
 }
 
 impl Lookups {
-    /// How many requests of a gym wait for the look that is under way.
+    /// Number of a gym's requests that wait for the current batch to end.
     #[must_use]
     pub fn waiting(&self, gym: GymId) -> usize {
         self.gyms.waiting(gym)
     }
 
-    /// Whether no look is under way in a gym.
+    /// Whether a gym has no batch under way.
     #[must_use]
     pub fn is_at_rest(&self, gym: GymId) -> bool {
         self.gyms.is_at_rest(gym)
     }
 
-    /// How much was shared.
+    /// Counts of requests and batches.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 }
 
-/// The version of a plan, for a caller whose session holds and who may read it.
+/// The version of a plan, for a caller with valid access and the right to read it.
 ///
 /// # Errors
-/// 401 where the session has ended, 404 where the caller's gym has no such plan, 403 where it is not for the caller.
+/// 401 if the session has ended, 404 if the caller's gym has no such plan, 403 if the caller may not read it.
 pub(super) async fn version(app: &App, caller: &Caller, plan: PlanId) -> Result<access::Seen> {
     let lookups = app.part::<Lookups>();
     lookups.counts.asked.inc();
@@ -88,13 +89,13 @@ pub(super) async fn version(app: &App, caller: &Caller, plan: PlanId) -> Result<
     let question = ((*caller, plan), answer);
     let running = lookups.gyms.put(caller.gym, question);
     if let Some(running) = running.map_err(|_| Error::new(Code::Unavailable))? {
-        // Whoever asks first may go before the others have their answers.
+        // A separate task, since this request may be cancelled before the others have their answers.
         rt::spawn(work(app.clone(), running));
     }
     gather::answer(answered).await
 }
 
-/// Looks for a gym, one look after the other.
+/// Runs a gym's batches, one after the other.
 async fn work(app: App, mut running: Running<GymId, (Question, Answer)>) {
     let gym = running.key();
     while let Some(batch) = running.next(take) {
@@ -103,7 +104,7 @@ async fn work(app: App, mut running: Running<GymId, (Question, Answer)>) {
     }
 }
 
-/// Takes the questions of a look, each once, with all who wait for its answer.
+/// Takes a batch of distinct questions, each with all requests that wait for its answer.
 fn take<A>(queue: &mut VecDeque<(Question, A)>) -> HashMap<Question, Vec<A>> {
     let (mut batch, mut later) = (HashMap::<_, Vec<_>>::new(), VecDeque::new());
     while let Some((question, answer)) = queue.pop_front() {
@@ -117,11 +118,12 @@ fn take<A>(queue: &mut VecDeque<(Question, A)>) -> HashMap<Question, Vec<A>> {
     batch
 }
 
-/// Looks, and answers everyone. What goes wrong with one question is not told to others: they are asked one by one then.
+/// Runs a batch and answers all its requests. If the batch fails as a whole, asks each question alone, so that a
+/// question that fails does not affect the others.
 async fn run(app: &App, gym: GymId, questions: Vec<Question>, answers: Vec<Vec<Answer>>) {
     match look(app, gym, &questions, answers).await {
         Ok(()) => {}
-        // The next try would fail in the same way.
+        // A retry would fail in the same way.
         Err((error, answers)) if questions.len() == 1 || error.code == Code::Unavailable => refuse(&error, answers),
         Err((error, answers)) => {
             error.log();
@@ -144,8 +146,8 @@ fn refuse(error: &Error, answers: Vec<Vec<Answer>>) {
     }
 }
 
-/// One snapshot for all questions. Their answers are sent before its end, which says nothing more; they come back with an
-/// error that kept them from being sent.
+/// Looks up all questions in one snapshot. Sends the answers before the transaction ends, since its end cannot change
+/// them. Returns the reply channels with an error that occurred before that.
 async fn look(
     app: &App,
     gym: GymId,
@@ -160,7 +162,7 @@ async fn look(
             let answers = unanswered.take().into_iter().flatten();
             for (found, answers) in found.into_iter().zip(answers) {
                 for answer in answers {
-                    // Whoever waited for it may have gone.
+                    // The request may have been cancelled.
                     drop(answer.send(told(found)));
                 }
             }
@@ -177,7 +179,7 @@ async fn look(
     }
 }
 
-/// Asks for all of them in one round trip.
+/// Sends the queries for all questions in one round trip.
 async fn find(app: &App, conn: &AsyncPgConnection, questions: &[Question]) -> Result<Vec<Found>> {
     let now = app.clock.now();
     let claims: Vec<_> = questions.iter().map(|(caller, _)| caller.claim()).collect();
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_takes_so_many_questions_and_all_who_ask_the_same() {
+    fn a_batch_takes_a_bounded_number_of_distinct_questions_with_all_their_requests() {
         let (first, plan) = (caller(), PlanId::new());
         let mut queue = VecDeque::from([((first, plan), 0)]);
         queue.extend((1..100).map(|n| ((caller(), plan), n)));
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn other_roles_or_another_session_are_another_question() {
+    fn other_roles_or_another_session_make_another_question() {
         let (one, plan) = (caller(), PlanId::new());
         let other = Caller {
             session: SessionId::new(),

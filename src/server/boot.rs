@@ -1,4 +1,4 @@
-//! From configuration to [`App`]: database, migrations, keys, hub, and the tasks that tend them.
+//! Builds the [`App`] from the configuration: database, migrations, keys, hub, and their background tasks.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -28,20 +28,20 @@ use liveplan_hub::Hub;
 use liveplan_hub::backend::Backend;
 use liveplan_hub::limits::LiveLimits;
 
-/// What clients are told of the server.
+/// The server version that clients get in the connect reply.
 const VERSION: &str = concat!("liveplan ", env!("CARGO_PKG_VERSION"));
 
-/// What was started.
+/// A node that has started and does not listen yet.
 pub struct Booted {
     /// The shared handle.
     pub app: App,
-    /// What the hub asks.
+    /// The hub's backend.
     pub product: Arc<dyn Backend>,
     postgres: Option<EmbeddedPostgres>,
 }
 
 impl Booted {
-    /// Stops what was started with it.
+    /// Stops the embedded Postgres, if there is one.
     pub async fn stop(self) {
         if let Some(postgres) = self.postgres
             && let Err(error) = postgres.stop().await
@@ -51,7 +51,7 @@ impl Booted {
     }
 }
 
-/// The database that a configuration names, or the embedded one, started.
+/// The URL of the configured database, or else of the embedded Postgres, which this starts.
 pub async fn database(config: &Config) -> anyhow::Result<(String, Option<EmbeddedPostgres>)> {
     if let Some(url) = &config.database_url {
         return Ok((url.clone(), None));
@@ -91,7 +91,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let (url, postgres) = database(config).await?;
     let ran = migrations::run(&url, Direction::Up).await?;
     if ran > 0 {
-        tracing::info!(migrations = ran, "database brought up to date");
+        tracing::info!(migrations = ran, "database migrated");
     }
     let timeouts = Timeouts::with_statement(config.database_statement);
     let pool = db::connect(&url, config.database_pool, timeouts).await?;
@@ -105,7 +105,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
             let tokens = Tokens::load(conn, &master, life, now).await?;
             if log::rotate_epochs_after_restore(conn).await? {
-                tracing::warn!("another database cluster or timeline: live positions start anew");
+                tracing::warn!("the database was restored (another cluster or timeline): all logs have new epochs");
             }
             let until = partitions::make_ahead(conn, now).await?;
             foods::starter::load(conn, now).await?;
@@ -134,10 +134,10 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     Ok(Booted { app, product, postgres })
 }
 
-/// The hub that a configuration describes, not yet running.
+/// Builds the configured hub. Its tasks do not run yet.
 ///
 /// # Errors
-/// A `REDIS_URL` that is none.
+/// If `REDIS_URL` is malformed.
 pub fn hub(config: &Config, clock: &Clock) -> anyhow::Result<Hub> {
     let limits = LiveLimits {
         ping_seconds: config.live_ping_seconds,

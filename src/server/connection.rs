@@ -1,5 +1,5 @@
-//! Plain connections, which are those that are not sockets: requests, and handshakes. They are bounded in all and by address,
-//! and one that brings no request within its time is ended. Sockets have places of their own, which the hub gives.
+//! Plain connections: those that carry requests or WebSocket handshakes, before an upgrade. Their number is bounded per
+//! node and per address, and an idle one is closed. The hub admits WebSockets and counts them separately.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -18,10 +18,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::config::Config;
 
-/// Plain connections have at most this part of the files that the process may open.
+/// Plain connections use at most 1/4 of the files that the process may open; WebSockets and the database need the rest.
 const PART_OF_FILES: usize = 4;
 
-/// Bounds, and who is there.
+/// The bounds of plain connections, and counts of the open ones.
 pub struct Connections {
     most: usize,
     most_per_address: usize,
@@ -36,7 +36,7 @@ struct Open {
 }
 
 impl Connections {
-    /// With the bounds of the configuration, for a process that may open so many files.
+    /// Bounds from the configuration, for a process that may open `files` files.
     #[must_use]
     pub fn new(config: &Config, files: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -51,7 +51,8 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection; none where there is no room. Behind a proxy are many, so it is bounded in all alone.
+    /// Admits a connection; `None` if a bound is reached. The bound per address does not apply to a trusted proxy,
+    /// which carries the connections of many clients.
     pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
         let peer = peer.to_canonical();
         let is_proxy = self.proxies.iter().any(|network| network.contains(&peer));
@@ -75,7 +76,8 @@ impl Connections {
     }
 }
 
-/// Whose an address is: an IPv6 host has a /64 to itself.
+/// The host behind an address: an IPv4 address, or the /64 prefix of an IPv6 address, since a host usually owns a whole
+/// /64.
 fn host(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -83,7 +85,7 @@ fn host(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A connection's place. Dropping it gives it back.
+/// The place of an admitted connection; dropping it frees the place.
 pub struct Slot {
     connections: Arc<Connections>,
     host: Option<IpAddr>,
@@ -104,7 +106,7 @@ impl Drop for Slot {
     }
 }
 
-/// What a connection does for its client. Each request marks it, through the connection's data.
+/// Whether a connection is in use. Middleware finds it in the connection's data and marks each request on it.
 #[derive(Default)]
 pub struct Activity {
     answering: Cell<usize>,
@@ -112,7 +114,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// A request is being answered for as long as this is kept.
+    /// Marks a request as under way until the guard is dropped.
     #[must_use]
     pub fn answering(self: &Rc<Self>) -> Answering {
         self.answering.set(self.answering.get() + 1);
@@ -123,13 +125,13 @@ impl Activity {
         self.since_last_look.set(true);
     }
 
-    /// Whether there was any since the last look.
+    /// Whether there was activity since the last call, or a request is under way.
     fn look(&self) -> bool {
         self.since_last_look.replace(false) || self.answering.get() > 0
     }
 }
 
-/// See [`Activity::answering`].
+/// The guard of [`Activity::answering`].
 pub struct Answering(Rc<Activity>);
 
 impl Drop for Answering {
@@ -139,9 +141,10 @@ impl Drop for Answering {
     }
 }
 
-/// A plain connection's stream. Actix times the head of its first request and the pause between two; the heads of later
-/// requests, and what a client goes on sending after its answer, it would wait for without end. So a connection that has
-/// nothing to answer, and has sent nothing, between two looks at it, fails its next read.
+/// The stream of a plain connection, with an idle timeout. Actix has timeouts for the head of the first request and for
+/// the pause between two requests. It has none for the heads of later requests, nor for bytes that a client sends after
+/// its response. This stream therefore checks in intervals: if no request was under way and no bytes were written in a
+/// whole interval, the next read that would wait fails.
 pub struct PlainStream {
     stream: TcpStream,
     activity: Rc<Activity>,
@@ -151,7 +154,7 @@ pub struct PlainStream {
 }
 
 impl PlainStream {
-    /// A stream that is looked at so often.
+    /// A stream that is checked for activity in intervals of `every`.
     pub fn new(stream: TcpStream, slot: Slot, every: Duration) -> Self {
         Self {
             stream,
@@ -162,19 +165,19 @@ impl PlainStream {
         }
     }
 
-    /// What it does for its client.
+    /// The connection's activity.
     #[must_use]
     pub fn activity(&self) -> &Rc<Activity> {
         &self.activity
     }
 
-    /// The stream that it was before.
+    /// The TCP stream.
     #[must_use]
     pub const fn tcp(&self) -> &TcpStream {
         &self.stream
     }
 
-    /// Lets the stream go, to be a socket.
+    /// Gives up the TCP stream for a WebSocket, and frees the connection's place.
     #[must_use]
     pub fn into_tcp(self) -> TcpStream {
         self.stream
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_and_the_node_have_their_bounds_and_who_leaves_makes_room() {
+    fn an_address_and_the_node_have_bounds_and_a_closed_connection_makes_room() {
         let connections = connections(4, 2);
         let mut slots: Vec<_> = (0..2).filter_map(|_| enter(&connections, "192.0.2.1")).collect();
         assert_eq!(slots.len(), 2);
@@ -271,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_bounded_in_all_alone() {
+    fn the_bound_per_address_does_not_apply_to_a_proxy() {
         let connections = connections(3, 1);
         let slots: Vec<_> = (0..4).filter_map(|_| enter(&connections, "::ffff:10.1.2.3")).collect();
         assert_eq!((slots.len(), connections.lock().of.len()), (3, 0));
     }
 
     #[test]
-    fn an_ipv6_host_is_its_network() {
+    fn an_ipv6_host_is_its_64_bit_prefix() {
         let connections = connections(9, 1);
         let one = enter(&connections, "2001:db8:0:1::1");
         assert!(one.is_some() && enter(&connections, "2001:db8:0:1:ffff::2").is_none());
@@ -286,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn activity_is_an_answer_under_way_or_one_since_the_last_look() {
+    fn activity_is_a_request_under_way_or_a_mark_since_the_last_check() {
         let activity = Rc::<Activity>::default();
         assert!(!activity.look());
         let answering = activity.answering();

@@ -1,4 +1,4 @@
-//! The API's own description: OpenAPI, the live channels beside it, and a page for people.
+//! The API's description: the OpenAPI document, a JSON document on live channels, and an HTML page.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use crate::error::{Code, Lang};
 
-/// Adds the bearer scheme.
+/// Adds the bearer scheme to the OpenAPI document.
 pub struct Bearer;
 
 impl Modify for Bearer {
@@ -20,7 +20,7 @@ impl Modify for Bearer {
     }
 }
 
-/// The documents, written once.
+/// The documents, rendered once at start.
 pub struct Documents {
     openapi: Arc<str>,
     live: Arc<str>,
@@ -28,7 +28,7 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// From the OpenAPI document that the routes made.
+    /// Renders the documents from the OpenAPI document of the routes.
     #[must_use]
     pub fn new(openapi: &utoipa::openapi::OpenApi) -> Self {
         let value = serde_json::to_value(openapi).unwrap_or_default();
@@ -41,7 +41,7 @@ impl Documents {
     }
 }
 
-/// Mounts them.
+/// Mounts the documents.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/api/openapi.json", web::get().to(show_openapi))
@@ -68,7 +68,8 @@ async fn show_docs(documents: web::Data<Documents>) -> HttpResponse {
         .body(documents.page.to_string())
 }
 
-/// Channels, events and commands, with the JSON Schema of an event; those of snapshots and commands are in the OpenAPI document.
+/// Channels, events and commands, with the JSON Schema of an event. The schemas of snapshots and commands are in the
+/// OpenAPI document.
 #[must_use]
 pub fn live() -> Value {
     let channels: Vec<Value> = crate::channels::DESCRIBED
@@ -100,7 +101,7 @@ pub fn live() -> Value {
     })
 }
 
-/// Where the OpenAPI document, whose schemas are JSON Schema, describes it.
+/// The address of a schema in the OpenAPI document, whose schemas are JSON Schema.
 fn schema_address(name: &str) -> String {
     format!("/api/openapi.json#/components/schemas/{name}")
 }
@@ -173,7 +174,7 @@ mod tests {
         serde_json::to_value(crate::server::openapi()).expect("the document is JSON")
     }
 
-    /// Names of the schemas that a part of the document leads to.
+    /// Collects the names of all schemas that a part of the document refers to, directly or not.
     fn reached(document: &Value, part: &Value, found: &mut BTreeSet<String>) {
         match part {
             Value::Object(fields) => {
@@ -205,16 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_document_is_what_the_routes_say() {
+    fn the_committed_document_matches_the_routes() {
         let committed: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).expect("it is JSON");
-        assert!(
-            committed == document(),
-            "docs/openapi.json is stale: make openapi writes it anew"
-        );
+        assert!(committed == document(), "docs/openapi.json is stale: run make openapi");
     }
 
     #[test]
-    fn every_schema_that_is_named_is_described() {
+    fn every_schema_reference_resolves() {
         let document = document();
         let mut named = BTreeSet::new();
         reached(&document, &document, &mut named);
@@ -230,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_described_as_json_has_them() {
+    fn enum_values_are_lower_case_as_in_json() {
         let document = document();
         for (name, schema) in document["components"]["schemas"].as_object().expect("schemas") {
             for word in schema["enum"]
@@ -245,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_left_out_of_responses_and_never_null() {
+    fn responses_omit_unknown_values_and_never_contain_null() {
         let document = document();
         let mut sent = BTreeSet::new();
         for operation in operations(&document) {
@@ -259,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_takes_json_says_which() {
+    fn every_request_with_a_json_body_has_its_schema() {
         let document = document();
         let without: Vec<_> = operations(&document)
             .filter(|operation| operation["requestBody"].is_null())

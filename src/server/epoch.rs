@@ -1,4 +1,5 @@
-//! New epochs by hand: after a restore that the database cannot tell by itself, such as one of some tables only.
+//! The command `epoch rotate`: new epochs by hand, after a restore that the node cannot detect, such as one of some
+//! tables.
 
 use anyhow::Context as _;
 
@@ -9,11 +10,11 @@ use crate::error::{Error, Lang};
 use crate::events::log;
 use crate::gyms;
 
-/// Gives the log of one gym, or of all, a new epoch; returns of how many. Nodes that are running notice within a second,
-/// and every client takes a new snapshot.
+/// Gives the log of one gym, or of all gyms, a new epoch. Returns the number of logs. The sweep of running nodes
+/// notices within a second, and every client takes a new snapshot.
 ///
 /// # Errors
-/// Where the database is out of reach, and where there is no gym of that slug.
+/// If the database is unreachable, or no gym has that slug.
 pub async fn rotate(config: &Config, slug: Option<&str>) -> anyhow::Result<usize> {
     let (url, postgres) = boot::database(config).await?;
     let rotated = db::within(timeouts::START, rotate_at(&url, slug)).await;

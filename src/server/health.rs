@@ -1,4 +1,4 @@
-//! `healthz`: the process lives. `readyz`: it can serve, with what it depends on.
+//! `healthz`: the process is alive. `readyz`: the node can serve; the response shows the state of its dependencies.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::app::{App, For};
 use crate::db;
 use crate::events::partitions::{self, WARN_BELOW_DAYS};
 
-/// How long the database may take to answer before this node is not ready: less than the usual timeout of a probe.
+/// Deadline of the database in a readiness check; shorter than the usual timeout of a probe.
 const DATABASE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Mounts both.
+/// Mounts both endpoints.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/healthz", web::get().to(show_health))
         .route("/readyz", web::get().to(show_readiness));
 }
 
-/// Mounts them for a server without a database, which is ready as soon as it listens.
+/// Mounts both endpoints for a server without a database, which is ready as soon as it listens.
 pub fn routes_alone(config: &mut web::ServiceConfig) {
     config
         .route("/healthz", web::get().to(show_health))
@@ -39,7 +39,7 @@ async fn show_readiness(app: web::Data<App>) -> HttpResponse {
     )
     .await;
     let database = ahead.is_ok();
-    // None where today itself lacks its partition: then nothing can be written.
+    // `None` if today has no partition: then no change can be committed.
     let days = ahead.ok().flatten().map(|last| (last - today).num_days());
     let draining = app.hub.is_draining();
     let (sockets, subscriptions) = app.hub.counts();

@@ -1,5 +1,5 @@
-//! What is done every hour: partitions of live events are made ahead, old ones are dropped, and rows that nobody asks for any
-//! more are deleted. Each is done on its own, so that one that fails takes no other with it.
+//! Hourly jobs: create partitions of live events ahead, drop old ones, and delete expired rows. Each job runs by
+//! itself, so that a failure does not stop the others.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -15,24 +15,25 @@ use crate::db::{self, Mode, Scope};
 use crate::error::{Error, Result};
 use crate::events::partitions;
 
-/// How often it is done.
+/// Interval between two runs.
 const EVERY: Duration = Duration::from_hours(1);
-/// Rows that one transaction deletes at most: a fraction of a second's work, so that neither its locks nor a statement's timeout
-/// matter, however many hours were missed.
+/// Maximum rows that one transaction deletes. A batch takes a fraction of a second, so that its locks and the statement
+/// timeout do not matter even after many missed runs.
 pub const BATCH: i64 = 1000;
 
-/// Rows of a table that are deleted some days after the time in one of their columns.
+/// A rule that deletes a table's rows a number of days after the time in one of their columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Trim {
     /// The table.
     pub table: &'static str,
-    /// The column. It has an index.
+    /// The column with the time. It must have an index.
     pub column: &'static str,
-    /// Days that a row is kept.
+    /// Days that a row is kept after that time.
     pub kept_days: i64,
 }
 
-/// What is trimmed. Used refresh tokens go before their sessions, whose deletion would take all of them at once.
+/// All rules, in order. Used refresh tokens come before sessions: deleting a session deletes all its tokens at once,
+/// outside the bound of a batch.
 pub const TRIMS: [Trim; 5] = [
     Trim {
         table: "idempotency_keys",
@@ -62,8 +63,8 @@ pub const TRIMS: [Trim; 5] = [
 ];
 
 impl Trim {
-    /// The statement that deletes one batch: up to `$2` rows from before `$1`, the oldest first. Rows that somebody has locked
-    /// are left for the next hour.
+    /// The statement that deletes one batch: at most `$2` rows from before `$1`, the oldest first. It skips locked
+    /// rows; the next run deletes them.
     #[must_use]
     pub fn sql(&self) -> String {
         let Self { table, column, .. } = self;
@@ -81,7 +82,7 @@ impl Trim {
             .await
     }
 
-    /// Deletes all of them, each batch in a transaction of its own; returns how many.
+    /// Deletes all expired rows, each batch in its own transaction. Returns the number of rows.
     async fn all(&self, app: &App) -> Result<usize> {
         let (now, mut deleted) = (app.clock.now(), 0);
         loop {
@@ -100,7 +101,7 @@ impl Trim {
     }
 }
 
-/// Keeps house for ever. `url` names the database for what needs a connection of its own.
+/// Runs all jobs every hour, for ever. `url` is the database's, for the job that needs a connection outside the pool.
 pub async fn tend(app: App, url: String) {
     loop {
         once(&app, &url).await;
@@ -108,11 +109,11 @@ pub async fn tend(app: App, url: String) {
     }
 }
 
-/// Keeps house once. What fails is logged, and tried again the next time.
+/// Runs all jobs once. A failed job is logged and runs again next time.
 pub async fn once(app: &App, url: &str) {
-    // First, and alone: without a partition for today no change can be written.
+    // First, because without a partition for today no change can be committed.
     if let Err(error) = make_partitions(app).await {
-        tracing::error!(error.cause = ?error, "cannot make partitions ahead; trying again in an hour");
+        tracing::error!(error.cause = ?error, "cannot create partitions ahead; trying again in an hour");
     }
     let mut failed: Option<&str> = None;
     for trim in &TRIMS {
@@ -121,15 +122,15 @@ pub async fn once(app: &App, url: &str) {
         }
         match trim.all(app).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(trim.table, trim.column, rows, "old rows deleted"),
+            Ok(rows) => tracing::info!(trim.table, trim.column, rows, "deleted expired rows"),
             Err(error) => {
                 failed = Some(trim.table);
-                tracing::warn!(trim.table, trim.column, error.cause = ?error, "cannot delete old rows; trying again in an hour");
+                tracing::warn!(trim.table, trim.column, error.cause = ?error, "cannot delete expired rows; trying again in an hour");
             }
         }
     }
     if let Err(error) = retire_partitions(app, url).await {
-        tracing::warn!(error.cause = ?error, "cannot drop old live events; trying again in an hour");
+        tracing::warn!(error.cause = ?error, "cannot drop old partitions of live events; trying again in an hour");
     }
 }
 
@@ -146,8 +147,8 @@ async fn make_partitions(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// On a connection of its own, outside transactions and with its owner's rights: partitions cannot be detached
-/// concurrently otherwise, and its settings must not stay on one of the pool.
+/// Retires old partitions on a separate connection. A concurrent detach needs the owner's rights and no transaction
+/// around it, and the connection's settings must not stay on a pooled connection.
 async fn retire_partitions(app: &App, url: &str) -> anyhow::Result<()> {
     let oldest = partitions::oldest_kept(app.clock.now(), app.config.live_retention_days);
     let any = db::within(app.pool.timeouts().transaction, async {

@@ -1,6 +1,6 @@
-//! Listening. It is what actix-web's `HttpServer` does, and two things that it does not offer: when the answer to a WebSocket
-//! handshake is sent, HTTP lets go of the stream, and whoever answered has it for itself (see [`Handover`]); and plain
-//! connections have bounds and an end (see [`PlainStream`]).
+//! The HTTP listener. It does what actix-web's `HttpServer` does, and two things more: after the response to a
+//! WebSocket handshake it hands the TCP stream over to the hub (see [`Handover`]), and it bounds plain connections in
+//! number and idle time (see [`PlainStream`]).
 
 use std::future::ready;
 use std::io;
@@ -32,17 +32,18 @@ use super::upgrade::{Handover, Upgradable};
 use crate::config::Config;
 use liveplan_hub::open_files;
 
-/// Connections that wait to be accepted.
+/// Length of the kernel's queue of connections that wait to be accepted.
 const BACKLOG: i32 = 2048;
-/// How long a client may take to close.
+/// Deadline for a client to close its connection.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// Seconds that requests have to end.
+/// Seconds that shutdown waits for requests to finish.
 const SHUTDOWN_SECONDS: u64 = 2;
 
-/// Serves what `app` makes, on as many workers as configured. Returns the server, and where it listens first.
+/// Serves the service that `app` builds, on the configured number of workers. Returns the server and the first address
+/// it listens on.
 ///
 /// # Errors
-/// An address that cannot be listened on.
+/// If it cannot listen on a configured address.
 pub fn serve<F, I, S, B>(config: &Config, app: F) -> anyhow::Result<(Server, SocketAddr)>
 where
     F: Fn() -> I + Send + Clone + 'static,
@@ -67,7 +68,8 @@ where
         .workers(workers)
         .disable_signals()
         .shutdown_timeout(SHUTDOWN_SECONDS)
-        // What is over the node's bound is closed, not left in the kernel's queue.
+        // Twice the node's bound per worker, so that excess connections are accepted and closed by `admit`; otherwise
+        // they would wait in the kernel's queue.
         .max_concurrent_connections(config.http.connections.saturating_mul(2));
     let connections = Connections::new(config, open_files());
     let stopping = server.graceful_shutdown_signal();
@@ -115,7 +117,7 @@ where
 
 fn cannot_listen(config: &Config) -> String {
     format!(
-        "cannot listen on {}; is something else running there? BIND names another",
+        "cannot listen on {}; is something else running there? set BIND to use another address",
         config.bind
     )
 }
@@ -128,8 +130,8 @@ fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Lets a connection in where there is room; else it is closed, which costs least. Looked at every so often it has at least
-/// that long for the next head, and the pause before it.
+/// Admits a connection if a place is free, else closes it, the cheapest refusal. Activity is checked in intervals of
+/// `every`, so a client has at least that long for the pause before a request and the request's head together.
 fn admit(
     stream: TcpStream,
     connections: &Arc<Connections>,
@@ -142,18 +144,19 @@ fn admit(
     Ok((PlainStream::new(stream, slot, every), HttpVersion::Http1, Some(peer)))
 }
 
-/// Without these it works too, only later, and with more memory for slow clients.
+/// Sets socket options. Failures are ignored: without the options, delivery is slower and slow clients cost more
+/// memory.
 fn prepare(stream: &TcpStream, send_buffer_bytes: usize, write_within: Duration) {
     let socket = SockRef::from(stream);
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_send_buffer_size(send_buffer_bytes);
-    // Also where the client's window stays shut: what does not move is given up with all its memory.
+    // This timeout also ends a connection whose client keeps its receive window closed, and frees its memory.
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(write_within));
 }
 
-/// Answers a handshake as any request is answered, by the app with all that it wraps, and hands the stream over if it agreed.
-/// A client that does not take the answer within its time is dropped.
+/// Runs a handshake through the app and its middleware like any request, and hands the stream over if the response is
+/// 101. Drops a client that does not read the response in time.
 async fn handshake<S, B>(
     app: Rc<S>,
     request: Request,
@@ -180,7 +183,7 @@ where
                 return Ok(());
             };
             let parts = sent?.into_parts();
-            // A task of its own: what this one held for HTTP is freed.
+            // A new task, so that this one ends and frees the memory it used for HTTP.
             actix_web::rt::spawn(handover.take(parts.io.into_tcp(), parts.read_buf.freeze()));
         }
         None => {

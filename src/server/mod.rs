@@ -1,4 +1,4 @@
-//! The server: what [`App`] is built from, the actix app with its middleware in order, and shutdown.
+//! The server: start-up, the actix app with its middleware in order, and shutdown.
 
 pub mod boot;
 pub mod connection;
@@ -36,42 +36,42 @@ use docs::Bearer;
 use liveplan_hub::backend::Backend;
 use upgrade::Sockets;
 
-/// How long shutdown waits for changes that have begun.
+/// Deadline for changes in flight at shutdown.
 const FINISH_CHANGES_WITHIN: Duration = Duration::from_secs(10);
-/// How long shutdown waits for clients to take notice of it.
+/// Deadline for clients to close their sockets at shutdown.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// A server that has begun to listen.
+/// A server that listens.
 pub struct Started {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
-    /// Where it shows its metrics, if anywhere.
+    /// The address of its metrics, if it has a listener for them.
     pub metrics: Option<SocketAddr>,
     /// The shared handle.
     pub app: App,
-    /// What the hub asks.
+    /// The hub's backend.
     pub product: Arc<dyn Backend>,
-    /// Stops it, draining first.
+    /// Drains and stops the server.
     pub stop: Stop,
 }
 
-/// Stops a server.
+/// A handle that stops a server.
 pub struct Stop(oneshot::Sender<()>);
 
 impl Stop {
-    /// A way to stop a server, and what it waits for.
+    /// A handle, and the receiver on which the server waits.
     pub(crate) fn new() -> (Self, oneshot::Receiver<()>) {
         let (stop, stopped) = oneshot::channel();
         (Self(stop), stopped)
     }
 
-    /// Asks it to drain and end.
+    /// Asks the server to drain and stop.
     pub fn now(self) {
         let _ = self.0.send(());
     }
 }
 
-/// Where a browser on this machine finds a server that listens there.
+/// The URL at which a browser on this machine reaches a server that listens on `address`.
 #[must_use]
 pub fn page(address: SocketAddr) -> String {
     let here = address.ip().is_loopback() || address.ip().is_unspecified();
@@ -82,18 +82,18 @@ pub fn page(address: SocketAddr) -> String {
     }
 }
 
-/// The head of the OpenAPI document; the routes add themselves.
+/// The OpenAPI document without its paths, which the routes add.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "liveplan", description = "A real-time nutrition-plan hub for gyms."),
     modifiers(&Bearer),
-    // What only the socket carries.
+    // Schemas that occur on the socket only.
     components(schemas(follows::live::MemberState, rosters::live::RosterState, plans::live::PlanState, meals::Undo)),
     security(("bearer" = []))
 )]
 struct Document;
 
-/// Everything under `/api/v1`. Patterns are tried one after the other, so what is asked for most comes first.
+/// Mounts everything under `/api/v1`. Actix tries patterns in order, so the most frequent ones come first.
 pub fn routes(config: &mut ServiceConfig) {
     plans::routes(config);
     meals::routes(config);
@@ -119,17 +119,18 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Runs a server on this thread until it is stopped, by signal or by [`Stop`]; `started` hears when it listens.
+/// Runs a server on this thread until a signal or [`Stop`] ends it. Calls `started` when it listens.
 ///
 /// # Errors
-/// What keeps it from starting: the database, the address, a `REDIS_URL` that is none. A Redis that is away does not.
+/// If it cannot start: the database fails, an address is in use, or `REDIS_URL` is malformed. An unreachable Redis is
+/// no error.
 pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let booted = runtime.block_on(boot::boot(&config))?;
     let (app, product) = (booted.app.clone(), booted.product.clone());
     let result = actix_web::rt::System::new().block_on(async move {
         if config.demo && demo::seed(&app).await.map_err(|e| anyhow::anyhow!("{e:?}"))? {
-            tracing::info!("the demo gym was made; every password is `{}`", demo::PASSWORD);
+            tracing::info!("created the demo gym; every password is `{}`", demo::PASSWORD);
         }
         let (server, address) = bind(&config, app.clone(), product.clone())?;
         let metrics = metrics::serve(config.metrics_bind.as_deref(), &app)?;
@@ -149,7 +150,7 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
         let signal = wait_for_signal(stopped).await;
         tracing::info!(signal, "shutting down");
         shut_down(&app, &*product, &handle, Duration::from_secs(config.drain_seconds)).await;
-        // To the end, so that the drain can be watched.
+        // Metrics stop last, so that operators can watch the drain.
         if let Some(metrics) = metrics {
             metrics.stop().await;
         }
@@ -160,7 +161,7 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
     result
 }
 
-/// The runtime of pool, Redis and sequencers; actix's workers only serve sockets and requests.
+/// The runtime for pool, Redis, sequencers and jobs; actix's workers serve sockets and requests only.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     allow_open_files();
     tokio::runtime::Builder::new_multi_thread()
@@ -169,13 +170,13 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Each socket is an open file: as many as the system lets this process have, instead of the usual 1,024.
+/// Raises the soft limit of open files (usually 1,024) to the hard limit, since each socket is an open file.
 fn allow_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(error.cause = %error, "the limit of open files stays as it is");
+        tracing::debug!(error.cause = %error, "cannot raise the limit of open files");
     }
 }
 
@@ -208,7 +209,7 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
             .configure(docs::routes)
             .configure(web::routes)
             .default_service(actix_web::web::to(web::not_found))
-            // The last wrapped is the first to see a request.
+            // The middleware that is wrapped last sees a request first.
             .wrap(from_fn(lang::problems))
             .wrap(from_fn(body::bounded))
             .wrap(cors(&origins))
@@ -246,8 +247,9 @@ pub(crate) async fn wait_for_signal(stopped: oneshot::Receiver<()>) -> &'static 
     }
 }
 
-/// Readiness off and no new sockets, sockets closed a few at a time, commands and changes finished, end. Requests are taken until
-/// then: a listener that only pauses leaves clients hanging in the kernel's queue, while a refusal sends them elsewhere.
+/// Shuts down in this order: readiness off and no new sockets; close sockets in batches; finish commands and changes;
+/// stop the listener. It accepts connections until then: a paused listener leaves clients waiting in the kernel's
+/// queue, while a refused upgrade sends them to another node.
 async fn shut_down(app: &App, product: &dyn Backend, handle: &ServerHandle, drain: Duration) {
     app.hub.drain(drain).await;
     let deadline = tokio::time::Instant::now() + FINISH_CHANGES_WITHIN;
@@ -256,6 +258,6 @@ async fn shut_down(app: &App, product: &dyn Backend, handle: &ServerHandle, drai
     }
     app.hub.record_last_seen(product).await;
     app.hub.sockets_gone(drain.min(LEAVE_WITHIN)).await;
-    // In tests nobody waits for requests.
+    // Tests set the drain to zero and do not wait for requests.
     handle.stop(!drain.is_zero()).await;
 }

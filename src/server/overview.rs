@@ -1,4 +1,4 @@
-//! What those who run a gym see of its live connections: those of this node, and of their own gym alone.
+//! Live connections and channels for a gym's owners and managers: those of their own gym, on the node that answers.
 
 use actix_web::{get, web};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,28 +15,27 @@ use crate::http::{Page, PageQuery};
 use crate::ids::AccountId;
 use liveplan_hub::session::connection::Connection;
 
-/// Those who run the gym.
+/// Roles that may read the overview.
 const RUNS: [Role; 2] = [Role::Owner, Role::Manager];
-/// Channels that are listed; the most watched first.
+/// Maximum channels in the list, those with the most subscriptions first.
 const CHANNELS: usize = 200;
 
 /// The gym's connections and channels on one node.
 #[derive(Serialize, ToSchema)]
 struct LiveOverview {
-    /// The node that answered, by the name that it gives its sockets. Only what is connected to this node is shown; others
-    /// have their own.
+    /// Name of the node that answered, as in the connect reply. The response covers this node only.
     node: String,
-    /// Connections of the gym on this node.
+    /// Number of the gym's connections on this node.
     connections_total: usize,
-    /// Channels of the gym that somebody watches on this node.
+    /// Number of the gym's channels with subscriptions on this node.
     channels_total: usize,
-    /// The most watched of them, up to 200.
+    /// The 200 channels with the most subscriptions.
     channels: Vec<WatchedChannel>,
     /// A page of the connections.
     connections: Page<LiveConnection>,
 }
 
-/// A channel, and how many watch it.
+/// A channel and the number of its subscriptions.
 #[derive(Serialize, ToSchema)]
 struct WatchedChannel {
     channel: String,
@@ -46,28 +45,28 @@ struct WatchedChannel {
 /// A connection.
 #[derive(Serialize, ToSchema)]
 struct LiveConnection {
-    /// The id that its client was told.
+    /// The id that the client got in its connect reply.
     id: Uuid,
-    /// Whose it is.
+    /// The account that is signed in on it.
     account_id: AccountId,
     /// `json` or `protobuf`.
     codec: &'static str,
-    /// When it was opened.
+    /// When the connection was opened.
     opened_at: DateTime<Utc>,
-    /// What it watches.
+    /// Subscribed channels.
     channels: Vec<String>,
-    /// Commands that it sent.
+    /// Number of commands from the client.
     commands: u64,
-    /// Publications that it was handed.
+    /// Number of publications written to its outbox.
     deliveries: u64,
-    /// Bytes that it took.
+    /// Bytes sent to the client.
     bytes: u64,
-    /// Bytes that wait for it to take them.
+    /// Bytes in its outbox that wait to be sent.
     waiting_bytes: usize,
 }
 
 impl LiveConnection {
-    /// None for one that is not connected yet.
+    /// `None` for a connection whose client has not connected yet.
     fn of(connection: &Connection, now: DateTime<Utc>) -> Option<Self> {
         let traffic = connection.traffic();
         let watched = connection.subscriptions();
@@ -91,7 +90,7 @@ impl LiveConnection {
     }
 }
 
-/// The gym's live connections and channels on the node that answers. For owners and managers.
+/// List the gym's live connections and channels on the node that answers; for owners and managers
 #[utoipa::path(
     tag = "system",
     params(PageQuery),
@@ -110,7 +109,7 @@ async fn show_live(
 ) -> Result<web::Json<LiveOverview>> {
     caller.require(&RUNS)?;
     let limit = query.limit()?;
-    // Nothing is read, but the session and the roles are checked.
+    // An empty read checks the session and the roles.
     app.read(&caller, async |_| Ok(())).await?;
     let (hub, now) = (&app.hub, app.clock.now());
     let mut channels: Vec<WatchedChannel> = hub
@@ -144,7 +143,7 @@ async fn show_live(
     }))
 }
 
-/// Mounts it.
+/// Mounts the route.
 pub fn routes(config: &mut ServiceConfig) {
     config.service(show_live);
 }

@@ -1,4 +1,4 @@
-//! One span and one line a request. A request's id is given back in `X-Request-Id`.
+//! One tracing span and one log line per request. The response carries the request's id in `X-Request-Id`.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 
 use super::connection::Activity;
 
-/// Wraps a request in its span, and keeps its connection for as long as it is answered.
+/// Middleware. Runs a request in its span, and marks its connection as active until the response is ready.
 pub async fn requests<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
@@ -21,12 +21,12 @@ pub async fn requests<B: MessageBody>(
     async move {
         let began = std::time::Instant::now();
         let mut response = next.call(request).await?;
-        // To name the route is to find it once more.
+        // Only at debug level, since actix must match the route again to name it.
         if tracing::enabled!(tracing::Level::DEBUG) {
             let status = response.status().as_u16();
             let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
             let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
-            // Queries and bodies never reach the log: they may hold what is nobody's business.
+            // Queries and bodies are never logged, because they may contain personal data.
             tracing::debug!(http.route = route, http.status = status, duration_ms, "request");
         }
         if let Ok(value) = HeaderValue::from_str(id.encode_lower(&mut [0; 32])) {

@@ -1,4 +1,5 @@
-//! The upgrade at `/connection/websocket`: the handshake is answered as a request is, and then the hub has the stream.
+//! The WebSocket endpoint `/connection/websocket`: answers the handshake like a request, then hands the stream to the
+//! hub.
 
 use std::sync::Arc;
 
@@ -16,21 +17,21 @@ use liveplan_hub::backend::{Backend, Language};
 use liveplan_hub::protocol::Codec;
 use liveplan_hub::ws::socket::{self, Accepted};
 
-/// Seconds that the refused are told to wait: at random in this range, so that they do not all come back together.
+/// Range of the seconds in `Retry-After` on refused upgrades. Random, so that the clients do not all come back at once.
 const RETRY_AFTER: std::ops::RangeInclusive<u32> = 1..=5;
 
-/// What sockets are served with.
+/// Everything that serving sockets needs.
 #[derive(Clone)]
 pub struct Sockets {
-    /// Serves them.
+    /// The hub that serves them.
     pub hub: Hub,
-    /// What the hub asks.
+    /// The hub's backend.
     pub backend: Arc<dyn Backend>,
-    /// Whose pages may open them, and which proxies are believed.
+    /// The configuration, for allowed origins and trusted proxies.
     pub config: Arc<Config>,
 }
 
-/// Mounts the endpoint. It finds [`Sockets`] in the app's data.
+/// Mounts the endpoint, which needs [`Sockets`] in the app's data.
 pub fn routes(config: &mut web::ServiceConfig) {
     config.route("/connection/websocket", web::get().to(open_websocket));
 }
@@ -55,47 +56,47 @@ async fn open_websocket(request: HttpRequest, sockets: web::Data<Sockets>) -> Re
     })
 }
 
-/// 503 with a moment to wait, for what this node has no room for now.
+/// 503 with `Retry-After`: this node has no room for the socket now.
 fn busy() -> Error {
     Error::new(Code::Busy).with("seconds", rand::random_range(RETRY_AFTER))
 }
 
-/// What goes on with a stream whose handshake is answered. Its first bytes may have come with the handshake.
+/// Takes over a TCP stream after its handshake, with the bytes that the client sent right behind the handshake.
 pub struct Handover(Box<dyn FnOnce(TcpStream, Bytes) -> LocalBoxFuture<'static, ()>>);
 
 impl Handover {
-    /// Goes on.
+    /// Starts serving the stream; `first` are the bytes that were already read from it.
     pub fn take(self, stream: TcpStream, first: Bytes) -> LocalBoxFuture<'static, ()> {
         (self.0)(stream, first)
     }
 }
 
-/// What a request carries whose stream can be handed over.
+/// Marks a request whose stream can be handed over, in its extensions.
 pub struct Upgradable;
 
-/// The answer to a WebSocket handshake (RFC 6455 §4.2). Once it is sent, `take` has the stream.
+/// Answers a WebSocket handshake (RFC 6455 §4.2). After the response is sent, `take` gets the stream.
 pub fn upgrade(
     request: &HttpRequest,
     protocols: &[&str],
     take: impl FnOnce(TcpStream, Bytes) -> LocalBoxFuture<'static, ()> + 'static,
 ) -> Result<HttpResponse> {
     let malformed = |e: actix_web::Error| Error::new(Code::Malformed).with("reason", e);
-    // actix-ws shakes hands only: it gets no bytes to read, and its body gives way to the stream.
+    // actix-ws only checks the handshake: it gets an empty payload, and its response body is dropped.
     let nothing = web::Payload::from_request(request, &mut dev::Payload::None)
         .into_inner()
         .map_err(malformed)?;
     let (response, ..) = actix_ws::handle_with_protocols(request, nothing, protocols).map_err(malformed)?;
     if request.extensions_mut().remove::<Upgradable>().is_none() {
-        return Err(Error::new(Code::Malformed).with("reason", "a handshake has no body"));
+        return Err(Error::new(Code::Malformed).with("reason", "a WebSocket handshake must have no body"));
     }
-    // What is logged about the socket's beginning belongs to its request.
+    // The log lines of the socket's start belong to the span of its request.
     let span = tracing::Span::current();
     let take = move |stream, first| span.in_scope(|| take(stream, first));
     request.extensions_mut().insert(Handover(Box::new(take)));
     Ok(response.drop_body().map_into_boxed_body())
 }
 
-/// The codec of the first subprotocol of the client that we speak.
+/// The codec of the first offered subprotocol that the server supports.
 fn agree_on_codec(request: &HttpRequest) -> Option<Codec> {
     request
         .headers()
@@ -105,7 +106,7 @@ fn agree_on_codec(request: &HttpRequest) -> Option<Codec> {
         .find_map(|offer| Codec::ALL.into_iter().find(|codec| codec.subprotocol() == offer.trim()))
 }
 
-/// The codec of `?cf_protocol=`, for clients that cannot name a subprotocol.
+/// The codec in the query parameter `cf_protocol`, for clients that cannot offer a subprotocol.
 fn codec_of_query(request: &HttpRequest) -> Codec {
     if request.query_string().split('&').any(|p| p == "cf_protocol=protobuf") {
         Codec::Protobuf
@@ -114,7 +115,8 @@ fn codec_of_query(request: &HttpRequest) -> Codec {
     }
 }
 
-/// Browsers send an Origin with every upgrade and no same-origin rule stops them: other sites' pages are refused here.
+/// Refuses pages of other sites: browsers apply no same-origin policy to WebSockets, but send `Origin` with each
+/// upgrade.
 fn check_origin(request: &HttpRequest, allowed: &[String]) -> Result<()> {
     let Some(origin) = request.headers().get(header::ORIGIN).and_then(|o| o.to_str().ok()) else {
         return Ok(());

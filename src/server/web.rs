@@ -1,4 +1,5 @@
-//! The web app under `/app`, embedded in the binary. Its assets have a hash in their name and never change.
+//! The web app under `/app`, embedded in the binary. Its assets have a hash in their names, so caches may keep them
+//! forever.
 
 use actix_web::http::header;
 use actix_web::middleware::Compress;
@@ -12,11 +13,11 @@ use crate::error::{Error, Result};
 #[allow_missing = true]
 struct Dist;
 
-/// The policy of the app's page: everything from here, the socket included.
+/// The content security policy of the app: all content from this origin, the socket included.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; object-src 'none'; \
                       base-uri 'self'; frame-ancestors 'none'; form-action 'self'";
 
-/// Mounts the app and sends the root to it.
+/// Mounts the app, and redirects `/` to it.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/", web::get().to(redirect))
@@ -34,7 +35,7 @@ async fn redirect() -> HttpResponse {
         .finish()
 }
 
-/// The answer to an address that names nothing.
+/// 404, for paths that match no route.
 pub async fn not_found() -> Result<HttpResponse> {
     Err(Error::not_found("page"))
 }
@@ -42,7 +43,7 @@ pub async fn not_found() -> Result<HttpResponse> {
 async fn find_asset(request: HttpRequest, path: web::Path<String>) -> Result<HttpResponse> {
     let asset = Dist::get(&path).filter(|_| !path.is_empty());
     let is_page = asset.is_none();
-    // Every address of the app without a file is one of its pages.
+    // A path without a file is a page of the single-page app.
     let Some(file) = asset.or_else(|| Dist::get("index.html")) else {
         return Ok(HttpResponse::ServiceUnavailable()
             .content_type("text/html; charset=utf-8")
@@ -52,7 +53,7 @@ async fn find_asset(request: HttpRequest, path: web::Path<String>) -> Result<Htt
         return Err(Error::not_found("page"));
     }
     let hash = u128::from_be_bytes(file.metadata.sha256_hash()[..16].try_into().unwrap_or_default());
-    // Weak, since the same file is sent compressed or not; nobody writes one.
+    // A weak tag, since the same file is sent compressed or not, and no client writes files.
     let tag = format!("W/\"{hash:032x}\"");
     let caching = if path.starts_with("assets/") {
         "public, max-age=31536000, immutable"

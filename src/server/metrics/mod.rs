@@ -1,9 +1,9 @@
-//! `/metrics` for Prometheus, on a listener of its own: what is not routed to the outside cannot be read there, whatever
-//! rules a proxy has for paths, and it answers while the other listener drains or is overrun. It is closed unless
-//! `METRICS_BIND` names an address.
+//! `/metrics` for Prometheus, on a separate listener. A proxy that serves the main listener cannot expose it by
+//! mistake, and it answers while the main listener drains or is overloaded. There is no such listener unless
+//! `METRICS_BIND` is set.
 //!
-//! Nothing here is of one gym or one account: that would be one time series each, and nobody's business. Values are read
-//! when they are asked for; what is measured pays for relaxed atomics at most. `text`: how they are written.
+//! No metric has a label for gyms or accounts: each would be a time series of its own, and personal data. A scrape
+//! reads the values; measuring costs at most relaxed atomic operations. `text` encodes them.
 
 mod text;
 
@@ -27,24 +27,24 @@ use liveplan_hub::counters::{Counters, Reason};
 use liveplan_hub::protocol::Codec;
 use text::Text;
 
-/// The listener.
+/// The listener of `/metrics`.
 pub struct Metrics {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
     handle: ServerHandle,
 }
 
 impl Metrics {
-    /// Ends it.
+    /// Stops the listener.
     pub async fn stop(self) {
         self.handle.stop(false).await;
     }
 }
 
-/// Listens at an address, if there is one.
+/// Starts the listener, if `bind` is set.
 ///
 /// # Errors
-/// An address that cannot be listened on.
+/// If it cannot listen on the address.
 pub fn serve(bind: Option<&str>, app: &App) -> anyhow::Result<Option<Metrics>> {
     let Some(bind) = bind else { return Ok(None) };
     let app = app.clone();
@@ -58,12 +58,12 @@ pub fn serve(bind: Option<&str>, app: &App) -> anyhow::Result<Option<Metrics>> {
     .workers(1)
     .disable_signals()
     .bind(bind)
-    .with_context(|| format!("cannot show metrics on {bind}; METRICS_BIND names another address"))?;
+    .with_context(|| format!("cannot serve metrics on {bind}; set METRICS_BIND to use another address"))?;
     let address = *server.addrs().first().context("no address")?;
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
-    tracing::info!(address = %address, "metrics at /metrics");
+    tracing::info!(address = %address, "serving metrics at /metrics");
     Ok(Some(Metrics { address, handle }))
 }
 
@@ -75,7 +75,7 @@ async fn show_metrics(registry: web::Data<Registry>) -> Result<HttpResponse> {
         .body(text))
 }
 
-/// What this node is doing.
+/// Collects the metrics of this node.
 struct Node(App);
 
 impl fmt::Debug for Node {
@@ -102,17 +102,21 @@ impl Collector for Node {
 fn node(text: &mut Text, app: &App) -> fmt::Result {
     text.gauges(
         "build_info",
-        "Always 1; the label is the version that runs.",
+        "Always 1; the label is the running version.",
         "version",
         [(env!("CARGO_PKG_VERSION"), 1)],
     )?;
     text.gauge(
         "draining",
-        "Whether the node closes its sockets to end.",
+        "1 while the node drains its sockets for shutdown, else 0.",
         app.hub.is_draining(),
     )?;
     let changes = app.changes_in_flight.load(Ordering::Acquire);
-    text.gauge("changes_in_flight", "Changes that have begun and not ended.", changes)
+    text.gauge(
+        "changes_in_flight",
+        "Changes that have begun and have neither committed nor failed.",
+        changes,
+    )
 }
 
 fn sockets(text: &mut Text, app: &App) -> fmt::Result {
@@ -120,29 +124,29 @@ fn sockets(text: &mut Text, app: &App) -> fmt::Result {
     let sockets = Codec::ALL.map(|codec| (codec.name(), counters.sockets(codec)));
     text.gauges(
         "live_sockets",
-        "Sockets that are open.",
+        "Open WebSockets.",
         "codec",
         sockets.map(|(codec, (_, open))| (codec, open)),
     )?;
     text.counters(
         "live_sockets_opened",
-        "Sockets that were opened.",
+        "WebSockets opened.",
         "codec",
         sockets.map(|(codec, (opened, _))| (codec, opened)),
     )?;
     text.family(
         "live_sockets_closed",
-        "Sockets that ended, by close code; 1006 without a close frame.",
+        "WebSockets closed, by close code; 1006 means without a close frame.",
         &counters.closes,
     )?;
     text.gauge(
         "live_subscriptions",
-        "Subscriptions of sockets.",
+        "Subscriptions on this node.",
         app.hub.registry().len(),
     )?;
     text.gauge(
         "live_gyms",
-        "Gyms whose changes are put in order here.",
+        "Gyms with a sequencer on this node.",
         app.hub.logs_served(),
     )?;
     let mut waiting = 0;
@@ -150,38 +154,42 @@ fn sockets(text: &mut Text, app: &App) -> fmt::Result {
         waiting += connection.outbox.waiting_bytes();
         connection.outbox.settle();
     }
-    text.gauge("live_queue_bytes", "Bytes that wait for sockets to take them.", waiting)
+    text.gauge(
+        "live_queue_bytes",
+        "Bytes that wait in the outboxes of all connections.",
+        waiting,
+    )
 }
 
 fn delivery(text: &mut Text, counters: &Counters) -> fmt::Result {
     text.counter(
         "live_deliveries",
-        "Publications handed to connections.",
+        "Publications written to the outboxes of connections.",
         &counters.deliveries.get(),
     )?;
     text.counter(
         "live_delivered_bytes",
-        "Bytes of publications handed to connections.",
+        "Bytes of publications written to the outboxes of connections.",
         &counters.delivered_bytes.get(),
     )?;
     text.counter(
         "live_sent_bytes",
-        "Bytes that sockets took, of all kinds.",
+        "Bytes of all kinds written to sockets.",
         &counters.sent_bytes.get(),
     )?;
     text.counter(
         "live_channels_lost",
-        "Subscriptions that ended because their client reads too slowly.",
+        "Subscriptions ended because their client read too slowly.",
         &counters.lost_channels.get(),
     )?;
     text.histogram(
         "live_delivery_seconds",
-        "From COMMIT on this node to a publication in a connection's queue.",
+        "Time from a COMMIT on this node until a publication is in a connection's outbox.",
         &counters.delivery_seconds,
     )?;
     text.histogram(
         "live_publish_seconds",
-        "From COMMIT on this node until Redis had taken the change.",
+        "Time from a COMMIT on this node until Redis acknowledged the change.",
         &counters.broker.publish_seconds,
     )
 }
@@ -190,22 +198,30 @@ fn order(text: &mut Text, counters: &Counters) -> fmt::Result {
     let rows = [
         (
             "live_hole_waits",
-            "Times that a missing number was waited for.",
+            "Times that a sequencer waited for a missing number of a log.",
             &counters.hole_waits,
         ),
-        ("live_refills", "Reads of what a gym's order lacked.", &counters.refills),
-        ("live_refill_failures", "Those that failed.", &counters.refill_failures),
+        (
+            "live_refills",
+            "Log reads that filled sequence gaps.",
+            &counters.refills,
+        ),
+        (
+            "live_refill_failures",
+            "Log reads for sequence gaps that failed.",
+            &counters.refill_failures,
+        ),
         (
             "live_let_go",
-            "Times that all subscriptions of a gym had to begin anew.",
+            "Times that all subscriptions of a gym were let go because the node could not read what they missed.",
             &counters.let_go,
         ),
         (
             "live_sweeps",
-            "Comparisons of positions with the database.",
+            "Sweeps: comparisons of this node's positions with the heads in Postgres.",
             &counters.sweeps,
         ),
-        ("live_sweep_failures", "Those that failed.", &counters.sweep_failures),
+        ("live_sweep_failures", "Sweeps that failed.", &counters.sweep_failures),
     ];
     for (name, help, count) in rows {
         text.counter(name, help, &count.get())?;
@@ -217,19 +233,19 @@ fn recovery(text: &mut Text, counters: &Counters) -> fmt::Result {
     let recovery = &counters.recovery;
     text.counters(
         "live_recoveries",
-        "Subscriptions that were given what they missed, by where it was.",
+        "Subscriptions that recovered missed publications, by source: replay buffer (memory) or log (database).",
         "path",
         [("memory", recovery.memory.get()), ("database", recovery.database.get())],
     )?;
     text.counters(
         "live_snapshots",
-        "Subscriptions that began with a snapshot, by why.",
+        "Subscriptions that began with a snapshot, by reason.",
         "reason",
         Reason::ALL.map(|why| (why.name(), recovery.snapshots(why))),
     )?;
     text.counters(
         "live_state_reads",
-        "Reads of the database for them.",
+        "Database reads for recoveries (missed) and snapshots.",
         "of",
         [
             ("missed", recovery.database_reads.get()),
@@ -238,7 +254,7 @@ fn recovery(text: &mut Text, counters: &Counters) -> fmt::Result {
     )?;
     text.counters(
         "live_state_reads_shared",
-        "Subscriptions that were served by a read made for another.",
+        "Subscriptions that shared the database read of another one.",
         "of",
         [
             ("missed", recovery.database_shared.get()),
@@ -254,36 +270,40 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
     let broker = &app.hub.counters.broker;
     text.gauge(
         "redis_up",
-        "Whether every server of Redis hears and is heard.",
+        "1 if publishing to and receiving from every Redis server works, else 0.",
         app.hub.broker_is_up(),
     )?;
     let rows: [(&str, &str, &Counter); 12] = [
-        ("redis_trips", "Round trips.", &broker.trips),
-        ("redis_published", "Changes that Redis took.", &broker.published),
+        ("redis_trips", "Round trips to Redis.", &broker.trips),
+        ("redis_published", "Changes that Redis acknowledged.", &broker.published),
         (
             "redis_dropped",
-            "Changes that found the queue full or no server.",
+            "Changes not published because the queue was full or there was no server.",
             &broker.dropped,
         ),
         (
             "redis_unpublished",
-            "Changes that Redis may not have taken.",
+            "Changes whose publication Redis did not acknowledge.",
             &broker.unpublished,
         ),
-        ("redis_received", "Changes of other nodes that came.", &broker.received),
-        ("redis_overflowed", "Messages that came too fast.", &broker.overflowed),
-        ("redis_subscribed", "Channels subscribed to.", &broker.subscribed),
+        ("redis_received", "Changes received from other nodes.", &broker.received),
+        (
+            "redis_overflowed",
+            "Messages dropped because they arrived faster than the node could process them.",
+            &broker.overflowed,
+        ),
+        ("redis_subscribed", "Redis channels subscribed to.", &broker.subscribed),
         (
             "redis_unsubscribed",
-            "Channels unsubscribed from.",
+            "Redis channels unsubscribed from.",
             &broker.unsubscribed,
         ),
         (
             "redis_lost_connections",
-            "Listening connections that were lost or could not be made, each tried again.",
+            "Receiving connections to Redis that were lost or could not be opened; the node retries each.",
             &broker.lost_connections,
         ),
-        ("redis_probes", "Probes sent.", &broker.probes),
+        ("redis_probes", "Probes sent through Redis.", &broker.probes),
         (
             "redis_probe_failures",
             "Probes that failed or did not come back.",
@@ -291,7 +311,7 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
         ),
         (
             "redis_lease_failures",
-            "Exchanges of who is online that failed.",
+            "Exchanges of presence leases with Redis that failed.",
             &broker.lease_failures,
         ),
     ];
@@ -305,7 +325,7 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
     let counts = app.cache.counts();
     text.counters(
         "plan_reads",
-        "Plans asked for, by which level of the cache had them.",
+        "Reads of plans, by the level that had them: L1 (memory), L2 (redis) or neither (database).",
         "path",
         [
             ("memory", counts.local.get()),
@@ -317,18 +337,18 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
     let lookups = lookups.counts();
     text.counter(
         "plan_version_requests",
-        "Requests that asked for a plan's version and the right to see it.",
+        "Requests that looked up a plan's version and the caller's right to it.",
         &lookups.asked.get(),
     )?;
     text.counter(
         "plan_version_reads",
-        "Reads of the database for them.",
+        "Database reads for lookups of plan versions.",
         &lookups.looks.get(),
     )?;
     let checks = app.tokens.checks();
     text.counters(
         "token_checks",
-        "Access tokens checked, by memory of those found good before or by their signature.",
+        "Access tokens checked, by the cache of verified tokens (memory) or by their signature.",
         "path",
         [
             ("memory", checks.remembered.get()),
@@ -337,7 +357,7 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
     )?;
     text.gauge(
         "completions_waiting",
-        "Completions that wait for the batch before theirs, or for one of the same member that waits for a lock.",
+        "Ticks that wait for the current batch of their gym, or for a lock on their member's follow.",
         app.part::<meals::Queues>().waiting_in_all(),
     )
 }
@@ -345,20 +365,24 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
 fn database(text: &mut Text, app: &App) -> fmt::Result {
     let pool = app.pool.state();
     let used = pool.statistics;
-    text.gauge("database_connections", "Connections of the pool.", pool.connections)?;
+    text.gauge(
+        "database_connections",
+        "Connections in the pool to Postgres.",
+        pool.connections,
+    )?;
     text.gauge(
         "database_idle_connections",
-        "Those that lie idle.",
+        "Idle connections in the pool.",
         pool.idle_connections,
     )?;
     text.gauge(
         "database_waiting",
-        "Those who wait for a connection.",
+        "Calls that wait for a connection from the pool.",
         used.pending_gets(),
     )?;
     text.counters(
         "database_gets",
-        "Connections taken: at once, after waiting, or not in time.",
+        "Calls for a connection from the pool: served at once, served after a wait, or timed out.",
         "how",
         [
             ("at_once", used.get_direct),
@@ -368,24 +392,24 @@ fn database(text: &mut Text, app: &App) -> fmt::Result {
     )?;
     text.counter(
         "database_wait_seconds",
-        "Seconds waited for connections.",
+        "Seconds that calls waited for a connection from the pool.",
         &used.get_wait_time.as_secs_f64(),
     )?;
     text.counter(
         "database_connections_created",
-        "Connections made.",
+        "Connections to Postgres opened.",
         &used.connections_created,
     )?;
     text.counter(
         "database_connections_broken",
-        "Connections given up since they were broken.",
+        "Connections to Postgres closed because they were broken.",
         &used.connections_closed_broken,
     )?;
     let until = *app.partitions_until.lock().unwrap_or_else(PoisonError::into_inner);
     let today = app.clock.now().date_naive();
     text.gauge(
         "database_partition_days_ahead",
-        "Days after today that live events have partitions for, as was last seen; below 0 there is none for today.",
+        "Days after today with a partition for live events, at the last hourly check; -1 if today has none.",
         until.map_or(-1, |until| (until - today).num_days()),
     )
 }

@@ -1,4 +1,4 @@
-//! Values as Prometheus reads them, each with a name, a word on what it is, and at most one label.
+//! Encodes values in the Prometheus text format, each with a name, a help text and at most one label.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use liveplan_hub::counters::CloseCode;
 use liveplan_hub::histogram::Histogram;
 
-/// What is written.
+/// An encoder of metrics.
 pub(super) struct Text<'a>(pub DescriptorEncoder<'a>);
 
 /// A gauge's value.
@@ -56,14 +56,14 @@ impl From<usize> for Value {
 }
 
 impl Text<'_> {
-    /// A value that only grows. `_total` is added to its name.
+    /// Encodes a counter; `_total` is appended to its name.
     pub fn counter(&mut self, name: &str, help: &str, value: &impl EncodeCounterValue) -> fmt::Result {
         self.0
             .encode_descriptor(name, help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, _, f64>(value, None)
     }
 
-    /// Values that only grow, by a label.
+    /// Encodes counters with a label.
     pub fn counters<L: EncodeLabelValue>(
         &mut self,
         name: &str,
@@ -80,20 +80,20 @@ impl Text<'_> {
         Ok(())
     }
 
-    /// Values that only grow, by their own label.
+    /// Encodes a family of counters with the family's own label.
     pub fn family(&mut self, name: &str, help: &str, values: &Family<CloseCode, Counter>) -> fmt::Result {
         let family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         values.encode(family)
     }
 
-    /// A value of now.
+    /// Encodes a gauge.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Into<Value>) -> fmt::Result {
         self.0
             .encode_descriptor(name, help, None, MetricType::Gauge)?
             .encode_gauge(&value.into())
     }
 
-    /// Values of now, by a label.
+    /// Encodes gauges with a label.
     pub fn gauges<L: EncodeLabelValue>(
         &mut self,
         name: &str,
@@ -110,7 +110,7 @@ impl Text<'_> {
         Ok(())
     }
 
-    /// How long something took.
+    /// Encodes a histogram of seconds.
     pub fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
         let observed = histogram.read();
         self.0
