@@ -80,7 +80,11 @@ fn every_code_block_names_its_language_and_parses() {
             }
         }
     }
-    assert_eq!(wrong, Vec::<String>::new(), "code blocks without a language, or that do not parse");
+    assert_eq!(
+        wrong,
+        Vec::<String>::new(),
+        "code blocks without a language, or that do not parse"
+    );
 }
 
 /// Whether `bash -n` can parse the code; nothing is run.
@@ -96,7 +100,10 @@ fn is_shell(code: &str) -> bool {
 #[test]
 fn the_readme_begins_with_the_two_commands_and_is_short() {
     let readme = document("README.md");
-    assert!(readme.text.lines().count() <= README_LINES, "the README has more than {README_LINES} lines");
+    assert!(
+        readme.text.lines().count() <= README_LINES,
+        "the README has more than {README_LINES} lines"
+    );
     let first = readme.blocks().into_iter().next().expect("a block of code");
     let commands: Vec<_> = markdown::commands(&first.code).collect();
     assert_eq!(
@@ -238,7 +245,10 @@ fn every_decision_is_one_page_of_three_parts_and_is_in_the_index() {
         assert!(index.iter().any(|link| **link == *name), "{name} is not in the index");
         let parts: Vec<_> = page.text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
         assert_eq!(parts, ["Context", "Decision", "Consequences"], "{name}");
-        assert!(page.text.lines().count() <= DECISION_LINES, "{name} is longer than one page");
+        assert!(
+            page.text.lines().count() <= DECISION_LINES,
+            "{name} is longer than one page"
+        );
     }
     assert!(pages.len() > 20, "{} decisions", pages.len());
 }
@@ -251,7 +261,10 @@ fn the_glossary_defines_every_italic_term_of_the_architecture() {
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
     let terms: Vec<_> = rows.skip(1).map(str::to_lowercase).collect();
-    assert!(terms.is_sorted() && terms.len() > 40, "the glossary is not sorted: {terms:?}");
+    assert!(
+        terms.is_sorted() && terms.len() > 40,
+        "the glossary is not sorted: {terms:?}"
+    );
     // Another form of a term, such as `swept`, is recognised by its first four letters.
     let begins = |word: &str| word.chars().take(4).collect::<String>().to_lowercase();
     let missing: Vec<_> = architecture

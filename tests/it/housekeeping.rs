@@ -88,7 +88,10 @@ async fn expired_rows_are_deleted_in_bounded_batches_and_locked_ones_are_skipped
         .expect("locked");
     let began = std::time::Instant::now();
     housekeeping::once(&app.app, &app.database).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "the job waited for the locked row");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "the job waited for the locked row"
+    );
     assert_eq!(count(&mut owner, "SELECT count(*) AS n FROM idempotency_keys").await, 1);
     assert_eq!(
         count(&mut owner, "SELECT max(rows)::bigint AS n FROM batches").await,

@@ -24,7 +24,10 @@ use crate::harness::{Client, Gym, TestApp, until};
 /// readers. A test that holds an `Arc<Connection>` keeps it alive.
 async fn nothing_is_left(app: &TestApp) {
     let hub = &app.app.hub;
-    until("every socket's place is released", async || hub.door().counts() == (0, 0, 0)).await;
+    until("every socket's place is released", async || {
+        hub.door().counts() == (0, 0, 0)
+    })
+    .await;
     until("the registry is empty", async || hub.counts() == (0, 0)).await;
     until("every reader has ended", async || {
         Codec::ALL.iter().all(|codec| hub.counters.sockets(*codec).1 == 0)

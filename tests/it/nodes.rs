@@ -60,7 +60,10 @@ impl Pair {
             channel,
             screen,
         };
-        until("the watching node is subscribed in Redis", async || count(&pair.heard().subscribed) > 0).await;
+        until("the watching node is subscribed in Redis", async || {
+            count(&pair.heard().subscribed) > 0
+        })
+        .await;
         pair
     }
 
@@ -103,7 +106,10 @@ impl Pair {
             if count(&self.heard().received) > received {
                 return;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "no change arrived through Redis within 20 s");
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "no change arrived through Redis within 20 s"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

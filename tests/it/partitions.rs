@@ -131,14 +131,20 @@ async fn an_interrupted_detach_is_completed_and_blocks_nobody_meanwhile() {
     let pending = "SELECT count(*) AS n FROM pg_inherits WHERE inhdetachpending";
     let (detached, ()) = tokio::join!(tender.batch_execute(&detach), async {
         while count(&mut writer, pending).await == 0 {
-            assert!(began.elapsed() < Duration::from_millis(1800), "the detach has not begun");
+            assert!(
+                began.elapsed() < Duration::from_millis(1800),
+                "the detach has not begun"
+            );
         }
         write(&mut writer, today).await;
         // Another node may start and create partitions meanwhile.
         make(&mut writer, today + Days::new(15), 1).await;
         // Rows of a partition that is being detached are no longer visible.
         assert_eq!(count(&mut writer, "SELECT count(*) AS n FROM live_events").await, 2);
-        assert!(began.elapsed() < Duration::from_millis(1800), "a statement waited for the detach");
+        assert!(
+            began.elapsed() < Duration::from_millis(1800),
+            "a statement waited for the detach"
+        );
     });
     assert!(detached.is_err(), "the detach was not interrupted");
     assert_eq!(count(&mut writer, pending).await, 1);
@@ -193,7 +199,10 @@ async fn a_node_starts_while_another_retires_a_partition_that_is_still_read() {
     })
     .await;
     let app = TestApp::node(&url, |_| {}).await;
-    assert!(!retiring.is_finished(), "the partition was retired before the reader ended");
+    assert!(
+        !retiring.is_finished(),
+        "the partition was retired before the reader ended"
+    );
     reader.batch_execute("COMMIT").await.expect("read");
     assert_eq!(retiring.await.expect("no panic").expect("retired"), 1);
     app.stop().await;

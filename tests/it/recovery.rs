@@ -66,7 +66,10 @@ impl Watched {
 fn titles(reply: &Value) -> Option<Vec<String>> {
     if reply["recovered"] != true {
         assert!(reply["data"]["days"].is_object(), "the reply is no snapshot: {reply}");
-        assert!(reply.get("publications").is_none(), "a snapshot came with publications: {reply}");
+        assert!(
+            reply.get("publications").is_none(),
+            "a snapshot came with publications: {reply}"
+        );
         return None;
     }
     assert!(reply.get("data").is_none(), "a recovery came with a snapshot: {reply}");
@@ -98,9 +101,17 @@ async fn a_short_absence_is_recovered_from_memory_without_a_read() {
         Some(vec!["Uno".into(), "Dos".into(), "Tres".into()])
     );
     let now = watched.position().await;
-    assert_eq!(titles(&watched.back(&now).await), Some(vec![]), "a client that missed nothing got publications");
+    assert_eq!(
+        titles(&watched.back(&now).await),
+        Some(vec![]),
+        "a client that missed nothing got publications"
+    );
     let after = paths(watched.counters());
-    assert_eq!((after.0, after.1), (before.0 + 2, before.1), "a recovery did not come from memory");
+    assert_eq!(
+        (after.0, after.1),
+        (before.0 + 2, before.1),
+        "a recovery did not come from memory"
+    );
     assert_eq!(watched.counters().database_reads.get(), 0);
     assert_eq!(
         watched.counters().snapshot_reads.get(),

@@ -159,7 +159,10 @@ async fn redis_traffic_is_measured() {
     assert!((made.value("redis_up") - 1.0).abs() < f64::EPSILON);
     assert!(made.value("redis_trips_total") >= made.value("redis_probes_total") + 1.0);
     assert!(made.value("redis_published_total") >= 1.0);
-    let heard = Scrape::until(two.metrics, "it is delivered", |s| s.value("live_deliveries_total") >= 1.0).await;
+    let heard = Scrape::until(two.metrics, "it is delivered", |s| {
+        s.value("live_deliveries_total") >= 1.0
+    })
+    .await;
     // Delivery time is not measured across nodes: their clocks differ.
     assert!(heard.value("live_delivery_seconds_count") < 0.5);
     drop(redis);
