@@ -313,7 +313,7 @@ async fn a_member_of_several_gyms_names_one_at_sign_in_and_may_switch() {
 }
 
 #[tokio::test]
-async fn nobody_reaches_only_sign_in() {
+async fn without_a_token_only_signing_in_is_reachable() {
     let app = TestApp::start().await;
     let nobody = app.nobody();
     for (method, path) in [

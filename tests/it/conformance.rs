@@ -271,7 +271,7 @@ async fn the_echo_endpoint_conforms_to_rfc_6455() {
     assert_eq!(
         socket.next().await,
         Some((0x88, vec![3, 233])),
-        "a close is answered with its code"
+        "the echo must answer a close with its code"
     );
     assert_eq!(socket.next().await, None);
 

@@ -86,7 +86,7 @@ async fn a_demo_is_created_once_with_all_accounts_plans_and_follows() {
     );
     app.stop().await;
     let app = TestApp::node(&database, |config| config.demo = true).await;
-    assert_eq!(rows(&app).await, before, "a second start adds nothing");
+    assert_eq!(rows(&app).await, before, "a second start must add nothing");
     app.stop().await;
 }
 
@@ -118,7 +118,7 @@ async fn only_a_demo_lists_its_accounts() {
 }
 
 #[tokio::test]
-async fn simulated_members_move_the_trainers_wall() {
+async fn simulated_members_tick_and_the_trainers_wall_shows_it() {
     let app = TestApp::start_with(|config| config.demo = true).await;
     let (trainer, _) = sign_in(&app, "trainer1").await;
     let mut wall = trainer.socket().await;

@@ -94,7 +94,7 @@ async fn ask(who: &Client, row: &Row, world: &World) -> Answer {
 }
 
 #[tokio::test]
-async fn every_route_refuses_nobody_the_wrong_role_and_another_gym() {
+async fn every_route_refuses_anonymous_callers_the_wrong_role_and_another_gym() {
     let app = TestApp::start().await;
     let world = World::make(&app).await;
     let nowhere = world.without_things();
@@ -159,5 +159,5 @@ async fn elsewhere(name: &str, row: &Row, world: &World, nowhere: &World) {
     );
 }
 
-/// Every role, for routes and channels that depend on the person, not on a role.
+/// Every role: no role alone opens these routes and channels.
 const EVERYBODY: &[Role] = &Role::ALL;

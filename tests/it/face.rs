@@ -2,8 +2,8 @@
 //! on the wire are each compared with a recorded file in `tests/it/face`. The API's description has its own file,
 //! `docs/openapi.json`, and its own test in `server::docs`.
 //!
-//! A change in one of these files is visible to clients, dashboards or operators. `UPDATE_FACE=1 cargo test --test it
-//! face` records the files again.
+//! A change in one of these files is visible to clients, dashboards or operators. To record the files again:
+//! `UPDATE_FACE=1 cargo test --test it face`.
 
 mod command_line;
 mod wire;

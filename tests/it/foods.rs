@@ -237,7 +237,7 @@ async fn a_plan_keeps_its_items_when_their_food_is_deleted() {
 }
 
 #[tokio::test]
-async fn foods_refuse_nobody_and_the_wrong_role_and_shared_foods_cannot_be_changed() {
+async fn foods_refuse_anonymous_callers_and_the_wrong_role_and_shared_foods_cannot_be_changed() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let shared = format!("/foods/{}", app.food().await);

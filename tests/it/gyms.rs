@@ -272,7 +272,7 @@ async fn a_retry_with_its_key_assigns_once() {
 }
 
 #[tokio::test]
-async fn assignments_refuse_nobody_the_wrong_role_and_another_gym() {
+async fn assignments_refuse_anonymous_callers_the_wrong_role_and_another_gym() {
     let floor = floor().await;
     let made = floor.manager.post("/assignments", &floor.pair()).await.ok();
     let path = format!("/assignments/{}", made["id"].as_str().expect("an id"));

@@ -59,7 +59,7 @@ async fn partitions_are_created_while_the_deletes_wait_for_a_lock() {
         partitions::last_day(&mut owner, today).await.expect("read") == Some(today + Days::new(14))
     })
     .await;
-    assert!(!keeping.is_finished(), "the deletes wait for the lock");
+    assert!(!keeping.is_finished(), "the deletes did not wait for the lock");
     keeping.abort();
     locker.batch_execute("ROLLBACK").await.expect("let go");
     app.stop().await;

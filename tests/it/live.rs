@@ -20,7 +20,7 @@ async fn a_connecting_member_is_subscribed_to_their_own_channel() {
 }
 
 #[tokio::test]
-async fn a_connect_without_a_valid_token_is_refused_permanently() {
+async fn a_socket_without_a_valid_connect_is_closed_permanently() {
     let app = TestApp::start().await;
     for (connect, code) in [(json!({"token": "garbage"}), 3500), (json!({}), 3501)] {
         let mut socket = app.nobody().raw_socket().await;

@@ -300,7 +300,7 @@ async fn staff_list_all_members_and_trainers_list_their_own() {
 }
 
 #[tokio::test]
-async fn memberships_refuse_nobody_the_wrong_role_and_another_gym() {
+async fn memberships_refuse_anonymous_callers_the_wrong_role_and_another_gym() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let person = app.person(gym, &[Role::Member]).await;
@@ -345,7 +345,7 @@ async fn memberships_refuse_nobody_the_wrong_role_and_another_gym() {
 }
 
 #[tokio::test]
-async fn a_change_returns_to_its_gyms_role_after_a_system_step() {
+async fn a_change_gives_up_the_system_role_after_a_system_step() {
     use liveplan::db;
     let app = TestApp::start().await;
     let (here, there) = (app.gym().await, app.gym().await);

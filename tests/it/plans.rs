@@ -166,7 +166,7 @@ async fn a_write_without_the_current_version_is_refused() {
 }
 
 #[tokio::test]
-async fn nobody_and_strangers_get_neither_the_plan_nor_its_channel() {
+async fn anonymous_callers_and_strangers_get_neither_the_plan_nor_its_channel() {
     let app = TestApp::start().await;
     let (gym, other) = (app.gym().await, app.gym().await);
     let author = nutritionist(&app, gym).await;

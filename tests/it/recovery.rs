@@ -116,7 +116,7 @@ async fn a_short_absence_is_recovered_from_memory_without_a_read() {
     assert_eq!(
         watched.counters().snapshot_reads.get(),
         reads + 1,
-        "only the new position needs a read"
+        "only the new position may need a read"
     );
     watched.app.stop().await;
 }

@@ -102,6 +102,10 @@ async fn a_client_that_is_still_sending_receives_the_close_code() {
     let flood = [&[0x82, 0xFF][..], &(8_u64 << 20).to_be_bytes(), &vec![0; 8 << 20]].concat();
     socket.send(&flood).await;
     assert_eq!(socket.closed().await, 1009);
-    assert_eq!(socket.next().await, None, "the stream ends after the close frame");
+    assert_eq!(
+        socket.next().await,
+        None,
+        "the stream did not end after the close frame"
+    );
     app.stop().await;
 }

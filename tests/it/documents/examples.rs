@@ -52,7 +52,7 @@ async fn the_example_runs(sdk: Sdk, language: &str, before: &str) {
     let blocks = document("README.md").blocks();
     let mut examples = blocks.iter().filter(|block| block.language == language);
     let (Some(example), None) = (examples.next(), examples.next()) else {
-        panic!("the README has one example in {language}");
+        panic!("the README must have one example in {language}");
     };
     assert!(
         example.code.contains(ADDRESS),

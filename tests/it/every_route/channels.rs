@@ -75,7 +75,7 @@ async fn say(who: &Client, method: &str, data: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_channel_and_command_refuses_nobody_the_wrong_role_and_another_gym() {
+async fn every_channel_and_command_refuses_anonymous_callers_the_wrong_role_and_another_gym() {
     let app = TestApp::start().await;
     let world = World::make(&app).await;
     let nowhere = world.without_things();

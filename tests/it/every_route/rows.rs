@@ -9,7 +9,7 @@ use super::EVERYBODY;
 pub enum Door {
     /// Everybody, signed in or not; with the reason.
     Public(&'static str),
-    /// Signed-in accounts, except those with only one of these roles.
+    /// Signed-in accounts, except those that have only one of these roles and no other relation to the object.
     Roles(&'static [Role]),
 }
 

@@ -208,7 +208,10 @@ async fn an_assignment_that_ends_in_commit_while_its_trainer_subscribes_ends_the
     until_waiting(&mut owner, "advisory").await;
     let mut socket = scene.floor.trainer.socket().await;
     let reply = socket.subscribe(&scene.member).await;
-    assert!(reply["subscribe"].is_object(), "the assignment still counts: {reply}");
+    assert!(
+        reply["subscribe"].is_object(),
+        "the assignment must still count: {reply}"
+    );
     let began = Instant::now();
     owner
         .batch_execute("SELECT pg_advisory_unlock(4711)")

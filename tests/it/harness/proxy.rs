@@ -281,7 +281,7 @@ async fn pass_commands(
 fn command(buffer: &[u8]) -> Option<(usize, Vec<std::ops::Range<usize>>)> {
     let line = |at: usize, mark: u8| -> Option<(usize, usize)> {
         let end = at + buffer.get(at..)?.windows(2).position(|w| w == b"\r\n")?;
-        assert_eq!(buffer[at], mark, "a command is an array of strings");
+        assert_eq!(buffer[at], mark, "the command is not an array of strings");
         let number = std::str::from_utf8(&buffer[at + 1..end]).ok()?.parse().ok()?;
         Some((number, end + 2))
     };

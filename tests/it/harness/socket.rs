@@ -133,7 +133,7 @@ impl Socket {
                 }
                 Some(Ok(Message::Close(frame))) => {
                     let frame = frame.expect("a close with code and reason");
-                    assert!(!frame.reason.is_empty(), "an empty reason");
+                    assert!(!frame.reason.is_empty(), "the close frame has no reason");
                     return Err(frame.code.into());
                 }
                 Some(Ok(_)) => {}

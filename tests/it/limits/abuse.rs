@@ -110,7 +110,7 @@ async fn each_abuse_has_its_close_code_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_unfinished_frame_is_not_waited_for_longer_than_a_connect() {
+async fn an_unfinished_frame_is_closed_by_the_connect_timeout() {
     let app = TestApp::start_with(|config| config.live.connect_within = Duration::from_secs(1)).await;
     let whole = frame(0x81, br#"{"id":1,"connect":{"token":"x"}}"#);
     for cut in [1, 2, 5, 20] {

@@ -23,7 +23,10 @@ async fn the_probe_finds_a_silently_dead_subscription_and_renews_it() {
     pair.edit("No se oye").await;
     // The sweep never runs by itself here, so only the probe can have caused this delivery.
     pair.shows("No se oye").await;
-    assert!(count(&pair.heard().probe_failures) > failures, "the probe did not fail");
+    assert!(
+        count(&pair.heard().probe_failures) > failures,
+        "the probe did not find the dead subscription"
+    );
     pair.is_fast_again().await;
     pair.stop().await;
 }

@@ -81,7 +81,7 @@ async fn a_killed_or_paused_server_delays_only_its_own_gyms() {
 }
 
 #[tokio::test]
-async fn a_gym_whose_slot_moves_is_fast_again() {
+async fn a_gym_whose_slot_moves_gets_its_fast_path_back() {
     let cluster = Cluster::start(Program::Redis).await;
     let (one, two, gyms) = nodes(&cluster, Duration::from_secs(1)).await;
     let mut pair = Pair::in_gym(one, two, gyms[0]).await;

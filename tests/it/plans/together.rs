@@ -84,7 +84,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn each_request_of_a_shared_lookup_gets_its_own_right_checked() {
+async fn the_rights_of_each_request_in_a_shared_lookup_are_checked() {
     let scene = Scene::set().await;
     let kit = &scene.kit;
     let (path, nowhere) = (scene.path(), format!("/plans/{}", PlanId::new()));
@@ -142,7 +142,7 @@ async fn each_request_of_a_shared_lookup_gets_its_own_right_checked() {
 }
 
 #[tokio::test]
-async fn equal_requests_are_one_question_and_a_lookup_takes_three_round_trips_however_many_wait() {
+async fn equal_requests_are_looked_up_once_and_a_lookup_takes_three_round_trips_whatever_their_number() {
     let scene = Scene::set().await;
     let path = scene.path();
     let kit = &scene.kit;
@@ -241,7 +241,7 @@ async fn a_request_after_a_revocation_is_not_answered_by_an_earlier_lookup() {
 }
 
 #[tokio::test]
-async fn a_failing_question_in_a_shared_lookup_fails_alone() {
+async fn a_failing_request_in_a_shared_lookup_fails_alone() {
     let scene = Scene::set().await;
     let kit = &scene.kit;
     let path = scene.path();
@@ -277,7 +277,7 @@ async fn a_failing_question_in_a_shared_lookup_fails_alone() {
         read.await.expect("an answer").ok();
     }
     refused.await.expect("an answer").refused(500, "internal");
-    // One shared lookup, then one for each question.
+    // One shared lookup, then one for each of the four distinct requests.
     assert_eq!(scene.looks() - looks, 5);
     scene.read(&kit.author, &path).await.expect("an answer").ok();
     scene.end().await;

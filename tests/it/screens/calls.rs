@@ -226,8 +226,8 @@ fn follow(world: &World, rng: &mut StdRng) -> Option<Call> {
         return None;
     }
     let Some(follow) = world.follow(member) else {
-        // Start dates for a two-day plan: inside the windows of the roster and the member's channel, or only the
-        // latter's.
+        // Start dates for a two-day plan: within the roster's and the member's windows, or within the member's only,
+        // and none at the edge of a window.
         let start = world.today - TimeDelta::days(one(rng, &[0, 1, 5]));
         let path = format!("/plans/{}/follow", world.plans.choose(rng)?);
         return Some(Call::new(member, Method::POST, path, json!({"start_date": start})));
