@@ -185,7 +185,7 @@ async fn a_long_absence_of_redis_takes_nobody_offline() {
     let failures = &wall.watching.app.hub.counters.broker.lease_failures;
     let before = super::count(failures);
     // Longer than the lease and the debounce together.
-    until("nine renewals of the lease have failed", async || {
+    until("ten renewals of the lease have failed", async || {
         super::count(failures) > before + 9
     })
     .await;
