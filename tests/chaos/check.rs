@@ -1,4 +1,4 @@
-//! What must be so when everything is quiet again.
+//! The invariants that must hold once all faults are over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::load::{Book, Rest};
 use crate::seen::{State, Watches, plan_of};
 use crate::world::World;
 
-/// How soon after the last fault every screen must be right.
+/// The time after the last fault within which every screen must be correct.
 const RIGHT_WITHIN: Duration = Duration::from_secs(20);
 
-/// What is wrong.
+/// Runs all checks and returns the findings.
 pub async fn all(world: &World, clients: &[Arc<Client>], rest: &Rest) -> Vec<String> {
     let mut wrong = screens(world, clients, rest).await;
-    // One change for each screen more, whose messages are all lost: what comes of them, the sweep has found. Nothing comes to
-    // those who may not watch: the clients note it.
+    // One more change for each screen, with every message between nodes lost: only the sweep can deliver these. Clients
+    // without the right must receive nothing; the clients record violations.
     world.redis_proxy.lose_every(1);
     for (n, member) in world.members.iter().enumerate() {
         let path = format!("/meals/{}/completions/{}", world.plans[n % 2].meal, world.today);
@@ -40,7 +40,7 @@ pub async fn all(world: &World, clients: &[Arc<Client>], rest: &Rest) -> Vec<Str
     wrong
 }
 
-/// Waits until every client watches exactly what it may and should, and shows what the database holds.
+/// Waits until every client watches exactly its channels and shows the database's state.
 async fn screens(world: &World, clients: &[Arc<Client>], rest: &Rest) -> Vec<String> {
     let began = Instant::now();
     loop {
@@ -59,7 +59,7 @@ async fn compare(world: &World, clients: &[Arc<Client>], rest: &Rest) -> Vec<Str
         let seen = client.seen();
         let leaver = client.name.starts_with("leaver");
         match (leaver, seen.terminal) {
-            // The close that ended it, or the one that met it when it came back.
+            // The close that ended it, or the refusal of its next connect.
             (true, Some(3503 | 3500)) => continue,
             (false, None) => {}
             (_, end) => wrong.push(format!("{}: its end is {end:?}", client.name)),
@@ -83,7 +83,7 @@ async fn compare(world: &World, clients: &[Arc<Client>], rest: &Rest) -> Vec<Str
             let channel = &seen.channels[*name];
             let mut shown = channel.shown.clone();
             if let Some(shown) = shown.as_object_mut() {
-                // Presence is no part of the state.
+                // Presence is not part of the snapshot that REST returns.
                 shown.retain(|field, _| field != "online" && field != "last_seen");
             }
             let Some(should) = fresh.get(*name) else {
@@ -101,7 +101,7 @@ async fn compare(world: &World, clients: &[Arc<Client>], rest: &Rest) -> Vec<Str
     wrong
 }
 
-/// What a client should watch, by the snapshots.
+/// The channels that a client should watch, according to the snapshots.
 fn expected(watches: &Watches, fresh: &BTreeMap<String, Value>) -> Vec<String> {
     match watches {
         Watches::Fixed(channels) => channels.clone(),
@@ -139,7 +139,7 @@ async fn snapshots(world: &World, rest: &Rest) -> BTreeMap<String, Value> {
     fresh
 }
 
-/// Where two values differ: path, what is shown, what should be.
+/// The differences between two values: path, value shown, value expected.
 fn differences(shown: &Value, should: &Value, path: &str, found: &mut Vec<String>) {
     let (Value::Object(left), Value::Object(right)) = (shown, should) else {
         if shown != should {
@@ -154,7 +154,7 @@ fn differences(shown: &Value, should: &Value, path: &str, found: &mut Vec<String
     }
 }
 
-/// Every acknowledged command has happened once, and none twice.
+/// Every acknowledged command took effect once, and no command took effect twice.
 async fn commands(world: &World, book: &Book) -> Vec<String> {
     #[derive(QueryableByName)]
     struct Happened {
@@ -188,7 +188,7 @@ async fn commands(world: &World, book: &Book) -> Vec<String> {
             .expect("counts");
     let follows = book.follows.lock().expect("no panic").clone();
     for Happened { key, n } in begun {
-        // The first was made before.
+        // `World::make` started the first follow.
         let should = 1 + follows.get(&key).copied().unwrap_or_default();
         if i64::try_from(should) != Ok(n) {
             wrong.push(format!("member {key} has begun {n} follows and not {should}"));
@@ -197,7 +197,7 @@ async fn commands(world: &World, book: &Book) -> Vec<String> {
     wrong
 }
 
-/// Every edit of a plan has happened once, and the last one counts.
+/// Every edit of a plan took effect once, and the last title is current.
 async fn plans(world: &World, rest: &Rest) -> Vec<String> {
     let edited = rest.book.plans.lock().expect("no panic").clone();
     let mut wrong = Vec::new();

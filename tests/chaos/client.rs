@@ -1,5 +1,5 @@
-//! A client as the SDKs make them: it comes back after what ends its socket, by their rules of codes and backoff, goes on
-//! from where it was, and applies what it hears. On its way it notes whatever must never happen.
+//! A client that behaves like an SDK: it reconnects by the SDKs' rules for codes and backoff, recovers from its
+//! position and applies publications. It records whatever must never happen.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -21,22 +21,22 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use crate::seen::{Channel, Seen, State, Watches, plan_of};
 use crate::wire::{self, Answered, Ask, Heard, Refusal, Started};
 
-/// How long an answer may take before the socket is given up, as in the SDKs.
+/// The time without an answer after which the client closes its socket, as in the SDKs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Silence after which the server is given up: its ping of five seconds and the SDKs' ten.
+/// The silence after which the client closes its socket: 5 s between pings plus the SDKs' 10 s.
 const SILENCE: Duration = Duration::from_secs(15);
 const MIN_DELAY_MS: u64 = 100;
 const MAX_DELAY_MS: u64 = 2000;
 
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// What somebody does with the client.
+/// What the test makes a client do.
 pub enum Order {
-    /// The socket ends without a word.
+    /// Drops the socket without a close frame.
     Cut,
-    /// The client has no network for a while.
+    /// Stays offline for a while.
     Offline(Duration),
-    /// A command; what becomes of it.
+    /// Sends a command; `done` gets its outcome.
     Call {
         method: String,
         data: Value,
@@ -44,12 +44,12 @@ pub enum Order {
     },
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug)]
 pub enum Called {
     Acknowledged,
     Refused(Refusal),
-    /// It may or may not have been carried out.
+    /// The command may or may not have taken effect.
     Unknown,
 }
 
@@ -98,11 +98,11 @@ impl Client {
     }
 
     pub fn order(&self, order: Order) {
-        // One that was told to stay away takes no orders.
+        // A client that was closed permanently takes no orders.
         let _ = self.orders.send(order);
     }
 
-    /// Sends a command over its socket.
+    /// Sends a command over the client's socket.
     pub async fn call(&self, method: &str, data: &Value) -> Called {
         let (done, result) = oneshot::channel();
         self.order(Order::Call {
@@ -120,7 +120,7 @@ enum Pending {
     Call(oneshot::Sender<Called>),
 }
 
-/// Why a socket's turn ended, and when to come back.
+/// How a socket ended, and when to reconnect.
 enum End {
     Soon,
     After(Duration),
@@ -138,7 +138,7 @@ struct Task {
     step: u32,
     next_id: u32,
     pending: HashMap<u64, (Pending, Instant)>,
-    /// Channels that were refused for the moment, and when to ask again.
+    /// Channels with a temporary refusal, and when to subscribe again.
     later: Vec<(Instant, String)>,
 }
 
@@ -172,7 +172,7 @@ impl Task {
         }
     }
 
-    /// The SDKs' delay: a random part of what doubles with every failure.
+    /// The SDKs' backoff: a random part of a maximum that doubles with every failure.
     fn backoff(&mut self) -> Duration {
         let most = MAX_DELAY_MS.min(MIN_DELAY_MS << self.step.min(10));
         self.step += 1;
@@ -180,7 +180,7 @@ impl Task {
         Duration::from_millis(delay)
     }
 
-    /// Waits; what is ordered meanwhile cannot be done. False when there is nobody left to take orders from.
+    /// Waits; commands that arrive meanwhile end as `Unknown`. Returns false when the test has dropped the client.
     async fn wait(&mut self, delay: Duration) -> bool {
         let mut until = Instant::now() + delay;
         loop {
@@ -199,7 +199,7 @@ impl Task {
     fn drop_pending(&mut self) {
         for (_, (pending, _)) in self.pending.drain() {
             if let Pending::Call(done) = pending {
-                // Whoever called may have gone.
+                // The caller may be gone.
                 let _ = done.send(Called::Unknown);
             }
         }
@@ -224,7 +224,7 @@ impl Task {
         asks.push((self.next_id, ask));
     }
 
-    /// Connect, and in the same frame what it is subscribed to, as the JavaScript SDK does.
+    /// Connects, and subscribes to its channels in the same frame, as the JavaScript SDK does.
     fn opening(&mut self) -> Vec<(u32, Ask)> {
         let mut asks = Vec::new();
         let (mut subs, mut others) = (BTreeMap::new(), Vec::new());
@@ -256,7 +256,7 @@ impl Task {
                     channel.state = State::Asking { again: true };
                     return;
                 }
-                // After an end a client begins anew.
+                // After a permanent end the client subscribes without a position.
                 State::Ended(_) => channel.position = None,
                 State::Away => {}
             }
@@ -271,7 +271,7 @@ impl Task {
         );
     }
 
-    /// One socket, from its opening to its end.
+    /// Runs one socket from its opening to its end.
     async fn one_socket(&mut self) -> End {
         let Some(mut stream) = self.open().await else {
             return End::Soon;
@@ -323,7 +323,7 @@ impl Task {
                         self.want(&channel, &mut asks);
                     }
                 }
-                // Whoever does not answer in time, or is silent, is given up.
+                // No answer in time, or silence for too long.
                 () = tokio::time::sleep_until(deadline) => return End::Soon,
             }
             if !asks.is_empty() && stream.send(wire::commands(self.codec, &asks)).await.is_err() {
@@ -390,7 +390,7 @@ impl Task {
                     self.want(&own, asks);
                 }
             }
-            // No token of these runs out: whatever is wrong, it comes back later.
+            // These tokens outlive the run, so every refusal of a connect is temporary.
             (Pending::Connect, Err(refusal)) => {
                 *self.seen().codes.entry(refusal.code).or_default() += 1;
                 return Some(End::Soon);
@@ -413,7 +413,7 @@ impl Task {
         None
     }
 
-    /// Asks for a channel unless it is there; one that has ended is asked for anew.
+    /// Subscribes to a channel unless it is live; one that has ended is subscribed to anew.
     fn want(&mut self, channel: &str, asks: &mut Vec<(u32, Ask)>) {
         let state = self.seen().channels.get(channel).map(|c| c.state);
         if state != Some(State::Live) {
@@ -457,7 +457,7 @@ impl Task {
             };
             channel.state = if code < 2500 { State::Ended(code) } else { State::Away };
         }
-        // What is shown elsewhere as one's own may have become so again while the word was on its way.
+        // The client's own channel may show this one again by the time the unsubscribe arrives.
         if code >= 2500 || self.shown_as_ones_own(name) {
             self.subscribe(name, asks);
         }
@@ -488,7 +488,7 @@ impl Task {
         }
     }
 
-    /// Asks for the channels that a channel of one's own speaks of.
+    /// Subscribes to the channels that the client's own channel refers to.
     fn look_for_more(&mut self, name: &str, asks: &mut Vec<(u32, Ask)>) {
         let wanted: Vec<String> = {
             let seen = self.seen();

@@ -1,4 +1,5 @@
-//! Carries out the schedule. Faults on one thing take turns; those on different things overlap as they fall.
+//! Carries out the schedule. Faults of the same component run one after the other; faults of different components may
+//! overlap.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,7 @@ use crate::load::Rest;
 use crate::schedule::{Fault, Kind};
 use crate::world::{GIVEN_UP, SWITCHERS, World};
 
-/// Makes the COMMIT of every completion wait for whoever holds an advisory lock.
+/// Makes the COMMIT of every completion wait while another session holds an advisory lock.
 const HOLD_COMMIT: &str = "
     CREATE FUNCTION hold_commit() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NULL; END $$;
@@ -29,9 +30,9 @@ pub struct Faults {
     world: Arc<World>,
     clients: Vec<Arc<Client>>,
     rest: Arc<Rest>,
-    /// Faults that took place, by kind.
+    /// The number of faults that took place, by kind.
     pub done: Mutex<BTreeMap<Kind, usize>>,
-    /// Portions of the ticks that are given up, which are never the same twice.
+    /// A counter that makes the ticks with a cancelled request distinct.
     portion: Mutex<usize>,
     one_at_a_time: BTreeMap<&'static str, tokio::sync::Mutex<()>>,
 }
@@ -65,7 +66,7 @@ impl Faults {
         })
     }
 
-    /// Runs all of them, each at its time, and waits for their ends.
+    /// Runs every fault at its time and waits until all are over.
     pub async fn run(self: Arc<Self>, schedule: Vec<Fault>) {
         let began = Instant::now();
         let mut running = Vec::new();
@@ -101,7 +102,7 @@ impl Faults {
         })
     }
 
-    /// Whether it took place.
+    /// Carries out a fault and returns whether it took place.
     async fn carry_out(&self, fault: Fault) -> bool {
         let world = &self.world;
         let (lasts, which) = (fault.lasts, fault.which);
@@ -147,8 +148,8 @@ impl Faults {
         true
     }
 
-    /// A tick whose client goes away while its COMMIT waits; later it asks again under the same key. None where the tick
-    /// did not get as far, since something else was broken.
+    /// Sends a tick and disconnects while its COMMIT waits, then sends it again under the same key. Returns `None` if
+    /// the tick did not reach COMMIT because of another fault.
     async fn cancel_in_commit(&self, which: usize) -> Option<()> {
         #[derive(QueryableByName)]
         struct Count {
@@ -216,7 +217,7 @@ impl Faults {
         reached
     }
 
-    /// A transaction that holds the head of the gym's log: every change of the gym waits for it.
+    /// Holds a transaction that locks the gym's log head, so that every change of the gym waits.
     async fn hold_head(&self, lasts: Duration) -> Option<()> {
         let mut owner = liveplan::db::establish(&self.world.database.url).await.ok()?;
         owner.batch_execute("BEGIN").await.ok()?;

@@ -1,5 +1,5 @@
-//! What people do meanwhile: ticks and undos over REST and rpc, edits of plans, follows, assignments. Each is repeated
-//! under its key until its answer is clear, and a book is kept of what was acknowledged.
+//! The load during the faults: ticks and undos over REST and the socket, edits of plans, follows, assignments. Each
+//! command is repeated under its key until its outcome is known, and a book records what was acknowledged.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,21 +14,21 @@ use serde_json::{Value, json};
 use crate::client::{Called, Client};
 use crate::world::{GIVEN_UP, Person, SWITCHERS, World};
 
-/// How long a command may take to get a clear answer, whatever breaks meanwhile.
+/// The time within which a command must get a definite answer, whatever fails.
 const CLEAR_WITHIN: Duration = Duration::from_mins(2);
 
-/// What was said, under keys, and what became of it.
+/// The commands that were sent and their outcomes.
 #[derive(Default)]
 pub struct Book {
-    /// By key: whether it was acknowledged.
+    /// By idempotency key: whether the tick or undo was acknowledged.
     pub ticks: Mutex<BTreeMap<String, bool>>,
-    /// By member's account: follows that were begun.
+    /// By member's account: follows that were started.
     pub follows: Mutex<BTreeMap<String, usize>>,
-    /// By plan: the version that its edits have come to, and the last title.
+    /// By plan: the version after its edits, and the last title.
     pub plans: Mutex<BTreeMap<String, (i64, String)>>,
-    /// How much of each kind was acknowledged and refused.
+    /// By kind of command: how many were acknowledged and refused.
     pub counts: Mutex<BTreeMap<&'static str, (usize, usize)>>,
-    /// How often an answer was unclear.
+    /// How often an answer was missing or temporary.
     pub repeated: Mutex<usize>,
     pub violations: Mutex<Vec<String>>,
     pub stop: AtomicBool,
@@ -57,7 +57,7 @@ impl Book {
     }
 }
 
-/// REST through both nodes.
+/// REST requests through both nodes.
 pub struct Rest {
     pub http: reqwest::Client,
     pub nodes: [std::net::SocketAddr; 2],
@@ -74,7 +74,7 @@ impl Rest {
         })
     }
 
-    /// Sends a request to one node after the other until the answer is clear.
+    /// Sends a request to the nodes in turn until the answer is definite.
     pub async fn ask(
         &self,
         who: &Person,
@@ -101,7 +101,8 @@ impl Rest {
                 let status = answer.status().as_u16();
                 if let Ok(text) = answer.text().await {
                     match status {
-                        // 408: the node was stopped before the request reached it, and it was not begun (RFC 9110 §15.5.9).
+                        // 408: the node stopped before it had received the whole request, so nothing was done (RFC 9110
+                        // §15.5.9).
                         503 | 429 | 408 => {}
                         500.. => self.book.violated(format!("{method} {path}: {status} {text}")),
                         _ => return (status, serde_json::from_str(&text).unwrap_or(Value::String(text))),
@@ -122,12 +123,12 @@ fn key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// A pause of people, around a mean.
+/// Waits for a random time around a mean.
 async fn pause(rng: &mut StdRng, mean_ms: u64) {
     tokio::time::sleep(Duration::from_millis(rng.random_range(mean_ms / 2..mean_ms * 3 / 2))).await;
 }
 
-/// Starts everybody.
+/// Starts all tasks of the load.
 pub fn start(world: &World, clients: &[Arc<Client>], rest: &Arc<Rest>, seed: u64) -> Vec<tokio::task::JoinHandle<()>> {
     let rng = |n: usize| StdRng::seed_from_u64(seed ^ 0xC4A05 ^ ((n as u64) << 32));
     let mut tasks = Vec::new();
@@ -176,7 +177,7 @@ pub fn start(world: &World, clients: &[Arc<Client>], rest: &Arc<Rest>, seed: u64
     tasks
 }
 
-/// One after the other is suspended or signs out, until the run is over.
+/// One leaver after the other is suspended or signs out.
 async fn leaving(leavers: Vec<Person>, manager: Person, rest: Arc<Rest>, mut rng: StdRng) {
     for (n, leaver) in leavers.iter().enumerate() {
         pause(&mut rng, 4000).await;
@@ -188,7 +189,7 @@ async fn leaving(leavers: Vec<Person>, manager: Person, rest: Arc<Rest>, mut rng
             rest.ask(leaver, &Method::POST, "/auth/logout", Some(&json!({})), &[])
                 .await
         };
-        // Signed out already: the first answer was lost.
+        // A 401 means signed out already: the first answer was lost.
         if !(status == 200 || status == 204 || (n % 2 == 1 && status == 401)) {
             rest.book.violated(format!("leaving was refused: {status} {answer}"));
         }
@@ -196,8 +197,8 @@ async fn leaving(leavers: Vec<Person>, manager: Person, rest: Arc<Rest>, mut rng
     }
 }
 
-/// One member ticks one meal, in ever new portions, and sometimes takes it back. Sometimes a tick comes again that was
-/// acknowledged before the last one: it must do nothing.
+/// One member ticks one meal with changing portions, and sometimes undoes it. Sometimes an older acknowledged tick is
+/// repeated under its key; it must have no effect.
 async fn ticks(client: Arc<Client>, member: Person, meal: String, date: String, rest: Arc<Rest>, mut rng: StdRng) {
     let book = rest.book.clone();
     let (mut portion, mut ticked) = (0, false);
@@ -236,7 +237,7 @@ async fn ticks(client: Arc<Client>, member: Person, meal: String, date: String, 
         book.count(if undo { "undo" } else { "tick" }, done);
         ticked = !undo && done;
         if ticked {
-            // Repeated only after the next one.
+            // Repeated only after the next tick.
             before = last.replace(command);
         }
     }
@@ -262,7 +263,7 @@ async fn by_rpc(client: &Client, method: &str, said: &Value, rest: &Rest) -> boo
     }
 }
 
-/// The author gives a plan's meal ever new titles.
+/// The author gives a plan's meal a new title again and again.
 async fn edits(plan: crate::world::Plan, author: Person, rest: Arc<Rest>, mut rng: StdRng) {
     let path = format!("/plans/{}/days/1/meals/{}", plan.id, plan.meal);
     let mut version = plan.version;
@@ -274,7 +275,7 @@ async fn edits(plan: crate::world::Plan, author: Person, rest: Arc<Rest>, mut rn
         let (status, answer) = rest
             .ask(&author, &Method::PATCH, &path, Some(&body), &[("If-Match", &tag)])
             .await;
-        // Nobody else edits it: a version that is over is this edit's, whose first answer was lost.
+        // Nobody else edits the plan: a stale version means that this edit succeeded and its first answer was lost.
         if status == 200 || status == 412 {
             version += 1;
             let mut plans = rest.book.plans.lock().expect("no panic");
@@ -286,7 +287,7 @@ async fn edits(plan: crate::world::Plan, author: Person, rest: Arc<Rest>, mut rn
     }
 }
 
-/// Members give up their plan for the other one.
+/// Members abandon their plan and follow the other one.
 async fn follows(members: Vec<Person>, plans: Vec<String>, rest: Arc<Rest>, mut rng: StdRng) {
     while rest.book.goes_on() {
         pause(&mut rng, 1500).await;
@@ -327,7 +328,7 @@ async fn follows(members: Vec<Person>, plans: Vec<String>, rest: Arc<Rest>, mut 
     }
 }
 
-/// The manager gives trainers members and takes them away.
+/// The manager creates and ends assignments.
 async fn assignments(
     (trainers, members): (Vec<Person>, Vec<Person>),
     manager: Person,
@@ -340,7 +341,7 @@ async fn assignments(
         let path = format!("/assignments?trainer={}&limit=200", trainer.account);
         let (_, found) = rest.ask(&manager, &Method::GET, &path, None, &[]).await;
         let there = found["items"].as_array().cloned().unwrap_or_default();
-        // As many are given as are taken away, around a few.
+        // About as many are created as ended, so that a trainer has a few.
         if !there.is_empty() && rng.random_range(0..10) < there.len() {
             let id = there[rng.random_range(0..there.len())]["id"]
                 .as_str()
@@ -349,7 +350,7 @@ async fn assignments(
             let (status, answer) = rest
                 .ask(&manager, &Method::DELETE, &format!("/assignments/{id}"), None, &[])
                 .await;
-            // Gone already: the first answer was lost.
+            // A 404 means that it has ended already: the first answer was lost.
             if status != 204 && status != 404 {
                 rest.book.violated(format!("an end was refused: {status} {answer}"));
             }

@@ -1,11 +1,11 @@
-//! Chaos: two nodes, a Redis, a Postgres and two hundred clients of both codecs, with changes running and everything
-//! breaking. When it is quiet again, every screen shows what the database holds, no acknowledged command is lost or has
-//! happened twice, and nobody watches what they may not.
+//! Chaos test: two nodes, Redis, Postgres and 200 clients of both codecs, under load and with random faults in every
+//! component. When the faults are over, every screen shows the database's state, no acknowledged command is lost or has
+//! taken effect twice, and nobody watches a channel without the right.
 //!
 //! The short form is part of `cargo test`; `make chaos` runs the long one. `CHAOS_SEED` replays a schedule of faults,
-//! `CHAOS_SECONDS` says how long faults are made.
+//! `CHAOS_SECONDS` sets the time during which faults occur.
 
-#![expect(clippy::expect_used, reason = "what a test cannot get fails it")]
+#![expect(clippy::expect_used, reason = "a test that lacks something it needs fails")]
 
 mod check;
 mod client;
@@ -30,15 +30,15 @@ use faults::Faults;
 use load::{Book, Rest};
 use world::World;
 
-/// How long faults are made in the short form.
+/// The duration of the faults in the short form, in seconds.
 const SHORT_SECONDS: u64 = 40;
-/// How long all clients may take to connect for the first time.
+/// The time within which all clients must have connected for the first time.
 const CONNECTED_WITHIN: Duration = Duration::from_mins(1);
-/// Findings that are printed.
+/// The maximum number of findings that are printed.
 const SHOWN: usize = 200;
 
 fn main() -> ExitCode {
-    // `cargo test NAME` runs this too: it is the test `chaos`, and runs where that is meant.
+    // `cargo test NAME` runs this binary too: it acts as one test named `chaos` and runs only if that is meant.
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let listed = std::env::args().any(|arg| arg == "--list");
     if listed || wanted.is_some_and(|name| !"chaos".contains(&name)) {

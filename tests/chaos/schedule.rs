@@ -1,4 +1,4 @@
-//! Which faults there are, and when: a pure function of the seed and the length of the run.
+//! The schedule of faults: a pure function of the seed and the length of the run.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// What is done to the system.
+/// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     NodeKilled,
@@ -24,7 +24,7 @@ pub enum Kind {
     TransactionHeld,
 }
 
-/// Each kind with the mean time between two of it and how long one lasts, in milliseconds.
+/// Each kind with the mean time between two of its faults and the range of their durations, in milliseconds.
 const KINDS: [(Kind, u64, std::ops::Range<u64>); 13] = [
     (Kind::NodeKilled, 24_000, 100..1500),
     (Kind::NodePaused, 20_000, 300..3000),
@@ -34,7 +34,7 @@ const KINDS: [(Kind, u64, std::ops::Range<u64>); 13] = [
     (Kind::RedisSilent, 30_000, 300..6000),
     (Kind::PostgresRestarted, 40_000, 0..1500),
     (Kind::PostgresCutOff, 30_000, 200..2500),
-    // Longer ones than the nodes' deadline, and shorter ones.
+    // Some are longer than the nodes' deadline for Postgres, some shorter.
     (Kind::PostgresSilent, 30_000, 500..8000),
     (Kind::SocketCut, 2500, 0..1),
     (Kind::ClientOffline, 3500, 200..6000),
@@ -42,17 +42,17 @@ const KINDS: [(Kind, u64, std::ops::Range<u64>); 13] = [
     (Kind::TransactionHeld, 12_000, 200..1500),
 ];
 
-/// A fault.
+/// One fault: its start, kind and duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub at: Duration,
     pub kind: Kind,
     pub lasts: Duration,
-    /// Which node, client or way: whoever carries it out takes it modulo what there is.
+    /// Selects the node, client or variant, modulo their number.
     pub which: usize,
 }
 
-/// The faults of a run, in order. Every kind comes at least twice.
+/// The faults of a run, in order. Every kind occurs at least twice.
 pub fn faults(seed: u64, run: Duration) -> Vec<Fault> {
     let mut rng = StdRng::seed_from_u64(seed);
     let length = u64::try_from(run.as_millis()).expect("a run of sane length");
@@ -60,7 +60,7 @@ pub fn faults(seed: u64, run: Duration) -> Vec<Fault> {
     for (kind, every, lasts) in KINDS {
         let count = (length / every).max(2);
         for n in 0..count {
-            // One in each part of the run, at any moment of it.
+            // One at a random moment of each equal part of the run.
             let part = length * n / count..length * (n + 1) / count;
             all.push(Fault {
                 at: Duration::from_millis(rng.random_range(part)),

@@ -1,4 +1,4 @@
-//! What a client knows of its channels, and what it notes on its way.
+//! A client's view of its channels, and what it records.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::wire::{Position, Started};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not subscribed, for the moment.
+    /// Not subscribed at the moment.
     Away,
-    /// Asked for; once more where it was wanted again meanwhile.
+    /// A subscribe is under way; `again` if the channel was wanted once more meanwhile.
     Asking {
         again: bool,
     },
     Live,
-    /// The server said that it may not be watched.
+    /// Refused or ended permanently by the server.
     Ended(u64),
 }
 
@@ -29,37 +29,37 @@ pub struct Channel {
     pub server_side: bool,
 }
 
-/// All that a client has come to.
+/// Everything that a client has received and recorded.
 #[derive(Default)]
 pub struct Seen {
     pub channels: BTreeMap<String, Channel>,
     pub connected: bool,
-    /// The close that forbade to come back.
+    /// The close code that forbids a reconnect.
     pub terminal: Option<u16>,
     pub attempts: usize,
     pub connections: usize,
     pub recovered: usize,
     pub snapshots: usize,
     pub publications: usize,
-    /// How its sockets ended, and its subscriptions.
+    /// Counts by code: closes, unsubscribes and refusals.
     pub codes: BTreeMap<u64, usize>,
-    /// What must never happen.
+    /// Events that must never happen.
     pub violations: Vec<String>,
 }
 
-/// Which channels a client watches by itself.
+/// The channels that a client chooses to watch.
 #[derive(Clone, Debug)]
 pub enum Watches {
     /// The plan that its own channel says it follows.
     ItsPlan { own: String },
-    /// Those who are on its roster.
+    /// The members on its roster.
     ItsRoster { own: String },
-    /// These.
+    /// A fixed list of channels.
     Fixed(Vec<String>),
 }
 
 impl Seen {
-    /// Begins a channel, or goes on with it, by the server's answer.
+    /// Starts or recovers a channel from the server's answer.
     pub fn begin(&mut self, name: &str, result: Started, server_side: bool) {
         let channel = self
             .channels
@@ -94,7 +94,7 @@ impl Seen {
         });
     }
 
-    /// Applies a publication to its channel, which must be open.
+    /// Applies a publication to its channel, which must be live.
     pub fn publish(&mut self, name: &str, offset: u64, data: Value) {
         self.publications += 1;
         let Some(channel) = self.channels.get_mut(name).filter(|c| c.state == State::Live) else {
@@ -118,7 +118,7 @@ impl Channel {
     }
 }
 
-/// The plan that a member's own channel says they follow.
+/// The plan channel of the follow in a member's own channel.
 pub fn plan_of(member: &Value) -> Option<String> {
     let plan = member["follow"]["plan_id"].as_str()?;
     Some(format!("plan:{plan}"))

@@ -1,4 +1,4 @@
-//! The client's side of the protocol, the same in both codecs: what it asks and what it hears.
+//! The client's side of the protocol in both codecs: the commands it sends and the messages it receives.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use prost::Message as _;
 use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Up to where a client knows a channel.
+/// A client's position on a channel.
 #[derive(Clone, Debug, Default)]
 pub struct Position {
     pub epoch: String,
@@ -42,7 +42,7 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// The result of a subscription.
+/// The result of a subscribe.
 #[derive(Debug)]
 pub struct Started {
     pub recovered: bool,
@@ -61,7 +61,7 @@ pub enum Answered {
     Other,
 }
 
-/// What comes from the server.
+/// A message from the server.
 #[derive(Debug)]
 pub enum Heard {
     Ping,
@@ -71,7 +71,7 @@ pub enum Heard {
     Other,
 }
 
-/// Commands, in one frame.
+/// Encodes commands into one frame.
 pub fn commands(codec: Codec, asks: &[(u32, Ask)]) -> Message {
     match codec {
         Codec::Json => {
@@ -150,7 +150,7 @@ fn in_protobuf(id: u32, ask: &Ask) -> Command {
     command
 }
 
-/// All that a frame says; an error where it says what no server may.
+/// Decodes all messages of a frame; an error if the server must not send such a frame.
 pub fn heard(codec: Codec, frame: Message) -> Result<Vec<Heard>, String> {
     match (codec, frame) {
         (Codec::Json, Message::Text(text)) => text.split('\n').map(of_json).collect(),

@@ -1,4 +1,4 @@
-//! What the chaos is let loose on: a Postgres, a Redis, two nodes behind what can be broken, a gym and its people.
+//! The system under test: Postgres, Redis, two nodes behind proxies that inject faults, and a gym with its people.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,25 +20,25 @@ use crate::harness::redis::{Redis, signal};
 use crate::harness::{self, Gym, TestApp, postgres, process};
 use crate::seen::Watches;
 
-/// Members, half of them on each plan.
+/// Members; half of them follow each plan.
 pub const MEMBERS: usize = 120;
-/// Of them, those who change their plan instead of ticking its meals.
+/// The members who change plans instead of ticking meals.
 pub const SWITCHERS: usize = 12;
-/// And those whose requests are given up in COMMIT.
+/// The members whose requests are cancelled during COMMIT.
 pub const GIVEN_UP: usize = 4;
 pub const TRAINERS: usize = 30;
-/// Members of each trainer at the start.
+/// Members assigned to each trainer at the start.
 const EACH: usize = 5;
 const STAFF: usize = 12;
-/// Further people whose membership or session ends meanwhile.
+/// Further people whose membership or session ends during the run.
 pub const LEAVERS: usize = 8;
-/// Of this many messages between the nodes one is lost.
+/// One of this many messages between the nodes is lost.
 const LOSE_EVERY: usize = 10;
 
 /// A person of the gym.
 pub type Person = harness::Client;
 
-/// A plan that is edited.
+/// A plan that is edited during the run.
 #[derive(Clone)]
 pub struct Plan {
     pub id: String,
@@ -72,7 +72,7 @@ impl Database {
         }
     }
 
-    /// Ends it in good order or as a crash would, and brings it back after a while.
+    /// Stops Postgres, cleanly or as in a crash, and starts it again after a while.
     pub async fn restart(&self, crash: bool, down: Duration) {
         let mut running = self.running.lock().await;
         if let Some(server) = running.take() {
@@ -80,7 +80,7 @@ impl Database {
                 let file = std::fs::read_to_string(self.dir.join("pg/postmaster.pid")).unwrap_or_default();
                 let pid = file.lines().next().unwrap_or_default().to_owned();
                 let told = std::process::Command::new("kill").args(["-QUIT", &pid]).status();
-                assert!(told.is_ok_and(|s| s.success()), "the postmaster is there");
+                assert!(told.is_ok_and(|s| s.success()), "the postmaster does not exist");
             }
             server.stop().await.expect("it stops");
         }
@@ -99,7 +99,7 @@ impl Database {
     }
 }
 
-/// It keeps what it has acknowledged when it crashes, but not when the machine does.
+/// Acknowledged commits survive a crash of Postgres, but not a crash of the machine.
 fn options() -> Options {
     let kept = [("synchronous_commit", "on"), ("full_page_writes", "on")];
     Options {
@@ -140,7 +140,7 @@ impl Node {
             .env("DRAIN_SECONDS", "0")
             .env("WORKERS", "1")
             .env("LIVE_PING_SECONDS", "5")
-            // So that a Postgres that is silent is given up within a run.
+            // Short, so that a silent Postgres exceeds the deadline within a run.
             .env("DATABASE_STATEMENT_SECONDS", "3")
             .env("RUST_LOG", "info")
             .stderr(Stdio::from(log.try_clone().expect("a log")))
@@ -149,7 +149,7 @@ impl Node {
             .expect("the binary")
     }
 
-    /// Starts it and waits until it answers. One that ends, since its database is away, is started again.
+    /// Starts the node and waits until it answers. If it exits because its database is down, it is started again.
     pub async fn start(&self) {
         let mut child = self.child.lock().await;
         let began = Instant::now();
@@ -174,7 +174,7 @@ impl Node {
         }
     }
 
-    /// `kill -9`, and a new one after a while.
+    /// Kills the node with SIGKILL and starts a new one after a while.
     pub async fn kill(&self, down: Duration) {
         let gone = self.child.lock().await.take();
         if let Some(mut gone) = gone {
@@ -185,7 +185,7 @@ impl Node {
         self.start().await;
     }
 
-    /// Stops it where it is for a while.
+    /// Stops the process with SIGSTOP for a while.
     pub async fn pause(&self, time: Duration) {
         let child = self.child.lock().await;
         let Some(child) = child.as_ref() else { return };
@@ -196,7 +196,7 @@ impl Node {
 
     pub async fn stop(&self) {
         if let Some(mut child) = self.child.lock().await.take() {
-            // It may have ended already.
+            // The process may have ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -237,7 +237,7 @@ impl World {
         let postgres_proxy = Cuttable::before_postgres(&database.url).await;
         let through = postgres_proxy.url(&database.url);
         let nodes = ["one", "two"].map(|name| Arc::new(Node::new(name, through.clone(), redis_proxy.url())));
-        // The people's tokens outlive the run.
+        // The people's tokens must outlive the run.
         let maker = TestApp::node(&database.url, |config| config.access_token_seconds = 7200).await;
         let gym = maker.gym().await;
         let author = maker.person(gym, &[Role::Nutritionist]).await;
@@ -295,8 +295,8 @@ impl World {
         today["date"].as_str().expect("a date").clone_into(&mut self.today);
     }
 
-    /// The two hundred: every member; every trainer on two devices; staff; and those who leave. Half of each kind in each
-    /// codec.
+    /// The two hundred clients: every member, every trainer on two devices, staff and leavers. Codecs alternate, so
+    /// that half of each kind use each.
     pub fn clients(&self, seed: u64) -> Vec<Arc<Client>> {
         let nodes = [self.nodes[0].address, self.nodes[1].address];
         let mut clients: Vec<Arc<Client>> = Vec::new();
@@ -344,7 +344,7 @@ impl World {
     }
 }
 
-/// A published one-day plan with one meal.
+/// Publishes a one-day plan with one meal.
 async fn publish(author: &Person, food: uuid::Uuid) -> Plan {
     let plan = json!({"goal": "maintain", "name": "Base", "duration_days": 1, "cycle": "weekly"});
     let plan = author.post("/plans", &plan).await.ok();

@@ -1,4 +1,4 @@
-"""The Python SDK in its Protobuf mode as a screen of the product: snapshot, live change, what was missed, refusals."""
+"""The Python SDK in its Protobuf mode as a screen of the product: snapshot, live change, recovery, refusals."""
 
 import asyncio
 import json
@@ -30,11 +30,11 @@ async def until(what, condition):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError(f"{what} did not come")
+    raise AssertionError(f"timed out waiting for {what}")
 
 
 def retitle(title):
-    """One change of the plan over REST."""
+    """Changes the title of the plan's meal over REST."""
     path = f"http://{GIVEN['address']}/api/v1/plans/{GIVEN['plan']}/days/1/meals/{GIVEN['meal']}"
     headers = {
         "Authorization": f"Bearer {GIVEN['token']}",
@@ -74,7 +74,7 @@ async def scenario():
     for number in range(20):
         await asyncio.to_thread(retitle, f"away {number}")
     await client.connect()
-    await until("what was missed", lambda: len(screen.publications) == 21)
+    await until("the missed publications", lambda: len(screen.publications) == 21)
     again = screen.subscribed[1]
     assert again.was_recovering and again.recovered, again
     offsets = [offset for offset, _ in screen.publications]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 PORT = 8000
 TESTS = 185
-# Many of its tests wait without an end.
+# Many of the suite's tests wait without a timeout.
 WITHIN_SECONDS = 180
 
 
@@ -36,7 +36,7 @@ def is_ready():
 
 @contextlib.contextmanager
 def serving(binary):
-    """The server, from when it is ready until it has ended."""
+    """Runs the server: yields when it is ready, stops it afterwards."""
     environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
     environment["BIND"] = f"127.0.0.1:{PORT}"
     environment["DRAIN_SECONDS"] = "0"
@@ -68,7 +68,7 @@ def give_up(*_):
 def main():
     binary, suite = (str(Path(argument).resolve()) for argument in sys.argv[1:3])
     if port_is_taken():
-        sys.exit(f"port {PORT} is taken, and the SDK's suite knows no other: end what listens there and try again")
+        sys.exit(f"port {PORT} is in use, and the SDK's suite needs it: stop the program that listens there")
     log = Path(suite).with_name("suite.log")
     os.chdir(suite)
     sys.path.insert(0, suite)
@@ -80,9 +80,9 @@ def main():
     with serving(binary):
         result = unittest.TextTestRunner(buffer=True).run(tests)
     if result.testsRun != TESTS or result.skipped:
-        sys.exit(f"{result.testsRun} tests ran and {len(result.skipped)} were skipped; {TESTS} were to run")
+        sys.exit(f"{result.testsRun} tests ran and {len(result.skipped)} were skipped; expected {TESTS} and 0")
     if not result.wasSuccessful():
-        sys.exit(f"what was sent and received is in {log}")
+        sys.exit(f"the frames sent and received are in {log}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ async fn refresh(client: &Client, session: &Value) -> crate::harness::client::An
         .await
 }
 
-/// Makes a person belong to another gym too.
+/// Adds a membership in another gym.
 async fn join(app: &TestApp, gym: Gym, person: &Client, status: &str) {
     diesel::sql_query(
         "INSERT INTO memberships (gym_id, account_id, roles, status, created_at) VALUES ($1, $2, '{member}', $3, now())",
@@ -45,7 +45,7 @@ async fn slug(person: &Client) -> String {
 }
 
 #[tokio::test]
-async fn who_signs_in_is_told_who_and_where_they_are() {
+async fn signing_in_returns_the_account_the_gym_the_roles_and_the_channels() {
     let (app, gym, _) = member().await;
     let trainer = app.person(gym, &[Role::Trainer, Role::Member]).await;
     let answer = trainer.login(PASSWORD, None).await;
@@ -73,7 +73,7 @@ async fn who_signs_in_is_told_who_and_where_they_are() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_answers_as_an_unknown_email() {
+async fn a_wrong_password_and_an_unknown_email_get_the_same_answer() {
     let (app, _, member) = member().await;
     let wrong = member.login(OTHER_PASSWORD, None).await;
     wrong.refused(401, "bad_credentials");
@@ -88,7 +88,7 @@ async fn a_wrong_password_answers_as_an_unknown_email() {
 }
 
 #[tokio::test]
-async fn ten_wrong_passwords_close_an_account_for_a_quarter_of_an_hour() {
+async fn ten_wrong_passwords_lock_an_account_for_fifteen_minutes() {
     let (app, gym, member) = member().await;
     let other = app.person(gym, &[Role::Member]).await;
     for _ in 0..9 {
@@ -108,7 +108,7 @@ async fn ten_wrong_passwords_close_an_account_for_a_quarter_of_an_hour() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_good_once_and_its_reuse_ends_the_session() {
+async fn a_refresh_token_works_once_and_its_reuse_ends_the_session() {
     let (app, _, member) = member().await;
     let first = member.login(PASSWORD, None).await.ok();
     let second = refresh(&member, &first).await.ok();
@@ -123,13 +123,13 @@ async fn a_refresh_token_is_good_once_and_its_reuse_ends_the_session() {
     device.get("/auth/me").await.refused(401, "session_ended");
     assert_eq!(socket.closed().await, 3503);
     refresh(&member, &second).await.refused(401, "session_ended");
-    // Other sessions of the account go on.
+    // The account's other sessions continue.
     member.get("/auth/me").await.ok();
     app.stop().await;
 }
 
 #[tokio::test]
-async fn of_two_refreshes_at_once_one_wins_and_then_the_session_ends() {
+async fn of_two_concurrent_refreshes_one_succeeds_and_the_session_ends() {
     let (app, _, member) = member().await;
     let session = member.login(PASSWORD, None).await.ok();
     let (one, two) = tokio::join!(refresh(&member, &session), refresh(&member, &session));
@@ -146,7 +146,7 @@ async fn of_two_refreshes_at_once_one_wins_and_then_the_session_ends() {
 }
 
 #[tokio::test]
-async fn what_is_no_refresh_token_is_refused() {
+async fn a_malformed_refresh_token_is_refused() {
     let (app, _, member) = member().await;
     for token in ["", "garbage", &"A".repeat(43)] {
         let answer = member.post("/auth/refresh", &json!({"refresh_token": token})).await;
@@ -156,7 +156,7 @@ async fn what_is_no_refresh_token_is_refused() {
 }
 
 #[tokio::test]
-async fn a_session_that_goes_unused_runs_out() {
+async fn an_unused_session_expires() {
     let (app, _, member) = member().await;
     let session = member.login(PASSWORD, None).await.ok();
     app.app.clock.advance(TimeDelta::days(29));
@@ -189,7 +189,7 @@ async fn signing_out_ends_the_session_and_its_sockets_at_once() {
 }
 
 #[tokio::test]
-async fn people_see_and_end_their_own_sessions_only() {
+async fn people_see_and_end_only_their_own_sessions() {
     let (app, gym, member) = member().await;
     let stranger = app.person(gym, &[Role::Owner]).await;
     let session = member.login(PASSWORD, None).await.ok();
@@ -245,7 +245,7 @@ async fn a_new_password_ends_all_other_sessions_in_every_gym() {
     assert_eq!(
         commits_of_access(&app, &member).await,
         1,
-        "both gyms' logs in one commit"
+        "the logs of both gyms were written in several commits"
     );
     member
         .login(PASSWORD, Some(&slug_here))
@@ -255,7 +255,7 @@ async fn a_new_password_ends_all_other_sessions_in_every_gym() {
     app.stop().await;
 }
 
-/// In how many transactions the last words of an account's access were said, one in each of its gyms.
+/// The number of transactions that wrote the account's latest access event in each of its gyms.
 async fn commits_of_access(app: &TestApp, who: &Client) -> i64 {
     #[derive(diesel::QueryableByName)]
     struct Count {
@@ -282,7 +282,7 @@ async fn slug_of(app: &TestApp, gym: Gym) -> String {
 }
 
 #[tokio::test]
-async fn who_belongs_to_several_gyms_names_one_and_may_switch() {
+async fn a_member_of_several_gyms_names_one_at_sign_in_and_may_switch() {
     let (app, _, member) = member().await;
     let elsewhere = app.gym().await;
     join(&app, elsewhere, &member, "active").await;
@@ -292,7 +292,7 @@ async fn who_belongs_to_several_gyms_names_one_and_may_switch() {
     let question = member.login(PASSWORD, None).await;
     question.refused(409, "gym_required");
     assert_eq!(question.body["gyms"].as_array().map(Vec::len), Some(2));
-    // Which gyms somebody belongs to is told to who knows the password.
+    // The list of an account's gyms is shown only with the right password.
     member.login(OTHER_PASSWORD, None).await.refused(401, "bad_credentials");
     member
         .login(PASSWORD, Some(&stranger))
@@ -313,7 +313,7 @@ async fn who_belongs_to_several_gyms_names_one_and_may_switch() {
 }
 
 #[tokio::test]
-async fn nobody_gets_anything_but_the_door() {
+async fn without_a_token_only_signing_in_is_reachable() {
     let app = TestApp::start().await;
     let nobody = app.nobody();
     for (method, path) in [
@@ -341,7 +341,7 @@ async fn nobody_gets_anything_but_the_door() {
 }
 
 #[tokio::test]
-async fn a_demo_offers_its_accounts() {
+async fn a_demo_lists_its_accounts() {
     let app = TestApp::start_with(|config| config.demo = true).await;
     let demo = app.nobody().get("/demo").await.ok();
     assert_eq!(demo["password"], "demo");

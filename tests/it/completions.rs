@@ -1,4 +1,4 @@
-//! Ticking meals: one effect however often it is said, sums that agree, and screens that show them.
+//! Ticking meals: a repeated tick has one effect, sums agree with the completions, and screens show them.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::follows::kit::Kit;
 use crate::harness::proxy::Cuttable;
 use crate::harness::{Client, TestApp};
 
-/// The events on channels that begin so.
+/// A FROM clause for the meal events on channels of this kind.
 fn events(channel: &str) -> String {
     format!("live_events WHERE type LIKE 'meal.%' AND channel LIKE '{channel}:%'")
 }
@@ -72,7 +72,7 @@ async fn a_tick_reaches_the_members_and_the_trainers_screens() {
 }
 
 #[tokio::test]
-async fn the_same_tick_again_and_from_many_devices_at_once_is_one_row_and_one_effect() {
+async fn a_tick_repeated_from_many_devices_makes_one_row_and_has_one_effect() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let path = kit.completion(&kit.plan.breakfast);
@@ -92,12 +92,12 @@ async fn the_same_tick_again_and_from_many_devices_at_once_is_one_row_and_one_ef
 }
 
 #[tokio::test]
-async fn many_ticks_at_once_add_up() {
+async fn concurrent_ticks_add_up() {
     let kit = Kit::start().await;
     kit.follow(1).await;
     let mut own = kit.own_screen().await;
     let yesterday = kit.today() - TimeDelta::days(1);
-    // Day 2 is today, day 1 was yesterday.
+    // Day 2 of the plan is today, day 1 was yesterday.
     let ticks = [
         (
             format!("/meals/{}/completions/{yesterday}", kit.plan.breakfast),
@@ -132,7 +132,7 @@ async fn many_ticks_at_once_add_up() {
 }
 
 #[tokio::test]
-async fn the_last_word_wins_and_the_earlier_stays_in_the_history() {
+async fn the_last_tick_wins_and_earlier_ones_stay_in_the_history() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let mut own = kit.own_screen().await;
@@ -161,7 +161,7 @@ async fn the_last_word_wins_and_the_earlier_stays_in_the_history() {
 }
 
 #[tokio::test]
-async fn a_tick_is_taken_back_as_if_it_had_not_been() {
+async fn an_undone_tick_leaves_no_completion() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let mut own = kit.own_screen().await;
@@ -191,7 +191,7 @@ async fn a_tick_is_taken_back_as_if_it_had_not_been() {
 }
 
 #[tokio::test]
-async fn what_was_eaten_survives_edits_of_plan_and_food() {
+async fn a_completion_keeps_its_nutrients_when_plan_and_food_change() {
     let mut kit = Kit::start().await;
     kit.follow(0).await;
     let (breakfast, lunch) = (kit.plan.breakfast.clone(), kit.plan.lunch.clone());
@@ -208,7 +208,8 @@ async fn what_was_eaten_survives_edits_of_plan_and_food() {
         .put(&kit.completion(&lunch), &json!({"status": "eaten"}))
         .await
         .ok();
-    // The lunch's item keeps what the food was when it was written; the row's plan is the one of now.
+    // The plan's item keeps the food's nutrients from the time it was written; `planned` is that of the current
+    // revision.
     assert_eq!(done["progress"]["eaten"]["energy_mkcal"], 350_000);
     assert_eq!(done["progress"]["planned"]["energy_mkcal"], 9_200_000);
     kit.remove(1, &breakfast).await;
@@ -238,7 +239,7 @@ async fn what_was_eaten_survives_edits_of_plan_and_food() {
 }
 
 #[tokio::test]
-async fn a_bad_tick_says_what_is_wrong() {
+async fn a_bad_tick_is_refused_with_its_reason() {
     let kit = Kit::start().await;
     let eaten = json!({"status": "eaten"});
     let path = kit.completion(&kit.plan.lunch);
@@ -286,7 +287,7 @@ async fn a_bad_tick_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn who_may_tick_for_whom() {
+async fn only_a_member_and_their_trainer_may_tick_for_the_member() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let other_gym = kit.app.gym().await;
@@ -316,7 +317,7 @@ async fn who_may_tick_for_whom() {
 }
 
 #[tokio::test]
-async fn a_key_is_the_same_over_both_ways() {
+async fn an_idempotency_key_is_shared_by_rest_and_the_socket() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let mut socket = kit.member.socket().await;
@@ -334,7 +335,7 @@ async fn a_key_is_the_same_over_both_ways() {
             .send(Method::PUT, &path, Some(body), &[("Idempotency-Key", "k1")])
             .await
     };
-    // Something else in between does not change what the key answers.
+    // A later tick does not change the answer stored under the key.
     kit.member
         .put(&kit.completion(&meal), &json!({"status": "eaten"}))
         .await
@@ -383,7 +384,7 @@ fn command(kit: &Kit, member: AccountId, meal: &str, kind: Kind) -> Command {
 }
 
 #[tokio::test]
-async fn a_bad_command_never_fails_its_neighbours() {
+async fn a_bad_command_in_a_batch_fails_alone() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let second = kit.app.person(kit.gym, &[Role::Member]).await;
@@ -450,7 +451,7 @@ async fn a_bad_command_never_fails_its_neighbours() {
     kit.app.stop().await;
 }
 
-/// What a member may say of a meal, at random.
+/// Sends a random tick or undo of a meal.
 async fn say_something(rng: &mut impl rand::Rng, who: &Client, path: &str, member: AccountId) {
     let body = match rng.random_range(0..4) {
         0 => json!({"status": "eaten", "member_id": member}),
@@ -467,7 +468,7 @@ async fn say_something(rng: &mut impl rand::Rng, who: &Client, path: &str, membe
 }
 
 #[tokio::test]
-async fn after_anything_the_daily_row_is_the_sum_of_the_completions_and_screens_show_it() {
+async fn after_random_ticks_and_edits_the_daily_row_is_the_sum_of_the_completions_and_screens_show_it() {
     let mut kit = Kit::start().await;
     kit.follow(2).await;
     let (mut own, mut roster) = (kit.own_screen().await, kit.roster_screen().await);
@@ -518,7 +519,7 @@ async fn after_anything_the_daily_row_is_the_sum_of_the_completions_and_screens_
 }
 
 #[tokio::test]
-async fn days_too_long_ago_for_screens_are_read_by_rest() {
+async fn days_too_old_for_screens_are_read_by_rest() {
     let kit = Kit::start().await;
     kit.follow(20).await;
     let (own, roster) = (kit.own_screen().await, kit.roster_screen().await);
@@ -552,12 +553,12 @@ async fn days_too_long_ago_for_screens_are_read_by_rest() {
 }
 
 #[tokio::test]
-async fn a_tick_over_the_socket_asks_the_database_five_times() {
+async fn a_tick_over_the_socket_takes_five_round_trips() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let proxy = Cuttable::before_postgres(&kit.app.database).await;
     let counted = TestApp::node(&proxy.url(&kit.app.database), |config| {
-        // One connection, which then knows every statement, and no sweeps beside the ticks.
+        // One connection, so that its statements are prepared after the first ticks, and no sweeps between the ticks.
         config.database_pool = 1;
         config.live.sweep_every = Duration::from_hours(1);
     })
@@ -577,8 +578,8 @@ async fn a_tick_over_the_socket_asks_the_database_five_times() {
         trips.push(proxy.trips() - before);
         phone.publication(&channel).await;
     }
-    // The first ones prepare their statements, presence may be told beside one, and what is sent together may come in two pieces
-    // where the machine is busy. One by one the statements would be three times as many.
+    // The first ticks prepare their statements, a change of presence may coincide with one, and on a busy machine one
+    // round trip may arrive in two parts. Without pipelining there would be three times as many.
     let least = trips[8..].iter().min();
     assert!(matches!(least, Some(5 | 6)), "{trips:?}");
     counted.stop().await;

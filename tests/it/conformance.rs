@@ -1,4 +1,5 @@
-//! The conformance mode: its own tokens, channels and echo. The SDKs' suites that it is for run in `tools/conformance`.
+//! The conformance mode: its own tokens, channels and echo endpoint. `tools/conformance` runs the SDKs' own test suites
+//! against it.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -29,7 +30,7 @@ impl Conformance {
             config.database_url = None;
             let started = move |started| drop(sender.send(started));
             if let Err(error) = liveplan::conformance::serve(config, started) {
-                eprintln!("the server failed: {error:?}");
+                eprintln!("the server failed to run: {error:?}");
             }
         });
         let started = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_mins(1))).await;
@@ -56,20 +57,20 @@ pub fn token(claims: &Value) -> String {
     jwt::encode(&Header::default(), claims, &key).expect("a token")
 }
 
-/// Seconds since 1970, `from_now` on.
+/// Seconds since 1970, `from_now` seconds from now.
 fn unix(from_now: i64) -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     i64::try_from(now.expect("after 1970").as_secs()).expect("it fits") + from_now
 }
 
 #[test]
-fn it_refuses_to_start_on_a_database_that_is_configured() {
+fn it_refuses_to_start_with_a_configured_database() {
     let refused = liveplan::conformance::serve(config("postgres://localhost/production"), |_| {});
     assert!(refused.expect_err("refused").to_string().contains("unset DATABASE_URL"));
 }
 
 #[tokio::test]
-async fn anyone_publishes_reads_and_sees_who_is_there() {
+async fn any_client_may_publish_and_read_history_and_presence() {
     let server = Conformance::start().await;
     let mut ana = server.socket("ana").await;
     let own = &ana.connected["connect"]["subs"]["#ana"];
@@ -92,7 +93,7 @@ async fn anyone_publishes_reads_and_sees_who_is_there() {
         }
     }
 
-    // Ben's bytes come to Ana as they are, but for the newline.
+    // Ana receives Ben's bytes unchanged, except that the newline is replaced.
     let publish = PublishRequest {
         channel: "room".into(),
         data: "{\"a\":\n1.50}".into(),
@@ -175,7 +176,7 @@ async fn anyone_publishes_reads_and_sees_who_is_there() {
 }
 
 #[tokio::test]
-async fn its_tokens_name_users_grant_channels_and_run_out() {
+async fn its_tokens_name_users_grant_channels_and_expire() {
     let server = Conformance::start().await;
     let mut nobody = Socket::open(server.address).await;
     nobody.connect("").await;
@@ -232,7 +233,7 @@ async fn its_tokens_name_users_grant_channels_and_run_out() {
         )
         .await;
     assert_eq!(forged["error"]["code"], 103);
-    // A token that is at its end, with the time that a client has to renew it.
+    // A token at its end of life; its client still has a grace period to renew it.
     let brief = ana
         .call("sub_refresh", json!({"channel": "one", "token": grant("one", unix(1))}))
         .await;
@@ -241,7 +242,7 @@ async fn its_tokens_name_users_grant_channels_and_run_out() {
 }
 
 #[tokio::test]
-async fn the_echo_is_rfc_6455_clean() {
+async fn the_echo_endpoint_conforms_to_rfc_6455() {
     let server = Conformance::start().await;
     let open = || RawSocket::open(server.address, "/connection/echo");
     let mut socket = open().await;
@@ -255,7 +256,7 @@ async fn the_echo_is_rfc_6455_clean() {
     socket.send(&fragments).await;
     assert_eq!(socket.next().await, Some((0x8A, b"ping".to_vec())));
     assert_eq!(socket.next().await, Some((0x81, "hé".as_bytes().to_vec())));
-    // As it came, byte by byte, binary or text.
+    // The echo keeps the frame's type, and reassembles a frame that arrives byte by byte.
     for byte in frame(0x82, &[0, 255, 10]) {
         socket.send(&[byte]).await;
     }
@@ -265,12 +266,12 @@ async fn the_echo_is_rfc_6455_clean() {
         .collect();
     socket.send(&frame(0x82, &big)).await;
     let (first, got) = socket.next().await.expect("an echo");
-    assert!(first == 0x82 && got == big, "16 MiB come back");
+    assert!(first == 0x82 && got == big, "the echo of 16 MiB differs");
     socket.send(&frame(0x88, &[3, 233, b'b', b'y', b'e'])).await;
     assert_eq!(
         socket.next().await,
         Some((0x88, vec![3, 233])),
-        "a close is answered with its code"
+        "the echo must answer a close with its code"
     );
     assert_eq!(socket.next().await, None);
 

@@ -1,5 +1,6 @@
-//! The hub's contract with its backend: one suite that runs against the product over Postgres and against the logs in memory of
-//! the conformance mode. What only one of them has (rights that end, commands) is asked of that one.
+//! The contract between the hub and its backend: one suite that runs against the product on Postgres and against the
+//! in-memory logs of the conformance mode. Features of only one backend (rights that end, commands) are tested on that
+//! one.
 
 mod memory;
 mod product;
@@ -16,44 +17,44 @@ use liveplan_hub::ids::{LogId, UserId};
 use liveplan_hub::log::change::{Bounds, Committed, Head};
 use serde_json::Value;
 
-/// A backend under test, with somebody who watches a channel, whose log has no other.
+/// A backend under test, with a session that watches a channel. The channel's log has no other channel in use.
 trait Subject {
     async fn start() -> Self;
 
     fn shared(&self) -> Arc<dyn Backend>;
 
-    /// Of the one who watches: one that is good, and one whose time is over.
+    /// The session's tokens: one that is valid and one that has expired.
     fn tokens(&self) -> (String, String);
 
     fn channel(&self) -> String;
 
-    /// Makes so many changes, each with one event on the channel.
+    /// Makes `count` changes, each with one event on the channel.
     async fn append(&mut self, count: usize);
 
-    /// Lets retention take the beginning of the log, after some changes; returns the last number that is gone.
+    /// Deletes the beginning of the log as retention does, after some changes; returns the last number that is gone.
     async fn forget(&mut self) -> u64;
 
-    /// A channel of the same log that the one who watches may not watch.
+    /// A channel of the same log that the session has no right to.
     fn forbidden(&self) -> Option<String> {
         None
     }
 
-    /// A user and the channel that shows whether they are online.
+    /// A user, and the channel that shows whether the user is online.
     fn shown(&self) -> Option<(UserId, String)> {
         None
     }
 
-    /// Ends the membership of the one who watches.
+    /// Ends the session's membership.
     async fn suspend(&mut self) -> Option<Standing> {
         None
     }
 
-    /// Takes what the backend reads from out of reach.
+    /// Makes the backend's storage unreachable.
     async fn take_away(&mut self) -> bool {
         false
     }
 
-    /// A log that is none.
+    /// The id of a log that does not exist.
     fn unknown(&self) -> Option<LogId> {
         None
     }
@@ -61,7 +62,7 @@ trait Subject {
     async fn stop(self);
 }
 
-/// Nobody is online.
+/// Reports that nobody is online.
 struct Nobody;
 
 impl WhoIsOnline for Nobody {
@@ -80,7 +81,7 @@ async fn session(of: &impl Subject) -> Session {
     identity.expect("somebody").session
 }
 
-/// The log of the channel.
+/// The channel's log.
 async fn log(of: &impl Subject) -> LogId {
     let location = of.shared().locate(&session(of).await, &of.channel());
     location.expect("a channel").log
@@ -123,7 +124,7 @@ fn found(answer: Answer) -> Found {
     }
 }
 
-/// What one ask about the channel finds, and the head that it was found at.
+/// Returns what one ask about the channel finds, and the head at which it was read.
 async fn find(of: &impl Subject, want: Want) -> (Found, Option<Head>) {
     let mut answers = read(of, &[ask(&of.channel(), want)]).await;
     (found(answers.answers.remove(0)), answers.head)
@@ -155,7 +156,7 @@ fn offsets(events: &[(u64, Bytes)]) -> Vec<u64> {
     events.iter().map(|(seq, _)| *seq).collect()
 }
 
-async fn a_token_says_whose_a_session_is_and_one_that_is_over_is_told_from_one_that_is_none(of: &mut impl Subject) {
+async fn a_token_names_its_session_and_an_expired_one_differs_from_an_invalid_one(of: &mut impl Subject) {
     let (good, over) = of.tokens();
     let identity = of.shared().authenticate(&good).await.expect("good").expect("somebody");
     for channel in &identity.channels {
@@ -170,7 +171,7 @@ async fn a_token_says_whose_a_session_is_and_one_that_is_over_is_told_from_one_t
     }
 }
 
-async fn a_channel_is_in_one_log_and_what_names_none_is_in_no_log(of: &mut impl Subject) {
+async fn a_channel_belongs_to_one_log_and_an_invalid_name_to_none(of: &mut impl Subject) {
     let session = session(of).await;
     let locate = |name: &str| of.shared().locate(&session, name);
     let there = locate(&of.channel()).expect("a channel");
@@ -187,7 +188,7 @@ async fn a_head_counts_changes_and_keeps_its_epoch(of: &mut impl Subject) {
     assert!(of.shared().heads(&[]).await.expect("no heads").is_empty());
 }
 
-async fn changes_come_in_order_without_gaps_and_no_more_than_asked_for(of: &mut impl Subject) {
+async fn changes_come_in_order_without_gaps_and_within_the_limit(of: &mut impl Subject) {
     let log = log(of).await;
     let (none, empty) = of.shared().since(log, u64::from(u32::MAX), 10).await.expect("changes");
     assert_eq!(none, []);
@@ -211,7 +212,7 @@ async fn changes_come_in_order_without_gaps_and_no_more_than_asked_for(of: &mut 
     assert_eq!(since(of, head.seq, 2).await, (vec![], head));
 }
 
-async fn a_log_that_lost_its_beginning_does_not_go_on_with_the_next(of: &mut impl Subject) {
+async fn a_log_that_lost_its_beginning_returns_no_change_in_its_place(of: &mut impl Subject) {
     let gone = of.forget().await;
     let (changes, _) = since(of, gone - 1, 3).await;
     assert_ne!(changes.first().map(|c| c.seq), Some(gone));
@@ -233,18 +234,18 @@ async fn a_right_is_read_without_a_position(of: &mut impl Subject) {
     assert_eq!(head, None);
 }
 
-async fn what_a_channel_shows_comes_with_the_position_that_it_was_read_at(of: &mut impl Subject) {
+async fn a_channels_state_comes_with_the_position_it_was_read_at(of: &mut impl Subject) {
     of.append(2).await;
     let (state, at) = find(of, Want::State).await;
     assert_eq!(at, Some(head(of).await));
     let Found::State(state) = state else {
         panic!("{state:?}")
     };
-    // A channel may show nothing but its events.
+    // A channel may have no state besides its events.
     assert!(state.is_empty() || serde_json::from_slice::<Value>(&state).is_ok());
 }
 
-async fn what_was_missed_is_given_to_the_byte(of: &mut impl Subject) {
+async fn missed_publications_are_recovered_byte_for_byte(of: &mut impl Subject) {
     let before = head(of).await;
     of.append(3).await;
     let (changes, _) = since(of, before.seq, 10).await;
@@ -259,7 +260,7 @@ async fn what_was_missed_is_given_to_the_byte(of: &mut impl Subject) {
     }
 }
 
-async fn what_cannot_be_recovered_says_why_and_has_a_state_only_where_that_is_wanted(of: &mut impl Subject) {
+async fn an_unrecoverable_position_gives_its_reason_and_a_state_only_if_wanted(of: &mut impl Subject) {
     let before = head(of).await;
     of.append(3).await;
     let (changes, head) = since(of, before.seq, 10).await;
@@ -291,7 +292,7 @@ async fn the_last_publications_come_in_order(of: &mut impl Subject) {
     assert!(all.is_sorted());
 }
 
-async fn one_read_is_one_snapshot(of: &mut impl Subject) {
+async fn one_read_sees_one_snapshot(of: &mut impl Subject) {
     let before = head(of).await;
     let asks = [
         ask(&of.channel(), Want::Tail(1)),
@@ -316,7 +317,7 @@ async fn one_read_is_one_snapshot(of: &mut impl Subject) {
             let head = answers.head.expect("a head").seq;
             let mut found = answers.answers.into_iter().map(found);
             let (Some(Found::Tail(tail)), Some(Found::Since { missed, .. })) = (found.next(), found.next()) else {
-                panic!("in the order of the asks")
+                panic!("the answers are not in the order of the asks")
             };
             let missed = offsets(&missed.expect("all"));
             assert_eq!(missed, (before.seq + 1..=head).collect::<Vec<_>>());
@@ -329,7 +330,7 @@ async fn one_read_is_one_snapshot(of: &mut impl Subject) {
     tokio::join!(reads, of.append(10));
 }
 
-async fn rights_are_each_sessions_own_and_nobody_is_asked_where_there_is_none(of: &mut impl Subject) {
+async fn rights_are_checked_per_session_and_not_at_all_without_one(of: &mut impl Subject) {
     let Some(forbidden) = of.forbidden() else { return };
     let asks = [&of.channel(), &forbidden, &of.channel()].map(|channel| ask(channel, Want::Right));
     let answers = read(of, &asks).await.answers;
@@ -348,7 +349,7 @@ async fn rights_are_each_sessions_own_and_nobody_is_asked_where_there_is_none(of
     ));
 }
 
-async fn a_session_that_does_not_stand_is_answered_nothing_else(of: &mut impl Subject) {
+async fn a_session_that_has_ended_gets_only_its_standing(of: &mut impl Subject) {
     let session = session(of).await;
     let Some(standing) = of.suspend().await else { return };
     let asks = [ask(&of.channel(), Want::State)];
@@ -359,7 +360,7 @@ async fn a_session_that_does_not_stand_is_answered_nothing_else(of: &mut impl Su
     );
 }
 
-async fn a_log_that_is_none_is_left_out_or_not_found(of: &mut impl Subject) {
+async fn an_unknown_log_is_left_out_or_not_found(of: &mut impl Subject) {
     let Some(unknown) = of.unknown() else { return };
     let there = log(of).await;
     let heads = of.shared().heads(&[unknown, there]).await.expect("heads");
@@ -372,7 +373,7 @@ async fn a_log_that_is_none_is_left_out_or_not_found(of: &mut impl Subject) {
     }
 }
 
-async fn what_is_out_of_reach_is_said_to_be_unavailable(of: &mut impl Subject) {
+async fn an_unreachable_backend_reports_unavailable(of: &mut impl Subject) {
     let (session, log) = (session(of).await, log(of).await);
     if !of.take_away().await {
         return;
@@ -387,7 +388,7 @@ async fn what_is_out_of_reach_is_said_to_be_unavailable(of: &mut impl Subject) {
     }
 }
 
-async fn who_came_or_went_is_told_to_the_channels_that_show_them(of: &mut impl Subject) {
+async fn a_change_of_presence_is_published_to_the_channels_that_show_it(of: &mut impl Subject) {
     let log = log(of).await;
     assert_eq!(of.shared().seen(log, &[], &[]).await.expect("seen"), []);
     let Some((user, channel)) = of.shown() else { return };
@@ -402,10 +403,10 @@ async fn who_came_or_went_is_told_to_the_channels_that_show_them(of: &mut impl S
         let event: Value = serde_json::from_slice(&notice.payload).expect("JSON");
         assert_eq!(event["type"], "presence.changed");
     }
-    assert_eq!(head(of).await, before, "it is not stored");
+    assert_eq!(head(of).await, before, "a change of presence was stored in the log");
 }
 
-async fn a_publication_is_taken_to_the_byte_or_denied(of: &mut impl Subject) {
+async fn a_publication_is_stored_byte_for_byte_or_denied(of: &mut impl Subject) {
     let (log, before) = (log(of).await, head(of).await);
     let payload = Bytes::from_static(b"{\"a\": 1.50}");
     let published = of.shared().publish(log, &of.channel(), payload.clone()).await;
@@ -418,7 +419,7 @@ async fn a_publication_is_taken_to_the_byte_or_denied(of: &mut impl Subject) {
     }
 }
 
-async fn every_kind_of_failure_has_a_code_and_a_sentence_in_both_languages(of: &mut impl Subject) {
+async fn every_kind_of_failure_has_a_code_and_a_message_in_both_languages(of: &mut impl Subject) {
     let mut codes = HashSet::new();
     for kind in [
         Kind::Unauthenticated,
@@ -434,12 +435,12 @@ async fn every_kind_of_failure_has_a_code_and_a_sentence_in_both_languages(of: &
         let (es, en) = (failure.reply(Language("es")), failure.reply(Language("en")));
         assert_eq!(es.code, en.code);
         assert_ne!(es.message, en.message);
-        assert!(codes.insert(en.code), "{kind:?} has a code of its own");
+        assert!(codes.insert(en.code), "two kinds share the code of {kind:?}");
         assert!(en.message.contains(": "), "{}", en.message);
     }
 }
 
-/// Runs each of them against both backends.
+/// Runs each test against both backends.
 macro_rules! holds {
     ($($name:ident)+) => {
         mod over_postgres {
@@ -465,22 +466,22 @@ macro_rules! holds {
 }
 
 holds! {
-    a_token_says_whose_a_session_is_and_one_that_is_over_is_told_from_one_that_is_none
-    a_channel_is_in_one_log_and_what_names_none_is_in_no_log
+    a_token_names_its_session_and_an_expired_one_differs_from_an_invalid_one
+    a_channel_belongs_to_one_log_and_an_invalid_name_to_none
     a_head_counts_changes_and_keeps_its_epoch
-    changes_come_in_order_without_gaps_and_no_more_than_asked_for
-    a_log_that_lost_its_beginning_does_not_go_on_with_the_next
+    changes_come_in_order_without_gaps_and_within_the_limit
+    a_log_that_lost_its_beginning_returns_no_change_in_its_place
     a_right_is_read_without_a_position
-    what_a_channel_shows_comes_with_the_position_that_it_was_read_at
-    what_was_missed_is_given_to_the_byte
-    what_cannot_be_recovered_says_why_and_has_a_state_only_where_that_is_wanted
+    a_channels_state_comes_with_the_position_it_was_read_at
+    missed_publications_are_recovered_byte_for_byte
+    an_unrecoverable_position_gives_its_reason_and_a_state_only_if_wanted
     the_last_publications_come_in_order
-    one_read_is_one_snapshot
-    rights_are_each_sessions_own_and_nobody_is_asked_where_there_is_none
-    a_session_that_does_not_stand_is_answered_nothing_else
-    a_log_that_is_none_is_left_out_or_not_found
-    what_is_out_of_reach_is_said_to_be_unavailable
-    who_came_or_went_is_told_to_the_channels_that_show_them
-    a_publication_is_taken_to_the_byte_or_denied
-    every_kind_of_failure_has_a_code_and_a_sentence_in_both_languages
+    one_read_sees_one_snapshot
+    rights_are_checked_per_session_and_not_at_all_without_one
+    a_session_that_has_ended_gets_only_its_standing
+    an_unknown_log_is_left_out_or_not_found
+    an_unreachable_backend_reports_unavailable
+    a_change_of_presence_is_published_to_the_channels_that_show_it
+    a_publication_is_stored_byte_for_byte_or_denied
+    every_kind_of_failure_has_a_code_and_a_message_in_both_languages
 }

@@ -1,4 +1,4 @@
-//! The demo gym, and members who live in it.
+//! The demo gym and its simulated members.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn rows(app: &TestApp) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn a_demo_is_made_once_and_has_everybody_in_their_place() {
+async fn a_demo_is_created_once_with_all_accounts_plans_and_follows() {
     let database = postgres::fresh_database().await;
     let app = TestApp::node(&database, |config| config.demo = true).await;
     for local in ["owner", "manager", "nutritionist", "trainer2", "member02", "member24"] {
@@ -86,12 +86,12 @@ async fn a_demo_is_made_once_and_has_everybody_in_their_place() {
     );
     app.stop().await;
     let app = TestApp::node(&database, |config| config.demo = true).await;
-    assert_eq!(rows(&app).await, before, "a second start adds nothing");
+    assert_eq!(rows(&app).await, before, "a second start must add nothing");
     app.stop().await;
 }
 
 #[tokio::test]
-async fn what_a_killed_start_left_of_a_demo_is_finished() {
+async fn a_demo_that_a_killed_start_left_unfinished_is_completed() {
     let database = postgres::fresh_database().await;
     let app = TestApp::node(&database, |config| config.demo = true).await;
     let whole = rows(&app).await;
@@ -111,14 +111,14 @@ async fn what_a_killed_start_left_of_a_demo_is_finished() {
 }
 
 #[tokio::test]
-async fn only_a_demo_lists_accounts_to_sign_in_with() {
+async fn only_a_demo_lists_its_accounts() {
     let app = TestApp::start().await;
     app.nobody().get("/demo").await.refused(404, "not_found");
     app.stop().await;
 }
 
 #[tokio::test]
-async fn simulated_members_move_the_trainers_wall() {
+async fn simulated_members_tick_and_the_trainers_wall_shows_it() {
     let app = TestApp::start_with(|config| config.demo = true).await;
     let (trainer, _) = sign_in(&app, "trainer1").await;
     let mut wall = trainer.socket().await;
@@ -139,13 +139,13 @@ async fn simulated_members_move_the_trainers_wall() {
         tally.by_socket > 0 && tally.by_rest > 0 && tally.publications > 0,
         "{tally}"
     );
-    // Who comes online is told there too.
+    // Changes of presence arrive on this channel too.
     while wall.publication(&roster).await.1["patch"]["members"].is_null() {}
     app.stop().await;
 }
 
 #[tokio::test]
-async fn members_who_cannot_sign_in_are_told_why() {
+async fn simulated_members_that_cannot_sign_in_report_the_reason() {
     let app = TestApp::start().await;
     let mut options = Options {
         members: 2,

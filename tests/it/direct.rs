@@ -1,5 +1,5 @@
-//! The short way and the long way to a socket make one stream: whatever a client does while publications come in bursts, it
-//! reads whole frames, every publication once and in order, and its own pings answered.
+//! Frames written directly and frames written through the outbox form one stream: whatever a client does during bursts
+//! of publications, it reads whole frames, each publication once and in order, and a pong for each of its pings.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const WATCHERS: usize = 12;
 const BURSTS: u64 = 6;
 const PUBLICATIONS: u64 = BURSTS * 10;
 
-/// One that watches, and misbehaves within the protocol.
+/// A client that watches and strains the protocol without breaking it.
 struct Watcher {
     stream: TcpStream,
     codec: Codec,
@@ -30,13 +30,13 @@ struct Watcher {
     seen: u64,
 }
 
-/// How a watcher that is full for a while makes itself so.
+/// The receive buffer in bytes, small enough that a pause in reading fills it.
 const SMALL: u32 = 4 * 1024;
 
 impl Watcher {
     async fn open(address: SocketAddr, codec: Codec, channel: &str, seed: u64) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
-        // Little room, so that a pause in reading fills the socket and frames are taken in part.
+        // A pause in reading then fills the socket, and the server can write only part of a frame.
         socket.set_recv_buffer_size(SMALL).expect("set");
         let mut stream = socket.connect(address).await.expect("a connection");
         let request = format!(
@@ -82,7 +82,7 @@ impl Watcher {
         }
     }
 
-    /// The next frame, whole.
+    /// Reads the next whole frame.
     async fn next(&mut self) -> (u8, Vec<u8>) {
         loop {
             if let Some(found) = cut(&mut self.unread) {
@@ -124,14 +124,14 @@ impl Watcher {
                     self.pings += 1;
                     self.stream.write_all(&frame(0x89, &payload)).await.expect("sent");
                 }
-                // Long enough for the next bursts to fill its little room.
+                // Long enough for the next bursts to fill the receive buffer.
                 4 => tokio::time::sleep(Duration::from_millis(self.rng.random_range(1..60))).await,
                 _ => {}
             }
             let (first, payload) = self.next().await;
             match first {
                 0x8A => {
-                    assert_eq!(payload, self.pongs.to_be_bytes(), "pongs come in order");
+                    assert_eq!(payload, self.pongs.to_be_bytes(), "pongs are out of order");
                     self.pongs += 1;
                 }
                 0x81 | 0x82 => self.take(&payload).await,
@@ -156,7 +156,7 @@ impl Watcher {
                 }
                 Message::Publication(offset, data) => {
                     self.seen += 1;
-                    assert_eq!(offset, self.seen, "each once and in order");
+                    assert_eq!(offset, self.seen, "a publication is missing, repeated or out of order");
                     let expected: Value = serde_json::from_str(&body(offset)).expect("JSON");
                     assert_eq!(data, expected);
                 }
@@ -189,7 +189,7 @@ fn begin_in_protobuf(token: String, channel: &str) -> Vec<u8> {
         .concat()
 }
 
-/// What a watcher tells apart.
+/// The kinds of message that a watcher distinguishes.
 enum Message {
     Ping,
     Reply(u32),
@@ -227,13 +227,13 @@ impl Message {
     }
 }
 
-/// What is published with an offset: from a few bytes to some thousands.
+/// The publication at an offset: from a few bytes to about 3,000.
 fn body(offset: u64) -> String {
     let long = usize::try_from(offset * offset * 37 % 3000).expect("it fits");
     json!({"n": offset, "filling": "x".repeat(long)}).to_string()
 }
 
-/// Takes a whole frame off the front.
+/// Takes one whole frame off the front.
 fn cut(unread: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (head, length) = match *unread.get(1)? {
         126 => (4, u16::from_be_bytes(unread.get(2..4)?.try_into().ok()?).into()),
@@ -278,7 +278,7 @@ async fn run(server: &Conformance, seed: u64) {
 }
 
 #[tokio::test]
-async fn every_watcher_reads_one_whole_stream_whatever_it_does() {
+async fn every_watcher_reads_each_publication_once_and_in_order() {
     let server = Conformance::start().await;
     for seed in 0..RUNS {
         run(&server, seed).await;

@@ -1,5 +1,5 @@
-//! The documents hold what they promise: links lead somewhere, code can be read by what it is written in, commands and paths are
-//! there, and the README's examples run as they stand.
+//! The documents are correct: links resolve, code blocks parse in their language, commands and paths exist, and the
+//! README's examples run as they are written.
 
 mod examples;
 mod markdown;
@@ -11,16 +11,16 @@ use std::process::{Command, Stdio};
 
 use markdown::{Block, Document};
 
-/// Lines that the README may have.
+/// Maximum number of lines in the README.
 const README_LINES: usize = 200;
-/// Lines that a decision may have: a page.
+/// Maximum number of lines in a decision: one page.
 const DECISION_LINES: usize = 80;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every document of the repository.
+/// All documents of the repository.
 fn documents() -> Vec<Document> {
     let (mut found, mut to_look_at) = (Vec::new(), vec![root().to_owned()]);
     while let Some(folder) = to_look_at.pop() {
@@ -45,7 +45,7 @@ fn document(name: &str) -> Document {
 }
 
 #[test]
-fn every_link_leads_to_something_that_is_there() {
+fn every_link_resolves() {
     let mut broken = Vec::new();
     for document in documents() {
         let links = document.links();
@@ -61,11 +61,11 @@ fn every_link_leads_to_something_that_is_there() {
             }
         }
     }
-    assert_eq!(broken, Vec::<String>::new(), "links that lead nowhere");
+    assert_eq!(broken, Vec::<String>::new(), "broken links");
 }
 
 #[test]
-fn every_block_of_code_says_its_language_and_can_be_read() {
+fn every_code_block_names_its_language_and_parses() {
     let mut wrong = Vec::new();
     for document in documents() {
         for Block { language, code, line } in document.blocks() {
@@ -80,10 +80,14 @@ fn every_block_of_code_says_its_language_and_can_be_read() {
             }
         }
     }
-    assert_eq!(wrong, Vec::<String>::new(), "blocks in no language, or not in theirs");
+    assert_eq!(
+        wrong,
+        Vec::<String>::new(),
+        "code blocks without a language, or that do not parse"
+    );
 }
 
-/// Whether a shell can read it; nothing is run.
+/// Whether `bash -n` can parse the code; nothing is run.
 fn is_shell(code: &str) -> bool {
     let bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn();
     let mut bash = bash.expect("bash");
@@ -96,7 +100,10 @@ fn is_shell(code: &str) -> bool {
 #[test]
 fn the_readme_begins_with_the_two_commands_and_is_short() {
     let readme = document("README.md");
-    assert!(readme.text.lines().count() <= README_LINES, "it is for a first look");
+    assert!(
+        readme.text.lines().count() <= README_LINES,
+        "the README has more than {README_LINES} lines"
+    );
     let first = readme.blocks().into_iter().next().expect("a block of code");
     let commands: Vec<_> = markdown::commands(&first.code).collect();
     assert_eq!(
@@ -105,12 +112,12 @@ fn the_readme_begins_with_the_two_commands_and_is_short() {
     );
 }
 
-/// The commands of a program's help, or of one of its commands.
+/// The subcommands in the help of `liveplan`, or of one of its commands.
 fn subcommands(of: &[&str]) -> BTreeSet<String> {
     let help = help(of);
     let listed = help.split("Commands:\n").nth(1).unwrap_or_default();
     let lines = listed.lines().take_while(|line| !line.is_empty());
-    // Descriptions that are wrapped stand further in.
+    // Continuation lines of descriptions are indented further.
     let names = lines.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
     names
         .filter_map(|line| line.split(' ').next())
@@ -126,7 +133,7 @@ fn help(of: &[&str]) -> String {
     String::from_utf8(output.expect("it runs").stdout).expect("text")
 }
 
-/// What is wrong with a command of ours, given as its words.
+/// Returns the error in a `liveplan` command, given as its words.
 fn fault_of(words: &[&str]) -> Option<String> {
     // The load tool is another program.
     if words.first() == Some(&"load") {
@@ -148,7 +155,7 @@ fn fault_of(words: &[&str]) -> Option<String> {
 }
 
 #[test]
-fn every_command_that_is_named_is_there() {
+fn every_command_in_the_documents_exists() {
     let makefile = std::fs::read_to_string(root().join("Makefile")).expect("a Makefile");
     let targets: BTreeSet<_> = makefile
         .lines()
@@ -163,7 +170,7 @@ fn every_command_that_is_named_is_there() {
             .flat_map(|block| markdown::commands(&block.code))
             .map(str::to_owned);
         for command in of_blocks.chain(document.spans()) {
-            // What goes before a program's name sets its environment.
+            // Words such as `NAME=value` before the program's name set its environment.
             let words = command.split_whitespace().skip_while(|word| word.contains('='));
             let words: Vec<_> = words.take_while(|word| !word.contains(['<', '…', '|'])).collect();
             let fault = match words.as_slice() {
@@ -177,11 +184,11 @@ fn every_command_that_is_named_is_there() {
         }
     }
     assert!(seen > 20, "{seen} commands were found");
-    assert_eq!(wrong, Vec::<String>::new(), "commands that are not there");
+    assert_eq!(wrong, Vec::<String>::new(), "commands that do not exist");
 }
 
 #[test]
-fn every_path_that_is_named_is_there() {
+fn every_path_in_the_documents_exists() {
     let tops = [
         "src",
         "crates",
@@ -206,7 +213,7 @@ fn every_path_that_is_named_is_there() {
                 continue;
             }
             seen += 1;
-            // A module may be named as in a path: `src/db`.
+            // A path may go on with a module: `src/db::pool`.
             let path = root().join(span.split("::").next().unwrap_or_default());
             if !path.exists() {
                 wrong.push(format!("{}: {span}", document.path.display()));
@@ -214,11 +221,11 @@ fn every_path_that_is_named_is_there() {
         }
     }
     assert!(seen > 50, "{seen} paths were found");
-    assert_eq!(wrong, Vec::<String>::new(), "paths that are not there");
+    assert_eq!(wrong, Vec::<String>::new(), "paths that do not exist");
 }
 
 #[test]
-fn every_decision_is_a_page_of_three_parts_and_in_the_index() {
+fn every_decision_is_one_page_of_three_parts_and_is_in_the_index() {
     let index = document("docs/decisions/README.md").links();
     let entries = std::fs::read_dir(root().join("docs/decisions")).expect("a folder");
     let mut pages: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -229,35 +236,41 @@ fn every_decision_is_a_page_of_three_parts_and_in_the_index() {
         let name = path.file_name().expect("a name").to_string_lossy();
         assert!(
             name.starts_with(&format!("{number:04}-")),
-            "{name} is the decision number {number}"
+            "{name} should have the number {number}"
         );
         assert!(
             page.text.starts_with(&format!("# {number}. ")),
-            "{name} says its number"
+            "the title of {name} lacks its number"
         );
-        assert!(index.iter().any(|link| **link == *name), "{name} is in the index");
+        assert!(index.iter().any(|link| **link == *name), "{name} is not in the index");
         let parts: Vec<_> = page.text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
         assert_eq!(parts, ["Context", "Decision", "Consequences"], "{name}");
-        assert!(page.text.lines().count() <= DECISION_LINES, "{name} is a page");
+        assert!(
+            page.text.lines().count() <= DECISION_LINES,
+            "{name} is longer than one page"
+        );
     }
     assert!(pages.len() > 20, "{} decisions", pages.len());
 }
 
 #[test]
-fn the_glossary_has_every_term_that_the_architecture_sets_in_italics() {
+fn the_glossary_defines_every_italic_term_of_the_architecture() {
     let architecture = document("docs/architecture.md");
     let glossary = architecture.text.split("## Glossary").nth(1).expect("a glossary");
     let rows = glossary
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
     let terms: Vec<_> = rows.skip(1).map(str::to_lowercase).collect();
-    assert!(terms.is_sorted() && terms.len() > 40, "in order, each once: {terms:?}");
-    // The same word in another form, such as `swept`, is told by how it begins.
+    assert!(
+        terms.is_sorted() && terms.len() > 40,
+        "the glossary is not sorted: {terms:?}"
+    );
+    // Another form of a term, such as `swept`, is recognised by its first four letters.
     let begins = |word: &str| word.chars().take(4).collect::<String>().to_lowercase();
     let missing: Vec<_> = architecture
         .italics()
         .into_iter()
         .filter(|word| word != "italics" && !terms.iter().any(|term| begins(term) == begins(word)))
         .collect();
-    assert_eq!(missing, Vec::<String>::new(), "terms without a meaning");
+    assert_eq!(missing, Vec::<String>::new(), "terms without a definition");
 }

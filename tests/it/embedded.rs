@@ -1,4 +1,5 @@
-//! The Postgres that liveplan runs itself: it has this product's names. How it runs is tested where its supervisor is.
+//! The embedded Postgres: its user, database and messages carry liveplan's names. Its supervisor's crate tests how it
+//! runs.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use liveplan::server::boot;
 
 use crate::harness;
 
-/// A data directory that the account Postgres runs under can enter.
+/// A data directory that the account which Postgres runs as may enter.
 fn data_dir() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().expect("a directory");
@@ -29,7 +30,7 @@ async fn refusal(config: &Config) -> String {
 }
 
 #[tokio::test]
-async fn without_a_database_url_a_database_of_its_own_is_made_in_the_data_directory() {
+async fn without_a_database_url_the_server_creates_a_database_in_its_data_directory() {
     let dir = data_dir();
     let (url, postgres) = boot::database(&config(dir.path())).await.expect("a database");
     assert!(
@@ -42,7 +43,7 @@ async fn without_a_database_url_a_database_of_its_own_is_made_in_the_data_direct
 }
 
 #[tokio::test]
-async fn its_refusals_name_the_settings_and_commands_of_this_product() {
+async fn refusals_of_the_embedded_postgres_name_liveplans_settings_and_commands() {
     let dir = data_dir();
     let without = Config {
         pg_bindir: Some(PathBuf::from("/no/such/directory")),

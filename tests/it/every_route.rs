@@ -1,5 +1,5 @@
-//! Every route, channel and command, tried as nobody, as the wrong role and as another gym. What there is comes from the
-//! product itself; one that is not in the table fails the test, and so does a row for one that is not there.
+//! Every route, channel and command is tried without a token, with each wrong role and from another gym. The product
+//! itself lists them; a route without a row in the table fails the test, and so does a row without a route.
 
 mod channels;
 mod extremes;
@@ -39,11 +39,11 @@ fn the_table_has_every_route_and_no_other() {
         "routes that the table of tests/it/every_route/rows.rs lacks: {missing:?}"
     );
     assert!(extra.is_empty(), "rows without a route: {extra:?}");
-    assert_eq!(ROWS.len(), rows.len(), "a row each");
+    assert_eq!(ROWS.len(), rows.len(), "a route has two rows");
 }
 
 #[test]
-fn every_reference_of_the_document_leads_somewhere() {
+fn every_reference_in_the_openapi_document_resolves() {
     let document = openapi();
     let (mut found, mut dangling, mut to_look_at) = (0, BTreeSet::new(), vec![&document]);
     while let Some(value) = to_look_at.pop() {
@@ -67,7 +67,7 @@ fn every_reference_of_the_document_leads_somewhere() {
 }
 
 #[test]
-fn every_operation_of_the_document_says_what_it_is() {
+fn every_operation_has_a_summary_and_a_unique_id() {
     let document = openapi();
     let mut ids = BTreeSet::new();
     for (path, methods) in document["paths"].as_object().expect("paths") {
@@ -82,19 +82,19 @@ fn every_operation_of_the_document_says_what_it_is() {
     }
 }
 
-/// Sends a row's request, with what the world names in the place of its words.
+/// Sends a row's request, with the placeholders replaced by ids of the world.
 async fn ask(who: &Client, row: &Row, world: &World) -> Answer {
     let method: Method = row.method.parse().expect("a method");
     let path = format!("/api/v1{}", world.fill(row.path, row.instead));
     let path = format!("{path}{}", world.fill(row.query, row.instead));
     let body: Option<Value> =
         (!row.body.is_empty()).then(|| serde_json::from_str(&world.fill_body(row.body)).expect(row.body));
-    // A version that fits whatever the plan has become, so that it is not what refuses.
+    // `*` matches any version of the plan, so that the precondition is not the reason for a refusal.
     who.send(method, &path, body.as_ref(), &[("If-Match", "*")]).await
 }
 
 #[tokio::test]
-async fn every_route_is_closed_to_nobody_the_wrong_role_and_another_gym() {
+async fn every_route_refuses_anonymous_callers_the_wrong_role_and_another_gym() {
     let app = TestApp::start().await;
     let world = World::make(&app).await;
     let nowhere = world.without_things();
@@ -121,8 +121,9 @@ async fn every_route_is_closed_to_nobody_the_wrong_role_and_another_gym() {
         }
         elsewhere(&name, row, &world, &nowhere).await;
         let after = world::fingerprint(&app).await;
-        assert_eq!(before, after, "{name}: what was refused has changed something");
-        // The same request is good where the right person makes it, so that nothing else refused it above.
+        assert_eq!(before, after, "{name}: a refused request changed something");
+        // The same request must succeed for a person with the right, so that nothing else was the reason for the
+        // refusals above.
         let right = world.person(&app, row.right).await;
         let answer = ask(&right, row, &world).await;
         assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.body);
@@ -130,7 +131,7 @@ async fn every_route_is_closed_to_nobody_the_wrong_role_and_another_gym() {
     app.stop().await;
 }
 
-/// Tries a route as somebody of another gym who has every role there.
+/// Tries a route as an account of another gym that has every role there.
 async fn elsewhere(name: &str, row: &Row, world: &World, nowhere: &World) {
     let code_of = |answer: &Answer| answer.body["code"].as_str().unwrap_or_default().to_owned();
     let (status, code) = match row.elsewhere {
@@ -154,9 +155,9 @@ async fn elsewhere(name: &str, row: &Row, world: &World, nowhere: &World) {
     assert_eq!(
         (found.status, found.body),
         (missing.status, missing.body),
-        "{name}: another gym's thing and none look the same"
+        "{name}: the answers for another gym's object and a missing one differ"
     );
 }
 
-/// Every role, for routes and channels that a person of no other standing may not use.
+/// Every role: no role alone opens these routes and channels.
 const EVERYBODY: &[Role] = &Role::ALL;

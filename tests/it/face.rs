@@ -1,9 +1,9 @@
-//! What others build on stays as it is: error codes, names of metrics, variables, the command line and the bytes on the wire,
-//! each compared with a recorded file in `tests/it/face`. The API's description has a file and a test of its own, in
-//! `docs/openapi.json` and `server::docs`.
+//! The public interface stays stable: error codes, metric names, environment variables, the command line and the bytes
+//! on the wire are each compared with a recorded file in `tests/it/face`. The API's description has its own file,
+//! `docs/openapi.json`, and its own test in `server::docs`.
 //!
-//! A change of a file is a change that clients, dashboards or operators notice. `UPDATE_FACE=1 cargo test --test it face` writes
-//! the files anew.
+//! A change in one of these files is visible to clients, dashboards or operators. To record the files again:
+//! `UPDATE_FACE=1 cargo test --test it face`.
 
 mod command_line;
 mod wire;
@@ -21,7 +21,7 @@ use crate::harness::TestApp;
 use crate::harness::metrics::Scrape;
 use crate::harness::redis::Redis;
 
-/// Compares with a recorded file, or records it.
+/// Compares `text` with a recorded file, or records it.
 #[track_caller]
 fn check(file: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/face").join(file);
@@ -39,7 +39,7 @@ fn check(file: &str, text: &str) {
     };
     assert!(
         recorded == now,
-        "{} differs; UPDATE_FACE=1 records it, if others may notice:\n{}{}",
+        "{} differs; if the change is intended, record it with UPDATE_FACE=1:\n{}{}",
         path.display(),
         without(&recorded, &now, "- "),
         without(&now, &recorded, "+ "),
@@ -47,7 +47,7 @@ fn check(file: &str, text: &str) {
 }
 
 #[test]
-fn codes_have_the_numbers_that_clients_know() {
+fn error_codes_keep_their_numbers_and_statuses() {
     let mut text = String::from("# REST and the socket: name, number on the socket, HTTP status\n");
     for code in Code::ALL {
         let _ = writeln!(text, "{} {} {}", code.name(), code.number(), code.status());
@@ -103,7 +103,7 @@ fn codes_have_the_numbers_that_clients_know() {
     check("codes.txt", &text);
 }
 
-/// Each metric with its type and the names of its labels.
+/// Lists each metric with its type and its label names.
 fn families(scrape: &str) -> String {
     let mut families: BTreeMap<&str, (&str, BTreeSet<&str>)> = BTreeMap::new();
     for line in scrape.lines() {
@@ -127,16 +127,16 @@ fn families(scrape: &str) -> String {
 }
 
 #[test]
-fn labels_are_read_out_of_series() {
+fn label_names_are_parsed_from_series() {
     let scrape = "# TYPE a counter\na_total 1\n# TYPE b gauge\nb{x=\"1\",y=\"} 2\"} 1\n# TYPE c histogram\nc_bucket{le=\"+Inf\"} 0\n";
     assert_eq!(families(scrape), "a counter\nb gauge x y\nc histogram le\n");
 }
 
 #[tokio::test]
-async fn metrics_have_the_names_that_dashboards_know() {
+async fn metrics_keep_their_names_types_and_labels() {
     let redis = Redis::start().await;
     let app = TestApp::start_with(|config| config.redis_url = Some(redis.url())).await;
-    // A close code is a label, so one socket has to end.
+    // A close code is a label, so that metric appears only after a socket was closed.
     let mut refused = app.nobody().raw_socket().await;
     refused.send("connect", json!({"token": "none"})).await;
     refused.closed().await;

@@ -1,6 +1,6 @@
-//! What must hold whatever breaks: no acknowledged change is lost, none happens twice, every screen is right within three
-//! seconds, and who may no longer watch does not. Redis, Postgres and nodes are real, and really break. (Redis killed and
-//! back: `nodes`.)
+//! Invariants under any fault: no acknowledged change is lost, none is applied twice, every screen is correct within
+//! three seconds, and an account whose right ended sees nothing more. Redis, Postgres and the nodes are real and really
+//! fail. (`nodes` kills and restarts Redis.)
 
 mod access;
 mod commit;
@@ -23,14 +23,14 @@ use serde_json::json;
 use crate::harness::{Client, Gym, TestApp};
 use crate::plans::{Published, publish};
 
-/// A gym where members tick and their trainer watches. Made at a node, it outlives it.
+/// A gym where members tick and their trainer watches. It is created through one node and outlives it.
 pub struct Floor {
     pub gym: Gym,
     pub author: Client,
     pub trainer: Client,
     pub members: Vec<Client>,
     pub plan: Published,
-    /// The day that it is for the members.
+    /// The members' current date.
     pub today: String,
 }
 
@@ -64,7 +64,7 @@ impl Floor {
         format!("roster:{}", self.trainer.account)
     }
 
-    /// The trainer edits, or somebody for them: the title of the plan's meal.
+    /// Changes the title of the plan's meal, as an editor of the trainer's gym.
     pub async fn rename(&mut self, title: &str) {
         let path = format!("/plans/{}/days/1/meals/{}", self.plan.id, self.plan.meal);
         let body = json!({"title": title});
@@ -76,7 +76,7 @@ impl Floor {
         self.plan.version = made["version"].as_i64().expect("a version");
     }
 
-    /// A member's tick of the meal, `portion` thousandths of it, under a key of its own.
+    /// A member's tick of the meal with `portion` thousandths of it, under a new idempotency key.
     pub fn tick(&self, member: usize, portion: usize) -> Tick {
         Tick {
             member: self.members[member].clone(),
@@ -87,7 +87,7 @@ impl Floor {
     }
 }
 
-/// A tick that may have to be sent again.
+/// A tick that can be sent again.
 #[derive(Clone)]
 pub struct Tick {
     pub member: Client,
@@ -97,14 +97,15 @@ pub struct Tick {
 }
 
 impl Tick {
-    /// Sends it to a node; whether it was acknowledged. An answer that is none says clearly that it may be sent again.
+    /// Sends the tick to a node and returns whether it was acknowledged. Any other answer must say that the tick may be
+    /// sent again.
     pub async fn send(&self, node: std::net::SocketAddr) -> bool {
         let request = reqwest::Client::new()
             .put(format!("http://{node}{}", self.path))
             .bearer_auth(self.member.token.as_deref().unwrap_or_default())
             .header("Idempotency-Key", &self.key)
             .json(&json!({"status": "partial", "portion_permille": self.portion}));
-        // A node that was killed gives none.
+        // A killed node sends no answer.
         let Ok(answer) = request.send().await else { return false };
         let status = answer.status();
         if status.is_success() {
@@ -118,7 +119,7 @@ impl Tick {
     }
 }
 
-/// How often the tick with each key was carried out.
+/// Returns how often the tick with each key took effect.
 pub async fn effects(database: &str, keys: &[String]) -> Vec<i64> {
     use diesel::sql_types::{Array, BigInt, Text};
     use diesel_async::RunQueryDsl as _;

@@ -1,5 +1,5 @@
-//! Completions that wait are written together, and stay what they were: each with its own answer, its own event and its
-//! own number, whatever becomes of its neighbours.
+//! Ticks that wait are folded into one transaction and still count as separate commands: each has its own answer, event
+//! and number, whatever happens to its neighbours.
 
 mod locked;
 
@@ -15,7 +15,7 @@ use crate::harness::client::Answer;
 use crate::harness::proxy::Cuttable;
 use crate::harness::{Client, TestApp, until};
 
-/// A gym whose log is held by another transaction, so that the first batch cannot end and what comes meanwhile waits.
+/// A transaction that locks the gym's log head, so that the first batch cannot end and later commands wait.
 struct Held(AsyncPgConnection);
 
 impl Held {
@@ -55,7 +55,7 @@ async fn followers(kit: &Kit, count: usize) -> Vec<Client> {
     members
 }
 
-/// A member's own screen, subscribed by the server.
+/// A member's own channel, which the server subscribes at connect.
 async fn own_screen(member: &Client) -> Screen {
     let channel = format!("member:{}", member.account);
     let mut socket = member.raw_socket().await;
@@ -65,7 +65,7 @@ async fn own_screen(member: &Client) -> Screen {
 }
 
 async fn until_waiting(kit: &Kit, count: usize) {
-    until("commands wait", async || {
+    until("the commands wait in the gatherer", async || {
         kit.app.app.part::<Queues>().waiting(kit.gym.id) == count
     })
     .await;
@@ -81,7 +81,7 @@ fn tick(who: &Client, path: String, body: Value) -> tokio::task::JoinHandle<Answ
     tokio::spawn(async move { who.put(&path, &body).await })
 }
 
-/// The kit's member ticks lunch, and while that is being written all the others do: theirs are the next batch.
+/// The kit's member ticks lunch; while that batch is being written, all others tick too and form the next batch.
 async fn one_and_then(kit: &Kit, others: &[Client]) -> [Vec<tokio::task::JoinHandle<Answer>>; 2] {
     let held = Held::log(kit).await;
     let (path, eaten) = (kit.completion(&kit.plan.lunch), json!({"status": "eaten"}));
@@ -94,7 +94,7 @@ async fn one_and_then(kit: &Kit, others: &[Client]) -> [Vec<tokio::task::JoinHan
 }
 
 #[tokio::test]
-async fn completions_that_wait_are_one_transaction_and_each_is_a_change_of_its_own() {
+async fn waiting_ticks_share_one_transaction_and_each_is_its_own_change() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let members = followers(&kit, 12).await;
@@ -107,7 +107,7 @@ async fn completions_that_wait_are_one_transaction_and_each_is_a_change_of_its_o
     for answer in first.into_iter().chain(ticks) {
         assert_eq!(answer.await.expect("an answer").ok()["progress"]["meals_done"], 1);
     }
-    // A transaction leaves its number in every row that it writes.
+    // Every row carries the id of the transaction that wrote it (`xmin`).
     let transactions = kit.count("(SELECT DISTINCT xmin::text FROM completions) AS t").await;
     assert_eq!((transactions, kit.count("completions").await), (2, 13));
     let event = own.hears().await;
@@ -121,7 +121,7 @@ async fn completions_that_wait_are_one_transaction_and_each_is_a_change_of_its_o
     while heard < 13 {
         let (offset, event) = roster.socket.publication(&roster.channel).await;
         if offset == 0 {
-            // Who is online is no event.
+            // Changes of presence have offset 0; they are not events.
             continue;
         }
         heard += 1;
@@ -135,13 +135,13 @@ async fn completions_that_wait_are_one_transaction_and_each_is_a_change_of_its_o
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_one_that_waits_is_told_to_it_alone() {
+async fn a_refused_tick_in_a_batch_affects_no_other() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let members = followers(&kit, 4).await;
     let idle = kit.app.person(kit.gym, &[Role::Member]).await;
     let outsider = kit.app.person(kit.gym, &[Role::Trainer]).await;
-    // As a fault of the database that one row alone brings about.
+    // Simulates a database error that a single row causes.
     kit.sql("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$")
         .await;
     kit.sql(
@@ -221,15 +221,15 @@ async fn a_tick_takes_five_round_trips() {
         member.put(&path, &part).await.ok();
         trips.push(proxy.trips() - before);
     }
-    // BEGIN; access and follow; key, rights and day; what is written, told and checked again; COMMIT. The first prepare their
-    // statements, and on a busy machine what is sent together may arrive in two parts.
+    // BEGIN; access and follow; key, rights and day; writes, log and second check; COMMIT. The first ticks also prepare
+    // their statements, and on a busy machine one round trip may arrive in two parts.
     assert_eq!(trips.iter().min(), Some(&5), "{trips:?}");
     node.stop().await;
     kit.app.stop().await;
 }
 
 #[tokio::test]
-async fn a_member_whose_follow_is_locked_does_not_hold_up_the_gym() {
+async fn a_locked_follow_does_not_delay_the_rest_of_the_gym() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let other = followers(&kit, 1).await.remove(0);
@@ -248,7 +248,7 @@ async fn a_member_whose_follow_is_locked_does_not_hold_up_the_gym() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_used_twice_while_it_waits_has_one_effect() {
+async fn a_key_used_again_while_its_tick_waits_has_one_effect() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let other = followers(&kit, 1).await.remove(0);
@@ -268,7 +268,7 @@ async fn a_key_that_is_used_twice_while_it_waits_has_one_effect() {
     for answer in said {
         answers.push(answer.await.expect("an answer"));
     }
-    // Requests on connections of their own may come in either order.
+    // The requests use separate connections, so they may arrive in any order.
     let refused = answers.iter().filter(|a| a.status == 422).count();
     let mut bodies: Vec<_> = answers
         .into_iter()
@@ -285,7 +285,7 @@ async fn a_key_that_is_used_twice_while_it_waits_has_one_effect() {
 }
 
 #[tokio::test]
-async fn a_change_that_many_watch_waits_for_the_next_batch_and_one_alone_waits_for_nothing() {
+async fn a_wide_channel_waits_for_the_next_batch_but_not_when_no_batch_follows() {
     let kit = Kit::start_with(|config| {
         config.live.wide = 1;
         (config.live.wide_wait, config.live.widest_wait) = (Duration::from_secs(20), Duration::from_secs(20));
@@ -307,14 +307,14 @@ async fn a_change_that_many_watch_waits_for_the_next_batch_and_one_alone_waits_f
             assert_eq!(
                 kit.count("completions").await,
                 6,
-                "the first is told when the second batch is there"
+                "the first batch was published before the second was committed"
             );
         }
     }
     for answer in first.into_iter().chain(ticks) {
         answer.await.expect("an answer").ok();
     }
-    // Nothing waits behind it.
+    // No batch follows this tick, so its publication does not wait.
     tick(
         &kit.member,
         kit.completion(&kit.plan.breakfast),

@@ -1,4 +1,4 @@
-//! Following a plan: who may, what it makes of the day, and what screens see of it.
+//! Following a plan: who may follow, the day that a follow gives, and the screens that show it.
 
 mod ending;
 pub mod kit;
@@ -58,7 +58,7 @@ async fn each_step_of_a_follow_reaches_the_members_and_the_trainers_screens() {
 }
 
 #[tokio::test]
-async fn of_two_follows_at_once_one_begins() {
+async fn of_two_concurrent_follows_one_starts() {
     let kit = Kit::start().await;
     let path = format!("/plans/{}/follow", kit.plan.id);
     let body = json!({});
@@ -73,7 +73,7 @@ async fn of_two_follows_at_once_one_begins() {
 }
 
 #[tokio::test]
-async fn a_repeat_with_its_key_gets_the_first_answer() {
+async fn a_retry_with_its_key_gets_the_first_answer() {
     let kit = Kit::start().await;
     let path = format!("/api/v1/plans/{}/follow", kit.plan.id);
     let headers = [("Idempotency-Key", "one")];
@@ -90,7 +90,7 @@ async fn a_repeat_with_its_key_gets_the_first_answer() {
 }
 
 #[tokio::test]
-async fn only_a_published_plan_on_a_day_and_zone_that_can_be_is_followed() {
+async fn only_a_published_plan_with_a_valid_start_date_and_time_zone_can_be_followed() {
     let kit = Kit::start().await;
     let both = kit.app.person(kit.gym, &[Role::Nutritionist, Role::Member]).await;
     let (draft, _) = draft(&both, &json!({})).await;
@@ -114,7 +114,7 @@ async fn only_a_published_plan_on_a_day_and_zone_that_can_be_is_followed() {
 }
 
 #[tokio::test]
-async fn a_live_plan_begins_on_its_own_day_for_all() {
+async fn a_live_plan_starts_on_the_same_day_for_all() {
     let kit = Kit::start().await;
     let start = kit.today() - TimeDelta::days(40);
     let fields = json!({"kind": "live", "start_date": start, "duration_days": 84});
@@ -133,7 +133,7 @@ async fn a_live_plan_begins_on_its_own_day_for_all() {
 }
 
 #[tokio::test]
-async fn who_may_follow_for_whom() {
+async fn only_a_member_and_their_trainer_may_start_and_pause_a_follow() {
     let kit = Kit::start().await;
     let other_gym = kit.app.gym().await;
     let stranger = kit.app.person(other_gym, &[Role::Member]).await;
@@ -174,7 +174,7 @@ async fn who_may_follow_for_whom() {
 }
 
 #[tokio::test]
-async fn a_trainer_gives_a_member_a_plan_that_only_the_trainer_could_read() {
+async fn a_follow_that_a_trainer_starts_lets_the_member_read_the_plan() {
     let kit = Kit::start().await;
     let plan = publish(&kit.trainer, kit.food, &json!({"visibility": "assigned"})).await;
     let path = format!("/plans/{}/follow", plan.id);
@@ -260,7 +260,7 @@ async fn today_is_the_plans_day_with_its_meals() {
 }
 
 #[tokio::test]
-async fn a_roster_is_its_trainers_and_the_managers() {
+async fn only_its_trainer_and_managers_read_a_roster() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let manager = kit.app.person(kit.gym, &[Role::Manager]).await;
@@ -284,7 +284,7 @@ async fn a_roster_is_its_trainers_and_the_managers() {
 }
 
 #[tokio::test]
-async fn an_assignment_puts_the_member_on_the_roster_as_they_are_and_its_end_takes_them_off() {
+async fn an_assignment_adds_the_members_current_state_to_the_roster_and_its_end_removes_it() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     kit.member
@@ -311,7 +311,7 @@ async fn an_assignment_puts_the_member_on_the_roster_as_they_are_and_its_end_tak
 }
 
 #[tokio::test]
-async fn channels_of_members_and_rosters_open_to_those_who_may() {
+async fn member_and_roster_channels_open_only_to_accounts_with_the_right() {
     let kit = Kit::start().await;
     let manager = kit.app.person(kit.gym, &[Role::Manager]).await;
     let other_member = kit.app.person(kit.gym, &[Role::Member]).await;
@@ -342,10 +342,10 @@ async fn channels_of_members_and_rosters_open_to_those_who_may() {
 }
 
 #[tokio::test]
-async fn the_members_zone_decides_which_day_it_is() {
+async fn the_members_time_zone_decides_the_current_day() {
     let kit = Kit::start().await;
     let path = format!("/plans/{}/follow", kit.plan.id);
-    // They are 25 hours apart, so never on the same day.
+    // These zones are 25 hours apart, so their dates always differ.
     let east = kit
         .member
         .post(&path, &json!({"time_zone": "Pacific/Kiritimati"}))
@@ -360,7 +360,7 @@ async fn the_members_zone_decides_which_day_it_is() {
 }
 
 #[tokio::test]
-async fn ticks_while_assignments_begin_and_end_leave_the_roster_true() {
+async fn a_roster_stays_correct_while_assignments_start_and_end_during_ticks() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let manager = kit.app.person(kit.gym, &[Role::Manager]).await;
@@ -384,13 +384,13 @@ async fn ticks_while_assignments_begin_and_end_leave_the_roster_true() {
     let count = format!("live_events WHERE channel = '{}'", roster.channel);
     for _ in 0..kit.count(&count).await {
         let event = roster.hears().await;
-        // Whoever is on it is there with name and all, and whoever has left does not come back by a tick.
+        // A member on the roster has a name, and a tick does not bring back a member who has left.
         let entries = roster.shown["members"].as_object().expect("members");
         assert!(entries.values().all(|entry| entry["name"].is_string()), "{event}");
     }
     assert_eq!(roster.shown["members"], json!({}));
     roster.is_up_to_date(&trainer).await;
-    // Each tick between the two events of an assignment is on the roster, and no other.
+    // The roster has exactly the ticks between the two events of an assignment.
     let told = format!(
         "(SELECT m.seq, r.seq AS told, (
              SELECT type FROM live_events a WHERE a.channel = '{0}' AND a.type LIKE 'assignment.%' AND a.seq < m.seq

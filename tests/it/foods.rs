@@ -1,4 +1,4 @@
-//! Finding foods in two languages, and a gym's own foods.
+//! Searching foods in two languages, and a gym's own foods.
 
 use diesel::sql_types::{BigInt, Text};
 use liveplan::auth::Role;
@@ -38,7 +38,7 @@ fn at(food: &Value) -> String {
 }
 
 #[tokio::test]
-async fn foods_are_found_in_both_languages_in_spite_of_typos() {
+async fn foods_are_found_in_both_languages_despite_typos() {
     let app = TestApp::start().await;
     let member = app.person(app.gym().await, &[Role::Member]).await;
     for (query, language, expected) in [
@@ -69,7 +69,7 @@ async fn foods_are_found_in_both_languages_in_spite_of_typos() {
 }
 
 #[tokio::test]
-async fn a_name_that_begins_as_typed_comes_first() {
+async fn names_that_start_with_the_query_come_first() {
     let app = TestApp::start().await;
     let member = app.person(app.gym().await, &[Role::Member]).await;
     for (query, language, expected) in [
@@ -87,7 +87,7 @@ async fn a_name_that_begins_as_typed_comes_first() {
 }
 
 #[tokio::test]
-async fn without_words_all_foods_come_in_pages() {
+async fn without_a_query_all_foods_are_listed_in_pages() {
     let app = TestApp::start().await;
     let member = app.person(app.gym().await, &[Role::Member]).await;
     let (mut seen, mut cursor) = (std::collections::HashSet::new(), String::new());
@@ -110,7 +110,7 @@ async fn without_words_all_foods_come_in_pages() {
 }
 
 #[tokio::test]
-async fn a_gyms_own_food_is_found_by_its_people_and_nobody_else() {
+async fn a_gyms_own_food_is_found_only_in_that_gym() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let trainer = app.person(gym, &[Role::Trainer]).await;
@@ -145,7 +145,7 @@ async fn a_gyms_own_food_is_found_by_its_people_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_true_of_a_food_is_refused() {
+async fn an_impossible_food_is_refused() {
     let app = TestApp::start().await;
     let trainer = app.person(app.gym().await, &[Role::Trainer]).await;
     for (field, value, named) in [
@@ -182,7 +182,7 @@ async fn what_cannot_be_true_of_a_food_is_refused() {
 }
 
 #[tokio::test]
-async fn an_edit_is_checked_as_a_whole_and_found_by_its_new_name() {
+async fn an_edit_is_validated_as_a_whole_and_the_food_is_found_by_its_new_name() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let nutritionist = app.person(gym, &[Role::Nutritionist]).await;
@@ -198,7 +198,7 @@ async fn an_edit_is_checked_as_a_whole_and_found_by_its_new_name() {
     let basis = json!({"per_100g": {"energy_mkcal": 900_000, "protein_mg": 0, "carbohydrate_mg": 0, "fat_mg": 0}});
     nutritionist.patch(&at(&made), &basis).await.refused(422, "invalid");
 
-    // Trainers change what they added, not what others did.
+    // Trainers may change the foods that they added, but no others.
     let trainer = app.person(gym, &[Role::Trainer]).await;
     trainer
         .patch(&at(&made), &json!({"kind": "dish"}))
@@ -215,7 +215,7 @@ async fn an_edit_is_checked_as_a_whole_and_found_by_its_new_name() {
 }
 
 #[tokio::test]
-async fn a_plan_keeps_what_it_took_from_a_food_that_is_gone() {
+async fn a_plan_keeps_its_items_when_their_food_is_deleted() {
     let app = TestApp::start().await;
     let author = app.person(app.gym().await, &[Role::Nutritionist]).await;
     let food = author.post("/foods", &bread()).await.ok();
@@ -237,7 +237,7 @@ async fn a_plan_keeps_what_it_took_from_a_food_that_is_gone() {
 }
 
 #[tokio::test]
-async fn foods_are_closed_to_nobody_and_the_wrong_role_and_shared_ones_to_all() {
+async fn foods_refuse_anonymous_callers_and_the_wrong_role_and_shared_foods_cannot_be_changed() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let shared = format!("/foods/{}", app.food().await);
@@ -276,7 +276,7 @@ async fn foods_are_closed_to_nobody_and_the_wrong_role_and_shared_ones_to_all() 
 }
 
 #[tokio::test]
-async fn the_starter_table_is_loaded_once_and_mended_in_place() {
+async fn the_starter_foods_are_loaded_once_and_updated_in_place() {
     use diesel_async::RunQueryDsl as _;
     #[derive(diesel::QueryableByName)]
     struct Counted {

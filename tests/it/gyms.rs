@@ -1,4 +1,4 @@
-//! A gym's own fields, and who watches whom.
+//! A gym's own fields, and the assignments of its trainers.
 
 use chrono::TimeDelta;
 use liveplan::auth::Role;
@@ -23,7 +23,7 @@ fn new_gym(slug: &str, email: &str) -> NewGym {
 }
 
 #[tokio::test]
-async fn the_first_gym_is_made_with_its_owner() {
+async fn a_gym_is_created_with_its_owner() {
     let app = TestApp::start().await;
     gyms::create(&app.app, new_gym("norte", "Olga@Test.example"))
         .await
@@ -33,7 +33,7 @@ async fn the_first_gym_is_made_with_its_owner() {
     assert_eq!(session["roles"], json!(["owner"]));
     assert_eq!(session["gym"]["time_zone"], "Atlantic/Canary");
     let owner = app.nobody().with(&session);
-    // Its log is there: a change with events commits.
+    // The gym has a log: a change with events commits.
     let body = json!({"email": "ana@test.example", "name": "Ana", "password": "correct horse", "roles": ["member"]});
     let ana = owner.post("/memberships", &body).await.ok();
     let path = format!("/memberships/{}", ana["account_id"].as_str().expect("an id"));
@@ -41,7 +41,7 @@ async fn the_first_gym_is_made_with_its_owner() {
 
     let again = gyms::create(&app.app, new_gym("norte", "otra@test.example")).await;
     assert_eq!(again.expect_err("taken").code, Code::Conflict);
-    // An owner who is known already keeps their password.
+    // An owner who already has an account keeps its password.
     let second = NewGym {
         password: "battery staple".into(),
         ..new_gym("sur", "olga@test.example")
@@ -53,7 +53,7 @@ async fn the_first_gym_is_made_with_its_owner() {
 }
 
 #[tokio::test]
-async fn owners_and_managers_change_the_gym() {
+async fn owners_and_managers_may_change_the_gym() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let manager = app.person(gym, &[Role::Manager]).await;
@@ -114,7 +114,7 @@ impl Floor {
 }
 
 #[tokio::test]
-async fn an_assignment_shows_on_the_roster_and_opens_the_member() {
+async fn an_assignment_adds_the_member_to_the_roster_and_opens_their_channel() {
     let floor = floor().await;
     let (roster, channel) = (
         format!("roster:{}", floor.trainer.account),
@@ -160,7 +160,7 @@ async fn an_assignment_shows_on_the_roster_and_opens_the_member() {
 }
 
 #[tokio::test]
-async fn a_member_is_assigned_to_a_trainer_once() {
+async fn a_member_is_assigned_to_a_trainer_only_once() {
     let floor = floor().await;
     let (one, two) = (floor.pair(), floor.pair());
     let (one, two) = tokio::join!(
@@ -206,7 +206,7 @@ async fn an_assignment_needs_an_active_trainer_and_member_of_the_gym() {
 }
 
 #[tokio::test]
-async fn an_assignment_that_runs_out_leaves_the_roster() {
+async fn an_expired_assignment_leaves_the_roster() {
     let floor = floor().await;
     let roster = format!("roster:{}", floor.trainer.account);
     let mut socket = floor.trainer.socket().await;
@@ -225,7 +225,7 @@ async fn an_assignment_that_runs_out_leaves_the_roster() {
 }
 
 #[tokio::test]
-async fn assignments_end_with_the_role_they_need() {
+async fn an_assignment_ends_with_the_membership_it_needs() {
     let floor = floor().await;
     floor.manager.post("/assignments", &floor.pair()).await.ok();
     let mut socket = floor.trainer.socket().await;
@@ -272,7 +272,7 @@ async fn a_retry_with_its_key_assigns_once() {
 }
 
 #[tokio::test]
-async fn assignments_are_closed_to_nobody_the_wrong_role_and_another_gym() {
+async fn assignments_refuse_anonymous_callers_the_wrong_role_and_another_gym() {
     let floor = floor().await;
     let made = floor.manager.post("/assignments", &floor.pair()).await.ok();
     let path = format!("/assignments/{}", made["id"].as_str().expect("an id"));

@@ -1,4 +1,4 @@
-//! What the server does every hour: partitions do not depend on what is deleted, and deletes are bounded.
+//! The hourly job: partitions are created even if deletes cannot run, and deletes run in bounded batches.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn count(conn: &mut AsyncPgConnection, sql: &str) -> i64 {
     count.n
 }
 
-/// Old keys of requests in a gym.
+/// Inserts expired idempotency keys of a gym.
 async fn old_keys(conn: &mut AsyncPgConnection, gym: Gym, rows: i64) {
     conn.batch_execute(&format!(
         "INSERT INTO idempotency_keys (gym_id, account_id, key, request_hash, status, response, created_at)
@@ -34,12 +34,12 @@ async fn old_keys(conn: &mut AsyncPgConnection, gym: Gym, rows: i64) {
 }
 
 #[tokio::test]
-async fn partitions_are_made_while_somebody_locks_a_table_that_rows_are_deleted_from() {
+async fn partitions_are_created_while_the_deletes_wait_for_a_lock() {
     let app = TestApp::start().await;
     let mut owner = app.owner().await;
     let mut locker = app.owner().await;
     let today = app.app.clock.now().date_naive();
-    // As if nothing had been made for two weeks.
+    // As if no partition had been created for two weeks.
     for day in 2..=14 {
         let gone = format!("live_events_{}", (today + Days::new(day)).format("%Y%m%d"));
         owner
@@ -55,18 +55,18 @@ async fn partitions_are_made_while_somebody_locks_a_table_that_rows_are_deleted_
         .expect("locked");
     let (served, url) = (app.app.clone(), app.database.clone());
     let keeping = tokio::spawn(async move { housekeeping::once(&served, &url).await });
-    until("the days are made", async || {
+    until("the partitions are created", async || {
         partitions::last_day(&mut owner, today).await.expect("read") == Some(today + Days::new(14))
     })
     .await;
-    assert!(!keeping.is_finished(), "the deletes wait for the lock");
+    assert!(!keeping.is_finished(), "the deletes did not wait for the lock");
     keeping.abort();
     locker.batch_execute("ROLLBACK").await.expect("let go");
     app.stop().await;
 }
 
 #[tokio::test]
-async fn old_rows_are_deleted_in_bounded_batches_and_a_locked_one_is_left() {
+async fn expired_rows_are_deleted_in_bounded_batches_and_locked_ones_are_skipped() {
     let app = TestApp::start().await;
     let mut owner = app.owner().await;
     let gym = app.gym().await;
@@ -88,7 +88,10 @@ async fn old_rows_are_deleted_in_bounded_batches_and_a_locked_one_is_left() {
         .expect("locked");
     let began = std::time::Instant::now();
     housekeeping::once(&app.app, &app.database).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "it waited for the lock");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "the job waited for the locked row"
+    );
     assert_eq!(count(&mut owner, "SELECT count(*) AS n FROM idempotency_keys").await, 1);
     assert_eq!(
         count(&mut owner, "SELECT max(rows)::bigint AS n FROM batches").await,
@@ -116,7 +119,7 @@ async fn every_delete_finds_its_rows_by_an_index() {
     }
     let app = TestApp::start().await;
     let mut owner = app.owner().await;
-    // The tables are small here, so that Postgres would read them whole; what is asked is whether there is another way.
+    // On these small tables Postgres would choose a sequential scan; this checks that an index scan is possible.
     owner
         .batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
         .await

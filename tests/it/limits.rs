@@ -1,5 +1,5 @@
-//! What a client, an account, a gym or a node may use, and what happens beyond: each bound has its code, nobody else is held up,
-//! and who comes back within it is served again.
+//! The bounds on a client, an account, a gym and a node, and what happens beyond them: each bound has an error code, no
+//! other client is delayed, and a client that returns within the bound is served again.
 
 mod abuse;
 mod bodies;
@@ -20,10 +20,14 @@ use liveplan_hub::session::connection::Connection;
 
 use crate::harness::{Client, Gym, TestApp, until};
 
-/// Waits until nothing is left of any socket: no place and so no file, no subscription, no account. Who holds its connection keeps it.
+/// Waits until the server has released everything of every socket: places (and so files), subscriptions, accounts and
+/// readers. A test that holds an `Arc<Connection>` keeps it alive.
 async fn nothing_is_left(app: &TestApp) {
     let hub = &app.app.hub;
-    until("the sockets are gone", async || hub.door().counts() == (0, 0, 0)).await;
+    until("every socket's place is released", async || {
+        hub.door().counts() == (0, 0, 0)
+    })
+    .await;
     until("the registry is empty", async || hub.counts() == (0, 0)).await;
     until("every reader has ended", async || {
         Codec::ALL.iter().all(|codec| hub.counters.sockets(*codec).1 == 0)
@@ -31,7 +35,7 @@ async fn nothing_is_left(app: &TestApp) {
     .await;
 }
 
-/// The server's side of somebody's only socket.
+/// The server's side of this person's only socket.
 fn side_of(app: &TestApp, gym: Gym, who: &Client) -> Arc<Connection> {
     let mut all = app.app.hub.connections().of_user(log_of(gym.id), user_of(who.account));
     assert_eq!(all.len(), 1);

@@ -1,4 +1,4 @@
-//! The socket itself: connecting, refusals, closes.
+//! The socket itself: connecting, refusals and closes.
 
 use liveplan::auth::Role;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::TestApp;
 
 #[tokio::test]
-async fn a_member_connects_and_gets_their_channel() {
+async fn a_connecting_member_is_subscribed_to_their_own_channel() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
@@ -20,7 +20,7 @@ async fn a_member_connects_and_gets_their_channel() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_is_refused_for_good() {
+async fn a_socket_without_a_valid_connect_is_closed_permanently() {
     let app = TestApp::start().await;
     for (connect, code) in [(json!({"token": "garbage"}), 3500), (json!({}), 3501)] {
         let mut socket = app.nobody().raw_socket().await;

@@ -1,4 +1,4 @@
-//! The load tool against a demo, and what it makes of a server that is at fault.
+//! The load tool, against a demo gym and against a faulty server.
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ struct Cli {
     options: Options,
 }
 
-/// What a command line says, for a server.
+/// Parses a command line for the load tool against this server.
 fn options(app: &TestApp, line: &str) -> Options {
     let url = format!("http://{}", app.address);
     let words = ["load", "--url", &url].into_iter().chain(line.split_whitespace());
@@ -56,7 +56,7 @@ async fn every_socket_gets_every_edit_once_and_in_order_in_both_codecs() {
 }
 
 #[tokio::test]
-async fn members_who_tick_at_once_or_at_a_rate_are_seen_by_all_who_watch() {
+async fn ticks_in_bursts_or_at_a_rate_reach_every_subscriber() {
     let app = demo().await;
     for line in [
         "ticks --connections 22 --seconds 2 --burst 10 --codec both",
@@ -65,7 +65,7 @@ async fn members_who_tick_at_once_or_at_a_rate_are_seen_by_all_who_watch() {
         let report = load::run(&options(&app, line)).await.expect("a run");
         assert!(report.is_right() && report.compared_with_log, "{report}");
         assert!(report.accepted > 0, "{report}");
-        // Ten watch the roster, and each member their own channel.
+        // Ten sockets watch the roster; each member's socket watches its own channel.
         assert_eq!(
             (report.refused, report.deliveries),
             (0, report.accepted * 11),
@@ -75,10 +75,10 @@ async fn members_who_tick_at_once_or_at_a_rate_are_seen_by_all_who_watch() {
     app.stop().await;
 }
 
-/// Another program stands where the load tool is, and shows what it was called with: the tool itself is another package's,
+/// Puts a script in the place of the load tool and checks the arguments that it gets. The tool is another package,
 /// which tests it.
 #[test]
-fn the_command_becomes_the_load_tool_beside_it_and_without_one_says_how_to_build_it() {
+fn the_load_command_executes_the_load_tool_beside_it_or_explains_how_to_build_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let (liveplan, tool) = (dir.path().join("liveplan"), dir.path().join("liveplan-load"));
@@ -112,7 +112,7 @@ fn the_command_becomes_the_load_tool_beside_it_and_without_one_says_how_to_build
 }
 
 #[tokio::test]
-async fn a_server_elsewhere_is_left_alone() {
+async fn a_remote_server_is_refused_unless_allowed() {
     let app = TestApp::start().await;
     let mut options = options(&app, "");
     options.url = vec!["http://192.0.2.1:8080".into()];
@@ -121,8 +121,8 @@ async fn a_server_elsewhere_is_left_alone() {
     app.stop().await;
 }
 
-/// What is found wrong with two subscribers of a channel, whose log holds 1 to 4, when a server sends the second of them these
-/// offsets, in pieces.
+/// Returns the faults that the load tool finds with two subscribers of a channel whose log holds 1 to 4, when a server
+/// sends the second subscriber these offsets, split into pieces.
 async fn found(codec: Codec, sends: &[u64]) -> Faults {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let swarm = Swarm::start().expect("a swarm");
@@ -162,7 +162,7 @@ async fn found(codec: Codec, sends: &[u64]) -> Faults {
 }
 
 #[tokio::test]
-async fn a_hole_a_repetition_and_disorder_in_what_a_socket_gets_are_found() {
+async fn gaps_repetitions_and_disorder_in_a_sockets_publications_are_found() {
     for codec in Codec::ALL {
         for (sends, expected) in [
             (&[1, 2, 3, 4][..], (0, 0, 0)),

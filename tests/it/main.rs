@@ -1,7 +1,7 @@
-//! Integration tests: the real server on a free port, with a real Postgres of its own. One binary, so that one cluster
-//! serves all; each test gets its own database.
+//! Integration tests: the real server on a free port, with real Postgres. All tests are one binary and share one
+//! Postgres server; each test gets its own database.
 
-#![expect(clippy::expect_used, reason = "what a test cannot get fails it")]
+#![expect(clippy::expect_used, reason = "a test that lacks something it needs fails")]
 
 mod auth;
 mod completions;

@@ -1,4 +1,4 @@
-//! Who belongs to a gym, and what a change of it does at once.
+//! Memberships of a gym, and the immediate effects of changing them.
 
 use diesel::sql_types::{Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl as _;
@@ -19,7 +19,7 @@ fn new(email: &str, roles: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn a_change_of_roles_refuses_old_tokens_at_once() {
+async fn a_change_of_roles_invalidates_old_tokens_at_once() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let manager = app.person(gym, &[Role::Manager]).await;
@@ -43,7 +43,7 @@ async fn a_change_of_roles_refuses_old_tokens_at_once() {
     assert_eq!(refreshed["channels"].as_array().map(Vec::len), Some(2));
     let device = device.with(&refreshed);
     device.get("/auth/me").await.ok();
-    // What changes nothing is no change.
+    // A patch that changes nothing leaves tokens valid.
     manager
         .patch(
             &at(&person),
@@ -56,7 +56,7 @@ async fn a_change_of_roles_refuses_old_tokens_at_once() {
 }
 
 #[tokio::test]
-async fn who_is_suspended_is_out_at_once_and_may_come_back() {
+async fn a_suspended_member_loses_access_at_once_and_can_be_reinstated() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let manager = app.person(gym, &[Role::Manager]).await;
@@ -82,7 +82,7 @@ async fn who_is_suspended_is_out_at_once_and_may_come_back() {
 }
 
 #[tokio::test]
-async fn the_last_owner_stays() {
+async fn the_last_owner_cannot_be_demoted_suspended_or_removed() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let owner = app.person(gym, &[Role::Owner]).await;
@@ -103,13 +103,13 @@ async fn the_last_owner_stays() {
         (two, one)
     };
     won.ok();
-    // The loser's own token had lost its roles by then, or they were the last.
+    // By then the loser either had a stale token or was the last owner.
     assert!(matches!(lost.status.as_u16(), 401 | 409), "{}", lost.body);
     app.stop().await;
 }
 
 #[tokio::test]
-async fn managers_do_not_touch_owners() {
+async fn managers_cannot_change_owners() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let (first, second) = (
@@ -141,7 +141,7 @@ async fn managers_do_not_touch_owners() {
 }
 
 #[tokio::test]
-async fn a_new_person_gets_an_account_and_signs_in() {
+async fn a_new_member_gets_an_account_and_can_sign_in() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let manager = app.person(gym, &[Role::Manager]).await;
@@ -177,7 +177,7 @@ async fn a_new_person_gets_an_account_and_signs_in() {
 }
 
 #[tokio::test]
-async fn who_has_an_account_is_invited_keeps_it_and_accepts_by_signing_in() {
+async fn a_person_with_an_account_is_invited_keeps_it_and_accepts_by_signing_in() {
     let app = TestApp::start().await;
     let home = app.gym().await;
     let person = app.person(home, &[Role::Member]).await;
@@ -195,7 +195,7 @@ async fn who_has_an_account_is_invited_keeps_it_and_accepts_by_signing_in() {
         (&made["status"], &made["name"]),
         (&json!("invited"), &json!(person.email))
     );
-    // Neither password nor sign-in of the account change.
+    // The invitation changes neither the account's password nor its sign-in.
     person
         .login("battery staple", None)
         .await
@@ -236,7 +236,7 @@ async fn who_has_an_account_is_invited_keeps_it_and_accepts_by_signing_in() {
 }
 
 #[tokio::test]
-async fn a_retry_with_its_key_adds_once_and_no_password_is_kept() {
+async fn a_retry_with_its_key_adds_one_member_and_stores_no_password() {
     let app = TestApp::start().await;
     let manager = app.person(app.gym().await, &[Role::Manager]).await;
     let body = new("nuria@test.example", &["member"]);
@@ -255,7 +255,7 @@ async fn a_retry_with_its_key_adds_once_and_no_password_is_kept() {
     };
     let first = send(body.clone()).await.ok();
     assert_eq!(send(body.clone()).await.ok(), first);
-    // The same request but for the password is the same: what is stored of it knows no password.
+    // A request that differs in the password only counts as the same: its stored hash does not cover the password.
     let mut other = body;
     other["password"] = json!("another password");
     assert_eq!(send(other).await.ok(), first);
@@ -263,7 +263,7 @@ async fn a_retry_with_its_key_adds_once_and_no_password_is_kept() {
 }
 
 #[tokio::test]
-async fn staff_list_everybody_and_trainers_theirs() {
+async fn staff_list_all_members_and_trainers_list_their_own() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let manager = app.person(gym, &[Role::Manager]).await;
@@ -300,7 +300,7 @@ async fn staff_list_everybody_and_trainers_theirs() {
 }
 
 #[tokio::test]
-async fn people_are_closed_to_nobody_the_wrong_role_and_another_gym() {
+async fn memberships_refuse_anonymous_callers_the_wrong_role_and_another_gym() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let person = app.person(gym, &[Role::Member]).await;
@@ -345,7 +345,7 @@ async fn people_are_closed_to_nobody_the_wrong_role_and_another_gym() {
 }
 
 #[tokio::test]
-async fn the_systems_rights_are_given_back_within_a_change() {
+async fn a_change_gives_up_the_system_role_after_a_system_step() {
     use liveplan::db;
     let app = TestApp::start().await;
     let (here, there) = (app.gym().await, app.gym().await);
@@ -368,7 +368,7 @@ async fn gyms(conn: &mut diesel_async::AsyncPgConnection) -> i64 {
 }
 
 #[tokio::test]
-async fn all_whose_access_changes_with_a_change_of_another_gym_are_told_there() {
+async fn access_events_for_another_gym_are_written_to_that_gyms_log() {
     #[derive(diesel::QueryableByName)]
     struct Told {
         #[diesel(sql_type = Text)]

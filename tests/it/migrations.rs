@@ -12,7 +12,7 @@ struct Line {
     line: String,
 }
 
-/// Columns, constraints, indexes, policies and functions of the schema, a line each.
+/// Lists the schema's columns, constraints, indexes, policies and functions, one per line.
 async fn schema(url: &str) -> Vec<String> {
     let mut conn = liveplan::db::establish(url).await.expect("a connection");
     let lines: Vec<Line> = diesel::sql_query(
@@ -33,10 +33,10 @@ async fn schema(url: &str) -> Vec<String> {
     lines.into_iter().map(|l| l.line).collect()
 }
 
-/// Indexes of the schema that another one can serve in place of: it has the same table, method, predicate and first columns. A unique
-/// index is a rule besides, so it stays.
+/// Finds redundant indexes: those whose columns are the first columns of another index with the same table, method and
+/// predicate. A unique index is also a constraint, so it stays.
 #[tokio::test]
-async fn no_index_is_the_beginning_of_another() {
+async fn no_index_is_a_prefix_of_another() {
     let url = postgres::empty_database().await;
     migrations::run(&url, Direction::Up).await.expect("applied");
     let mut conn = liveplan::db::establish(&url).await.expect("a connection");
@@ -74,7 +74,7 @@ async fn no_index_is_the_beginning_of_another() {
 }
 
 #[tokio::test]
-async fn what_is_reverted_can_be_applied_again_and_is_the_same() {
+async fn reverted_migrations_can_be_applied_again_and_give_the_same_schema() {
     let url = postgres::empty_database().await;
     let ran = migrations::run(&url, Direction::Up).await.expect("applied");
     let applied = schema(&url).await;

@@ -1,4 +1,4 @@
-//! Several nodes on one Postgres and one Redis, all real.
+//! Several nodes that share a real Postgres and a real Redis.
 
 mod broker;
 mod cluster;
@@ -18,7 +18,7 @@ use crate::harness::redis::{Program, Redis};
 use crate::harness::{Client, Gym, Socket, TestApp, until};
 use crate::plans::{Published, publish};
 
-/// Two nodes: somebody edits at one, and watches at the other.
+/// Two nodes: a nutritionist edits on one and watches on the other.
 pub struct Pair {
     pub one: TestApp,
     pub two: TestApp,
@@ -30,7 +30,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// On a Redis; the watching node may see it through a proxy.
+    /// Starts both nodes on the Redis at `url`; the watching node reaches it at `watching`, which may be a proxy.
     pub async fn start(url: &str, watching: &str, sweep_every: Duration) -> Self {
         let on = |url: &str| {
             let url = url.to_owned();
@@ -60,16 +60,19 @@ impl Pair {
             channel,
             screen,
         };
-        until("the watching node hears", async || count(&pair.heard().subscribed) > 0).await;
+        until("the watching node is subscribed in Redis", async || {
+            count(&pair.heard().subscribed) > 0
+        })
+        .await;
         pair
     }
 
-    /// Counters of the watching node.
+    /// The broker's counters of the watching node.
     pub fn heard(&self) -> &BrokerCounters {
         &self.two.app.hub.counters.broker
     }
 
-    /// Edits, and returns how long the edit took.
+    /// Edits the meal's title and returns the edit's duration.
     pub async fn edit(&mut self, title: &str) -> Duration {
         let path = format!("/plans/{}/days/1/meals/{}", self.plan.id, self.plan.meal);
         let began = Instant::now();
@@ -82,7 +85,7 @@ impl Pair {
         began.elapsed()
     }
 
-    /// Waits until the screen shows a title, and returns how long it took.
+    /// Waits until the screen shows a title, and returns the time it took.
     pub async fn shows(&mut self, title: &str) -> Duration {
         let began = Instant::now();
         let (_, event) = self.screen.publication(&self.channel).await;
@@ -92,7 +95,7 @@ impl Pair {
         began.elapsed()
     }
 
-    /// Edits until an edit came through Redis and not by the sweep. How many it took shows in the titles.
+    /// Edits until an edit arrives through Redis before the sweep finds it. Each title counts the attempts.
     pub async fn is_fast_again(&mut self) {
         let received = count(&self.heard().received);
         let began = Instant::now();
@@ -103,7 +106,10 @@ impl Pair {
             if count(&self.heard().received) > received {
                 return;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "nothing comes through Redis");
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "no change arrived through Redis within 20 s"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -114,12 +120,12 @@ impl Pair {
     }
 }
 
-/// What a counter says.
+/// The value of a counter.
 pub fn count(counter: &Counter) -> u64 {
     counter.get()
 }
 
-/// A sweep too slow to help: what arrives came through Redis, or because the node knew that it had missed something.
+/// The sweep is too slow to help here: a change arrives through Redis, or because the node knows that it missed one.
 pub const NEVER: Duration = Duration::from_hours(1);
 
 async fn a_change_crosses_nodes(program: Program) {
@@ -148,17 +154,17 @@ async fn a_change_crosses_nodes(program: Program) {
 }
 
 #[tokio::test]
-async fn a_change_crosses_nodes_through_redis_and_presence_does_too() {
+async fn changes_and_presence_cross_nodes_through_redis() {
     a_change_crosses_nodes(Program::Redis).await;
 }
 
 #[tokio::test]
-async fn a_change_crosses_nodes_through_valkey_and_presence_does_too() {
+async fn changes_and_presence_cross_nodes_through_valkey() {
     a_change_crosses_nodes(Program::Valkey).await;
 }
 
 #[tokio::test]
-async fn a_killed_redis_delays_a_change_and_loses_nothing() {
+async fn a_killed_redis_delays_changes_and_loses_none() {
     let mut redis = Redis::start().await;
     let mut pair = Pair::start(&redis.url(), &redis.url(), Duration::from_secs(1)).await;
     for (n, title) in ["Antes", "Sin Redis", "Después"].into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A panic in a transaction is a mistake of ours that no test knew: it may cost its own request and nothing else.
+//! A panic inside a transaction is a bug; it must fail its own request and affect nothing else.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,11 +13,11 @@ use serde_json::json;
 
 use crate::harness::{TestApp, local};
 
-/// More than the pool has connections.
+/// More panics than the pool has connections.
 const TIMES: usize = 24;
 
 #[tokio::test]
-async fn a_panic_in_a_transaction_loses_nothing_but_its_own() {
+async fn a_panic_in_a_transaction_fails_only_its_own_request() {
     let app = TestApp::start().await;
     let place = app.gym().await;
     let gym = place.id;

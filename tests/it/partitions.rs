@@ -1,5 +1,5 @@
-//! The days of live events on a real Postgres: made ahead, detached while others read and write, dropped, and taken up again
-//! where that was interrupted.
+//! The daily partitions of live events on a real Postgres: created ahead, detached while other connections read and
+//! write, dropped, and completed after an interruption.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ fn table(day: NaiveDate) -> String {
     format!("live_events_{}", day.format("%Y%m%d"))
 }
 
-/// Makes the partitions of some days.
+/// Creates the partitions of `days` days from `first` on.
 async fn make(conn: &mut AsyncPgConnection, first: NaiveDate, days: i32) {
     diesel::sql_query("SELECT make_live_event_partitions($1, $2)")
         .bind::<Date, _>(first)
@@ -37,7 +37,7 @@ async fn make(conn: &mut AsyncPgConnection, first: NaiveDate, days: i32) {
         .expect("partitions");
 }
 
-/// The tables of days that there are, partitions or not.
+/// Lists the tables of days, whether they are still partitions or not.
 async fn tables(conn: &mut AsyncPgConnection) -> Vec<String> {
     let names: Vec<Name> = diesel::sql_query(
         "SELECT relname::text AS name FROM pg_class WHERE relkind = 'r' AND relname LIKE 'live_events_2%' ORDER BY 1",
@@ -68,7 +68,7 @@ async fn write(conn: &mut AsyncPgConnection, day: NaiveDate) {
     .expect("written");
 }
 
-/// A database with partitions of ten past days and the days ahead, and the first day of them.
+/// A database with partitions for ten past days and the days ahead. Returns its URL, the first day and today.
 async fn with_old_days() -> (String, NaiveDate, NaiveDate) {
     let url = postgres::fresh_database().await;
     let mut conn = liveplan::db::establish(&url).await.expect("a connection");
@@ -81,7 +81,7 @@ async fn with_old_days() -> (String, NaiveDate, NaiveDate) {
 }
 
 #[tokio::test]
-async fn days_past_retention_are_detached_and_dropped_and_the_others_stay() {
+async fn partitions_past_retention_are_detached_and_dropped_and_the_others_stay() {
     let (url, first, today) = with_old_days().await;
     let mut conn = liveplan::db::establish(&url).await.expect("a connection");
     let oldest = first + Days::new(3);
@@ -97,7 +97,7 @@ async fn days_past_retention_are_detached_and_dropped_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn a_table_that_was_detached_before_a_crash_is_dropped() {
+async fn a_table_detached_before_a_crash_is_dropped() {
     let (url, first, _) = with_old_days().await;
     let mut conn = liveplan::db::establish(&url).await.expect("a connection");
     conn.batch_execute(&format!(
@@ -113,14 +113,14 @@ async fn a_table_that_was_detached_before_a_crash_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_partition_half_detached_is_finished_and_nobody_waits_meanwhile() {
+async fn an_interrupted_detach_is_completed_and_blocks_nobody_meanwhile() {
     let (url, first, today) = with_old_days().await;
     let [mut reader, mut tender, mut writer] = [
         liveplan::db::establish(&url).await.expect("a connection"),
         liveplan::db::establish(&url).await.expect("a connection"),
         liveplan::db::establish(&url).await.expect("a connection"),
     ];
-    // Somebody reads for long, so that detaching has to wait, and is interrupted.
+    // A long read makes the detach wait until its statement times out.
     reader
         .batch_execute("BEGIN; SELECT count(*) FROM live_events")
         .await
@@ -131,16 +131,22 @@ async fn a_partition_half_detached_is_finished_and_nobody_waits_meanwhile() {
     let pending = "SELECT count(*) AS n FROM pg_inherits WHERE inhdetachpending";
     let (detached, ()) = tokio::join!(tender.batch_execute(&detach), async {
         while count(&mut writer, pending).await == 0 {
-            assert!(began.elapsed() < Duration::from_millis(1800), "it has not begun");
+            assert!(
+                began.elapsed() < Duration::from_millis(1800),
+                "the detach has not begun"
+            );
         }
         write(&mut writer, today).await;
-        // Another node may start meanwhile.
+        // Another node may start and create partitions meanwhile.
         make(&mut writer, today + Days::new(15), 1).await;
-        // What is being detached is not seen any more.
+        // Rows of a partition that is being detached are no longer visible.
         assert_eq!(count(&mut writer, "SELECT count(*) AS n FROM live_events").await, 2);
-        assert!(began.elapsed() < Duration::from_millis(1800), "somebody waited for it");
+        assert!(
+            began.elapsed() < Duration::from_millis(1800),
+            "a statement waited for the detach"
+        );
     });
-    assert!(detached.is_err(), "it was interrupted");
+    assert!(detached.is_err(), "the detach was not interrupted");
     assert_eq!(count(&mut writer, pending).await, 1);
     reader.batch_execute("COMMIT").await.expect("read");
 
@@ -152,7 +158,7 @@ async fn a_partition_half_detached_is_finished_and_nobody_waits_meanwhile() {
 }
 
 #[tokio::test]
-async fn of_two_nodes_one_retires_and_the_other_leaves_it_to_it() {
+async fn of_two_nodes_only_one_retires_old_partitions() {
     let (url, first, _) = with_old_days().await;
     let mut one = liveplan::db::establish(&url).await.expect("a connection");
     let mut two = liveplan::db::establish(&url).await.expect("a connection");
@@ -162,13 +168,13 @@ async fn of_two_nodes_one_retires_and_the_other_leaves_it_to_it() {
         partitions::retire(&mut two, oldest)
     );
     let (a, b) = (a.expect("retired"), b.expect("retired"));
-    // The second may have come after the first had ended.
+    // The second call may have begun after the first had ended.
     assert_eq!(a + b, 5, "{a} and {b}");
     assert_eq!(oldest_table(&mut one).await.as_ref(), Some(&table(oldest)));
 }
 
 #[tokio::test]
-async fn a_node_starts_while_another_one_retires_a_day_that_is_still_read() {
+async fn a_node_starts_while_another_retires_a_partition_that_is_still_read() {
     let (url, first, _) = with_old_days().await;
     let mut reader = liveplan::db::establish(&url).await.expect("a connection");
     let mut watcher = liveplan::db::establish(&url).await.expect("a connection");
@@ -193,14 +199,17 @@ async fn a_node_starts_while_another_one_retires_a_day_that_is_still_read() {
     })
     .await;
     let app = TestApp::node(&url, |_| {}).await;
-    assert!(!retiring.is_finished(), "it was being retired all the while");
+    assert!(
+        !retiring.is_finished(),
+        "the partition was retired before the reader ended"
+    );
     reader.batch_execute("COMMIT").await.expect("read");
     assert_eq!(retiring.await.expect("no panic").expect("retired"), 1);
     app.stop().await;
 }
 
 #[tokio::test]
-async fn making_days_ahead_waits_for_nobody_who_reads() {
+async fn creating_partitions_does_not_wait_for_readers() {
     let (url, _, today) = with_old_days().await;
     let mut reader = liveplan::db::establish(&url).await.expect("a connection");
     let mut maker = liveplan::db::establish(&url).await.expect("a connection");
@@ -217,12 +226,12 @@ async fn making_days_ahead_waits_for_nobody_who_reads() {
 }
 
 #[tokio::test]
-async fn a_server_retires_old_days_by_itself_and_readiness_warns_before_days_run_out() {
+async fn a_server_retires_old_partitions_and_readiness_warns_before_days_run_out() {
     let (url, first, today) = with_old_days().await;
     let app = TestApp::node(&url, |_| {}).await;
     let mut conn = app.owner().await;
     let began = Instant::now();
-    // Seven days are kept, and one for zones.
+    // Seven days are kept, plus one for time zones.
     while oldest_table(&mut conn).await.as_ref() != Some(&table(first + Days::new(2))) {
         assert!(
             began.elapsed() < Duration::from_secs(10),

@@ -1,5 +1,5 @@
-//! Plans over REST, each change ending in the frame that a subscribed socket gets. Below: writing, revisions, who may do
-//! what, and what is refused.
+//! Plans over REST; each test of a change ends with the frame that a subscribed socket receives. The submodules test
+//! writing, revisions, access and refusals.
 
 mod access;
 mod cached;
@@ -72,7 +72,7 @@ async fn nutritionist(app: &TestApp, gym: Gym) -> Client {
 }
 
 #[tokio::test]
-async fn an_edit_reaches_a_subscribed_screen_and_makes_what_a_fresh_snapshot_shows() {
+async fn an_edit_reaches_a_subscriber_and_gives_the_state_of_a_fresh_snapshot() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let author = nutritionist(&app, gym).await;
@@ -95,7 +95,7 @@ async fn an_edit_reaches_a_subscribed_screen_and_makes_what_a_fresh_snapshot_sho
 }
 
 #[tokio::test]
-async fn a_screen_that_was_away_recovers_exactly_what_it_missed_in_order() {
+async fn a_returning_subscriber_recovers_exactly_what_it_missed_in_order() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let author = nutritionist(&app, gym).await;
@@ -140,7 +140,7 @@ async fn a_screen_that_was_away_recovers_exactly_what_it_missed_in_order() {
 }
 
 #[tokio::test]
-async fn writes_name_the_version_they_were_made_from() {
+async fn a_write_without_the_current_version_is_refused() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let author = nutritionist(&app, gym).await;
@@ -166,7 +166,7 @@ async fn writes_name_the_version_they_were_made_from() {
 }
 
 #[tokio::test]
-async fn nobody_and_strangers_get_neither_the_plan_nor_its_channel() {
+async fn anonymous_callers_and_strangers_get_neither_the_plan_nor_its_channel() {
     let app = TestApp::start().await;
     let (gym, other) = (app.gym().await, app.gym().await);
     let author = nutritionist(&app, gym).await;
@@ -193,7 +193,7 @@ async fn nobody_and_strangers_get_neither_the_plan_nor_its_channel() {
 }
 
 #[tokio::test]
-async fn a_change_on_one_node_reaches_a_screen_on_another_without_redis_by_the_sweep() {
+async fn without_redis_the_sweep_brings_a_change_to_another_nodes_screens() {
     let app = TestApp::start().await;
     let node = TestApp::node(&app.database, |_| {}).await;
     let gym = app.gym().await;
@@ -210,13 +210,13 @@ async fn a_change_on_one_node_reaches_a_screen_on_another_without_redis_by_the_s
 }
 
 #[tokio::test]
-async fn a_suspended_account_loses_its_socket_within_a_second() {
+async fn a_suspended_accounts_socket_closes_within_a_second() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let author = nutritionist(&app, gym).await;
     let mut socket = author.socket().await;
     let account = author.account;
-    // The change is made as the people's routes make it: rows and the word of it in one transaction.
+    // Written as the members' routes write it: the rows and the access event in one transaction.
     let changed = tokio::task::LocalSet::new()
         .run_until(app.app.change(liveplan::app::For::gym(gym.id), async move |tx| {
             use diesel_async::RunQueryDsl as _;

@@ -10,7 +10,7 @@ use crate::harness::{BinarySocket, TestApp};
 use crate::plans::{publish, rename};
 
 #[tokio::test]
-async fn the_subprotocol_is_echoed_and_the_query_chooses_too() {
+async fn the_subprotocol_is_echoed_and_the_query_also_selects_protobuf() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
@@ -65,7 +65,7 @@ async fn both_codecs_carry_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn what_the_products_channels_do_not_offer_is_refused_in_both_codecs() {
+async fn operations_that_product_channels_do_not_offer_are_refused_in_both_codecs() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let author = app.person(gym, &[Role::Nutritionist]).await;
@@ -143,7 +143,7 @@ async fn what_the_products_channels_do_not_offer_is_refused_in_both_codecs() {
 }
 
 #[tokio::test]
-async fn a_position_that_cannot_be_recovered_is_refused_where_the_client_asks_for_that() {
+async fn an_unrecoverable_position_is_refused_if_the_client_requires_recovery() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let author = app.person(gym, &[Role::Nutritionist]).await;
@@ -176,7 +176,7 @@ async fn a_position_that_cannot_be_recovered_is_refused_where_the_client_asks_fo
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_commands_end_the_socket() {
+async fn malformed_commands_close_the_socket() {
     let app = TestApp::start().await;
     for bytes in [vec![5, 8, 1], vec![0xFF; 20], b"{\"id\":1}".to_vec()] {
         let mut socket = BinarySocket::open(app.address, "", Some("centrifuge-protobuf")).await;
@@ -186,7 +186,7 @@ async fn bytes_that_are_no_commands_end_the_socket() {
     app.stop().await;
 }
 
-/// The official Python SDK in its Protobuf mode: snapshot, live change, what was missed, refusals.
+/// Runs the official Python SDK in Protobuf mode: snapshot, live change, recovery and refusals.
 #[tokio::test]
 async fn the_python_sdk_follows_a_plan_in_protobuf() {
     let app = TestApp::start().await;

@@ -1,5 +1,5 @@
-//! Coming back: what was missed is given from memory, then from Postgres, up to bounds in publications and in bytes; beyond
-//! them there is a snapshot. The node's counters say which way was taken.
+//! Recovery: a returning client gets what it missed from the replay buffer, then from Postgres, up to bounds in
+//! publications and bytes; beyond them it gets a snapshot. The node's counters show which path was taken.
 
 mod restless;
 mod storm;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::faults::Floor;
 use crate::harness::{Socket, TestApp};
 
-/// A plan with somebody who watches it all the time, so that the node remembers its gym, and somebody who comes and goes.
+/// A plan with one permanent subscriber, so that the node keeps the gym's replay buffer, and one that comes and goes.
 struct Watched {
     app: TestApp,
     floor: Floor,
@@ -37,7 +37,7 @@ impl Watched {
         &self.app.app.hub.counters.recovery
     }
 
-    /// Makes changes, each of which has reached the one who stays.
+    /// Makes changes and waits until each has reached the permanent subscriber.
     async fn change(&mut self, titles: &[&str]) {
         for title in titles {
             self.floor.rename(title).await;
@@ -45,13 +45,13 @@ impl Watched {
         }
     }
 
-    /// The position that a new subscriber is given.
+    /// The position that a new subscriber gets.
     async fn position(&self) -> Value {
         let mut socket = self.floor.author.socket().await;
         socket.subscribe(&self.channel).await["subscribe"].clone()
     }
 
-    /// Subscribes from a position; the reply's body.
+    /// Subscribes from a position and returns the reply's body.
     async fn back(&self, position: &Value) -> Value {
         let mut socket = self.floor.author.socket().await;
         let from =
@@ -62,14 +62,17 @@ impl Watched {
     }
 }
 
-/// The titles that a recovery has, or none where it is a snapshot.
+/// The titles that a recovery contains, or `None` if the reply is a snapshot.
 fn titles(reply: &Value) -> Option<Vec<String>> {
     if reply["recovered"] != true {
-        assert!(reply["data"]["days"].is_object(), "a snapshot: {reply}");
-        assert!(reply.get("publications").is_none(), "never part of it: {reply}");
+        assert!(reply["data"]["days"].is_object(), "the reply is no snapshot: {reply}");
+        assert!(
+            reply.get("publications").is_none(),
+            "a snapshot came with publications: {reply}"
+        );
         return None;
     }
-    assert!(reply.get("data").is_none(), "no snapshot: {reply}");
+    assert!(reply.get("data").is_none(), "a recovery came with a snapshot: {reply}");
     let publications = reply["publications"].as_array().cloned().unwrap_or_default();
     Some(publications.iter().filter_map(title).collect())
 }
@@ -81,14 +84,14 @@ fn title(publication: &Value) -> Option<String> {
     meal["title"].as_str().map(str::to_owned)
 }
 
-/// From memory, from the database and with each kind of snapshot, so far.
+/// Counts so far: recoveries from memory, recoveries from the database, and snapshots by reason.
 fn paths(counters: &RecoveryCounters) -> (u64, u64, [u64; 6]) {
     let snapshots = Reason::ALL.map(|why| counters.snapshots(why));
     (counters.memory.get(), counters.database.get(), snapshots)
 }
 
 #[tokio::test]
-async fn a_short_absence_is_made_good_from_memory_without_a_read() {
+async fn a_short_absence_is_recovered_from_memory_without_a_read() {
     let mut watched = Watched::start(|_| {}).await;
     let position = watched.position().await;
     watched.change(&["Uno", "Dos", "Tres"]).await;
@@ -98,20 +101,28 @@ async fn a_short_absence_is_made_good_from_memory_without_a_read() {
         Some(vec!["Uno".into(), "Dos".into(), "Tres".into()])
     );
     let now = watched.position().await;
-    assert_eq!(titles(&watched.back(&now).await), Some(vec![]), "nothing was missed");
+    assert_eq!(
+        titles(&watched.back(&now).await),
+        Some(vec![]),
+        "a client that missed nothing got publications"
+    );
     let after = paths(watched.counters());
-    assert_eq!((after.0, after.1), (before.0 + 2, before.1), "both from memory");
+    assert_eq!(
+        (after.0, after.1),
+        (before.0 + 2, before.1),
+        "a recovery did not come from memory"
+    );
     assert_eq!(watched.counters().database_reads.get(), 0);
     assert_eq!(
         watched.counters().snapshot_reads.get(),
         reads + 1,
-        "that of the new position"
+        "only the new position may need a read"
     );
     watched.app.stop().await;
 }
 
 #[tokio::test]
-async fn what_memory_does_not_hold_comes_from_postgres() {
+async fn changes_beyond_the_replay_buffer_are_recovered_from_postgres() {
     let mut watched = Watched::start(|config| config.recovery.memory_events = 2).await;
     let position = watched.position().await;
     watched.change(&["Uno", "Dos", "Tres"]).await;
@@ -125,11 +136,11 @@ async fn what_memory_does_not_hold_comes_from_postgres() {
     );
     let after = paths(watched.counters());
     assert_eq!((after.0, after.1), (before.0 + 1, before.1 + 1));
-    assert_eq!(after.2, before.2, "no snapshot");
+    assert_eq!(after.2, before.2, "a snapshot was read");
     watched.app.stop().await;
 }
 
-/// One change more than fits is a snapshot, from memory and from the database alike.
+/// One change beyond the bound leads to a snapshot, from memory and from the database alike.
 async fn bounded_in_events(memory_events: usize) {
     let mut watched = Watched::start(|config| {
         config.recovery.events = 3;
@@ -144,7 +155,7 @@ async fn bounded_in_events(memory_events: usize) {
     assert_eq!(titles(&reply), None);
     assert!(
         reply.to_string().contains("Cuatro"),
-        "the snapshot is the newest: {reply}"
+        "the snapshot is not the latest: {reply}"
     );
     assert_eq!(watched.counters().snapshots(Reason::Events), 1);
     let (memory, database, _) = paths(watched.counters());
@@ -154,23 +165,23 @@ async fn bounded_in_events(memory_events: usize) {
 }
 
 #[tokio::test]
-async fn a_recovery_from_memory_is_bounded_in_events() {
+async fn a_recovery_from_memory_is_bounded_in_publications() {
     bounded_in_events(1000).await;
 }
 
 #[tokio::test]
-async fn a_recovery_from_the_database_is_bounded_in_events() {
+async fn a_recovery_from_the_database_is_bounded_in_publications() {
     bounded_in_events(0).await;
 }
 
-/// The bytes that the missed publications have.
+/// The bytes of the missed publications.
 fn bytes_of(reply: &Value) -> usize {
     let publications = reply["publications"].as_array().expect("publications");
     publications.iter().map(|p| p["data"].to_string().len()).sum()
 }
 
 async fn bounded_in_bytes(memory_events: usize) {
-    // Learns how many bytes two changes have, where they fit.
+    // Measures how many bytes two changes take, where they fit.
     let mut wide = Watched::start(|_| {}).await;
     let position = wide.position().await;
     wide.change(&["Uno", "Dos"]).await;
@@ -204,7 +215,7 @@ async fn a_recovery_from_the_database_is_bounded_in_bytes() {
 }
 
 #[tokio::test]
-async fn why_a_subscription_begins_with_a_snapshot_is_counted() {
+async fn snapshots_are_counted_by_their_reason() {
     use diesel_async::RunQueryDsl as _;
     let mut watched = Watched::start(|_| {}).await;
     let position = watched.position().await;
@@ -218,7 +229,7 @@ async fn why_a_subscription_begins_with_a_snapshot_is_counted() {
     let offset = offset.expect("an offset");
     assert_eq!(titles(&watched.back(&of("other", offset)).await), None);
     assert_eq!(titles(&watched.back(&of(epoch, offset + 1000)).await), None);
-    // Retention has taken what was before the node came to know the gym.
+    // Simulates retention: the first event is deleted, and the node's replay buffer does not have it.
     diesel::sql_query("DELETE FROM live_events WHERE seq = 1")
         .execute(&mut watched.app.owner().await)
         .await

@@ -1,8 +1,9 @@
-//! The property that screens rest on: a snapshot with the events since merged into it, by the web app's own store and
-//! reducer on the official SDK, is what a fresh snapshot shows. Whatever people do, in whatever order, and whenever a
-//! screen loses the network.
+//! The property behind every screen: a snapshot with the later events merged into it equals a fresh snapshot. The merge
+//! is done by the web app's own store and reducer on the official SDK, under random changes in random order, with
+//! screens that lose the network at random.
 //!
-//! Each run draws new seeds and prints them. `LIVEPLAN_SEED` runs one again; `LIVEPLAN_SEQUENCES` runs more than usual.
+//! Each run draws new seeds and prints them. `LIVEPLAN_SEED` replays one; `LIVEPLAN_SEQUENCES` sets the number of
+//! sequences.
 
 mod calls;
 mod world;
@@ -21,18 +22,18 @@ use crate::sdk::script::{Script, Sdk};
 use calls::draw;
 use world::{Who, World};
 
-/// Sequences a run.
+/// Sequences per run.
 const SEQUENCES: u64 = 3;
-/// Steps of a sequence; in each, one to three people act at the same time.
+/// Steps per sequence; in each, one to three people act concurrently.
 const STEPS: usize = 30;
 
-/// Who has a screen: all channels, the own one, the own roster.
+/// The people with a screen. The manager watches all channels, the member their own, the trainer their roster.
 const SCREENS: [Who; 3] = [Who::Manager, Who::Member, Who::Trainer];
 
-/// The screens, in Node.
+/// The screens, which run in Node.
 struct Screens {
     script: Script,
-    /// Whether a screen has its network.
+    /// Whether each screen has its network.
     online: BTreeMap<Who, bool>,
 }
 
@@ -48,7 +49,7 @@ impl Screens {
             let channels = match who {
                 Who::Manager => world.channels(),
                 Who::Trainer => vec![world.channel("roster", who)],
-                // The server subscribes a member.
+                // The server subscribes a member's sockets.
                 _ => Vec::new(),
             };
             let order =
@@ -69,7 +70,7 @@ impl Screens {
         answer["ok"].clone()
     }
 
-    /// Takes a screen's network away or gives it back.
+    /// Takes a screen offline or online.
     async fn switch(&mut self, who: Who, online: bool) {
         let order = if online { "online" } else { "offline" };
         eprintln!("  {who:?} is {order}");
@@ -77,7 +78,7 @@ impl Screens {
         self.online.insert(who, online);
     }
 
-    /// Asserts that every screen with a network comes to show what a fresh look has shown.
+    /// Asserts that every online screen converges to the latest snapshots.
     async fn show(&mut self, world: &World) {
         for (who, online) in self.online.clone() {
             let mut channels = world.seen.clone();
@@ -98,7 +99,7 @@ fn name(who: Who) -> String {
     format!("{who:?}")
 }
 
-/// How much happened, so that a test of nothing is seen.
+/// Counts of what happened, so that a run that exercises nothing fails.
 #[derive(Debug, Default)]
 struct Tally {
     calls: u64,
@@ -142,7 +143,7 @@ async fn run(app: &TestApp, seed: u64, tally: &mut Tally) {
     tally.fetches += count("fetches");
 }
 
-/// One to three people act at the same time.
+/// Lets one to three people act concurrently.
 async fn act(world: &mut World, screens: &mut Screens, rng: &mut StdRng, tally: &mut Tally) {
     let calls: Vec<_> = (0..rng.random_range(1..=3)).map(|_| draw(world, rng)).collect();
     let answers = join_all(calls.iter().map(|call| call.make(world))).await;
@@ -162,7 +163,7 @@ async fn act(world: &mut World, screens: &mut Screens, rng: &mut StdRng, tally: 
     }
 }
 
-/// A fresh subscription says what REST says.
+/// Asserts that a fresh subscription gives the same state as REST.
 async fn subscribing_shows_it_too(world: &World) {
     let mut socket = world.who(Who::Manager).socket().await;
     for (channel, fresh) in &world.seen {
@@ -197,23 +198,23 @@ async fn snapshot_and_events_make_a_new_snapshot(adjust: impl FnOnce(&mut Config
     }
     app.stop().await;
     eprintln!("{tally:?}");
-    assert!(tally.accepted * 2 > tally.calls, "most calls are in vain: {tally:?}");
+    assert!(tally.accepted * 2 > tally.calls, "most calls were refused: {tally:?}");
     assert!(
         tally.applied * 4 > tally.accepted,
-        "few events reach the screens: {tally:?}"
+        "too few events reached the screens: {tally:?}"
     );
     tally
 }
 
 #[tokio::test]
-async fn screens_that_merge_events_show_what_a_fresh_snapshot_shows() {
+async fn screens_that_merge_events_equal_a_fresh_snapshot() {
     let tally = snapshot_and_events_make_a_new_snapshot(|_| {}).await;
     assert!(tally.recoveries > 0, "{tally:?}");
 }
 
-/// The same where hardly anything fits: snapshots are fetched by REST while events wait, and long gaps are not replayed.
+/// The same with tiny limits: screens fetch snapshots by REST while events wait, and long gaps are not replayed.
 #[tokio::test]
-async fn screens_that_fetch_large_snapshots_show_what_a_fresh_one_shows() {
+async fn screens_that_fetch_large_snapshots_equal_a_fresh_snapshot() {
     let tally = snapshot_and_events_make_a_new_snapshot(|config| {
         config.live.snapshot_bytes = 1_500;
         config.recovery.events = 2;

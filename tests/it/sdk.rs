@@ -1,4 +1,5 @@
-//! The official SDKs against the real server: each scenario is a script of `tests/sdk` in JavaScript and one in Python.
+//! The official SDKs against the real server. Each scenario is a script in `tests/sdk`, once in JavaScript and once in
+//! Python.
 
 mod ends;
 pub mod script;
@@ -44,7 +45,7 @@ impl Stage {
         }
     }
 
-    /// What every script is given.
+    /// The input of every script.
     fn given(&self) -> Value {
         let person = |who: &Client| json!({"email": who.email, "account": who.account});
         json!({
@@ -57,7 +58,7 @@ impl Stage {
         })
     }
 
-    /// A token of the member's that has run out.
+    /// An expired token of the member's.
     fn expired(&self) -> String {
         let (tokens, now) = (&self.app.app.tokens, self.app.app.clock.now());
         let token = self.member.token.as_deref().expect("signed in");
@@ -73,12 +74,12 @@ async fn what_was_missed_is_recovered(sdk: Sdk) {
 }
 
 #[tokio::test]
-async fn javascript_sees_a_live_change_and_recovers_fifty_that_it_missed() {
+async fn javascript_receives_a_live_change_and_recovers_fifty_missed_ones() {
     what_was_missed_is_recovered(Sdk::JavaScript).await;
 }
 
 #[tokio::test]
-async fn python_sees_a_live_change_and_recovers_fifty_that_it_missed() {
+async fn python_receives_a_live_change_and_recovers_fifty_missed_ones() {
     what_was_missed_is_recovered(Sdk::Python).await;
 }
 
@@ -86,7 +87,7 @@ async fn tokens_are_renewed(sdk: Sdk) {
     let mut stage = Stage::set(|_| {}).await;
     let mut given = stage.given();
     given["expired"] = stage.expired().into();
-    // A node whose tokens live so short that setting the stage there would be a race with them.
+    // This node's tokens live 3 s, too short to prepare the stage on it.
     let database = stage.app.database.clone();
     stage.app.stop().await;
     stage.app = TestApp::node(&database, |config| config.access_token_seconds = 3).await;
@@ -96,12 +97,12 @@ async fn tokens_are_renewed(sdk: Sdk) {
 }
 
 #[tokio::test]
-async fn javascript_keeps_its_connection_over_new_tokens_and_replaces_an_expired_one() {
+async fn javascript_keeps_its_connection_across_new_tokens_and_replaces_an_expired_one() {
     tokens_are_renewed(Sdk::JavaScript).await;
 }
 
 #[tokio::test]
-async fn python_keeps_its_connection_over_new_tokens_and_replaces_an_expired_one() {
+async fn python_keeps_its_connection_across_new_tokens_and_replaces_an_expired_one() {
     tokens_are_renewed(Sdk::Python).await;
 }
 
@@ -140,12 +141,12 @@ async fn what_is_not_ones_own_is_refused(sdk: Sdk) {
 }
 
 #[tokio::test]
-async fn javascript_is_refused_what_is_not_its_own() {
+async fn javascript_is_refused_channels_it_has_no_right_to() {
     what_is_not_ones_own_is_refused(Sdk::JavaScript).await;
 }
 
 #[tokio::test]
-async fn python_is_refused_what_is_not_its_own() {
+async fn python_is_refused_channels_it_has_no_right_to() {
     what_is_not_ones_own_is_refused(Sdk::Python).await;
 }
 
@@ -190,7 +191,7 @@ async fn python_survives_a_restart_of_the_server() {
 }
 
 #[tokio::test]
-async fn javascript_is_told_of_channels_that_nobody_watches() {
+async fn javascript_gets_empty_presence_for_a_channel_without_subscribers() {
     let server = Conformance::start().await;
     let given = json!({"address": server.address.to_string()});
     Script::pass(Sdk::JavaScript, "nobody", &given).await;

@@ -1,5 +1,5 @@
-//! What the repository says of itself is true: the README's map, the arrows between folders, the table of errors, and the
-//! schema that queries are written against.
+//! The repository's structure is as its documents say: the README's map, the dependencies between folders and crates,
+//! the table of errors, and the schema that queries are written against.
 
 mod modules;
 
@@ -17,13 +17,13 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What is in a folder.
+/// Lists a folder's entries.
 fn entries(folder: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root().join(folder)).expect("a folder");
     entries.map(|entry| entry.expect("an entry").path()).collect()
 }
 
-/// The Rust files below a folder, or the file itself, with their text up to their unit tests.
+/// The Rust files below a folder, or the file itself, with their text before their unit tests.
 fn sources(of: &str) -> Vec<(PathBuf, String)> {
     let product = |text: String| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
     let sources = sources_of(&root().join(of)).into_iter();
@@ -47,7 +47,7 @@ fn sources_of(of: &Path) -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn the_readmes_map_is_true() {
+fn the_readmes_map_matches_the_folders() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
     let map = readme
         .split("## The map")
@@ -66,24 +66,24 @@ fn the_readmes_map_is_true() {
                 .map(|path| path.trim_end_matches('/').to_owned()),
         );
     }
-    assert!(named.len() > 10, "the map was read: {named:?}");
+    assert!(named.len() > 10, "too few entries were read from the map: {named:?}");
     for path in &named {
         assert!(
             root().join(path).exists(),
-            "the README names {path}, which is not there"
+            "the README names {path}, which does not exist"
         );
     }
     for path in entries("src").into_iter().chain(entries("crates")) {
         let name = path.strip_prefix(root()).expect("one of ours").to_string_lossy();
         assert!(
             !path.is_dir() || named.contains(&*name),
-            "the README's map does not have {name}"
+            "the README's map lacks {name}"
         );
     }
 }
 
 #[test]
-fn the_map_of_the_crate_names_every_module() {
+fn the_crate_maps_name_every_module() {
     for lib in ["src/lib.rs", "crates/hub/src/lib.rs"] {
         let text = std::fs::read_to_string(root().join(lib)).expect("a crate");
         let (doc, code): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("//!"));
@@ -96,19 +96,19 @@ fn the_map_of_the_crate_names_every_module() {
             let link = format!("[`{module}`]");
             assert!(doc.contains(&link), "{module} is not in the map of {lib}");
         }
-        // What it names by a word alone is there too.
+        // Every name in the map that is a plain identifier must be a module.
         for named in doc.split("[`").skip(1).filter_map(|rest| rest.split("`]").next()) {
             let crate_of_its_own = named.starts_with("liveplan_");
             let word = named.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !crate_of_its_own;
             assert!(
                 !word || modules.contains(named),
-                "the map of {lib} names {named}, which is not there"
+                "the map of {lib} names {named}, which does not exist"
             );
         }
     }
 }
 
-/// What a package of the workspace needs of its others to be built, by manifests.
+/// The workspace packages that each package depends on, from the manifests.
 fn workspace_dependencies() -> BTreeMap<String, Vec<String>> {
     let manifests: BTreeMap<String, String> = entries("crates")
         .into_iter()
@@ -136,7 +136,7 @@ fn workspace_dependencies() -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn crates_know_each_other_one_way() {
+fn crates_depend_on_each_other_in_one_direction() {
     let known = [
         ("embedded-postgres", &[][..]),
         ("liveplan-client", &[]),
@@ -155,16 +155,16 @@ fn crates_know_each_other_one_way() {
     ];
     let known = known.map(|(name, of)| (name.to_owned(), of.iter().map(ToString::to_string).collect()));
     assert_eq!(workspace_dependencies(), BTreeMap::from(known));
-    // The load tool takes the protocol's messages from the hub, and nothing else.
+    // The load tool uses the hub's protocol messages only.
     for (path, source) in sources("crates/load/src") {
         let names_it = source.contains("liveplan_hub::");
         assert!(!names_it || path.ends_with("wire.rs"), "{}", path.display());
     }
 }
 
-/// What a crate of pure rules may be built from.
+/// The dependencies that the crate of pure rules may have.
 #[test]
-fn the_rules_of_nutrition_wait_for_nothing_and_ask_no_clock() {
+fn the_nutrition_rules_use_neither_async_nor_clock_nor_io() {
     let manifest = std::fs::read_to_string(root().join("crates/nutrition/Cargo.toml")).expect("a manifest");
     let section = manifest.split("\n[dependencies]\n").nth(1).expect("dependencies");
     let lines = section.lines().take_while(|line| !line.starts_with('['));
@@ -188,7 +188,7 @@ fn the_rules_of_nutrition_wait_for_nothing_and_ask_no_clock() {
     }
 }
 
-/// Each package that the build may take, with its versions.
+/// The packages in the lock file, each with its versions.
 fn locked_versions() -> BTreeMap<String, Vec<String>> {
     let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("a lock file");
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -203,7 +203,7 @@ fn locked_versions() -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn one_library_does_each_part_of_the_cryptography_and_none_does_what_is_not_used() {
+fn each_cryptographic_primitive_has_one_library_and_unused_ones_are_absent() {
     let versions = locked_versions();
     assert!(versions.len() > 200, "{} packages", versions.len());
     for unused in ["rsa", "p256", "p384", "ring", "aws-lc-rs", "openssl"] {
@@ -227,7 +227,8 @@ fn one_library_does_each_part_of_the_cryptography_and_none_does_what_is_not_used
     }
 }
 
-/// The features of each package, in what cargo compiles for these arguments; a package that is compiled twice has two.
+/// The features of each package as cargo compiles it for these arguments. A package that is compiled twice has two
+/// sets.
 fn features(of: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut tree = std::process::Command::new(cargo);
@@ -246,7 +247,7 @@ fn features(of: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let mut packages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let tree = String::from_utf8(tree.stdout).expect("text");
-    // An empty line stands between the trees of two members.
+    // An empty line separates the trees of two members.
     for line in tree.lines().filter(|line| !line.is_empty()) {
         let (package, features) = line.trim_end_matches(" (*)").split_once('|').expect("a package");
         packages
@@ -258,12 +259,12 @@ fn features(of: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn a_build_and_the_tests_share_all_that_they_compile() {
+fn builds_and_tests_compile_every_dependency_once() {
     let tests = features(&["--workspace", "--edges", "normal,build,dev"]);
     for smaller in [
         &["--package", "liveplan", "--edges", "normal,build"][..],
         &["--package", "liveplan", "--edges", "normal,build,dev"],
-        // As for the documentation.
+        // As `cargo doc` does.
         &["--workspace", "--edges", "normal,build"],
     ] {
         let build = features(smaller);
@@ -280,7 +281,7 @@ fn a_build_and_the_tests_share_all_that_they_compile() {
 }
 
 #[test]
-fn the_supervisor_of_postgres_has_no_word_of_this_product() {
+fn the_postgres_supervisor_names_nothing_of_this_product() {
     for (path, source) in sources("crates/embedded-postgres") {
         for word in ["liveplan", "LIVEPLAN", "gym", "DATABASE_URL", "DATA_DIR"] {
             assert!(!source.contains(word), "{} says {word}", path.display());
@@ -288,7 +289,7 @@ fn the_supervisor_of_postgres_has_no_word_of_this_product() {
     }
 }
 
-/// The words of a line, in the singular, as they are written together in names of any case.
+/// Splits a line's identifiers into lower-case words in the singular, whatever their case style.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut small = false;
@@ -306,7 +307,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_hub_has_no_noun_of_this_product() {
+fn the_hub_names_no_noun_of_this_product() {
     assert_eq!(words("GymLogs: plan_of(x)"), ["gym", "log", "", "plan", "of", "x", ""]);
     let nouns = [
         "gym",
@@ -321,7 +322,7 @@ fn the_hub_has_no_noun_of_this_product() {
     ];
     for (path, source) in sources("crates/hub") {
         for line in source.lines() {
-            // What operators are told of bounds is in their words, and so are the keys of log lines.
+            // Help texts about bounds use the operator's words, and so do the keys of log fields.
             let told = path.ends_with("limits.rs") && ["///", "#[arg("].iter().any(|p| line.trim().starts_with(p));
             let line = line.replace("gym.id", "").replace("account.id", "");
             let noun = words(&line).into_iter().find(|word| nouns.contains(&&**word));
@@ -331,13 +332,13 @@ fn the_hub_has_no_noun_of_this_product() {
 }
 
 #[test]
-fn every_error_code_is_made_somewhere() {
+fn every_error_code_is_used() {
     let mut made: BTreeSet<String> = BTreeSet::new();
     for (path, source) in sources("src") {
         let mut code = String::new();
         let mut inside_temporary = false;
         for line in source.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            // That function asks about codes.
+            // `temporary` compares codes and makes none.
             inside_temporary |= path.ends_with("src/error/mod.rs") && line.contains("fn temporary");
             inside_temporary &= line != "    }";
             if !inside_temporary {
@@ -362,7 +363,7 @@ fn every_error_code_is_made_somewhere() {
         .map(|code| format!("{code:?}"))
         .filter(|code| !made.contains(code))
         .collect();
-    assert_eq!(unused, Vec::<String>::new(), "codes that nothing makes");
+    assert_eq!(unused, Vec::<String>::new(), "codes that are never used");
 }
 
 #[derive(diesel::QueryableByName)]
@@ -379,7 +380,7 @@ struct Column {
     in_key: bool,
 }
 
-/// A table as `schema.rs` spells it.
+/// A table in the spelling of `schema.rs`.
 fn spelled(table: &str, columns: &[Column], key: &[&str]) -> String {
     let mut text = format!("{table} ({}) {{\n", key.join(", "));
     for Column {
@@ -392,7 +393,7 @@ fn spelled(table: &str, columns: &[Column], key: &[&str]) -> String {
             first.into_iter().chain(chars).collect::<String>()
         };
         let mut kind = match kind.strip_prefix('_') {
-            // Postgres cannot say that an array has no nulls.
+            // Postgres cannot declare an array's elements NOT NULL.
             Some(of) => format!("Array<Nullable<{}>>", element(of)),
             None => element(kind),
         };
@@ -411,7 +412,7 @@ fn spelled(table: &str, columns: &[Column], key: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn the_schema_is_what_the_migrations_make() {
+async fn the_schema_matches_the_migrations() {
     let url = postgres::fresh_database().await;
     let mut conn = liveplan::db::establish(&url).await.expect("a connection");
     let columns: Vec<Column> = diesel::sql_query(
@@ -462,7 +463,7 @@ async fn the_schema_is_what_the_migrations_make() {
     for name in in_database.keys() {
         assert!(
             together.contains(&format!("    {name},")),
-            "{name} may appear with the others"
+            "allow_tables_to_appear_in_same_query! lacks {name}"
         );
     }
 }

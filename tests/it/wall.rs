@@ -1,4 +1,4 @@
-//! Following and ticking: from the member's hand to the trainer's wall.
+//! A followed plan and its ticks, from the member's phone to the trainer's wall.
 
 use liveplan::auth::Role;
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::harness::TestApp;
 use crate::plans::publish;
 
 #[tokio::test]
-async fn a_tick_moves_the_trainers_wall_and_a_retry_has_one_effect() {
+async fn a_tick_reaches_the_trainers_wall_and_a_retry_has_no_second_effect() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let author = app.person(gym, &[Role::Nutritionist]).await;
@@ -47,7 +47,7 @@ async fn a_tick_moves_the_trainers_wall_and_a_retry_has_one_effect() {
 }
 
 #[tokio::test]
-async fn strangers_neither_watch_nor_tick() {
+async fn strangers_can_neither_watch_nor_tick() {
     let app = TestApp::start().await;
     let (gym, other) = (app.gym().await, app.gym().await);
     let author = app.person(gym, &[Role::Nutritionist]).await;

@@ -1,5 +1,4 @@
-//! Watching over a node: what Prometheus reads of it, what it says of its sockets in the log, and what those who run a gym
-//! see of their own.
+//! Observing a node: its Prometheus metrics, its log lines about sockets, and the overview that a gym's staff see.
 
 mod lines;
 mod overview;
@@ -15,7 +14,7 @@ use crate::harness::redis::Redis;
 use crate::harness::{BinarySocket, TestApp};
 
 #[tokio::test]
-async fn metrics_are_on_a_listener_of_their_own_and_nothing_else_is() {
+async fn metrics_have_their_own_listener_which_serves_nothing_else() {
     let app = TestApp::start().await;
     let outside = app.nobody().send(Method::GET, "/metrics", None, &[]).await;
     outside.refused(404, "not_found");
@@ -30,12 +29,12 @@ async fn metrics_are_on_a_listener_of_their_own_and_nothing_else_is() {
     assert!((scrape.value(&version) - 1.0).abs() < f64::EPSILON);
     assert!((scrape.value("database_partition_days_ahead") - 14.0).abs() < f64::EPSILON);
     assert!(scrape.value("database_connections") >= 1.0);
-    assert_eq!(scrape.find("redis_up"), None, "there is no Redis");
+    assert_eq!(scrape.find("redis_up"), None, "a node without Redis shows redis_up");
     app.stop().await;
 }
 
 #[tokio::test]
-async fn counts_rise_with_sockets_of_both_codecs_and_gauges_return_to_zero() {
+async fn counters_rise_with_sockets_of_both_codecs_and_gauges_return_to_zero() {
     let app = TestApp::start().await;
     let mut floor = Floor::make(&app, 1).await;
     let channel = format!("plan:{}", floor.plan.id);
@@ -51,7 +50,7 @@ async fn counts_rise_with_sockets_of_both_codecs_and_gauges_return_to_zero() {
         json.publication(&channel).await;
         protobuf.publication(&channel).await;
     }
-    let during = Scrape::until(app.metrics, "what was sent is counted, and a sweep", |s| {
+    let during = Scrape::until(app.metrics, "sent bytes and a sweep are counted", |s| {
         let more = |name| s.value(name) > before.value(name);
         more("live_sent_bytes_total") && more("live_sweeps_total") && s.value("live_queue_bytes") < 1.0
     })
@@ -77,12 +76,12 @@ async fn counts_rise_with_sockets_of_both_codecs_and_gauges_return_to_zero() {
     assert!(rose(&during, "live_delivered_bytes_total") > 400.0);
     assert!(
         rose(&during, "live_sent_bytes_total") > rose(&during, "live_delivered_bytes_total"),
-        "replies are sent too: {reply}"
+        "sent bytes must include replies such as {reply}"
     );
     let took = during.value("live_delivery_seconds_sum") / 4.0;
-    assert!(took > 0.0 && took < 1.0, "{took} s a delivery");
+    assert!(took > 0.0 && took < 1.0, "a delivery took {took} s");
 
-    // One that leaves with a word, one that is lost, one that is refused.
+    // One socket closes by itself, one is lost, one is refused.
     json.stream.close(None).await.expect("closed");
     drop(protobuf);
     let mut refused = app.nobody().raw_socket().await;
@@ -96,7 +95,7 @@ async fn counts_rise_with_sockets_of_both_codecs_and_gauges_return_to_zero() {
         "live_gyms",
         "live_queue_bytes",
     ];
-    let after = Scrape::until(app.metrics, "the gauges are back", |s| {
+    let after = Scrape::until(app.metrics, "the gauges are zero", |s| {
         zero.iter().all(|name| s.value(name) < 0.5)
     })
     .await;
@@ -108,7 +107,7 @@ async fn counts_rise_with_sockets_of_both_codecs_and_gauges_return_to_zero() {
 }
 
 #[tokio::test]
-async fn no_series_is_of_one_gym_or_one_person() {
+async fn no_metric_series_belongs_to_one_gym_or_account() {
     let app = TestApp::start().await;
     let mut few = 0;
     for gyms in 1..=2 {
@@ -142,7 +141,7 @@ async fn no_series_is_of_one_gym_or_one_person() {
 }
 
 #[tokio::test]
-async fn what_goes_through_redis_is_measured() {
+async fn redis_traffic_is_measured() {
     let redis = Redis::start().await;
     let url = redis.url();
     let one = TestApp::start_with(|config| config.redis_url = Some(url.clone())).await;
@@ -153,25 +152,28 @@ async fn what_goes_through_redis_is_measured() {
     screen.subscribe(&channel).await;
     floor.rename("Uno").await;
     screen.publication(&channel).await;
-    let made = Scrape::until(one.metrics, "what was published is counted", |s| {
+    let made = Scrape::until(one.metrics, "the publication to Redis is counted", |s| {
         s.value("live_publish_seconds_count") >= 1.0 && s.value("redis_probes_total") >= 1.0
     })
     .await;
     assert!((made.value("redis_up") - 1.0).abs() < f64::EPSILON);
     assert!(made.value("redis_trips_total") >= made.value("redis_probes_total") + 1.0);
     assert!(made.value("redis_published_total") >= 1.0);
-    let heard = Scrape::until(two.metrics, "it came", |s| s.value("live_deliveries_total") >= 1.0).await;
-    // Another node's clock says nothing here.
+    let heard = Scrape::until(two.metrics, "it is delivered", |s| {
+        s.value("live_deliveries_total") >= 1.0
+    })
+    .await;
+    // Delivery time is not measured across nodes: their clocks differ.
     assert!(heard.value("live_delivery_seconds_count") < 0.5);
     drop(redis);
     let away = |s: &Scrape| s.value("redis_up") < 0.5 && s.value("redis_lost_connections_total") >= 1.0;
-    Scrape::until(one.metrics, "it is noticed that Redis is away", away).await;
+    Scrape::until(one.metrics, "the loss of Redis is noticed", away).await;
     two.stop().await;
     one.stop().await;
 }
 
 #[tokio::test]
-async fn a_recovery_shows_by_its_path() {
+async fn a_recovery_is_counted_by_its_path() {
     let app = TestApp::start().await;
     let mut floor = Floor::make(&app, 1).await;
     let channel = format!("plan:{}", floor.plan.id);
@@ -190,7 +192,7 @@ async fn a_recovery_shows_by_its_path() {
 }
 
 #[tokio::test]
-async fn where_plans_were_read_from_is_counted() {
+async fn plan_reads_are_counted_by_their_source() {
     let app = TestApp::start().await;
     let floor = Floor::make(&app, 1).await;
     let before = Scrape::of(app.metrics).await;
@@ -207,14 +209,14 @@ async fn where_plans_were_read_from_is_counted() {
         let rose = after.value(name) - before.value(name);
         assert!(
             (rose - 3.0).abs() < 0.5,
-            "{name}: one by one they share nothing: {rose}"
+            "{name}: sequential requests must not share reads: {rose}"
         );
     }
     let checks = |path| {
         let name = format!("token_checks_total{{path=\"{path}\"}}");
         after.value(&name) - before.value(&name)
     };
-    // Making the floor has shown the author's token before.
+    // Setting the floor up has already verified the author's token.
     assert!((checks("memory") - 3.0).abs() < 0.5, "{}", checks("memory"));
     assert!(checks("signature").abs() < 0.5, "{}", checks("signature"));
     assert!(after.value("completions_waiting") < 0.5);

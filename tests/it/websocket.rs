@@ -1,4 +1,4 @@
-//! The product's socket under clients that break RFC 6455.
+//! The product's socket with clients that violate RFC 6455.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::harness::{RawSocket, TestApp};
 const PATH: &str = "/connection/websocket";
 
 #[tokio::test]
-async fn every_break_of_the_websocket_protocol_has_its_close_code() {
+async fn every_violation_of_rfc_6455_closes_with_its_code() {
     let app = TestApp::start().await;
     let mut unmasked = frame(0x81, b"");
     unmasked[1] &= 0x7F;
@@ -34,7 +34,7 @@ async fn every_break_of_the_websocket_protocol_has_its_close_code() {
         (declared(64 * 1024 + 1), 1009),
         (declared(300 << 20), 1009),
         ([frame(0x01, &half), frame(0x80, &half)].concat(), 1009),
-        // No break of RFC 6455: JSON is not sent in binary frames.
+        // This frame is valid in RFC 6455; the JSON protocol accepts text frames only.
         (frame(0x82, b"{}"), 3501),
     ] {
         let mut socket = RawSocket::open(app.address, PATH).await;
@@ -45,7 +45,7 @@ async fn every_break_of_the_websocket_protocol_has_its_close_code() {
 }
 
 #[tokio::test]
-async fn commands_may_come_in_fragments_with_a_ping_between_and_a_close_is_answered() {
+async fn a_fragmented_command_with_a_ping_between_its_fragments_is_answered() {
     let app = TestApp::start().await;
     let mut socket = RawSocket::open(app.address, PATH).await;
     let parts = [
@@ -58,7 +58,7 @@ async fn commands_may_come_in_fragments_with_a_ping_between_and_a_close_is_answe
     socket.send(&parts[2]).await;
     let (first, payload) = socket.next().await.expect("a close frame");
     assert_eq!((first, &payload[..2]), (0x88, &[13, 173][..]), "no credentials: 3501");
-    // The stream ends when the client has answered, not before: else it might never read why.
+    // The server ends the stream only after the client's close frame; otherwise the client might never read the reason.
     socket.send(&frame(0x88, &payload)).await;
     assert_eq!(socket.next().await, None);
 
@@ -70,10 +70,11 @@ async fn commands_may_come_in_fragments_with_a_ping_between_and_a_close_is_answe
 }
 
 #[tokio::test]
-async fn a_close_that_is_answered_ends_the_connection_at_once() {
+async fn an_answered_close_ends_the_connection_at_once() {
     let app = TestApp::start().await;
     let mut took = Vec::new();
-    // Closed by the client, and by the server on a client that broke the protocol: SDKs tell the app only at the stream's end.
+    // Closed by the client, then by the server after a violation. SDKs report the close to the app only when the stream
+    // ends.
     for (bytes, answers) in [(frame(0x88, &[3, 232]), false), (frame(0x82, b"{}"), true)] {
         for _ in 0..5 {
             let mut socket = RawSocket::open(app.address, PATH).await;
@@ -89,18 +90,22 @@ async fn a_close_that_is_answered_ends_the_connection_at_once() {
         }
     }
     took.sort();
-    // A listener by the server would be there for a second each time; a busy machine is slow now and then.
+    // If the server waited for a timeout, every run would take a second. The median allows for a busy machine.
     assert!(took[took.len() / 2] < Duration::from_millis(500), "{took:?}");
     app.stop().await;
 }
 
 #[tokio::test]
-async fn a_client_that_still_sends_reads_why_it_was_closed() {
+async fn a_client_that_is_still_sending_receives_the_close_code() {
     let app = TestApp::start().await;
     let mut socket = RawSocket::open(app.address, PATH).await;
     let flood = [&[0x82, 0xFF][..], &(8_u64 << 20).to_be_bytes(), &vec![0; 8 << 20]].concat();
     socket.send(&flood).await;
     assert_eq!(socket.closed().await, 1009);
-    assert_eq!(socket.next().await, None, "the stream ends after the close frame");
+    assert_eq!(
+        socket.next().await,
+        None,
+        "the stream did not end after the close frame"
+    );
     app.stop().await;
 }

@@ -1,5 +1,5 @@
-// What the tests stand on: the real binary with a demo gym of its own in a temporary directory, a line to it that can be
-// cut, Chromium, and the few steps that every test takes.
+// Shared by the tests: the real binary with its own demo gym in a temporary directory, a connection to it that can be
+// cut, Chromium, and common steps.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
@@ -13,13 +13,13 @@ import { chromium } from 'playwright-core';
 const BINARY = process.env.LIVEPLAN ?? fileURLToPath(new URL('../../target/debug/liveplan', import.meta.url));
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
-/** Waits until `check` gives something, and gives it back. */
+/** Waits until `check` returns a truthy value, and returns it. */
 export async function until(what, check, within_ms = 15_000) {
   const end = Date.now() + within_ms;
   for (;;) {
     const got = await check();
     if (got) return got;
-    if (Date.now() > end) throw new Error(`still not so after ${within_ms} ms: ${what}`);
+    if (Date.now() > end) throw new Error(`waited ${within_ms} ms until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
 }
@@ -29,10 +29,10 @@ export class Server {
   #process;
   port = 0;
 
-  /** Starts it; with `mode` other than `demo` on the gym that is there already. */
+  /** Starts the server; a `mode` other than `demo` reuses the existing gym. */
   async start(mode = 'demo') {
     this.#directory ??= await mkdtemp(join(tmpdir(), 'liveplan-web-'));
-    // Started by root, Postgres runs as somebody else, who must get through.
+    // If root starts the binary, Postgres runs as another user, who must be able to enter this directory.
     await chmod(this.#directory, 0o755);
     const env = { ...process.env, BIND: `127.0.0.1:${this.port}`, DATA_DIR: join(this.#directory, 'data'), DRAIN_SECONDS: '1' };
     for (const name of ['DATABASE_URL', 'REDIS_URL']) delete env[name];
@@ -42,7 +42,7 @@ export class Server {
     const ended = once(this.#process, 'exit').then(([code]) => { throw new Error(`the server ended with ${code}\n${log}`); });
     ended.catch(() => {});
     if (mode === 'demo') {
-      // Its last line says where it is.
+      // The last line of the output has the address.
       const said = await Promise.race([ended, once(createInterface({ input: this.#process.stdout }), 'line')]);
       this.port = Number(/http:\/\/localhost:(\d+)$/.exec(said[0])?.[1]);
     }
@@ -66,7 +66,7 @@ export class Server {
   }
 }
 
-/** A line to the server, as a phone has one: it can be cut, and then nothing gets through. */
+/** A connection to the server, as a phone has one. While it is cut, nothing passes. */
 export class Line {
   #sockets = new Set();
   #listener;
@@ -113,7 +113,7 @@ export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: pr
 
 const sizes = { phone: { width: 390, height: 844 }, desk: { width: 1440, height: 900 } };
 
-/** A page of its own browser profile. What goes wrong in it is collected in `page.faults`. */
+/** Opens a page in its own browser profile. `page.faults` collects its errors. */
 export async function newPage(browser, { size = 'desk', language, ...options } = {}) {
   const context = await browser.newContext({ viewport: sizes[size], locale: 'es-ES', ...options });
   const page = await context.newPage();
@@ -121,7 +121,7 @@ export async function newPage(browser, { size = 'desk', language, ...options } =
   page.faults = [];
   page.on('pageerror', (error) => page.faults.push(error.message));
   page.on('console', (message) => {
-    // Refused and cut requests are told in the console too; they are what some tests are about.
+    // The console reports refused and cut requests too; some tests cause them on purpose.
     if (message.type() === 'error' && !/Failed to load resource|WebSocket connection/.test(message.text())) page.faults.push(message.text());
   });
   if (language) await page.addInitScript((code) => localStorage.setItem('liveplan.language', code), language);
@@ -136,7 +136,7 @@ export async function signIn(page, url, who) {
 
 export const live = (page) => page.locator('[data-testid=connection][data-state=live]').waitFor({ state: 'attached', timeout: 25_000 });
 
-/** The REST API as one of the demo's people. */
+/** The REST API, signed in as one of the demo's people. */
 export async function api(server, who) {
   const call = async (method, path, { body, headers } = {}) => {
     const response = await fetch(`${server.url}/api/v1/${path}`, {
@@ -152,14 +152,14 @@ export async function api(server, who) {
   return { call, session };
 }
 
-/** Changes a meal of today as the trainer, whatever version the plan is at. */
+/** Changes one of today's meals as the trainer, at the plan's current version. */
 export async function edit(trainer, today, meal, body) {
   const path = `plans/${today.plan_id}/days/${today.day}/meals/${meal}`;
   const { version } = await trainer.call('GET', path);
   return trainer.call('PATCH', path, { body, headers: { 'If-Match': `"${version}"` } });
 }
 
-/** The instant (of this machine's clock) at which a text comes up inside an element of a page. Ask before it is caused. */
+/** The time (by this machine's clock) at which a text appears inside an element of a page. Call it before the cause. */
 export async function watchFor(page, testid, text) {
   const seen = await page.evaluateHandle(([id, wanted]) => ({
     at: new Promise((resolve) => {
@@ -174,11 +174,11 @@ export async function watchFor(page, testid, text) {
   }), [testid, text]);
   return () => Promise.race([
     seen.evaluate((held) => held.at),
-    new Promise((_, reject) => setTimeout(() => reject(new Error(`"${text}" did not come up in ${testid}`)), 15_000).unref()),
+    new Promise((_, reject) => setTimeout(() => reject(new Error(`"${text}" did not appear in ${testid}`)), 15_000).unref()),
   ]);
 }
 
-/** Presses a button, and gives the instant at which the page got the click. */
+/** Presses a button and returns the time at which the page received the click. */
 export async function press(button) {
   const pressed = await button.evaluateHandle((element) => ({
     at: new Promise((resolve) => element.addEventListener('click', () => resolve(performance.timeOrigin + performance.now()), { capture: true, once: true })),

@@ -1,4 +1,5 @@
-// The web app in a real browser, against the real server and its demo gym. One server for all: a demo takes seconds to make.
+// The web app in a real browser, against the real server and its demo gym. All tests share one server, because a demo
+// gym takes seconds to create.
 import { after, before } from 'node:test';
 import { accessibility } from './cases/accessibility.mjs';
 import { signin, signinServed } from './cases/signin.mjs';

@@ -1,4 +1,4 @@
-//! The logs in memory, one for each channel.
+//! The in-memory logs, one per channel.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::Subject;
 use crate::conformance::token;
 
 const CHANNEL: &str = "room";
-/// Changes that a log keeps.
+/// The number of changes that a log keeps.
 const KEPT: usize = 2000;
 
 pub struct InMemory {

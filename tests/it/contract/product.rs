@@ -1,4 +1,4 @@
-//! The product: a trainer who watches a plan of the gym.
+//! The product as a backend: a trainer watches a plan of the gym.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Subject for Product {
         let app = TestApp::node(&proxy.url(&database), |_| {}).await;
         let floor = Floor::make(&app, 1).await;
         let stranger = app.person(floor.gym, &[Role::Member]).await;
-        // Not by the proxy: it goes on where that is cut.
+        // Not through the proxy, so that it works when the proxy is cut.
         let owner = liveplan::db::establish(&database).await.expect("a connection");
         Self {
             app,

@@ -1,5 +1,5 @@
-//! The README's examples, as they stand, against a demo gym. Only the address is this server's, and what the README names
-//! without showing it is defined before.
+//! Runs the README's examples unchanged against a demo gym. Only the address is replaced, and what the README uses
+//! without showing it is defined first.
 
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl as _;
@@ -8,7 +8,7 @@ use super::document;
 use crate::harness::{TestApp, until};
 use crate::sdk::script::{Script, Sdk};
 
-/// The address that the README serves the demo at.
+/// The demo's address in the README.
 const ADDRESS: &str = "localhost:8080";
 
 /// Node 20 has no `WebSocket` of its own.
@@ -42,7 +42,7 @@ async fn count(app: &TestApp, rows: &str) -> i64 {
     count.n
 }
 
-/// The example completes a meal under a key of its own, sees the change on its socket, and renews its token.
+/// Runs an example: it completes a meal under its own key, sees the change on its socket, and renews its token.
 async fn the_example_runs(sdk: Sdk, language: &str, before: &str) {
     let app = TestApp::start_with(|config| {
         config.demo = true;
@@ -52,13 +52,20 @@ async fn the_example_runs(sdk: Sdk, language: &str, before: &str) {
     let blocks = document("README.md").blocks();
     let mut examples = blocks.iter().filter(|block| block.language == language);
     let (Some(example), None) = (examples.next(), examples.next()) else {
-        panic!("the README has one example in {language}");
+        panic!("the README must have one example in {language}");
     };
-    assert!(example.code.contains(ADDRESS), "it names the demo's address");
+    assert!(
+        example.code.contains(ADDRESS),
+        "the example does not name the demo's address"
+    );
     let code = example.code.replace(ADDRESS, &app.address.to_string());
     let mut script = Script::start_source(sdk, &format!("{before}{code}")).await;
     while !script.line().await.starts_with("meal.completed") {}
-    assert_eq!(count(&app, "idempotency_keys").await, 1, "the command had its key");
+    assert_eq!(
+        count(&app, "idempotency_keys").await,
+        1,
+        "the command was sent without its key"
+    );
     until("the example's token is renewed", async || {
         count(&app, "refresh_tokens WHERE used_at IS NOT NULL").await > 0
     })

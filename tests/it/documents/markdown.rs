@@ -1,20 +1,20 @@
-//! As much of Markdown as our documents use: blocks of code, spans of code, links, headings, italics.
+//! As much of Markdown as our documents use: code blocks, code spans, links, headings, italics.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A document.
+/// A Markdown document.
 pub struct Document {
     pub path: PathBuf,
     pub text: String,
 }
 
-/// A block of code.
+/// A code block.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Block {
     pub language: String,
     pub code: String,
-    /// Where it begins.
+    /// The line of its opening fence.
     pub line: usize,
 }
 
@@ -26,7 +26,7 @@ impl Document {
         }
     }
 
-    /// Its blocks of code.
+    /// The document's code blocks.
     pub fn blocks(&self) -> Vec<Block> {
         let (mut blocks, mut open): (Vec<Block>, bool) = (Vec::new(), false);
         for (number, line) in (1..).zip(self.text.lines()) {
@@ -49,11 +49,11 @@ impl Document {
                 (None, false) => {}
             }
         }
-        assert!(!open, "{}: a block of code has no end", self.path.display());
+        assert!(!open, "{}: a code block has no end", self.path.display());
         blocks
     }
 
-    /// What it says outside of blocks of code.
+    /// The text outside of code blocks.
     fn prose(&self) -> String {
         let mut inside = false;
         let mut prose = String::new();
@@ -68,7 +68,7 @@ impl Document {
         prose
     }
 
-    /// Its spans of code, on one line each.
+    /// The code spans, each on one line.
     pub fn spans(&self) -> Vec<String> {
         let prose = self.prose();
         let spans = prose.split('`').skip(1).step_by(2);
@@ -77,14 +77,14 @@ impl Document {
             .collect()
     }
 
-    /// Its prose without spans of code.
+    /// The text outside of code blocks and spans.
     fn words(&self) -> String {
         let prose = self.prose();
         let words: Vec<_> = prose.split('`').step_by(2).collect();
         words.join("code")
     }
 
-    /// Where its links and images lead.
+    /// The targets of links and images.
     pub fn links(&self) -> Vec<String> {
         let words = self.words();
         let mut links = Vec::new();
@@ -95,7 +95,7 @@ impl Document {
         links
     }
 
-    /// The anchors of its headings, as GitHub makes them.
+    /// The anchors of headings, as GitHub makes them.
     pub fn anchors(&self) -> BTreeSet<String> {
         let prose = self.prose();
         let headings = prose.lines().filter(|line| line.starts_with('#'));
@@ -104,7 +104,7 @@ impl Document {
             .collect()
     }
 
-    /// What it sets in italics.
+    /// The texts in italics.
     pub fn italics(&self) -> Vec<String> {
         let words = self.words().replace("**", "");
         let marked = words.split('*').skip(1).step_by(2);
@@ -127,7 +127,7 @@ pub fn commands(script: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn markdown_is_read() {
+fn markdown_is_parsed() {
     let text = "# What `it` is\nSee [the\nmap](a.md#b-c), *twice*, **not** `[x](y)`.\n<img src=\"p.png\">\n```sh\nmake x # y\n```\n## A `b`, c\n";
     let document = Document {
         path: "it.md".into(),

@@ -10,10 +10,10 @@ use super::EVERYBODY;
 use super::world::{World, fingerprint};
 use crate::harness::{Client, TestApp};
 
-/// Picks somebody who may watch.
+/// Picks a person with the right to the channel.
 type Watcher = fn(&World) -> &Client;
 
-/// A channel's name, the roles that may not watch it without another standing, and somebody who may.
+/// A channel's name, the roles that may not watch it by their role alone, and a person who may.
 const CHANNELS: &[(&str, &[Role], Watcher)] = &[
     (
         "member:{account}",
@@ -50,7 +50,7 @@ const SAID: &[(&str, &str)] = &[
 
 #[test]
 fn the_tables_have_every_channel_and_command_and_no_other() {
-    // The roster's account is called by its role here, since another account is in the world too.
+    // This table names the roster's account by its role, because the world has another account too.
     let rows: BTreeSet<_> = CHANNELS
         .iter()
         .map(|(name, ..)| name.replace("{trainer}", "{account}"))
@@ -75,7 +75,7 @@ async fn say(who: &Client, method: &str, data: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_channel_and_command_is_closed_to_nobody_the_wrong_role_and_another_gym() {
+async fn every_channel_and_command_refuses_anonymous_callers_the_wrong_role_and_another_gym() {
     let app = TestApp::start().await;
     let world = World::make(&app).await;
     let nowhere = world.without_things();
@@ -92,7 +92,10 @@ async fn every_channel_and_command_is_closed_to_nobody_the_wrong_role_and_anothe
         let refused = subscribe(&world.stranger, &channel).await;
         let missing = subscribe(&world.stranger, &nowhere.fill(name, &[])).await;
         assert_eq!(refused["error"]["code"], 103, "{name}: {refused}");
-        assert_eq!(refused, missing, "{name}: another gym's channel and none look the same");
+        assert_eq!(
+            refused, missing,
+            "{name}: the answers for another gym's channel and a missing one differ"
+        );
         let reply = subscribe(right(&world), &channel).await;
         assert!(reply["subscribe"].is_object(), "{name}: {reply}");
     }
@@ -110,14 +113,10 @@ async fn every_channel_and_command_is_closed_to_nobody_the_wrong_role_and_anothe
         assert_eq!(refused["error"]["code"], 1404, "{method}: {refused}");
         assert_eq!(
             refused, missing,
-            "{method}: another gym's member and none look the same"
+            "{method}: the answers for another gym's member and a missing one differ"
         );
     }
-    assert_eq!(
-        fingerprint(&app).await,
-        before,
-        "what was refused has changed something"
-    );
+    assert_eq!(fingerprint(&app).await, before, "a refused request changed something");
     for (method, data) in SAID {
         let reply = say(&world.trainer, method, &world.fill_body(data)).await;
         assert!(reply["rpc"].is_object(), "{method}: {reply}");

@@ -1,5 +1,5 @@
-//! Every field of every route and command, one at a time, with dates, numbers and texts from the ends of what they can be.
-//! Whatever the answer is, it is the client's mistake or a success: never a 5xx, a panic or a connection that drops.
+//! Extreme dates, numbers and texts in every field of every route and command, one field at a time. The answer is
+//! always a client error or a success: never a 5xx, a panic or a dropped connection.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use super::world::World;
 use super::{openapi, rows::Door};
 use crate::harness::{Client, TestApp};
 
-/// The first and last dates of the program and of Postgres, those just outside them, and some that are none.
+/// The first and last dates that chrono and Postgres can hold, those just outside, and some invalid ones.
 const DATES: [&str; 12] = [
     "-262143-01-01",
     "-262143-01-07",
@@ -31,7 +31,7 @@ const DATES: [&str; 12] = [
     "+294277-01-01",
     "2026-02-30",
 ];
-/// The ends of the integers of the program and of Postgres, and what is beyond them.
+/// The ends of the integers of Rust and Postgres, and values beyond them.
 const NUMBERS: [&str; 11] = [
     "0",
     "-1",
@@ -45,10 +45,10 @@ const NUMBERS: [&str; 11] = [
     "-99999999999999999999",
     "1e308",
 ];
-/// Texts that Postgres cannot keep, or that are more than anybody means.
+/// Texts that Postgres cannot store, or that no user would send.
 const TEXTS: [&str; 6] = ["", "\u{0}", "a\u{0}b", "\u{10ffff}", "%", "\u{202e}\n'\"\\"];
 
-/// Bodies with more in them than the table's, so that each field is read as far as it can be.
+/// Bodies with more fields than the table's, so that every field is parsed and validated.
 #[rustfmt::skip]
 const FULLER: &[(&str, &str, &str)] = &[
     ("POST", "/plans", r#"{"kind": "live", "goal": "health", "name": "Otro", "duration_days": 1, "start_date": "<date>",
@@ -66,7 +66,7 @@ const FULLER: &[(&str, &str, &str)] = &[
     ("PUT", "/meals/{meal}/completions/{date}", r#"{"status": "partial", "portion_permille": 1, "member_id": "<member>", "key": "k"}"#),
 ];
 
-/// What stands in a field's place: as text, and as JSON.
+/// The extreme values for a field: as text and as JSON.
 fn extremes(schema: &Value, document: &Value) -> Vec<(String, Value)> {
     let schema = resolved(schema, document);
     let is = |kind: &str| schema["type"] == kind || schema["type"].as_array().is_some_and(|t| t.contains(&json!(kind)));
@@ -90,7 +90,7 @@ fn extremes(schema: &Value, document: &Value) -> Vec<(String, Value)> {
     }
 }
 
-/// A schema behind its references, and without its null.
+/// Resolves a schema's references, and its non-null variant.
 fn resolved<'a>(schema: &'a Value, document: &'a Value) -> &'a Value {
     if let Some(reference) = schema["$ref"].as_str() {
         let pointer = reference.strip_prefix('#').expect("inside the document");
@@ -105,7 +105,7 @@ fn resolved<'a>(schema: &'a Value, document: &'a Value) -> &'a Value {
     }
 }
 
-/// The body with one field of it, however deep, taken to an extreme: where the field is, and the body.
+/// Copies of the body in which one field, at any depth, has an extreme value: the field's path and the body.
 fn bodies(body: &Value, schema: &Value, document: &Value) -> Vec<(String, Value)> {
     let schema = resolved(schema, document);
     if let Some(properties) = schema["properties"].as_object() {
@@ -130,7 +130,7 @@ fn bodies(body: &Value, schema: &Value, document: &Value) -> Vec<(String, Value)
     extremes(schema, document).into_iter().collect()
 }
 
-/// What is tried of a row: a name for it, path with query, headers, body.
+/// One attempt on a row: a name, path with query, headers and body.
 struct Try {
     name: String,
     path: String,
@@ -167,7 +167,7 @@ fn tries(row: &Row, world: &World, document: &Value) -> Vec<Try> {
             body: body.clone(),
         });
     };
-    // Words in the path that the document describes, and those that it takes for granted.
+    // Path parameters that the document describes, and those that it does not.
     for word in row.path.split(['{', '}']).skip(1).step_by(2) {
         let known = parameters.iter().find(|p| p["name"] == word && p["in"] == "path");
         let text = json!({"type": "string"});
@@ -193,7 +193,7 @@ fn tries(row: &Row, world: &World, document: &Value) -> Vec<Try> {
                         &body,
                     );
                 }
-                // What no header can hold does not arrive.
+                // A value that no header can hold is never sent.
                 Some("header") if HeaderValue::from_str(&value).is_ok() => {
                     let mut headers = base.clone();
                     headers.retain(|(other, _)| other != name);
@@ -222,7 +222,7 @@ fn short(value: &Value) -> String {
     value.to_string().chars().take(300).collect()
 }
 
-/// Sends it; what is wrong with the answer, if anything.
+/// Sends the attempt; returns the fault in the answer, if any.
 async fn fault(http: &reqwest::Client, who: &Client, base: &str, row: &Row, attempt: &Try) -> Option<String> {
     let method: Method = row.method.parse().expect("a method");
     let mut request = http.request(method, format!("{base}{}", attempt.path));
@@ -246,7 +246,7 @@ async fn fault(http: &reqwest::Client, who: &Client, base: &str, row: &Row, atte
 }
 
 #[tokio::test]
-async fn no_date_number_or_text_from_outside_makes_the_server_fail() {
+async fn no_extreme_date_number_or_text_makes_the_server_fail() {
     let app = TestApp::start().await;
     let world = World::make(&app).await;
     let document = openapi();
@@ -289,7 +289,7 @@ async fn no_date_number_or_text_from_outside_makes_the_server_fail() {
         .collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
     assert!(sent > 5_000, "{sent} requests");
-    // All connections of the pool are there and work.
+    // All connections of the pool still work.
     let all: Vec<_> = (0..32).map(|_| world.member.get("/follows/today")).collect();
     for answer in futures_util::future::join_all(all).await {
         assert!(answer.status.as_u16() < 500, "{}", answer.body);
@@ -298,7 +298,7 @@ async fn no_date_number_or_text_from_outside_makes_the_server_fail() {
 }
 
 #[tokio::test]
-async fn a_date_of_another_age_is_refused_by_its_field() {
+async fn a_date_out_of_range_is_refused_by_its_field() {
     let app = TestApp::start().await;
     let world = World::make(&app).await;
     for day in ["-262143-01-01", "1899-12-31", "2200-01-02", "+262142-12-31"] {
@@ -342,13 +342,13 @@ async fn a_date_of_another_age_is_refused_by_its_field() {
     app.stop().await;
 }
 
-/// Errors of the protocol that say that the server failed.
+/// Whether the reply is an internal error of the server.
 fn is_fault(reply: &Value) -> bool {
     reply["error"]["code"] == 100
 }
 
 #[tokio::test]
-async fn no_date_or_number_in_a_command_makes_a_socket_fail() {
+async fn no_extreme_date_or_number_in_a_command_makes_a_socket_fail() {
     let app = TestApp::start().await;
     let world = World::make(&app).await;
     let document = openapi();

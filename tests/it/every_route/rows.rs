@@ -1,61 +1,62 @@
-//! The table: each route once, in an order in which each still finds what it needs after those before it were carried out.
+//! The table of routes. Each route appears once, in an order in which every row still finds what it needs after the
+//! rows before it.
 
 use liveplan::auth::Role::{self, Auditor, Member, Nutritionist, Owner, Trainer};
 
 use super::EVERYBODY;
 
-/// To whom a route is open.
+/// Who may use a route.
 pub enum Door {
-    /// To everybody, signed in or not; why.
+    /// Everybody, signed in or not; with the reason.
     Public(&'static str),
-    /// To those who are signed in, but for people with one of these roles and no standing otherwise.
+    /// Signed-in accounts, except those that have only one of these roles and no other relation to the object.
     Roles(&'static [Role]),
 }
 
-/// What somebody of another gym gets.
+/// What an account of another gym gets.
 pub enum Elsewhere {
-    /// 404, the same as for what no gym has.
+    /// 404, as for an object that no gym has.
     NotFound,
-    /// Another refusal, the same as for what no gym has.
+    /// Another refusal, the same as for an object that no gym has.
     Refused(u16, &'static str),
-    /// Only what is of their own gym.
+    /// Only objects of its own gym.
     OwnOnly,
-    /// The request names nothing that a gym has; why.
+    /// The request names no object of a gym; with the reason.
     Nothing(&'static str),
 }
 
-/// Somebody who may.
+/// A person with the right to use a route.
 #[derive(Clone, Copy)]
 pub enum Right {
     Author,
     Manager,
     Trainer,
     Member,
-    /// Anybody of the gym; a new person each time, since some requests end what they can do.
+    /// Any account of the gym; a new one each time, since some requests end its access.
     Anybody,
 }
 
-/// A route and a request to it that is good but for who makes it.
+/// A route, and a request to it that is valid except for its sender.
 pub struct Row {
     pub method: &'static str,
-    /// Below `/api/v1`, as the document has it.
+    /// The path below `/api/v1`, as in the OpenAPI document.
     pub path: &'static str,
     pub door: Door,
     pub right: Right,
     pub elsewhere: Elsewhere,
     pub body: &'static str,
     pub query: &'static str,
-    /// Words of the path that stand for another thing here.
+    /// Placeholders of the path that stand for another object in this row.
     pub instead: &'static [(&'static str, &'static str)],
 }
 
-/// Those who may not write somebody else's plan or food.
+/// Roles that may not write another author's plan or food.
 const NOT_WRITERS: &[Role] = &[Owner, Trainer, Member, Auditor];
-/// Those who may not see a plan that is for its followers, without following it or training who does.
+/// Roles that may not read a plan for followers only, unless they follow it or train a follower.
 const NOT_READERS: &[Role] = &[Trainer, Member, Auditor];
-/// Those who do not run the gym.
+/// Roles that do not manage the gym.
 const NOT_RUNNING: &[Role] = &[Nutritionist, Trainer, Member, Auditor];
-/// Those who may not begin plans or foods.
+/// Roles that may not create plans or foods.
 const NOT_AUTHORS: &[Role] = &[Owner, Member, Auditor];
 
 const fn public(method: &'static str, path: &'static str, why: &'static str) -> Row {
@@ -64,7 +65,7 @@ const fn public(method: &'static str, path: &'static str, why: &'static str) -> 
     row
 }
 
-/// Open to everybody who is signed in.
+/// A route that is open to every signed-in account.
 const fn open(method: &'static str, path: &'static str, right: Right, elsewhere: Elsewhere) -> Row {
     row(method, path, &[], right, elsewhere)
 }
@@ -105,7 +106,7 @@ impl Row {
     }
 }
 
-/// See the module.
+/// The table, as the module describes it.
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     public("POST", "/auth/login", "it is the door itself")

@@ -1,4 +1,4 @@
-//! A gym with one of everything, and the people who try to reach it.
+//! A gym with one object of each kind, and the people who try to reach them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::rows::Right;
 use crate::harness::{Client, Gym, PASSWORD, TestApp};
 
-/// The things and people of a gym, by the words that stand for them in paths and bodies.
+/// The objects and people of a gym, by the placeholders that stand for them in paths and bodies.
 pub struct World {
     pub gym: Gym,
     words: BTreeMap<&'static str, String>,
@@ -19,9 +19,9 @@ pub struct World {
     manager: Client,
     pub trainer: Client,
     pub member: Client,
-    /// People of the gym with one role and no standing otherwise.
+    /// People of the gym with one role and no other relation to its objects.
     pub alone: HashMap<Role, Client>,
-    /// Somebody of another gym with every role there.
+    /// An account of another gym with every role there.
     pub stranger: Client,
 }
 
@@ -29,7 +29,7 @@ fn id(value: &Value) -> String {
     value.as_str().expect("an id").to_owned()
 }
 
-/// The identifier in a thing, such as an account's in a channel's name.
+/// The UUID in a value, such as an account's in a channel's name.
 fn id_in(thing: &str) -> Option<uuid::Uuid> {
     thing.rsplit(':').next()?.parse().ok()
 }
@@ -55,7 +55,7 @@ impl World {
             .ok();
         let food = id(&food["id"]);
         let plan = Self::plan(&author, &food, true).await;
-        // For its followers only; the first begins to follow while it is open.
+        // The plan is for its followers only; the member starts to follow while it is visible to the gym.
         let at = format!("/api/v1/plans/{}", plan["plan"]);
         let show_to = async |visibility: &str| {
             let body = json!({"visibility": visibility});
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// A plan of one day with two meals of an item each.
+    /// Creates a one-day plan with two meals of two items each.
     async fn plan(author: &Client, food: &str, publish: bool) -> BTreeMap<&'static str, String> {
         let new = json!({"goal": "health", "name": "Base", "duration_days": 1, "visibility": "assigned"});
         let plan = id(&author.post("/plans", &new).await.ok()["id"]);
@@ -134,9 +134,9 @@ impl World {
         words
     }
 
-    /// The same words for things that no gym has.
+    /// The same placeholders with ids that no gym has.
     pub fn without_things(&self) -> Self {
-        // In the same order, since people are locked and refused in the order of their ids.
+        // In the same order, because accounts are locked and refused in the order of their ids.
         let mut ids: Vec<uuid::Uuid> = self.words.values().filter_map(|thing| id_in(thing)).collect();
         ids.sort_unstable();
         let made: HashMap<_, _> = ids.into_iter().map(|id| (id, uuid::Uuid::now_v7())).collect();
@@ -157,20 +157,20 @@ impl World {
         }
     }
 
-    /// What a word stands for.
+    /// The value of a placeholder.
     pub fn word(&self, word: &str) -> &str {
         self.words
             .get(word)
             .unwrap_or_else(|| panic!("the world has no {word}"))
     }
 
-    /// The identifiers of its things.
+    /// The ids of its objects.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         let is_id = |thing: &&String| thing.parse::<uuid::Uuid>().is_ok();
         self.words.values().filter(is_id).map(String::as_str)
     }
 
-    /// Puts things in the place of `{words}`; `instead` names another word for one of them.
+    /// Replaces `{placeholders}`; `instead` maps a placeholder to another.
     pub fn fill(&self, template: &str, instead: &[(&str, &str)]) -> String {
         let mut filled = String::new();
         for (n, piece) in template.split(['{', '}']).enumerate() {
@@ -187,7 +187,7 @@ impl World {
         filled
     }
 
-    /// Puts things in the place of `<words>`, since braces are JSON's.
+    /// Replaces `<placeholders>`, since braces belong to JSON.
     pub fn fill_body(&self, template: &str) -> String {
         self.fill(
             &template
@@ -201,7 +201,7 @@ impl World {
         .replace('\u{2}', "}")
     }
 
-    /// Who may.
+    /// A person with this right.
     pub async fn person(&self, app: &TestApp, right: Right) -> Client {
         match right {
             Right::Author => self.author.clone(),
@@ -213,8 +213,7 @@ impl World {
     }
 }
 
-/// A digest of every row of the database.
-/// When sockets were last seen is left out: a refused subscription ends its socket like any other.
+/// A digest of every table. `last_seen` is left out: a refused subscription ends its socket like any other.
 pub async fn fingerprint(app: &TestApp) -> Vec<String> {
     #[derive(diesel::QueryableByName)]
     struct Line {

@@ -1,4 +1,4 @@
-//! Commands, flags and variables, read out of the help that the programs print.
+//! Commands, flags and environment variables, parsed from the help that the programs print.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use liveplan_load::Options;
 
 use super::check;
 
-/// The load tool's command line, without its program: that is another package's.
+/// The load tool's command line. Its program is in another package.
 #[derive(Parser)]
 #[command(name = "liveplan load")]
 struct LoadTool {
@@ -17,11 +17,11 @@ struct LoadTool {
     options: Options,
 }
 
-/// What a help text says of a command.
+/// The parts of a help text that are compared.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Help {
     subcommands: Vec<String>,
-    /// Arguments and flags, each with the names of its values, its variable and its default.
+    /// Arguments and flags, each with its possible values, environment variable and default.
     options: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl Help {
                 help.subcommands.extend(line.split(' ').next().map(str::to_owned));
             } else if ["Arguments:", "Options:"].contains(&section) {
                 if (1..=6).contains(&indent) {
-                    // A short help has the description in the same line.
+                    // A short help has the description on the same line.
                     help.options.extend(line.split("  ").next().map(str::to_owned));
                 } else if let Some(option) = help.options.last_mut() {
                     if let Some(variable) = line.strip_prefix("[env: ") {
@@ -54,7 +54,7 @@ impl Help {
         help
     }
 
-    /// What the program prints after these words, without an environment.
+    /// The program's help for these words, in an empty environment.
     fn asked(words: &[&str]) -> Self {
         let program = env!("CARGO_BIN_EXE_liveplan");
         let asked = Command::new(program).env_clear().args(words).arg("--help").output();
@@ -65,7 +65,7 @@ impl Help {
 }
 
 #[test]
-fn options_are_read_out_of_help() {
+fn options_are_parsed_from_help() {
     let help = "Does it.\n\nUsage: x\n\nCommands:\n  run  Runs it\n\nArguments:\n  [MODE]\n          How\n\n          Possible values:\n          - \
                 fast: At once\n          - slow: Later\n          \n          [default: fast]\n\nOptions:\n      --bind <BIND>\n          \
                 Where\n          \n          [env: BIND=]\n          [default: 1:2]\n\n  -h, --help  Print help\n";
@@ -80,7 +80,7 @@ fn options_are_read_out_of_help() {
     assert_eq!(Help::of(help), expected);
 }
 
-/// What configures the server, in the commands that need it.
+/// The server's configuration, which several commands share.
 fn configuration() -> Vec<String> {
     let own = ["--conformance", "-h, --help"];
     let mut options = Help::asked(&["serve"]).options;
@@ -89,12 +89,12 @@ fn configuration() -> Vec<String> {
 }
 
 #[test]
-fn variables_have_the_names_and_defaults_that_operators_know() {
+fn variables_keep_their_names_and_defaults() {
     check("variables.txt", &(configuration().join("\n") + "\n"));
 }
 
 #[test]
-fn commands_have_the_names_and_flags_that_scripts_know() {
+fn commands_keep_their_names_and_flags() {
     let configuration = configuration();
     let shared: BTreeSet<_> = configuration.iter().collect();
     let (mut text, mut to_ask) = (String::new(), vec![vec![]]);
@@ -114,7 +114,7 @@ fn commands_have_the_names_and_flags_that_scripts_know() {
             assert_eq!(
                 common,
                 Vec::<&String>::new(),
-                "liveplan{name} has a part of the configuration"
+                "liveplan{name} has only some of the configuration's options"
             );
         }
         for option in own {

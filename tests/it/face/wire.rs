@@ -1,4 +1,4 @@
-//! Every reply and push in both codecs, with all that it can carry and with nothing that can be left out.
+//! Every reply and push in both codecs, once with all fields set and once with all optional fields absent.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -57,7 +57,7 @@ fn connected() -> ConnectResult {
     }
 }
 
-/// Each with all that it can carry.
+/// Answers with all fields set.
 fn answers() -> Vec<Answer> {
     let presence = BTreeMap::from([("c1".into(), info()), ("c2".into(), info())]);
     let stats = PresenceStatsResult {
@@ -88,7 +88,7 @@ fn answers() -> Vec<Answer> {
     ]
 }
 
-/// Each with nothing that can be left out.
+/// Answers with all optional fields absent.
 fn bare_answers() -> Vec<Answer> {
     vec![
         Answer::Error(ErrorReply::default()),
@@ -122,7 +122,7 @@ fn events() -> Vec<Event> {
 }
 
 #[test]
-fn replies_and_pushes_have_the_bytes_that_sdks_know() {
+fn replies_and_pushes_keep_their_bytes_in_both_codecs() {
     let replies = answers().into_iter().chain(bare_answers());
     let replies = replies.map(|answer| Reply::to(7, answer));
     let pushes = events().into_iter().map(|event| {

@@ -1,4 +1,4 @@
-//! An assignment that ends while its trainer watches, and in the very moment of subscribing: no channel stays open.
+//! An assignment that ends while its trainer watches, or at the moment of subscribing: no channel stays open.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use super::Floor;
 use crate::harness::redis::Redis;
 use crate::harness::{Client, Socket, TestApp, until};
 
-/// How soon a channel must end.
+/// The time within which a channel must end.
 const WITHIN: Duration = Duration::from_secs(1);
 /// Rounds of the race at random moments.
 const ROUNDS: u32 = 60;
 
-/// A gym with a manager who assigns and takes away.
+/// A gym with a manager who creates and ends assignments.
 struct Scene {
     app: TestApp,
     floor: Floor,
@@ -31,7 +31,7 @@ impl Scene {
         let floor = Floor::make(&app, 1).await;
         let manager = app.person(floor.gym, &[Role::Manager]).await;
         let member = format!("member:{}", floor.members[0].account);
-        // A plan that the trainer may read for the sake of the assignment only.
+        // The trainer may read this plan only because of the assignment.
         let hidden = json!({"visibility": "assigned"});
         let path = format!("/plans/{}", floor.plan.id);
         floor
@@ -65,7 +65,7 @@ impl Scene {
     }
 }
 
-/// Waits until a session of the database waits in this way.
+/// Waits until a database session waits for this kind of lock.
 pub async fn until_waiting(owner: &mut AsyncPgConnection, kind: &str) {
     #[derive(QueryableByName)]
     struct Count {
@@ -76,7 +76,7 @@ pub async fn until_waiting(owner: &mut AsyncPgConnection, kind: &str) {
         "SELECT count(*) AS n FROM pg_stat_activity
          WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = '{kind}'"
     );
-    let what = format!("somebody waits for {kind}");
+    let what = format!("a session waits for {kind}");
     until(&what, async || {
         let waiting = diesel::sql_query(&sql).get_result::<Count>(owner).await;
         waiting.expect("activity").n > 0
@@ -84,7 +84,7 @@ pub async fn until_waiting(owner: &mut AsyncPgConnection, kind: &str) {
     .await;
 }
 
-/// The end of a channel on a socket: the code of its unsubscribe push.
+/// Waits for a channel's unsubscribe push on a socket and returns its code.
 async fn ends(socket: &mut Socket, channel: &str, since: Instant) -> u64 {
     let code = socket.unsubscribed(channel).await;
     assert!(since.elapsed() < WITHIN, "{channel} ended after {:?}", since.elapsed());
@@ -92,7 +92,7 @@ async fn ends(socket: &mut Socket, channel: &str, since: Instant) -> u64 {
 }
 
 #[tokio::test]
-async fn an_assignment_that_ends_closes_what_its_trainer_watches_on_every_node() {
+async fn a_removed_assignment_ends_the_trainers_channels_on_every_node() {
     let redis = Redis::start().await;
     let with_redis = |config: &mut liveplan::config::Config| config.redis_url = Some(redis.url());
     let scene = Scene::set(TestApp::start_with(with_redis).await).await;
@@ -113,7 +113,7 @@ async fn an_assignment_that_ends_closes_what_its_trainer_watches_on_every_node()
     assert_eq!(scene.manager.delete(&path).await.status, StatusCode::NO_CONTENT);
     let member = scene.floor.members[0].account.to_string();
     for socket in &mut sockets {
-        // The roster is the trainer's own: it stays, without the member.
+        // The trainer keeps their own roster, without the member.
         let (_, event) = socket.publication(&roster).await;
         assert_eq!(event["type"], "assignment.ended");
         assert_eq!(event["patch"]["members"], json!({member.clone(): null}));
@@ -128,7 +128,7 @@ async fn an_assignment_that_ends_closes_what_its_trainer_watches_on_every_node()
         assert_eq!(socket.subscribe(&scene.member).await["error"]["code"], 103);
         assert_eq!(socket.subscribe(&plan).await["error"]["code"], 103);
     }
-    // What happens now is for others: the next that the trainer hears is of somebody else.
+    // Later changes of the member no longer reach the trainer: the next publication is about somebody else.
     assert!(scene.floor.tick(0, 500).send(scene.app.address).await);
     let next = scene.app.person(scene.floor.gym, &[Role::Member]).await;
     let body = json!({"trainer_id": scene.floor.trainer.account, "member_id": next.account});
@@ -147,7 +147,7 @@ async fn an_assignment_that_ends_closes_what_its_trainer_watches_on_every_node()
     scene.app.stop().await;
 }
 
-/// The next channel that ends on a socket, and how.
+/// The next channel that ends on a socket, and the code.
 async fn end_of_any(socket: &mut Socket, since: Instant) -> (String, u64) {
     loop {
         let push = socket.next().await.expect("an unsubscribe push")["push"].clone();
@@ -159,26 +159,26 @@ async fn end_of_any(socket: &mut Socket, since: Instant) -> (String, u64) {
 }
 
 #[tokio::test]
-async fn an_assignment_that_ends_after_the_right_was_read_and_before_the_reply_is_refused() {
+async fn an_assignment_that_ends_between_the_read_of_the_right_and_the_reply_opens_no_channel() {
     let scene = Scene::set(TestApp::start().await).await;
     let mut owner = scene.app.owner().await;
     let mut holder = scene.app.owner().await;
     let path = scene.assignment().await;
     let mut socket = scene.floor.trainer.socket().await;
-    // The snapshot is read after the right, in the same transaction, and waits here.
+    // The snapshot is read after the right, in the same transaction, and waits for this lock.
     let hold = "BEGIN; LOCK TABLE completions IN ACCESS EXCLUSIVE MODE";
     holder.batch_execute(hold).await.expect("the lock");
     let id = socket.send("subscribe", json!({"channel": scene.member})).await;
     until_waiting(&mut owner, "relation").await;
     let began = Instant::now();
     assert_eq!(scene.manager.delete(&path).await.status, StatusCode::NO_CONTENT);
-    // The end is known to the hub when the trainer's roster would show it.
+    // By the time the trainer can read their roster, the hub knows the end of the assignment.
     let mut wall = scene.floor.trainer.socket().await;
     wall.subscribe(&scene.floor.roster()).await;
     holder.batch_execute("ROLLBACK").await.expect("let go");
     let reply = reply_to(&mut socket, id).await;
     if reply["error"].is_null() {
-        // It was let in by the old snapshot and ended at once.
+        // The old database snapshot let it in, and the subscription ended at once.
         assert_eq!(ends(&mut socket, &scene.member, began).await, 2000);
     } else {
         assert_eq!(reply["error"]["code"], 103, "{reply}");
@@ -208,7 +208,10 @@ async fn an_assignment_that_ends_in_commit_while_its_trainer_subscribes_ends_the
     until_waiting(&mut owner, "advisory").await;
     let mut socket = scene.floor.trainer.socket().await;
     let reply = socket.subscribe(&scene.member).await;
-    assert!(reply["subscribe"].is_object(), "the assignment still counts: {reply}");
+    assert!(
+        reply["subscribe"].is_object(),
+        "the assignment must still count: {reply}"
+    );
     let began = Instant::now();
     owner
         .batch_execute("SELECT pg_advisory_unlock(4711)")
@@ -230,7 +233,7 @@ async fn an_assignment_that_ends_at_any_moment_of_subscribing_leaves_no_channel_
         }
         let path = scene.assignment().await;
         let mut socket = scene.floor.trainer.socket().await;
-        // Moments around each other, from well before to well after.
+        // Moments close to each other, from well before to well after.
         let (early, late) = (rand::random_range(0..12), rand::random_range(0..12));
         let manager = scene.manager.clone();
         let removal = tokio::spawn(async move {
@@ -244,7 +247,7 @@ async fn an_assignment_that_ends_at_any_moment_of_subscribing_leaves_no_channel_
         assert_eq!(status, StatusCode::NO_CONTENT);
         if reply["error"].is_null() {
             match ends_somehow(&mut socket, &scene.member).await {
-                // One that was let in by an old snapshot may be told by the end of its socket.
+                // A subscription that an old snapshot let in may also end with its socket.
                 Ok(code) => assert_eq!(code, 2000, "round {round}"),
                 Err(close) => assert_eq!(close, 3014, "round {round}"),
             }
@@ -258,12 +261,12 @@ async fn an_assignment_that_ends_at_any_moment_of_subscribing_leaves_no_channel_
     println!("{ROUNDS} rounds: {refused} refused, the others ended within {slowest:?}");
     assert!(
         refused > 0 && refused < ROUNDS,
-        "the moments fell on both sides: {refused}"
+        "all rounds fell on one side of the race: {refused} refused"
     );
     scene.app.stop().await;
 }
 
-/// The code of a channel's unsubscribe push, or that of the close.
+/// The code of a channel's unsubscribe push, or the close code as `Err`.
 async fn ends_somehow(socket: &mut Socket, channel: &str) -> Result<u64, u16> {
     loop {
         let message = socket.next().await?;
@@ -285,7 +288,8 @@ async fn reply_to(socket: &mut Socket, id: u32) -> Value {
     }
 }
 
-/// Nothing more comes of the member: a tick is followed by the trainer's own next reply, with no publication before it.
+/// Asserts that the member's channel stays closed: after a tick, the trainer's next reply comes with no publication
+/// before it.
 async fn stays_closed(scene: &Scene, mut socket: Socket) {
     assert!(scene.floor.tick(0, 700).send(scene.app.address).await);
     let reply = socket.send("subscribe", json!({"channel": scene.floor.roster()})).await;

@@ -1,4 +1,4 @@
-//! A client that goes away while its change is in COMMIT.
+//! A client that disconnects while its change is in COMMIT.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub const HOLD_COMMIT: &str = "
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold_commit()";
 
 #[tokio::test]
-async fn a_request_that_its_client_gives_up_in_commit_still_reaches_the_screens() {
+async fn a_change_whose_client_disconnects_during_commit_still_reaches_the_screens() {
     let app = TestApp::start().await;
     let floor = Floor::make(&app, 1).await;
     let mut screen = Screen::open(&floor.trainer, app.address, floor.roster()).await;
@@ -60,10 +60,13 @@ async fn a_request_that_its_client_gives_up_in_commit_still_reaches_the_screens(
         if waiting.n == 1 {
             break;
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "it does not get to COMMIT");
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "the change did not reach COMMIT"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // The server closes its end without an answer: the handler is gone, while COMMIT waits.
+    // The server closes its end without an answer: the handler has been dropped while COMMIT waits.
     request.shutdown().await.expect("half closed");
     let mut answer = Vec::new();
     let ended = tokio::time::timeout(Duration::from_secs(5), request.read_to_end(&mut answer)).await;
@@ -72,7 +75,7 @@ async fn a_request_that_its_client_gives_up_in_commit_still_reaches_the_screens(
     assert_eq!(
         effects(&app.database, &[key.to_owned()]).await,
         [0],
-        "nothing is committed yet"
+        "the tick was committed too early"
     );
     let before = screen.seen().offset;
 
@@ -81,7 +84,7 @@ async fn a_request_that_its_client_gives_up_in_commit_still_reaches_the_screens(
         .await
         .expect("let go");
     let took = screen
-        .waits_until("the tick has come", |seen| seen.offset > before)
+        .waits_until("it shows the tick", |seen| seen.offset > before)
         .await;
     assert!(took < Duration::from_secs(1), "{took:?}");
     screen.becomes_right(app.address).await;

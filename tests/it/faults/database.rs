@@ -1,4 +1,4 @@
-//! The database out of reach while sockets are open and changes run.
+//! The database is unreachable while sockets are open and changes run.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::{Floor, effects};
 use crate::harness::TestApp;
 use crate::harness::proxy::Cuttable;
 
-/// Ticks without a pause until it is told to stop, each until it is acknowledged.
+/// Ticks continuously until it is stopped; each tick is repeated until it is acknowledged.
 struct Ticking {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
@@ -31,7 +31,7 @@ impl Ticking {
                 let mut attempts = 0;
                 while !tick.send(node).await {
                     (attempts, refused) = (attempts + 1, refused + 1);
-                    assert!(attempts < 400, "it is never acknowledged");
+                    assert!(attempts < 400, "a tick is never acknowledged");
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 keys.push(tick.key);
@@ -49,7 +49,7 @@ impl Ticking {
         }
     }
 
-    /// Waits until so many more were acknowledged.
+    /// Waits until `more` further ticks are acknowledged.
     async fn goes_on(&self, more: usize) {
         let until = self.acknowledged.load(Ordering::SeqCst) + more;
         let wait = async {
@@ -62,7 +62,7 @@ impl Ticking {
             .expect("ticks are acknowledged");
     }
 
-    /// The keys of those that were acknowledged, and how many attempts were refused.
+    /// Stops, and returns the keys of the acknowledged ticks and the number of refused attempts.
     async fn end(self) -> (Vec<String>, usize) {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await.expect("no panic")
@@ -78,7 +78,7 @@ async fn screens(floor: &Floor, node: SocketAddr) -> Vec<Screen> {
     ]
 }
 
-/// Ends every session of the database but this one; returns how many.
+/// Ends every other session of the database and returns their number.
 async fn end_sessions(owner: &mut AsyncPgConnection) -> usize {
     use diesel_async::RunQueryDsl as _;
     diesel::sql_query(
@@ -91,7 +91,7 @@ async fn end_sessions(owner: &mut AsyncPgConnection) -> usize {
 }
 
 #[tokio::test]
-async fn sessions_that_postgres_ends_cost_no_acknowledged_change() {
+async fn sessions_that_postgres_ends_lose_no_acknowledged_change() {
     let app = TestApp::start().await;
     let floor = Floor::make(&app, 1).await;
     let screens = screens(&floor, app.address).await;
@@ -102,7 +102,7 @@ async fn sessions_that_postgres_ends_cost_no_acknowledged_change() {
         ticking.goes_on(3).await;
         ended += end_sessions(&mut owner).await;
     }
-    assert!(ended >= 5, "sessions were really ended: {ended}");
+    assert!(ended >= 5, "too few sessions were ended: {ended}");
     ticking.goes_on(3).await;
     let (keys, refused) = ticking.end().await;
     println!(
@@ -117,7 +117,7 @@ async fn sessions_that_postgres_ends_cost_no_acknowledged_change() {
 }
 
 #[tokio::test]
-async fn connections_that_were_cut_while_idle_cost_no_request() {
+async fn connections_cut_while_idle_fail_no_request() {
     let app = TestApp::start().await;
     let floor = Floor::make(&app, 1).await;
     let reads = (0..40).map(|_| floor.trainer.get("/auth/me"));
@@ -125,7 +125,7 @@ async fn connections_that_were_cut_while_idle_cost_no_request() {
         answer.ok();
     }
     let ended = end_sessions(&mut app.owner().await).await;
-    assert!(ended > 3, "{ended} lay idle");
+    assert!(ended > 3, "only {ended} connections were idle");
     for portion in 1..=ended {
         assert!(floor.tick(0, portion).send(app.address).await, "{portion}");
     }
@@ -133,8 +133,8 @@ async fn connections_that_were_cut_while_idle_cost_no_request() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_for_two_seconds_costs_no_acknowledged_change() {
-    // The same database twice: a node behind the proxy, and the test's own way to it.
+async fn an_outage_of_the_database_for_two_seconds_loses_no_acknowledged_change() {
+    // One database, two nodes: one behind the proxy, and one with a direct connection.
     let direct = TestApp::start().await;
     let proxy = Cuttable::before_postgres(&direct.database).await;
     let app = TestApp::node(&proxy.url(&direct.database), |_| {}).await;
@@ -143,9 +143,9 @@ async fn a_database_that_is_away_for_two_seconds_costs_no_acknowledged_change() 
     let ticking = Ticking::begin(&floor, 0, app.address);
     ticking.goes_on(3).await;
     proxy.cut();
-    // What another node commits meanwhile comes when the database is back.
+    // A change that another node commits meanwhile arrives when the database is back.
     assert!(floor.tick(0, 999).send(direct.address).await);
-    // The length of the fault.
+    // The length of the outage.
     tokio::time::sleep(Duration::from_secs(2)).await;
     proxy.mend();
     ticking.goes_on(3).await;
@@ -156,16 +156,11 @@ async fn a_database_that_is_away_for_two_seconds_costs_no_acknowledged_change() 
     );
     for screen in &screens {
         screen.becomes_right(app.address).await;
-        assert_eq!(
-            screen.seen().subscribed,
-            1,
-            "{} never had to begin anew",
-            screen.channel
-        );
+        assert_eq!(screen.seen().subscribed, 1, "{} needed a new snapshot", screen.channel);
     }
     assert_eq!(effects(&app.database, &keys).await, vec![1; keys.len()]);
 
-    // A quiet gym: nothing but the sweep tells of what was committed meanwhile.
+    // In a quiet gym only the sweep finds what was committed meanwhile.
     proxy.cut();
     assert!(floor.tick(0, 998).send(direct.address).await);
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -1,5 +1,5 @@
-//! What is committed while rights are checked again: a screen whose right may have ended gets none of it until it is known to hold,
-//! however long the database takes to say so.
+//! Commits while a right is in doubt: a screen whose right may have ended gets nothing until the check has confirmed
+//! the right, however long the database takes.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use super::ends::assign_until;
 use super::races::Scene;
 use crate::harness::Socket;
 
-/// How long nothing must come.
+/// How long a socket must stay quiet.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// Nothing comes for a while.
+/// Asserts that nothing arrives for a while.
 async fn is_quiet(socket: &mut Socket) {
     if let Ok(message) = tokio::time::timeout(QUIET, socket.next()).await {
-        panic!("nothing was to come: {message:?}");
+        panic!("nothing should arrive: {message:?}");
     }
 }
 
-/// What comes on a socket until so many channels have ended, and those.
+/// Reads until `count` channels have ended; returns the other messages and the ended channels.
 async fn until_ended(socket: &mut Socket, count: usize) -> (Vec<Value>, Vec<(Value, Value)>) {
     let (mut came, mut ended) = (Vec::new(), Vec::new());
     while ended.len() < count {
@@ -37,10 +37,10 @@ async fn until_ended(socket: &mut Socket, count: usize) -> (Vec<Value>, Vec<(Val
 }
 
 #[tokio::test]
-async fn nothing_that_follows_an_end_of_access_is_delivered_while_it_is_checked() {
+async fn nothing_after_a_revocation_is_delivered_while_the_right_is_checked() {
     let mut scene = Scene::set().await;
     let trainer = scene.floor.trainer.clone();
-    // A plan that the trainer may read for the sake of the assignment only.
+    // The trainer may read this plan only because of the assignment.
     let path = format!("/plans/{}", scene.floor.plan.id);
     let hidden = json!({"visibility": "assigned"});
     let (author, version) = (scene.floor.author.clone(), scene.floor.plan.version);
@@ -74,14 +74,14 @@ async fn nothing_that_follows_an_end_of_access_is_delivered_while_it_is_checked(
     let (came, mut ended) = until_ended(&mut socket, 2).await;
     ended.sort_by_key(|(channel, _)| channel.to_string());
     assert_eq!(ended, [(json!(member), json!(2000)), (json!(plan), json!(2000))]);
-    // Their own roster goes on where it was held back.
+    // The trainer's own roster was held back and now continues.
     let told = [came, until_answered(&mut socket, &roster).await].concat();
     let channels: Vec<_> = told.iter().map(|message| &message["push"]["channel"]).collect();
     assert_eq!(channels, [&json!(roster)], "{told:?}");
     scene.stop().await;
 }
 
-/// What comes on a socket until it is answered that it watches a channel already.
+/// Reads until the server answers that the socket is already subscribed; returns the messages before.
 async fn until_answered(socket: &mut Socket, channel: &str) -> Vec<Value> {
     let id = socket.send("subscribe", json!({"channel": channel})).await;
     let mut came = Vec::new();
@@ -96,14 +96,14 @@ async fn until_answered(socket: &mut Socket, channel: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_was_held_back_comes_in_order_once_the_right_is_known_to_hold() {
+async fn held_back_publications_arrive_in_order_once_the_right_is_confirmed() {
     let mut scene = Scene::set().await;
     let trainer = scene.floor.trainer.clone();
     let plan = format!("plan:{}", scene.floor.plan.id);
     let mut socket = trainer.at(scene.held.address).socket().await;
     assert!(socket.subscribe(&plan).await["subscribe"].is_object());
     scene.proxy.hold();
-    // One more assignment changes what the trainer may watch, and takes nothing away.
+    // A new assignment changes the trainer's rights and takes none away.
     let next = scene.free.person(scene.floor.gym, &[Role::Member]).await;
     let body = json!({"trainer_id": trainer.account, "member_id": next.account});
     scene.manager.post("/assignments", &body).await.ok();
@@ -123,7 +123,7 @@ async fn what_was_held_back_comes_in_order_once_the_right_is_known_to_hold() {
 }
 
 #[tokio::test]
-async fn a_right_that_runs_out_lets_nothing_through_while_its_end_is_checked() {
+async fn an_expired_right_lets_nothing_through_while_its_end_is_checked() {
     let scene = Scene::set().await;
     let trainer = scene.free.person(scene.floor.gym, &[Role::Trainer]).await;
     let until = scene.free.app.clock.now() + TimeDelta::seconds(2);
@@ -134,8 +134,11 @@ async fn a_right_that_runs_out_lets_nothing_through_while_its_end_is_checked() {
     assert!(socket.subscribe(&channel).await["subscribe"].is_object());
     scene.proxy.hold();
     let left = until - scene.free.app.clock.now();
-    assert!(left > TimeDelta::zero(), "it subscribed in time");
-    // A moment for the connection's own clock.
+    assert!(
+        left > TimeDelta::zero(),
+        "the subscription came after the end of the right"
+    );
+    // The extra time lets the connection's timer fire.
     tokio::time::sleep(left.to_std().expect("positive") + Duration::from_millis(100)).await;
     assert!(scene.floor.tick(0, 500).send(scene.free.address).await);
     scene.hears().await;

@@ -1,5 +1,5 @@
-//! Everything that ends access, and how soon it does on each of two nodes: by its message, by the sweep where the message is
-//! lost, and by the clock where there is none.
+//! Everything that ends access, and how soon sockets on two nodes end: by the access event, by the sweep if its message
+//! is lost, and by a timer if there is no event.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::harness::proxy::Lossy;
 use crate::harness::redis::Redis;
 use crate::harness::{Client, Gym, PASSWORD, Socket, TestApp};
 
-/// Two nodes on one database, and people who watch at both.
+/// Two nodes on one database, and people who watch on both.
 struct Scene {
     lossy: Lossy,
     _redis: Redis,
@@ -58,7 +58,7 @@ impl Scene {
         vec![who.socket().await, who.at(self.two.address).socket().await]
     }
 
-    /// Waits for the end of what a person watches at both nodes; prints and returns how long each took.
+    /// Waits until what a person watches has ended on both nodes; prints and returns the time each took.
     async fn ended(&self, cause: &str, sockets: &mut [Socket], since: Instant, expected: End) -> Vec<Duration> {
         let mut took = Vec::new();
         for socket in sockets {
@@ -76,7 +76,7 @@ impl Scene {
     }
 }
 
-/// How a socket goes on: its close, or the end of one of its channels.
+/// Waits for the socket's close or for the end of one of its channels.
 async fn end_of(socket: &mut Socket) -> End {
     loop {
         match socket.next().await {
@@ -90,7 +90,7 @@ async fn end_of(socket: &mut Socket) -> End {
     }
 }
 
-/// Brings about every end that somebody causes; returns how long each took at the node where it was caused and at the other.
+/// Causes every kind of revocation; returns the time each took on the node where it was caused and on the other.
 async fn every_end(scene: &Scene) -> Vec<(&'static str, Vec<Duration>)> {
     let (app, gym) = (&scene.one, scene.gym());
     let mut all = Vec::new();
@@ -140,7 +140,7 @@ async fn every_end(scene: &Scene) -> Vec<(&'static str, Vec<Duration>)> {
         let since = Instant::now();
         end_session(cause, &who, &phone, &session).await;
         all.push((cause, scene.ended(cause, &mut sockets, since, End::Close(3503)).await));
-        // The account's other session goes on.
+        // The account's other session continues.
         let own = format!("member:{}", who.account);
         let refused = kept[0].subscribe(&own).await;
         assert_eq!(refused["error"]["code"], 105, "{cause}: {refused}");
@@ -150,7 +150,7 @@ async fn every_end(scene: &Scene) -> Vec<(&'static str, Vec<Duration>)> {
     all
 }
 
-/// Ends the session of the phone.
+/// Ends the phone's session.
 async fn end_session(cause: &str, who: &Client, phone: &Client, session: &Value) {
     match cause {
         "password changed" => {
@@ -172,7 +172,7 @@ async fn end_session(cause: &str, who: &Client, phone: &Client, session: &Value)
 }
 
 #[tokio::test]
-async fn every_end_of_access_reaches_both_nodes_within_a_second() {
+async fn every_revocation_reaches_both_nodes_within_a_second() {
     let scene = Scene::set().await;
     for (cause, took) in every_end(&scene).await {
         assert!(
@@ -185,21 +185,21 @@ async fn every_end_of_access_reaches_both_nodes_within_a_second() {
 }
 
 #[tokio::test]
-async fn an_end_of_access_whose_message_is_lost_is_found_by_the_sweep() {
+async fn a_revocation_whose_message_is_lost_is_found_by_the_sweep() {
     let scene = Scene::set().await;
     scene.lossy.lose_every(1);
     let mut slow = 0;
     for (cause, took) in every_end(&scene).await {
         assert!(took[0] < Duration::from_secs(1), "{cause}: {took:?}");
-        // The sweep looks once a second.
+        // The sweep runs once a second.
         assert!(took[1] < Duration::from_millis(1500), "{cause}: {took:?}");
         slow += usize::from(took[1] > Duration::from_millis(100));
     }
-    assert!(slow > 0 && scene.lossy.lost() > 0, "messages were really lost");
+    assert!(slow > 0 && scene.lossy.lost() > 0, "no message was lost");
     scene.stop().await;
 }
 
-/// An assignment that runs out, which no event tells of.
+/// Inserts an assignment with an end; no event announces that end.
 pub async fn assign_until(app: &TestApp, gym: Gym, trainer: &Client, member: &Client, until: DateTime<Utc>) {
     diesel::sql_query(
         "INSERT INTO assignments (id, gym_id, trainer_id, member_id, since, until) VALUES ($1, $2, $3, $4, now(), $5)",
@@ -215,7 +215,7 @@ pub async fn assign_until(app: &TestApp, gym: Gym, trainer: &Client, member: &Cl
 }
 
 #[tokio::test]
-async fn an_assignment_that_runs_out_ends_its_channel_on_both_nodes_without_any_event() {
+async fn an_expired_assignment_ends_its_channel_on_both_nodes_without_an_event() {
     let scene = Scene::set().await;
     let trainer = scene.one.person(scene.gym(), &[Role::Trainer]).await;
     let until = scene.one.app.clock.now() + TimeDelta::seconds(3);
@@ -226,7 +226,7 @@ async fn an_assignment_that_runs_out_ends_its_channel_on_both_nodes_without_any_
     for socket in &mut sockets {
         assert!(socket.subscribe(&channel).await["subscribe"].is_object());
     }
-    // It counts until its end: a tick comes through.
+    // The assignment counts until its end: a tick arrives.
     assert!(scene.floor.tick(0, 500).send(scene.one.address).await);
     for socket in &mut sockets {
         assert_eq!(socket.publication(&channel).await.1["type"], "meal.partial");
@@ -239,7 +239,7 @@ async fn an_assignment_that_runs_out_ends_its_channel_on_both_nodes_without_any_
         assert!((TimeDelta::zero()..TimeDelta::seconds(1)).contains(&late), "{late}");
         assert_eq!(socket.subscribe(&channel).await["error"]["code"], 103);
     }
-    assert_eq!(head(&scene).await, before, "no event told of it");
+    assert_eq!(head(&scene).await, before, "an event was written to the log");
     scene.stop().await;
 }
 
@@ -250,10 +250,10 @@ async fn head(scene: &Scene) -> u64 {
 }
 
 #[tokio::test]
-async fn a_log_that_lost_the_word_of_an_end_has_every_connection_checked() {
+async fn a_log_that_may_lack_access_events_has_every_connection_re_authorised() {
     let app = TestApp::start().await;
     let floor = Floor::make(&app, 1).await;
-    // Trainers have no channel of the server's, which would end their socket anyway.
+    // A trainer's socket has no server-side subscription, which would end it anyway.
     let (mut stays, mut goes) = (
         floor.trainer.socket().await,
         app.person(floor.gym, &[Role::Trainer]).await,
@@ -265,7 +265,7 @@ async fn a_log_that_lost_the_word_of_an_end_has_every_connection_checked() {
         .execute(&mut app.owner().await)
         .await
         .expect("suspended");
-    // As a restore does, after which the log may lack anything.
+    // As after a restore: the log may lack any event.
     diesel::sql_query("UPDATE gym_log_heads SET epoch = 'restored' WHERE gym_id = $1")
         .bind::<SqlUuid, _>(floor.gym.id)
         .execute(&mut app.owner().await)

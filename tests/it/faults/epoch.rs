@@ -1,4 +1,4 @@
-//! Epochs rotated by hand: whoever has a position of before takes a new snapshot and goes on.
+//! Epochs rotated by an operator: a client with an older position takes a new snapshot and continues.
 
 use std::process::Output;
 
@@ -35,12 +35,12 @@ async fn rotate(app: &TestApp, gym: &str) -> Output {
 }
 
 #[tokio::test]
-async fn a_rotated_epoch_gives_every_client_a_new_snapshot_on_a_running_node() {
+async fn a_rotated_epoch_gives_every_client_of_a_running_node_a_new_snapshot() {
     let app = TestApp::start().await;
     let floor = Floor::make(&app, 1).await;
     let bystanders = Floor::make(&app, 1).await;
     let own = format!("member:{}", floor.members[0].account);
-    // One subscription that the client made, and one that the server made.
+    // One client-side and one server-side subscription.
     let mut screens = vec![
         Screen::open(&floor.trainer, app.address, floor.roster()).await,
         Screen::open(&floor.members[0], app.address, own.clone()).await,
@@ -55,7 +55,7 @@ async fn a_rotated_epoch_gives_every_client_a_new_snapshot_on_a_running_node() {
     assert_eq!(String::from_utf8_lossy(&done.stdout), "1 epochs rotated\n");
     for screen in &mut screens {
         screen
-            .waits_until("it has begun anew", |seen| seen.subscribed == 2)
+            .waits_until("it has a new snapshot", |seen| seen.subscribed == 2)
             .await;
         assert_eq!(screen.seen().recovered, 0, "{}", screen.channel);
     }
@@ -65,7 +65,7 @@ async fn a_rotated_epoch_gives_every_client_a_new_snapshot_on_a_running_node() {
         screen.becomes_right(app.address).await;
     }
     elsewhere.becomes_right(app.address).await;
-    assert_eq!(elsewhere.seen().subscribed, 1, "another gym's epoch is as it was");
+    assert_eq!(elsewhere.seen().subscribed, 1, "another gym's epoch was rotated too");
 
     let mut back = floor.trainer.socket().await;
     let recover = json!({"channel": own, "recover": true, "epoch": position["epoch"], "offset": position["offset"]});
@@ -80,7 +80,7 @@ async fn a_rotated_epoch_gives_every_client_a_new_snapshot_on_a_running_node() {
 }
 
 #[tokio::test]
-async fn an_epoch_of_no_gym_is_not_rotated() {
+async fn rotating_the_epoch_of_an_unknown_gym_is_refused() {
     let app = TestApp::start().await;
     let refused = rotate(&app, "nowhere").await;
     assert!(!refused.status.success());

@@ -1,4 +1,4 @@
-//! A Postgres that speaks another language: what it says is known by codes and by what it does, never by its words.
+//! A Postgres with messages in another language: the server recognises errors by code and behaviour, never by text.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::access::until_waiting;
 use crate::harness::foreign::Foreign;
 use crate::harness::{Answer, TestApp};
 
-/// A node to which Postgres speaks another language, and the test's own way to the same database.
+/// A node whose Postgres answers in another language, and a node with a direct connection.
 struct Scene {
     direct: TestApp,
     _foreign: Foreign,
@@ -34,7 +34,7 @@ impl Scene {
         }
     }
 
-    /// A transaction of another that holds the head of the gym's log, which a change takes last.
+    /// Starts a transaction that locks the gym's log head, which a change locks last.
     async fn hold_log(&self) -> AsyncPgConnection {
         let mut holder = self.direct.owner().await;
         let gym = self.floor.gym.id;
@@ -43,7 +43,7 @@ impl Scene {
         holder
     }
 
-    /// Begins to rename the plan's meal, and returns when that waits for a lock.
+    /// Starts to rename the plan's meal, and returns when that waits for a lock.
     async fn rename(&self) -> JoinHandle<Answer> {
         let author = self.floor.author.at(self.node.address);
         let plan = &self.floor.plan;
@@ -66,7 +66,7 @@ impl Scene {
     }
 }
 
-/// Ends every session of the database that waits for a lock.
+/// Ends the database session that waits for a lock.
 async fn end_waiting(owner: &mut AsyncPgConnection) {
     let ended = diesel::sql_query(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
@@ -76,20 +76,17 @@ async fn end_waiting(owner: &mut AsyncPgConnection) {
 }
 
 #[tokio::test]
-async fn a_deadlock_is_tried_again_whatever_the_language_of_the_server() {
+async fn a_deadlock_is_retried_whatever_the_servers_language() {
     let scene = Scene::set().await;
     let mut other = scene.hold_log().await;
-    // The change finds the deadlock, since the other transaction does not look for one.
+    // The change must detect the deadlock, so the other transaction gets a long `deadlock_timeout`.
     other
         .batch_execute("SET LOCAL deadlock_timeout = '1min'")
         .await
         .expect("set");
     let renamed = scene.rename().await;
     let plan = format!("SELECT 1 FROM plans WHERE id = '{}' FOR UPDATE", scene.floor.plan.id);
-    other
-        .batch_execute(&plan)
-        .await
-        .expect("the change gave way, and its lock");
+    other.batch_execute(&plan).await.expect("the change gave up its lock");
     other.batch_execute("COMMIT").await.expect("let go");
     renamed.await.expect("an answer").ok();
     assert_eq!(scene.title().await, "Paella");
@@ -119,7 +116,7 @@ async fn a_server_that_ends_sessions_is_unavailable_whatever_its_language() {
 }
 
 #[tokio::test]
-async fn a_fault_that_stays_is_told_after_a_few_attempts() {
+async fn a_permanent_fault_is_reported_after_three_attempts() {
     let scene = Scene::set().await;
     let mut owner = scene.direct.owner().await;
     owner

@@ -1,4 +1,4 @@
-//! A node that is killed while members tick through it.
+//! A node is killed while members tick through it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ const MEMBERS: usize = 4;
 const TICKS: usize = 40;
 
 #[tokio::test]
-async fn a_node_killed_during_completions_loses_none_that_was_acknowledged() {
+async fn a_node_killed_during_ticks_loses_no_acknowledged_tick() {
     let redis = Redis::start().await;
     let maker = TestApp::start().await;
     let floor = Floor::make(&maker, MEMBERS).await;
@@ -39,11 +39,11 @@ async fn a_node_killed_during_completions_loses_none_that_was_acknowledged() {
             let (nodes, acknowledged) = ([dies.address, lives.address], acknowledged.clone());
             tokio::spawn(async move {
                 for (n, tick) in ticks.iter().enumerate() {
-                    // Through both nodes in turn; what gets no answer goes to the other under the same key.
+                    // Ticks alternate between the nodes; an unanswered tick goes to the other node under the same key.
                     let mut attempt = n;
                     while !tick.send(nodes[attempt % 2]).await {
                         attempt += 1;
-                        assert!(attempt < n + 100, "it is never acknowledged");
+                        assert!(attempt < n + 100, "a tick is never acknowledged");
                     }
                     acknowledged.fetch_add(1, Ordering::SeqCst);
                 }
@@ -64,7 +64,10 @@ async fn a_node_killed_during_completions_loses_none_that_was_acknowledged() {
         screen.move_to(lives.address);
     }
     let at_death = acknowledged.load(Ordering::SeqCst);
-    assert!(at_death < MEMBERS * TICKS, "it was killed while ticks ran: {at_death}");
+    assert!(
+        at_death < MEMBERS * TICKS,
+        "all {at_death} ticks ended before the node was killed"
+    );
     for task in ticking {
         let keys = task.await.expect("no panic");
         assert_eq!(effects(&database, &keys).await, vec![1; keys.len()]);
@@ -76,7 +79,7 @@ async fn a_node_killed_during_completions_loses_none_that_was_acknowledged() {
         assert_eq!(
             seen.recovered > 0,
             of_the_dead,
-            "{} recovers where it has to",
+            "{} must recover exactly if its node was killed",
             screen.channel
         );
     }

@@ -1,5 +1,5 @@
-//! Access that ends while a change of its owner waits for a lock, after the change has found it good: the change is refused, and
-//! nothing of it is kept or told.
+//! Access that ends while its owner's change waits for a lock, after the change has checked it: the change is refused,
+//! and nothing of it is stored or published.
 
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
@@ -17,7 +17,7 @@ use crate::follows::kit::Kit;
 use crate::harness::{Answer, Client, PASSWORD, TestApp, until};
 use crate::plans::publish;
 
-/// What ends.
+/// The cause of the revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     Logout,
@@ -54,7 +54,7 @@ impl Scene {
         head.expect("read").expect("a log")
     }
 
-    /// A transaction of another that has done this, and holds what it has locked.
+    /// Starts another transaction that runs this SQL and holds its locks.
     async fn hold(&self, sql: &str) -> AsyncPgConnection {
         let mut holder = self.app.owner().await;
         holder.batch_execute(&format!("BEGIN; {sql}")).await.expect("held");
@@ -65,7 +65,7 @@ impl Scene {
         until_waiting(&mut self.app.owner().await, kind).await;
     }
 
-    /// Ends the access of a session that was signed in.
+    /// Ends the access of a session.
     async fn end(&self, cause: Cause, who: &Client, session: &Value) {
         let membership = format!("/memberships/{}", who.account);
         match cause {
@@ -92,7 +92,7 @@ impl Scene {
     }
 }
 
-/// A person of the gym, signed in on a device.
+/// A person of the gym with a session.
 async fn person(app: &TestApp, floor: &Floor, role: Role) -> (Client, Value) {
     let who = app.person(floor.gym, &[role]).await;
     let session = who.login(PASSWORD, None).await.ok();
@@ -124,7 +124,7 @@ fn put(who: &Client, path: String, body: Value) -> JoinHandle<Answer> {
 }
 
 #[tokio::test]
-async fn whatever_ends_access_logs_it_in_the_same_transaction() {
+async fn every_revocation_logs_its_access_event_in_the_same_transaction() {
     let scene = Scene::set().await;
     for cause in CAUSES {
         let (who, session) = person(&scene.app, &scene.floor, Role::Nutritionist).await;
@@ -136,7 +136,7 @@ async fn whatever_ends_access_logs_it_in_the_same_transaction() {
     let refresh = json!({"refresh_token": session["refresh_token"]});
     who.post("/auth/refresh", &refresh).await.ok();
     who.post("/auth/refresh", &refresh).await.refused(401, "session_ended");
-    // A transaction leaves its number in every row that it writes.
+    // Every row carries the id of the transaction that wrote it (`xmin`).
     let without_event = |ended: &str| {
         format!(
             "{ended} AND NOT EXISTS (SELECT FROM live_events e WHERE e.xmin = ended.xmin AND e.gym_id = ended.gym_id
@@ -178,7 +178,7 @@ async fn a_change_whose_callers_access_ends_while_it_waits_for_a_lock_is_refused
         is_refused(change, cause).await;
         let now = scene.floor.author.get(&path).await.ok();
         assert_eq!(now["version"], plan.version, "{cause:?}");
-        assert_eq!(scene.head().await, head, "{cause:?}: nothing was logged");
+        assert_eq!(scene.head().await, head, "{cause:?}: the refused change was logged");
     }
     scene.app.stop().await;
 }
@@ -213,7 +213,7 @@ async fn a_change_without_events_whose_callers_access_ends_while_it_waits_is_ref
 }
 
 #[tokio::test]
-async fn a_session_that_is_being_ended_opens_no_other() {
+async fn a_session_that_is_being_ended_cannot_switch_to_a_new_one() {
     let scene = Scene::set().await;
     let (who, session) = person(&scene.app, &scene.floor, Role::Member).await;
     let id = session["session_id"].as_str().expect("an id");
@@ -233,7 +233,7 @@ async fn a_tick_whose_callers_access_ends_while_it_waits_for_the_follow_is_refus
     let scene = Scene::set().await;
     let (plan, today) = (&scene.floor.plan, &scene.floor.today);
     let path = format!("/meals/{}/completions/{today}", plan.meal);
-    // One that says again what was said is no event, and only its key would be kept.
+    // A repeated tick makes no event; only its key would be stored.
     for (cause, again) in CAUSES.into_iter().flat_map(|cause| [(cause, false), (cause, true)]) {
         let (who, session) = person(&scene.app, &scene.floor, Role::Member).await;
         who.post(&format!("/plans/{}/follow", plan.id), &json!({})).await.ok();
@@ -249,7 +249,7 @@ async fn a_tick_whose_callers_access_ends_while_it_waits_for_the_follow_is_refus
         let head = scene.head().await;
         holder.batch_execute("COMMIT").await.expect("let go");
         is_refused(tick, cause).await;
-        assert_eq!(scene.head().await, head, "{cause:?}: nothing was logged");
+        assert_eq!(scene.head().await, head, "{cause:?}: the refused tick was logged");
         assert_eq!(
             effects(&scene.app.database, std::slice::from_ref(&key)).await,
             [0],
@@ -262,7 +262,7 @@ async fn a_tick_whose_callers_access_ends_while_it_waits_for_the_follow_is_refus
 }
 
 #[tokio::test]
-async fn of_a_batch_only_those_whose_access_ended_meanwhile_are_refused() {
+async fn in_a_batch_only_ticks_whose_callers_access_ended_are_refused() {
     let kit = Kit::start().await;
     kit.follow(0).await;
     let mut members = Vec::new();
@@ -280,17 +280,17 @@ async fn of_a_batch_only_those_whose_access_ended_meanwhile_are_refused() {
         holder.batch_execute(sql).await.expect("held");
         holder
     };
-    // The first batch cannot end, so the others are one.
+    // The first batch cannot end, so the others form one batch.
     let mut log = hold("BEGIN; SELECT 1 FROM gym_log_heads FOR UPDATE").await;
     let first = put(&kit.member, path.clone(), eaten.clone());
     let mut owner = kit.app.owner().await;
     until_waiting(&mut owner, "transactionid").await;
     let ticks: Vec<_> = members.iter().map(|m| put(m, path.clone(), eaten.clone())).collect();
-    until("the others wait", async || {
+    until("the other ticks wait", async || {
         kit.app.app.part::<Queues>().waiting(kit.gym.id) == members.len()
     })
     .await;
-    // Then it can neither, up to where it writes what it has checked.
+    // Then the second batch waits too, after its first check and before it writes.
     let history = tokio::spawn({
         let mut holder = kit.app.owner().await;
         async move {

@@ -7,7 +7,7 @@ use crate::harness::proxy::Lossy;
 use crate::harness::redis::Redis;
 
 #[tokio::test]
-async fn what_redis_loses_the_sweep_finds() {
+async fn the_sweep_finds_messages_that_redis_loses() {
     let redis = Redis::start().await;
     let lossy = Lossy::before_redis(redis.port).await;
     let one = TestApp::start_with(|config| config.redis_url = Some(lossy.url())).await;
@@ -23,7 +23,7 @@ async fn what_redis_loses_the_sweep_finds() {
         screens.push(Screen::open(who, two.address, channel).await);
     }
     let mut portion = 0;
-    // All messages, then every other one, so that later ones come over holes.
+    // First all messages, then every other one, so that later ones arrive above holes.
     for (lose_every, changes) in [(1, 3), (2, 8)] {
         let lost = lossy.lost();
         lossy.lose_every(lose_every);
@@ -42,16 +42,11 @@ async fn what_redis_loses_the_sweep_finds() {
         }
         assert!(
             lossy.lost() >= lost + 2 * changes / lose_every,
-            "messages were really lost"
+            "too few messages were lost"
         );
     }
     for screen in &screens {
-        assert_eq!(
-            screen.seen().subscribed,
-            1,
-            "{} never had to begin anew",
-            screen.channel
-        );
+        assert_eq!(screen.seen().subscribed, 1, "{} needed a new snapshot", screen.channel);
     }
     two.stop().await;
     one.stop().await;

@@ -1,6 +1,6 @@
-//! Access that ends in the very moment of a connect or a subscribe, on either side of the reading of the right: before it,
-//! when the socket is entered and nothing is read yet, and after it, when the answer is still to come. The node's way to
-//! Postgres is held for the first, a lock of the database for the second.
+//! Access that ends exactly during a connect or a subscribe, before or after the right is read: before, when the socket
+//! is registered and nothing is read yet, and after, when the reply is still to be sent. The first is timed by holding
+//! the node's connection to Postgres, the second by a database lock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use crate::harness::proxy::Cuttable;
 use crate::harness::redis::Redis;
 use crate::harness::{Client, PASSWORD, Socket, TestApp, until};
 
-/// How soon after both sides are let go it must be over.
+/// The time within which a race must be over once both sides are released.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// What ends.
+/// The cause of the revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     Assignment,
@@ -31,14 +31,14 @@ enum Cause {
     Password,
 }
 
-/// On which side of the reading of the right it ends.
+/// Whether access ends before or after the right is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Before,
     After,
 }
 
-/// A node whose way to Postgres can be held, and one at which access ends meanwhile.
+/// A node whose connection to Postgres can be held, and a second node through which access ends meanwhile.
 pub struct Scene {
     _redis: Redis,
     pub proxy: Cuttable,
@@ -46,7 +46,7 @@ pub struct Scene {
     pub free: TestApp,
     pub floor: Floor,
     pub manager: Client,
-    /// Keeps the gym's sequencer running at the node, so that nothing but the right is still to be read.
+    /// Keeps the gym's sequencer running at the node, so that only the right is still to be read.
     log: Arc<SequencedLog>,
 }
 
@@ -78,19 +78,22 @@ impl Scene {
         scene
     }
 
-    /// Waits until the node has heard all that has been committed.
+    /// Waits until the held node has received everything that was committed.
     pub async fn hears(&self) {
         let gym = self.floor.gym.id;
         let mut owner = self.free.owner().await;
         let head = liveplan::events::log::head(&mut owner, gym).await.expect("read");
         let began = Instant::now();
         while self.log.position() != head {
-            assert!(began.elapsed() < Duration::from_secs(5), "the node does not hear of it");
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "the node does not receive the change"
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Sockets and subscriptions that the node knows.
+    /// The numbers of sockets and subscriptions at the held node.
     fn counts(&self) -> (usize, usize) {
         self.held.app.hub.counts()
     }
@@ -99,7 +102,7 @@ impl Scene {
         until(what, async || so(self.counts())).await;
     }
 
-    /// Somebody whose access can end by this, with the session that it ends with.
+    /// A person whose access can end by this cause, and the session that it ends.
     async fn person(&self, cause: Cause, role: Role) -> (Client, Value) {
         let who = self.free.person(self.floor.gym, &[role]).await;
         if role == Role::Trainer {
@@ -113,7 +116,7 @@ impl Scene {
         (phone.at(self.held.address), session)
     }
 
-    /// Ends it through the other node, and waits until this one has heard of it.
+    /// Ends access through the other node, and waits until the held node has received it.
     async fn end(&self, cause: Cause, who: &Client, session: &Value) {
         let free = who.at(self.free.address);
         let membership = format!("/memberships/{}", who.account);
@@ -146,7 +149,7 @@ impl Scene {
         self.hears().await;
     }
 
-    /// Ends access while the node is held on one side of the reading of the right.
+    /// Ends access while the node is held before or after the read of the right.
     async fn race(
         &self,
         side: Side,
@@ -157,7 +160,8 @@ impl Scene {
     ) {
         match side {
             Side::Before => {
-                self.until_counts("it is entered", entered).await;
+                self.until_counts("the socket or subscription is registered", entered)
+                    .await;
                 self.end(cause, who, session).await;
                 self.proxy.release();
             }
@@ -169,7 +173,8 @@ impl Scene {
         }
     }
 
-    /// Holds the node on one side of the reading of the right; by a lock until it is dropped, or until the race is over.
+    /// Holds the node: before the read with the proxy, until the race releases it; after it with a lock, until it is
+    /// dropped.
     async fn hold(&self, side: Side) -> Option<diesel_async::AsyncPgConnection> {
         match side {
             Side::Before => {
@@ -178,7 +183,7 @@ impl Scene {
             }
             Side::After => {
                 let mut owner = self.free.owner().await;
-                // The snapshot is read after the right, in the same transaction, and waits here.
+                // The snapshot is read after the right, in the same transaction, and waits for this lock.
                 let lock = "BEGIN; LOCK TABLE completions IN ACCESS EXCLUSIVE MODE";
                 owner.batch_execute(lock).await.expect("the lock");
                 Some(owner)
@@ -192,7 +197,7 @@ impl Scene {
     }
 }
 
-/// What comes of a command: the code of an error, of the end of its channel, or of the close; in order.
+/// The codes that follow a command, in order: of its error, of the channel's end, or of the close.
 async fn outcome(socket: &mut Socket, id: u32, channel: &str) -> Vec<u64> {
     let mut codes = Vec::new();
     loop {
@@ -218,7 +223,7 @@ async fn outcome(socket: &mut Socket, id: u32, channel: &str) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn access_that_ends_while_its_owner_subscribes_leaves_nothing_open() {
+async fn access_that_ends_during_a_subscribe_leaves_nothing_open() {
     let scene = Scene::set().await;
     let channel = format!("member:{}", scene.floor.members[0].account);
     for side in [Side::Before, Side::After] {
@@ -255,18 +260,20 @@ async fn access_that_ends_while_its_owner_subscribes_leaves_nothing_open() {
                     assert_eq!(again["error"]["code"], 103, "{again}");
                     drop(socket);
                 }
-                // Not refused: with a new token the channel is there again.
+                // The channel is not refused: with a new token the client may subscribe again.
                 Cause::Role => assert_eq!(codes, [3014], "{side:?}"),
                 _ => assert_eq!(codes, [3503], "{side:?} {cause:?}"),
             }
-            scene.until_counts("nothing is left", |counts| counts == before).await;
+            scene
+                .until_counts("no socket or subscription is left", |counts| counts == before)
+                .await;
         }
     }
     scene.stop().await;
 }
 
 #[tokio::test]
-async fn access_that_ends_while_its_owner_connects_leaves_nothing_open() {
+async fn access_that_ends_during_a_connect_leaves_nothing_open() {
     let scene = Scene::set().await;
     for side in [Side::Before, Side::After] {
         for cause in [Cause::Role, Cause::Membership, Cause::Session, Cause::Password] {
@@ -290,21 +297,23 @@ async fn access_that_ends_while_its_owner_connects_leaves_nothing_open() {
             );
             assert!(since.elapsed() < WITHIN, "{side:?} {cause:?}: {:?}", since.elapsed());
             match cause {
-                // With or without a word on the token: the client comes back with a new one.
+                // The client returns with a new token; an error about the old one may come first.
                 Cause::Role => assert!(codes == [109, 3014] || codes == [3014], "{side:?}: {codes:?}"),
-                // For ever, by the connect itself or by the check after it.
+                // Closed permanently, by the connect itself or by the check that follows.
                 _ => assert!(codes == [3500] || codes == [3503], "{side:?} {cause:?}: {codes:?}"),
             }
-            scene.until_counts("nothing is left", |counts| counts == before).await;
+            scene
+                .until_counts("no socket or subscription is left", |counts| counts == before)
+                .await;
         }
     }
     scene.stop().await;
 }
 
 #[tokio::test]
-async fn a_socket_that_ends_while_it_connects_is_not_entered_afterwards() {
+async fn a_socket_that_ends_during_its_connect_is_not_registered_afterwards() {
     let scene = Scene::set().await;
-    // A gym that has no sockets yet: its log is read before the connection is entered.
+    // The gym has no socket yet, so its log is read before the connection is registered.
     let gym = scene.free.gym().await;
     let who = scene.free.person(gym, &[Role::Trainer]).await.at(scene.held.address);
     let before = scene.counts();
@@ -314,7 +323,7 @@ async fn a_socket_that_ends_while_it_connects_is_not_entered_afterwards() {
     socket.send("connect", json!({"token": who.token})).await;
     let began = Instant::now();
     while scene.proxy.trips() == trips {
-        assert!(began.elapsed() < Duration::from_secs(5), "the connect asks nothing");
+        assert!(began.elapsed() < Duration::from_secs(5), "the connect sends no query");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     drop(socket);
@@ -324,10 +333,10 @@ async fn a_socket_that_ends_while_it_connects_is_not_entered_afterwards() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     scene.proxy.release();
-    // Somebody else's connect on the same way comes after it.
+    // Another connect over the same database connection comes after the first.
     let after = who.socket().await;
     assert_eq!(scene.counts(), (before.0 + 1, before.1));
     drop(after);
-    scene.until_counts("nobody is left", |counts| counts == before).await;
+    scene.until_counts("no socket is left", |counts| counts == before).await;
     scene.stop().await;
 }

@@ -1,5 +1,5 @@
-//! A screen as an SDK keeps one: it applies what it hears, and whatever ends its socket or subscription, comes back and goes
-//! on from where it was.
+//! A screen that behaves like an SDK: it applies publications, and when its socket or subscription ends, it returns and
+//! recovers from its position.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,19 +13,19 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::Client;
 
-/// How soon after the end of a fault a screen must be right.
+/// The time after the end of a fault within which a screen must be correct.
 pub const RIGHT_WITHIN: Duration = Duration::from_secs(3);
 
-/// What a screen has come to.
+/// What a screen has received so far.
 #[derive(Clone, Default)]
 pub struct Seen {
     pub shown: Value,
     epoch: String,
     pub offset: u64,
-    /// How often it subscribed, and how often of that it was given only what it had missed.
+    /// How often it has subscribed, and how often it recovered instead of getting a snapshot.
     pub subscribed: usize,
     pub recovered: usize,
-    /// Set when it was told that it may not watch any more.
+    /// Set when the server has ended its right permanently.
     pub ended: bool,
 }
 
@@ -45,7 +45,7 @@ impl Drop for Screen {
 }
 
 impl Screen {
-    /// Opens one at a node and waits until it shows something.
+    /// Opens a screen at a node and waits until it is subscribed.
     pub async fn open(who: &Client, at: SocketAddr, channel: String) -> Self {
         let (sender, seen) = watch::channel(Seen::default());
         let (at, place) = watch::channel(at);
@@ -61,7 +61,7 @@ impl Screen {
         screen
     }
 
-    /// From now on it comes back at another node.
+    /// Reconnects at another node from now on.
     pub fn move_to(&self, at: SocketAddr) {
         self.at.send_replace(at);
     }
@@ -70,22 +70,26 @@ impl Screen {
         self.seen.borrow().clone()
     }
 
-    /// Waits, for a bounded time, until what it has come to is as asked; returns how long it took.
+    /// Waits for at most 10 s until a condition holds; returns the time it took.
     pub async fn waits_until(&mut self, what: &str, asked: impl Fn(&Seen) -> bool) -> Duration {
         let began = Instant::now();
         let found = tokio::time::timeout(Duration::from_secs(10), self.seen.wait_for(asked)).await;
-        assert!(found.is_ok_and(|f| f.is_ok()), "{}: not so that {what}", self.channel);
+        assert!(
+            found.is_ok_and(|f| f.is_ok()),
+            "{}: waited 10 s until {what}",
+            self.channel
+        );
         began.elapsed()
     }
 
-    /// Asserts that within three seconds it shows what a fresh snapshot says, asked at a node that lives.
+    /// Asserts that the screen equals a fresh snapshot, read from a live node, within three seconds.
     pub async fn becomes_right(&self, node: SocketAddr) {
         let began = Instant::now();
         let path = format!("/live/snapshots/{}", self.channel);
         loop {
             let fresh = self.who.at(node).get(&path).await.ok();
             let mut shown = self.seen().shown;
-            // Presence is no part of the snapshot.
+            // Presence is not part of the snapshot that REST returns.
             if let Some(shown) = shown.as_object_mut() {
                 shown.retain(|name, _| name != "online" && name != "last_seen");
             }
@@ -106,7 +110,8 @@ impl Screen {
 async fn run(who: Client, at: watch::Receiver<SocketAddr>, channel: String, sender: watch::Sender<Seen>) {
     loop {
         let place = *at.borrow();
-        // Whatever ended it, the next turn goes on; a node that does not answer is asked again soon.
+        // Whatever ended the socket, the next round reconnects; a node that does not answer is tried again after 100
+        // ms.
         let _ = watch_once(&who, place, &channel, &sender).await;
         if sender.borrow().ended {
             return;
@@ -115,7 +120,7 @@ async fn run(who: Client, at: watch::Receiver<SocketAddr>, channel: String, send
     }
 }
 
-/// One socket, from its opening to its end.
+/// Runs one socket from its opening to its end.
 async fn watch_once(who: &Client, at: SocketAddr, channel: &str, sender: &watch::Sender<Seen>) -> Result<(), ()> {
     let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{at}/connection/websocket"))
         .await

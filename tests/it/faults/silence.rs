@@ -1,4 +1,4 @@
-//! A Postgres that vanishes without a word: connections stay open, and nothing comes back on them.
+//! A Postgres that goes silent: connections stay open, and no answer arrives.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use super::{Floor, effects};
 use crate::harness::proxy::Cuttable;
 use crate::harness::{Answer, TestApp, until};
 
-/// For one statement; a transaction has a third more.
+/// The timeout of one statement; a transaction has a third more.
 const STATEMENT: Duration = Duration::from_secs(3);
 const TRANSACTION: Duration = Duration::from_secs(4);
-/// What a loaded machine may add.
+/// The time that a loaded machine may add.
 const MORE: Duration = Duration::from_secs(2);
 
 #[derive(QueryableByName)]
@@ -26,7 +26,7 @@ struct Count {
     n: i64,
 }
 
-/// The same database twice: a node behind a proxy, and the test's own way to it.
+/// One database, two nodes: one behind a proxy, and one with a direct connection.
 async fn nodes() -> (TestApp, Cuttable, TestApp) {
     let direct = TestApp::start().await;
     let proxy = Cuttable::before_postgres(&direct.database).await;
@@ -47,7 +47,7 @@ async fn ready(app: &TestApp) -> Answer {
 }
 
 #[tokio::test]
-async fn a_postgres_that_vanishes_without_a_word_holds_nobody_longer_than_the_deadline() {
+async fn a_silent_postgres_delays_every_caller_at_most_until_the_deadline() {
     let (direct, proxy, app) = nodes().await;
     let floor = Floor::make(&direct, 1).await;
     let screen = Screen::open(&floor.trainer, app.address, floor.roster()).await;
@@ -61,13 +61,13 @@ async fn a_postgres_that_vanishes_without_a_word_holds_nobody_longer_than_the_de
         in_time("a read", TRANSACTION, reader.get("/auth/me")),
         in_time("readiness", Duration::from_secs(2), ready(&app)),
     );
-    assert!(!sent, "nothing was acknowledged");
+    assert!(!sent, "a change was acknowledged during the silence");
     read.refused(503, "unavailable");
     assert_eq!(
         (readiness.status.as_u16(), &readiness.body["database"]),
         (503, &json!(false))
     );
-    // What another node commits meanwhile comes when the database is back.
+    // A change that another node commits meanwhile arrives when the database is back.
     assert!(elsewhere.send(direct.address).await);
     proxy.silence(false);
 
@@ -76,9 +76,12 @@ async fn a_postgres_that_vanishes_without_a_word_holds_nobody_longer_than_the_de
     })
     .await;
     reader.get("/auth/me").await.ok();
-    until("the change is made", async || lost.send(app.address).await).await;
+    until("the repeated change is acknowledged", async || {
+        lost.send(app.address).await
+    })
+    .await;
     screen.becomes_right(app.address).await;
-    assert_eq!(screen.seen().subscribed, 1, "it never had to begin anew");
+    assert_eq!(screen.seen().subscribed, 1, "the screen needed a new snapshot");
     let keys = [first.key, lost.key, elsewhere.key];
     assert_eq!(effects(&direct.database, &keys).await, [1; 3]);
     app.stop().await;
@@ -86,7 +89,7 @@ async fn a_postgres_that_vanishes_without_a_word_holds_nobody_longer_than_the_de
 }
 
 #[tokio::test]
-async fn silence_in_commit_is_an_unknown_outcome_and_the_sweep_delivers_what_was_committed() {
+async fn silence_during_commit_is_an_unknown_outcome_and_the_sweep_delivers_the_change() {
     let (direct, proxy, app) = nodes().await;
     let floor = Floor::make(&direct, 1).await;
     let mut screen = Screen::open(&floor.trainer, app.address, floor.roster()).await;
@@ -104,7 +107,7 @@ async fn silence_in_commit_is_an_unknown_outcome_and_the_sweep_delivers_what_was
     let headers = [("Idempotency-Key", "silent")];
     let sent = member.send(Method::PUT, &path, Some(&body), &headers);
     let (answer, ()) = tokio::join!(in_time("a change", TRANSACTION, sent), async {
-        until("it is in COMMIT", async || {
+        until("the change is in COMMIT", async || {
             let waiting: Count = diesel::sql_query(
                 "SELECT count(*) AS n FROM pg_stat_activity
                  WHERE datname = current_database() AND wait_event = 'advisory' AND query ILIKE 'COMMIT%'",
@@ -125,13 +128,17 @@ async fn silence_in_commit_is_an_unknown_outcome_and_the_sweep_delivers_what_was
     assert_eq!(
         effects(&direct.database, &["silent".to_owned()]).await,
         [1],
-        "it was committed"
+        "the change was not committed"
     );
-    assert_eq!(screen.seen().offset, before, "nobody could tell");
+    assert_eq!(
+        screen.seen().offset,
+        before,
+        "the screen got the change during the silence"
+    );
     proxy.silence(false);
 
     let took = screen
-        .waits_until("the tick has come", |seen| seen.offset > before)
+        .waits_until("it shows the tick", |seen| seen.offset > before)
         .await;
     assert!(took < Duration::from_secs(3), "{took:?}");
     screen.becomes_right(app.address).await;

@@ -1,5 +1,5 @@
-//! Members whose follows another transaction has locked: however many commands are sent for them, most connections are left
-//! to others, and what was accepted is carried out once the lock is free, in order.
+//! Members whose follows another transaction has locked: however many commands arrive for them, most connections stay
+//! free for others, and accepted commands run in order once the lock is released.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::follows::kit::Kit;
 use crate::harness::client::Answer;
 use crate::harness::{Client, until};
 
-/// How soon others are answered meanwhile.
+/// The time within which other requests must be answered.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Sessions of the database that wait for a lock.
+/// Counts the database sessions that wait for a lock.
 async fn blocked(kit: &Kit) -> i64 {
     kit.count("pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
         .await
@@ -26,7 +26,7 @@ fn part(portion: usize, key: &str) -> Value {
     json!({"status": "partial", "portion_permille": portion, "key": key})
 }
 
-/// Sends a tick over a socket of its own.
+/// Sends a tick over a new socket.
 fn over_socket(who: &Client, meal: &str, kit: &Kit, body: &Value) -> JoinHandle<Value> {
     let (who, mut tick) = (who.clone(), body.clone());
     tick["meal_id"] = json!(meal);
@@ -46,7 +46,8 @@ async fn in_time(what: &str, answer: impl Future<Output = Answer>) -> Value {
     answer.ok()
 }
 
-/// One member's follow is locked, and many ticks are sent for that member, by requests and over sockets.
+/// Locks one member's follow and sends many ticks for that member, over REST and sockets; others must be answered in
+/// time.
 async fn others_are_answered(fold_batch: usize) {
     let kit = Kit::start_with(|config| config.fold_batch = fold_batch).await;
     kit.follow(0).await;
@@ -76,7 +77,7 @@ async fn others_are_answered(fold_batch: usize) {
             neighbour.put(&path, &part(200 + n, &format!("{n}"))),
         )
         .await;
-        assert_eq!(blocked(&kit).await, 1, "one member's commands wait for each other");
+        assert_eq!(blocked(&kit).await, 1, "one member's commands must wait for each other");
     }
     held.release().await;
     for request in requests {
@@ -96,12 +97,12 @@ async fn a_locked_follow_and_a_fast_client_leave_connections_to_others() {
 }
 
 #[tokio::test]
-async fn a_locked_follow_leaves_connections_to_others_where_nothing_is_folded() {
+async fn a_locked_follow_leaves_connections_to_others_without_folding() {
     others_are_answered(1).await;
 }
 
 #[tokio::test]
-async fn many_locked_follows_of_a_gym_take_a_part_of_the_connections() {
+async fn many_locked_follows_of_a_gym_take_only_part_of_the_connections() {
     let kit = Kit::start().await;
     let members = followers(&kit, 12).await;
     let elsewhere = kit.app.gym().await;
@@ -117,7 +118,7 @@ async fn many_locked_follows_of_a_gym_take_a_part_of_the_connections() {
         .zip(&keys)
         .map(|(member, key)| tick(member, path.clone(), part(1, key)))
         .collect();
-    // A quarter of the eight.
+    // A gym may use a quarter of the pool's eight connections.
     until("two ticks wait for their follows", async || blocked(&kit).await == 2).await;
     for _ in 0..20 {
         in_time("a read of another gym", stranger.get("/auth/me")).await;
@@ -143,8 +144,8 @@ async fn commands_that_waited_for_a_lock_keep_their_order() {
     let mut ticks = Vec::new();
     for n in 1..=8 {
         ticks.push(tick(&kit.member, path.clone(), part(n, &n.to_string())));
-        // The first waits for the follow, and the others for the one before.
-        until("it waits", async || {
+        // The first waits for the follow, each other for the one before it.
+        until("the tick waits", async || {
             blocked(&kit).await == 1 && queues.waiting_in_all() == n - 1
         })
         .await;
@@ -160,7 +161,7 @@ async fn commands_that_waited_for_a_lock_keep_their_order() {
 }
 
 #[tokio::test]
-async fn a_command_that_waits_too_long_behind_others_is_refused_and_has_no_effect() {
+async fn a_command_that_waits_too_long_is_refused_and_has_no_effect() {
     let kit = Kit::start_with(|config| config.database_statement = Duration::from_secs(1)).await;
     kit.follow(0).await;
     let path = kit.completion(&kit.plan.lunch);
@@ -173,7 +174,7 @@ async fn a_command_that_waits_too_long_behind_others_is_refused_and_has_no_effec
         codes.push(tick.await.expect("an answer").body["code"].clone());
     }
     codes.sort_by_key(Value::to_string);
-    // A transaction may take a third more than a statement: two had the time to begin.
+    // A transaction may take a third longer than a statement, so two commands had time to begin.
     assert_eq!(codes, ["internal", "internal", "unavailable", "unavailable"]);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     held.release().await;

@@ -1,4 +1,4 @@
-//! Fixed plans that come to their end.
+//! Follows of fixed plans that reach their end.
 
 use chrono::TimeDelta;
 use chrono_tz::Pacific::{Kiritimati, Pago_Pago};
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::kit::{Kit, publish};
 use crate::harness::{Client, TestApp, local};
 
-/// Days that a follow goes on after its plan's last.
+/// Days for late ticks: a follow ends that many days after its plan's last day.
 const LATE: i64 = 1;
 
-/// Follows a plan of two days from so many days, and those for late ticks, before it is today in Samoa, where days begin
+/// Follows a two-day plan that started `days_ago + LATE` days before the current date in Samoa, where each date begins
 /// last.
 async fn follow_in(kit: &Kit, member: &Client, plan: &str, zone: &str, days_ago: i64) -> String {
     let start = local_day(kit.app.app.clock.now(), Pago_Pago, 0) - TimeDelta::days(days_ago + LATE);
@@ -29,7 +29,7 @@ async fn status(member: &Client, follow: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_follow_ends_when_the_plans_last_day_is_over_and_every_screen_hears_it() {
+async fn a_follow_is_completed_after_the_plans_last_day_and_every_screen_gets_the_event() {
     let kit = Kit::start().await;
     let plan = publish(&kit.author, kit.food, &json!({"cycle": "fixed"})).await;
     let follow = follow_in(&kit, &kit.member, &plan.id, "Europe/Madrid", 3).await;
@@ -45,19 +45,19 @@ async fn a_follow_ends_when_the_plans_last_day_is_over_and_every_screen_hears_it
     assert_eq!(wall.hears().await["type"], "follow.completed");
     phone.is_up_to_date(&kit.member).await;
     wall.is_up_to_date(&kit.trainer).await;
-    // The plan was open to the member for the sake of the follow.
+    // The member could read the plan only because of the follow.
     assert_eq!(plan_screen.unsubscribed(&plan_channel).await, 2000);
     assert_eq!(status(&kit.member, &follow).await, "completed");
     kit.member.get("/follows/today").await.refused(404, "not_following");
     assert_eq!(local(complete_due(&kit.app.app)).await.expect("nothing left"), 0);
-    // The next plan can begin.
+    // The member can start another plan.
     kit.follow(0).await;
     assert_eq!(phone.hears().await["type"], "follow.started");
     kit.app.stop().await;
 }
 
 #[tokio::test]
-async fn what_repeats_or_has_a_day_left_where_the_member_is_goes_on() {
+async fn a_repeating_plan_or_one_with_a_day_left_in_the_members_zone_continues() {
     let kit = Kit::start().await;
     let fixed = publish(&kit.author, kit.food, &json!({"cycle": "fixed"})).await;
     let mut expected = Vec::new();
@@ -93,12 +93,12 @@ async fn what_repeats_or_has_a_day_left_where_the_member_is_goes_on() {
 }
 
 #[tokio::test]
-async fn the_gyms_day_begins_when_it_says() {
+async fn the_gyms_day_start_decides_when_the_last_day_is_over() {
     let kit = Kit::start().await;
     let plan = publish(&kit.author, kit.food, &json!({"cycle": "fixed"})).await;
     let zone = chrono_tz::Europe::Madrid;
     let now = kit.app.app.clock.now();
-    // A day that begins one minute from now, where it can: noon is the latest.
+    // The day begins a minute from now where possible; noon is the latest day start.
     let minutes = (now.with_timezone(&zone).time() - chrono::NaiveTime::MIN).num_minutes();
     let day_start = i32::try_from(minutes + 2).expect("minutes").min(720);
     kit.sql(&format!("UPDATE gyms SET day_start = {day_start}")).await;
@@ -107,7 +107,11 @@ async fn the_gyms_day_begins_when_it_says() {
     let follow = kit.member.post(&format!("/plans/{}/follow", plan.id), &body).await.ok();
     local(complete_due(&kit.app.app)).await.expect("looked");
     let id = follow["id"].as_str().expect("an id");
-    assert_eq!(status(&kit.member, id).await, "active", "its last day is today");
+    assert_eq!(
+        status(&kit.member, id).await,
+        "active",
+        "the plan's last day is not over yet"
+    );
     kit.sql("UPDATE gyms SET day_start = 0").await;
     local(complete_due(&kit.app.app)).await.expect("looked");
     let without = if local_day(now, zone, 0) > over {
@@ -120,7 +124,7 @@ async fn the_gyms_day_begins_when_it_says() {
 }
 
 #[tokio::test]
-async fn nodes_that_look_at_the_same_time_complete_each_follow_once() {
+async fn nodes_that_complete_follows_concurrently_complete_each_once() {
     let kit = Kit::start().await;
     let other = TestApp::node(&kit.app.database, |_| {}).await;
     let plan = publish(&kit.author, kit.food, &json!({"cycle": "fixed"})).await;
@@ -144,10 +148,10 @@ async fn nodes_that_look_at_the_same_time_complete_each_follow_once() {
 }
 
 #[tokio::test]
-async fn the_last_evening_can_be_ticked_late_and_a_new_plan_need_not_wait() {
+async fn the_last_day_accepts_late_ticks_and_a_new_plan_completes_the_follow_at_once() {
     let kit = Kit::start().await;
     let plan = publish(&kit.author, kit.food, &json!({"cycle": "fixed"})).await;
-    // Its two days were the day before yesterday and yesterday.
+    // The plan's two days were the day before yesterday and yesterday.
     let today = local_day(kit.app.app.clock.now(), chrono_tz::Tz::UTC, 0);
     let body = json!({"start_date": today - TimeDelta::days(2), "time_zone": "UTC"});
     let follow = kit.member.post(&format!("/plans/{}/follow", plan.id), &body).await.ok();

@@ -1,4 +1,4 @@
-//! A gym with a published plan, a member who may follow it, the member's trainer, and screens that apply what they hear.
+//! A gym with a published plan, a member who may follow it, the member's trainer, and screens that apply events.
 
 use chrono::{NaiveDate, TimeDelta};
 use diesel::QueryableByName;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Gym, Socket, TestApp};
 
-/// What the tests of follows and completions begin with. Gyms are in Madrid.
+/// The starting point of tests of follows and completions. The gym is in Madrid.
 pub struct Kit {
     pub app: TestApp,
     pub gym: Gym,
@@ -22,7 +22,7 @@ pub struct Kit {
     pub plan: PublishedPlan,
 }
 
-/// A weekly plan of two days: breakfast of 150 g and lunch of 200 g, then dinner of 100 g; 1 kcal a gram.
+/// A weekly plan of two days: breakfast of 150 g and lunch of 200 g, then dinner of 100 g; 1 kcal per gram.
 pub struct PublishedPlan {
     pub id: String,
     pub version: i64,
@@ -56,24 +56,24 @@ impl Kit {
         }
     }
 
-    /// The day that it is for people in Madrid.
+    /// The current date in Madrid.
     pub fn today(&self) -> NaiveDate {
         liveplan_nutrition::calendar::local_day(self.app.app.clock.now(), chrono_tz::Europe::Madrid, 0)
     }
 
-    /// The member follows the plan from some days ago on.
+    /// Makes the member follow the plan from `days_ago` days ago.
     pub async fn follow(&self, days_ago: i64) -> Value {
         let start = self.today() - TimeDelta::days(days_ago);
         let path = format!("/plans/{}/follow", self.plan.id);
         self.member.post(&path, &json!({"start_date": start})).await.ok()
     }
 
-    /// The address of a meal's completion today.
+    /// The path of a meal's completion today.
     pub fn completion(&self, meal: &str) -> String {
         format!("/meals/{meal}/completions/{}", self.today())
     }
 
-    /// A screen that watches the member, as the member.
+    /// A screen on the member's own channel.
     pub async fn own_screen(&self) -> Screen {
         let socket = self.member.socket().await;
         let channel = format!("member:{}", self.member.account);
@@ -81,7 +81,7 @@ impl Kit {
         Screen { socket, channel, shown }
     }
 
-    /// A screen that watches the trainer's roster, as the trainer.
+    /// A screen on the trainer's roster.
     pub async fn roster_screen(&self) -> Screen {
         Screen::open(&self.trainer, format!("roster:{}", self.trainer.account)).await
     }
@@ -118,7 +118,7 @@ impl Kit {
         self.plan.version = answer["version"].as_i64().expect("a version");
     }
 
-    /// Takes a meal off the published plan.
+    /// Removes a meal from the published plan.
     pub async fn remove(&mut self, day: i32, meal: &str) {
         let path = format!("/plans/{}/days/{day}/meals/{meal}", self.plan.id);
         let answer = self
@@ -130,7 +130,7 @@ impl Kit {
     }
 }
 
-/// A published plan of two days, with fields over the usual ones.
+/// Publishes a two-day plan; `fields` override the usual ones.
 pub async fn publish(author: &Client, food: uuid::Uuid, fields: &Value) -> PublishedPlan {
     let (id, version) = draft(author, fields).await;
     let mut plan = PublishedPlan {
@@ -152,7 +152,7 @@ pub async fn publish(author: &Client, food: uuid::Uuid, fields: &Value) -> Publi
     plan
 }
 
-/// An empty draft: id and version.
+/// Creates an empty draft and returns its id and version.
 pub async fn draft(author: &Client, fields: &Value) -> (String, i64) {
     let mut body = json!({"goal": "maintain", "name": "Base", "duration_days": 2, "cycle": "weekly"});
     merge::apply(&mut body, fields.clone());
@@ -174,7 +174,7 @@ impl PublishedPlan {
     }
 }
 
-/// A subscribed screen with what it shows.
+/// A subscribed socket and the state that it shows.
 pub struct Screen {
     pub socket: Socket,
     pub channel: String,
@@ -190,7 +190,7 @@ impl Screen {
         Self { socket, channel, shown }
     }
 
-    /// The next event with an offset, applied to what is shown.
+    /// Waits for the next event with an offset and applies it.
     pub async fn hears(&mut self) -> Value {
         loop {
             let (offset, event) = self.socket.publication(&self.channel).await;
@@ -201,11 +201,11 @@ impl Screen {
         }
     }
 
-    /// Asserts that it shows what a fresh snapshot would.
+    /// Asserts that the screen equals a fresh snapshot.
     pub async fn is_up_to_date(&self, who: &Client) {
         let fresh = who.get(&format!("/live/snapshots/{}", self.channel)).await.ok();
         let mut shown = self.shown.clone();
-        // Presence is no part of the snapshot.
+        // Presence is not part of the snapshot that REST returns.
         let parts = shown.as_object_mut().expect("an object");
         parts.retain(|name, _| name != "online" && name != "last_seen");
         assert_eq!(shown, fresh["snapshot"]);

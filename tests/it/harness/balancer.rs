@@ -1,5 +1,5 @@
-//! A balancer of TCP connections, as stands before nodes: it asks each whether it is ready and passes new connections on to
-//! those that are, in turn.
+//! A TCP load balancer: it polls the readiness of its nodes and gives each new connection to the next ready node in
+//! turn.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// How often nodes are asked.
+/// The interval between readiness checks.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 pub struct Balancer {
@@ -21,7 +21,7 @@ pub struct Balancer {
 struct Shared {
     nodes: Vec<(SocketAddr, AtomicBool)>,
     next: AtomicUsize,
-    /// When connections came.
+    /// When each connection arrived.
     came: Mutex<Vec<Instant>>,
 }
 
@@ -40,7 +40,7 @@ impl Balancer {
         Self { address, shared, tasks }
     }
 
-    /// When connections came.
+    /// When each connection arrived.
     pub fn came(&self) -> Vec<Instant> {
         self.shared.came.lock().expect("unpoisoned").clone()
     }
@@ -55,7 +55,7 @@ impl Drop for Balancer {
 }
 
 async fn ask(shared: Arc<Shared>, n: usize) {
-    // A connection for each question, so that a node that has ended and come back is not asked over an old one.
+    // A new connection for each check, so that a restarted node is not asked over a connection to the old process.
     let http = reqwest::Client::builder()
         .pool_max_idle_per_host(0)
         .build()

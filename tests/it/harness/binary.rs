@@ -1,4 +1,4 @@
-//! A socket that speaks the client protocol in Protobuf, each message after its length.
+//! A socket that speaks the client protocol in Protobuf, with length-delimited messages.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,12 +20,12 @@ pub struct BinarySocket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     waiting: VecDeque<Reply>,
     next_id: u32,
-    /// What the server said to the subprotocol that was offered.
+    /// The subprotocol that the server chose.
     pub subprotocol: Option<String>,
 }
 
 impl BinarySocket {
-    /// Opens one that offers a subprotocol.
+    /// Opens a socket that offers a subprotocol.
     pub async fn open(address: SocketAddr, query: &str, subprotocol: Option<&'static str>) -> Self {
         let url = format!("ws://{address}/connection/websocket{query}");
         let mut request = url.into_client_request().expect("a request");
@@ -43,7 +43,7 @@ impl BinarySocket {
         }
     }
 
-    /// One that has connected with a token.
+    /// Opens a socket and connects with a token.
     pub async fn connected(address: SocketAddr, token: &str) -> Self {
         let mut socket = Self::open(address, "", Some("centrifuge-protobuf")).await;
         socket.connect(token).await;
@@ -70,7 +70,7 @@ impl BinarySocket {
         self.stream.send(Message::binary(bytes)).await.expect("sent");
     }
 
-    /// Sends a command and waits for its answer; pushes meanwhile are kept.
+    /// Sends a command and waits for its answer; pushes that arrive meanwhile are kept.
     pub async fn call(&mut self, mut command: Command) -> Answer {
         command.id = self.next_id;
         self.next_id += 1;
@@ -99,7 +99,7 @@ impl BinarySocket {
         .await
     }
 
-    /// The next message; `Err` is the close code. Pings are answered.
+    /// The next message, or the close code as `Err`. Pings are answered.
     pub async fn next(&mut self) -> Result<Reply, u16> {
         loop {
             if let Some(reply) = self.waiting.pop_front() {

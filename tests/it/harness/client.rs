@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Socket;
 
-/// A person, or nobody.
+/// An account of a gym, or an anonymous client.
 #[derive(Clone)]
 pub struct Client {
     pub account: AccountId,
@@ -18,7 +18,7 @@ pub struct Client {
     http: reqwest::Client,
 }
 
-/// An answer.
+/// An HTTP response with its JSON body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -28,14 +28,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body of a success.
+    /// Asserts success and returns the body.
     #[track_caller]
     pub fn ok(self) -> Value {
         assert!(self.status.is_success(), "{} {}", self.status, self.body);
         self.body
     }
 
-    /// Asserts that it is this problem.
+    /// Asserts that the answer is a problem with this status and code.
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) {
         assert_eq!(
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// Signs in on another device.
+    /// Signs in, as on another device.
     pub async fn login(&self, password: &str, gym: Option<&str>) -> Answer {
         let mut body = serde_json::json!({"email": self.email, "password": password});
         if let Some(gym) = gym {
@@ -84,7 +84,7 @@ impl Client {
         self.post("/auth/login", &body).await
     }
 
-    /// Sends a request with headers.
+    /// Sends a request with these headers.
     pub async fn send(&self, method: Method, path: &str, body: Option<&Value>, headers: &[(&str, &str)]) -> Answer {
         let mut request = self.http.request(method, format!("http://{}{path}", self.address));
         if let Some(token) = &self.token {
@@ -131,7 +131,7 @@ impl Client {
         self.send(Method::DELETE, &format!("/api/v1{path}"), None, &[]).await
     }
 
-    /// A write below a plan at a version.
+    /// Sends a write below a plan, with `If-Match` for this version.
     pub async fn write(&self, method: Method, path: &str, body: Option<&Value>, version: i64) -> Answer {
         self.send(
             method,
@@ -142,21 +142,21 @@ impl Client {
         .await
     }
 
-    /// A connected socket.
+    /// Opens a socket and connects.
     pub async fn socket(&self) -> Socket {
         let mut socket = Socket::open(self.address).await;
         socket.connect(self.token.as_deref().expect("signed in")).await;
         socket
     }
 
-    /// A connected socket whose kernel takes little that is not read.
+    /// Opens a socket with a small receive buffer and connects.
     pub async fn narrow_socket(&self) -> Socket {
         let mut socket = Socket::narrow(self.address).await;
         socket.connect(self.token.as_deref().expect("signed in")).await;
         socket
     }
 
-    /// A socket that has said nothing yet.
+    /// Opens a socket without connecting.
     pub async fn raw_socket(&self) -> Socket {
         Socket::open(self.address).await
     }

@@ -1,4 +1,4 @@
-//! A Redis cluster of a test's own: three masters that share the slots.
+//! A Redis cluster for one test: three masters that share the slots.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::redis::{Program, ask, signal};
 
-/// What the slots are divided at.
+/// The slots of each server, first and last.
 const RANGES: [(u16, u16); 3] = [(0, 5460), (5461, 10922), (10923, 16383)];
 
 pub struct Cluster {
@@ -49,7 +49,7 @@ impl Cluster {
         cluster
     }
 
-    /// Two of the three, so that the third has to be found.
+    /// Names two of the three servers, so that the client has to discover the third.
     pub fn url(&self) -> String {
         let [a, b, _] = &self.servers[..] else {
             panic!("three servers")
@@ -57,7 +57,7 @@ impl Cluster {
         format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", a.port, b.port)
     }
 
-    /// Which server holds a gym's channel.
+    /// The index of the server that holds a gym's channel.
     pub async fn server_of(&self, gym: liveplan::ids::GymId) -> usize {
         let slot = self.slot_of(gym).await;
         RANGES.iter().position(|(_, last)| slot <= *last).expect("a slot")
@@ -71,7 +71,7 @@ impl Cluster {
         }
     }
 
-    /// Gives a gym's slot to another server, as an operator would.
+    /// Moves a gym's slot to another server, as an operator would.
     pub async fn move_slot_of(&self, gym: liveplan::ids::GymId) {
         let slot = self.slot_of(gym).await.to_string();
         let from = self.server_of(gym).await;
@@ -82,7 +82,7 @@ impl Cluster {
             .await;
         self.tell(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id])
             .await;
-        // The keys of presence go with it.
+        // The keys of presence move with the slot.
         let port = to.to_string();
         loop {
             let keys = match self.tell(from, &["CLUSTER", "GETKEYSINSLOT", &slot, "100"]).await {
@@ -108,21 +108,21 @@ impl Cluster {
         }
     }
 
-    /// Ends a server as a crash would.
+    /// Kills a server, as in a crash.
     pub fn kill(&mut self, server: usize) {
         let child = &mut self.servers[server].child;
         child.kill().expect("killed");
         child.wait().expect("ended");
     }
 
-    /// Brings it back after [`Cluster::kill`]; it still knows its slots.
+    /// Starts a server again after [`Cluster::kill`]; it still knows its slots.
     pub async fn restart(&mut self, server: usize) {
         let Server { port, dir, child } = &mut self.servers[server];
         *child = run(self.program, *port, dir);
         self.is_whole().await;
     }
 
-    /// Stops a server where it is.
+    /// Stops a server's process with SIGSTOP.
     pub fn pause(&self, server: usize) {
         signal(&self.servers[server].child, "STOP");
     }
@@ -152,7 +152,7 @@ impl Cluster {
         while !ask(port, command).await.is_ok_and(|answer| asked(&answer)) {
             assert!(
                 began.elapsed() < Duration::from_secs(30),
-                "{command:?} does not come to be"
+                "{command:?} did not get the expected answer within 30 s"
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -174,14 +174,14 @@ fn run(program: Program, port: u16, dir: &TempDir) -> Child {
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no"])
         .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"])
-        // The others go on without the slots of one that is down.
+        // The other servers keep serving when one is down.
         .args(["--cluster-require-full-coverage", "no"])
         .stdout(Stdio::null())
         .spawn()
         .expect("a server")
 }
 
-/// A free port whose neighbour for the cluster's own talk, 10,000 above, is free too.
+/// A free port whose cluster bus port, 10,000 above, is free too.
 fn cluster_port() -> u16 {
     loop {
         let port = super::free_port();

@@ -1,4 +1,4 @@
-//! A proxy before Postgres through which the server speaks another language, as with another `lc_messages`.
+//! A proxy in front of Postgres that replaces the text of errors, as a server with another `lc_messages` would.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::proxy::{socket_of, url_at};
 
-/// Passes connections on to a test's Postgres. Of errors and notices the codes come through, and of the words none.
+/// Forwards connections to a test's Postgres. Error codes pass unchanged; the text of errors and notices is replaced.
 pub struct Foreign {
     address: SocketAddr,
     task: JoinHandle<()>,
@@ -38,7 +38,7 @@ impl Foreign {
         Self { address, task }
     }
 
-    /// The address of the same database through the proxy.
+    /// The URL of the same database through the proxy.
     pub fn url(&self, database: &str) -> String {
         url_at(self.address, database)
     }
@@ -50,7 +50,7 @@ impl Drop for Foreign {
     }
 }
 
-/// Passes the server's messages on: a letter, a length that counts itself, a body.
+/// Forwards the server's messages: a type byte, a length that includes itself, and a body.
 async fn translate(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> std::io::Result<()> {
     let (mut read, mut said) = (BytesMut::new(), BytesMut::new());
     while from.read_buf(&mut read).await? > 0 {
@@ -71,8 +71,8 @@ async fn translate(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + U
     Ok(())
 }
 
-/// The same error or notice, with what Postgres has in the language of `lc_messages` replaced: severity, message, detail,
-/// hint and context.
+/// The same error or notice with the fields that depend on `lc_messages` replaced: severity, message, detail, hint and
+/// context.
 fn in_other_words(message: &[u8]) -> BytesMut {
     let mut fields = &message[5..];
     let mut body = BytesMut::new();

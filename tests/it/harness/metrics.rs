@@ -1,17 +1,17 @@
-//! What Prometheus would read of a node.
+//! A node's metrics, read as Prometheus reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A scrape: each series, as it is named with its labels, and its value.
+/// A scrape: each series, by its name with labels, and its value.
 pub struct Scrape {
     pub text: String,
     series: BTreeMap<String, f64>,
 }
 
 impl Scrape {
-    /// Reads a node's metrics, and fails on a line that Prometheus would not take.
+    /// Reads a node's metrics, and fails on a line that Prometheus would reject.
     pub async fn of(address: SocketAddr) -> Self {
         let answer = reqwest::get(format!("http://{address}/metrics"))
             .await
@@ -45,21 +45,21 @@ impl Scrape {
                     .unwrap_or(bare);
                 assert!(typed.contains_key(family), "{line} has no type");
                 assert!(name.starts_with("liveplan_"), "{line}");
-                assert!(series.insert(name.to_owned(), value).is_none(), "{line} comes twice");
+                assert!(series.insert(name.to_owned(), value).is_none(), "{line} is repeated");
             }
         }
         assert!(series.len() > 50, "{} series", series.len());
         Self { text, series }
     }
 
-    /// The value of a series; its name without what all begin with.
+    /// The value of a series, named without the prefix `liveplan_`.
     #[track_caller]
     pub fn value(&self, name: &str) -> f64 {
         self.find(name)
             .unwrap_or_else(|| panic!("there is no {name} in {}", self.text))
     }
 
-    /// The value of a series that may not be there.
+    /// The value of a series, if it exists.
     pub fn find(&self, name: &str) -> Option<f64> {
         self.series.get(&format!("liveplan_{name}")).copied()
     }
@@ -78,7 +78,7 @@ impl Scrape {
         self.series.keys().map(String::as_str)
     }
 
-    /// Scrapes, for a bounded time, until something is so.
+    /// Scrapes until a condition holds, for at most 10 s; `what` completes "waited 10 s until …".
     pub async fn until(address: SocketAddr, what: &str, so: impl Fn(&Self) -> bool) -> Self {
         let began = Instant::now();
         loop {
@@ -88,7 +88,7 @@ impl Scrape {
             }
             assert!(
                 began.elapsed() < Duration::from_secs(10),
-                "not so that {what}: {}",
+                "waited 10 s until {what}: {}",
                 scrape.text
             );
             tokio::time::sleep(Duration::from_millis(20)).await;

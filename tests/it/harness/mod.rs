@@ -1,4 +1,5 @@
-//! What tests start: one Postgres for all, a database and a server for each; people as clients.
+//! What tests start: one Postgres server for all tests, a database and a liveplan server for each, and a client per
+//! person.
 
 pub mod balancer;
 pub mod binary;
@@ -33,22 +34,22 @@ pub use client::{Answer, Client};
 pub use raw::{RawHttp, RawSocket};
 pub use socket::Socket;
 
-/// Waits until something holds, for a bounded time.
+/// Polls a condition until it holds. Panics after 20 seconds; `what` completes the sentence "waited 20 s until …".
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !holds().await {
-        assert!(began.elapsed() < Duration::from_secs(20), "not so that {what}");
+        assert!(began.elapsed() < Duration::from_secs(20), "waited 20 s until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// A server with a database of its own.
+/// A running server with a database of its own.
 pub struct TestApp {
     pub address: SocketAddr,
-    /// Where it shows its metrics.
+    /// The address that serves metrics.
     pub metrics: SocketAddr,
     pub app: App,
-    /// What its hub asks.
+    /// The backend that the server's hub uses.
     pub product: Arc<dyn Backend>,
     pub database: String,
     stop: Option<Stop>,
@@ -61,7 +62,8 @@ pub struct Gym {
     pub id: GymId,
 }
 
-/// A port that nobody listens on, and that no client's connection is given while a server is away from it.
+/// Finds a port that nobody listens on, outside the range of ephemeral ports, so that no client connection takes it
+/// while a server restarts.
 pub fn free_port() -> u16 {
     loop {
         let port = rand::random_range(10_000..32_000);
@@ -71,7 +73,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// The configuration that tests start from.
+/// The base configuration of a test server.
 pub fn config(database_url: &str) -> Config {
     Config {
         bind: "127.0.0.1:0".into(),
@@ -104,18 +106,18 @@ pub fn config(database_url: &str) -> Config {
 }
 
 impl TestApp {
-    /// A server on a fresh database.
+    /// Starts a server on a fresh database.
     pub async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    /// A server on a fresh database, configured by `adjust`.
+    /// Starts a server on a fresh database, configured by `adjust`.
     pub async fn start_with(adjust: impl FnOnce(&mut Config)) -> Self {
         let database = postgres::fresh_database().await;
         Self::node(&database, adjust).await
     }
 
-    /// A server on a database that may have others.
+    /// Starts another node on a database that other nodes may share.
     pub async fn node(database: &str, adjust: impl FnOnce(&mut Config)) -> Self {
         liveplan::telemetry::start("text");
         let mut config = config(database);
@@ -123,7 +125,7 @@ impl TestApp {
         let (sender, started) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             if let Err(error) = server::run(config, move |started| drop(sender.send(started))) {
-                eprintln!("the server failed: {error:?}");
+                eprintln!("the server failed to run: {error:?}");
             }
         });
         let started = tokio::task::spawn_blocking(move || started.recv_timeout(Duration::from_mins(1))).await;
@@ -145,12 +147,12 @@ impl TestApp {
         }
     }
 
-    /// A connection as the database's owner, whom row-level security does not bind.
+    /// Connects as the database's owner, who bypasses row-level security.
     pub async fn owner(&self) -> AsyncPgConnection {
         liveplan::db::establish(&self.database).await.expect("a connection")
     }
 
-    /// A gym with nobody in it.
+    /// Inserts a gym without members.
     pub async fn gym(&self) -> Gym {
         let id = GymId::new();
         let slug = format!("gym-{}", &id.0.simple().to_string()[20..]);
@@ -168,7 +170,7 @@ impl TestApp {
         Gym { id }
     }
 
-    /// A person with roles in a gym, signed in.
+    /// Inserts an account with these roles in a gym and signs it in.
     pub async fn person(&self, gym: Gym, roles: &[Role]) -> Client {
         let (account, session) = (AccountId::new(), SessionId::new());
         let email = format!("{}@test.example", account.0.simple());
@@ -216,7 +218,7 @@ impl TestApp {
         Client::new(self.address, account, email, Some(token))
     }
 
-    /// Assigns a trainer to a member, behind the API's back.
+    /// Assigns a trainer to a member directly in the database.
     pub async fn assign(&self, gym: Gym, trainer: &Client, member: &Client) {
         diesel::sql_query(
             "INSERT INTO assignments (id, gym_id, trainer_id, member_id, since) VALUES ($1, $2, $3, $4, now())",
@@ -230,12 +232,13 @@ impl TestApp {
         .expect("an assignment");
     }
 
-    /// Someone who has not signed in.
+    /// A client that is not signed in.
     pub fn nobody(&self) -> Client {
         Client::new(self.address, AccountId::new(), String::new(), None)
     }
 
-    /// A shared food of 100 kcal, 10 g protein, 10 g carbohydrate and 2 g fat per 100 g; fibre is unknown.
+    /// Inserts a shared food with 100 kcal, 10 g protein, 10 g carbohydrate and 2 g fat per 100 g; its fibre is
+    /// unknown.
     pub async fn food(&self) -> uuid::Uuid {
         let id = uuid::Uuid::now_v7();
         diesel::sql_query(
@@ -252,7 +255,7 @@ impl TestApp {
         id
     }
 
-    /// Ends the server and waits for it.
+    /// Stops the server and waits until its thread has ended.
     pub async fn stop(mut self) {
         if let Some(stop) = self.stop.take() {
             stop.now();
@@ -274,15 +277,15 @@ impl Drop for TestApp {
     }
 }
 
-/// Runs what makes changes without a server: they need a runtime that keeps tasks on its thread, as actix's does.
+/// Runs code that changes data without a server: `App::change` spawns local tasks, as on an actix worker.
 pub async fn local<T>(work: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().run_until(work).await
 }
 
-/// Everybody's password.
+/// The password of every test account.
 pub const PASSWORD: &str = "correct horse";
 
-/// Its hash, made once.
+/// The hash of `PASSWORD`, computed once.
 async fn password_hash() -> &'static str {
     static HASH: OnceCell<String> = OnceCell::const_new();
     HASH.get_or_init(|| async { liveplan::auth::password::hash(PASSWORD.into()).await.expect("a hash") })

@@ -1,5 +1,5 @@
-//! One throw-away Postgres for the whole run, found or fetched as the product finds it, and databases made from a migrated
-//! template.
+//! One temporary Postgres for the whole run, found or fetched as the product does it, and databases copied from a
+//! migrated template.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,7 +27,7 @@ async fn cluster() -> &'static EmbeddedPostgres {
         .await
 }
 
-/// Lets the Postgres of a directory end with this process, however that ends: statics are never dropped.
+/// Stops the Postgres of a directory when this process ends, however it ends; statics are never dropped.
 pub fn watch_over(dir: &Path) {
     let watchdog = Command::new("setsid")
         .args(["sh", "-c", "while kill -0 $0 2>/dev/null; do sleep 0.3; done; kill -QUIT $(head -1 $1/pg/postmaster.pid); sleep 1; rm -rf $1"])
@@ -38,11 +38,11 @@ pub fn watch_over(dir: &Path) {
         .stderr(Stdio::null())
         .spawn()
         .expect("a watchdog");
-    // Nobody waits for it: it outlives this process.
+    // Nobody waits for the watchdog: it outlives this process.
     std::mem::forget(watchdog);
 }
 
-/// A directory that the account Postgres runs under can enter.
+/// A directory that the account which Postgres runs as may enter.
 pub fn directory() -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = std::env::temp_dir().join(format!("liveplan-it-{}", std::process::id()));
@@ -56,7 +56,7 @@ async fn run(url: &str, sql: &str) {
     diesel::sql_query(sql).execute(&mut conn).await.expect(sql);
 }
 
-/// The address of an empty database.
+/// Creates an empty database and returns its URL.
 pub async fn empty_database() -> String {
     let cluster = cluster().await;
     let name = format!("t_{}", uuid::Uuid::new_v4().simple());
@@ -64,10 +64,10 @@ pub async fn empty_database() -> String {
     cluster.url(&name)
 }
 
-/// The address of a migrated database that nobody else uses.
+/// Creates a migrated database for one test and returns its URL.
 pub async fn fresh_database() -> String {
     let cluster = cluster().await;
-    // A template may not be in use while it is copied.
+    // A template must not be in use while it is copied.
     let mut made = TEMPLATE.lock().await;
     if !*made {
         run(&cluster.url("postgres"), "CREATE DATABASE template_liveplan").await;

@@ -1,28 +1,28 @@
-//! A node as a process: the binary itself, so that it can be killed.
+//! A node as a process: the real binary, so that tests can kill it.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// `liveplan serve` on a port of its own.
+/// `liveplan serve` on its own port.
 pub struct Node {
     pub address: SocketAddr,
     child: Child,
 }
 
 impl Node {
-    /// Starts one on a database and a Redis, and waits until it is ready.
+    /// Starts a node on a database and a Redis, and waits until it is ready.
     pub async fn start(database: &str, redis: &str) -> Self {
         Self::with(database, &[("REDIS_URL", redis)]).await
     }
 
-    /// Starts one on a database with more variables, and waits until it is ready.
+    /// Starts a node on a database with more environment variables, and waits until it is ready.
     pub async fn with(database: &str, variables: &[(&str, &str)]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], super::free_port()));
         Self::at(address, database, variables).await
     }
 
-    /// Starts one at an address.
+    /// Starts a node at an address.
     pub async fn at(address: SocketAddr, database: &str, variables: &[(&str, &str)]) -> Self {
         let child = liveplan(database)
             .arg("serve")
@@ -47,17 +47,17 @@ impl Node {
         answer.is_ok_and(|a| a.status().is_success())
     }
 
-    /// Stops it where it is: its sockets stay open and nothing answers.
+    /// Stops the process with SIGSTOP: its sockets stay open and nothing answers.
     pub fn pause(&self) {
         super::redis::signal(&self.child, "STOP");
     }
 
-    /// Lets it go on after [`Node::pause`].
+    /// Resumes the process after [`Node::pause`].
     pub fn resume(&self) {
         super::redis::signal(&self.child, "CONT");
     }
 
-    /// Asks it to stop, as a deployment does, and waits until it has; returns how long that took.
+    /// Stops the node with SIGTERM, as a deployment does, waits for its end and returns the time it took.
     pub async fn stop(mut self) -> Duration {
         let began = Instant::now();
         super::redis::signal(&self.child, "TERM");
@@ -68,7 +68,7 @@ impl Node {
         began.elapsed()
     }
 
-    /// Bytes of memory that it has resident, and the most it has had since [`Node::forget_peak`].
+    /// Resident memory in bytes, and its peak since [`Node::forget_peak`].
     pub fn memory(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let kilobytes = |name: &str| -> u64 {
@@ -78,19 +78,19 @@ impl Node {
         (kilobytes("VmRSS:") * 1024, kilobytes("VmHWM:") * 1024)
     }
 
-    /// The most is now what it is.
+    /// Resets the peak to the current value.
     pub fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("reset");
     }
 
-    /// Files and sockets that it has open.
+    /// The number of open files and sockets.
     pub fn files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .expect("it runs")
             .count()
     }
 
-    /// `kill -9`.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");

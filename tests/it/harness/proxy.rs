@@ -1,5 +1,5 @@
-//! Proxies that a fault can be put into: one before Postgres that can be cut, held or silent, one before Redis that loses what is
-//! published, or is silent.
+//! Proxies for fault injection: one in front of Postgres that can cut, hold or silence connections, and one in front of
+//! Redis that loses published messages or goes silent.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Passes connections on to a Unix socket, counts what goes there and back, and can cut them all or hold what they ask.
+/// Forwards connections to a Unix socket, counts round trips, and can cut all connections or hold back requests.
 pub struct Cuttable {
     address: SocketAddr,
     cut: watch::Sender<bool>,
@@ -22,7 +22,7 @@ pub struct Cuttable {
 }
 
 impl Cuttable {
-    /// Before the Postgres of a test's database.
+    /// Starts a proxy in front of the Postgres of a test's database.
     pub async fn before_postgres(database: &str) -> Self {
         let socket = socket_of(database);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -63,7 +63,7 @@ impl Cuttable {
                 let (from_server, to_server) = server.into_split();
                 let waiting = AtomicBool::new(false);
                 let asked = || {
-                    // What is sent before an answer comes is of one trip.
+                    // Everything that is sent before an answer arrives belongs to one round trip.
                     if !waiting.swap(true, Ordering::SeqCst) {
                         trips.fetch_add(1, Ordering::SeqCst);
                     }
@@ -78,38 +78,38 @@ impl Cuttable {
         }
     }
 
-    /// The address of the same database through the proxy.
+    /// The URL of the same database through the proxy.
     pub fn url(&self, database: &str) -> String {
         url_at(self.address, database)
     }
 
-    /// How often something was asked of the database and waited for.
+    /// The number of round trips to the database.
     pub fn trips(&self) -> usize {
         self.trips.load(Ordering::SeqCst)
     }
 
-    /// Holds back whatever is asked from now on; answers to what was asked before come through.
+    /// Holds back requests from now on; answers to earlier requests still pass.
     pub fn hold(&self) {
         self.held.send_replace(true);
     }
 
-    /// Lets go of what was held back.
+    /// Releases the requests that were held back.
     pub fn release(&self) {
         self.held.send_replace(false);
     }
 
-    /// Whether nothing passes either way. Connections stay open and new ones are accepted, as by a machine behind a network that
-    /// loses everything; what was sent meanwhile passes when it is over, as TCP sends it again.
+    /// Turns silence on or off: nothing passes in either direction, connections stay open and new ones are accepted, as
+    /// when a network drops every packet. When it ends, everything sent meanwhile passes, as TCP retransmits it.
     pub fn silence(&self, silent: bool) {
         self.silent.send_replace(silent);
     }
 
-    /// Ends every connection and lets none through.
+    /// Closes every connection and refuses new ones.
     pub fn cut(&self) {
         self.cut.send_replace(true);
     }
 
-    /// Lets connections through again.
+    /// Accepts connections again.
     pub fn mend(&self) {
         self.cut.send_replace(false);
     }
@@ -121,7 +121,7 @@ impl Drop for Cuttable {
     }
 }
 
-/// The socket that a test's Postgres listens on.
+/// The Unix socket that a test's Postgres listens on.
 pub fn socket_of(database: &str) -> PathBuf {
     let config: tokio_postgres::Config = database.parse().expect("a database URL");
     let port = config.get_ports().first().copied().unwrap_or(5432);
@@ -131,14 +131,14 @@ pub fn socket_of(database: &str) -> PathBuf {
     }
 }
 
-/// The address of the same database at another place.
+/// The URL of the same database at another address.
 pub fn url_at(address: SocketAddr, database: &str) -> String {
     let config: tokio_postgres::Config = database.parse().expect("a database URL");
     let (user, name) = (config.get_user().expect("a user"), config.get_dbname().expect("a name"));
     format!("postgresql://{user}@{address}/{name}")
 }
 
-/// Passes bytes on, with a word before each part, and none while they are held.
+/// Forwards bytes, calls `before` for each part, and waits while any of `held` is true.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -149,7 +149,7 @@ async fn pass(
     while from.read_buf(&mut buffer).await? > 0 {
         before();
         for held in &mut held {
-            // The proxy's end lets go too.
+            // An error means that the proxy has ended; forwarding then continues.
             let _ = held.wait_for(|held| !*held).await;
         }
         to.write_all(&buffer).await?;
@@ -158,7 +158,7 @@ async fn pass(
     Ok(())
 }
 
-/// Of a number of published messages, every `n`th is lost; 0 loses none. Subscriptions may lead nowhere.
+/// Loses every `n`th published message (0: none), and can make subscriptions ineffective.
 pub struct Lossy {
     address: SocketAddr,
     fault: Arc<Fault>,
@@ -175,7 +175,7 @@ struct Fault {
 }
 
 impl Lossy {
-    /// Before a Redis. What is published through it goes to a channel that nobody listens to, as often as it is to be lost.
+    /// Starts a proxy in front of a Redis. A message to lose is published to a channel that nobody listens to.
     pub async fn before_redis(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -191,7 +191,7 @@ impl Lossy {
                 tokio::spawn(async move {
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
-                    // Either end's end is the other's too.
+                    // When one side closes, the other is closed too.
                     tokio::select! {
                         _ = pass_commands(from_client, to_server, &fault, is_silent.clone()) => {}
                         _ = pass(from_server, to_client, || {}, vec![is_silent]) => {}
@@ -211,7 +211,7 @@ impl Lossy {
         format!("redis://{}", self.address)
     }
 
-    /// Whether nothing passes either way: see [`Cuttable::silence`].
+    /// Turns silence on or off: see [`Cuttable::silence`].
     pub fn silence(&self, silent: bool) {
         self.silent.send_replace(silent);
     }
@@ -221,17 +221,17 @@ impl Lossy {
         self.fault.every.store(n, Ordering::SeqCst);
     }
 
-    /// Whether subscriptions from now on lead to channels that nobody publishes to.
+    /// Whether subscriptions from now on go to channels that nobody publishes to.
     pub fn deafen(&self, deaf: bool) {
         self.fault.deaf.store(deaf, Ordering::SeqCst);
     }
 
-    /// How many subscriptions led nowhere.
+    /// The number of subscriptions that were made ineffective.
     pub fn deafened(&self) -> usize {
         self.fault.deafened.load(Ordering::SeqCst)
     }
 
-    /// How many messages were lost.
+    /// The number of messages that were lost.
     pub fn lost(&self) -> usize {
         self.fault.lost.load(Ordering::SeqCst)
     }
@@ -243,7 +243,7 @@ impl Drop for Lossy {
     }
 }
 
-/// Passes commands on, one at a time, with the channel of a message that is to be lost spoilt.
+/// Forwards one command at a time; the channel of a message to lose is overwritten.
 async fn pass_commands(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -267,7 +267,7 @@ async fn pass_commands(
                 command[parts[1].clone()].fill(b'x');
                 fault.deafened.fetch_add(1, Ordering::SeqCst);
             }
-            // The proxy's end lets go too.
+            // An error means that the proxy has ended; forwarding then continues.
             let _ = silent.wait_for(|silent| !*silent).await;
             to.write_all(&command).await?;
         }
@@ -277,11 +277,11 @@ async fn pass_commands(
     }
 }
 
-/// The first command of a buffer: its length and where its words are; none while it is not whole.
+/// Parses the first command of a buffer: its length and the ranges of its words, or `None` while it is incomplete.
 fn command(buffer: &[u8]) -> Option<(usize, Vec<std::ops::Range<usize>>)> {
     let line = |at: usize, mark: u8| -> Option<(usize, usize)> {
         let end = at + buffer.get(at..)?.windows(2).position(|w| w == b"\r\n")?;
-        assert_eq!(buffer[at], mark, "a command is an array of strings");
+        assert_eq!(buffer[at], mark, "the command is not an array of strings");
         let number = std::str::from_utf8(&buffer[at + 1..end]).ok()?.parse().ok()?;
         Some((number, end + 2))
     };

@@ -1,4 +1,4 @@
-//! A WebSocket of bare bytes, for what a client's library would never send.
+//! A WebSocket of raw bytes, for input that a client library would never send.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use super::socket::WITHIN;
 
 pub struct RawSocket(pub TcpStream);
 
-/// A frame from a client, masked. The first byte is FIN, reserved bits and opcode.
+/// Encodes a masked client frame. The first byte holds FIN, the reserved bits and the opcode.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [7, 77, 177, 201];
     let mut out = vec![first];
@@ -54,7 +54,7 @@ impl RawSocket {
         self.0.write_all(bytes).await.expect("sent");
     }
 
-    /// The next frame: its first byte and its payload; none where the stream has ended.
+    /// The next frame: its first byte and its payload; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         let read = async {
             let first = self.0.read_u8().await.ok()?;
@@ -70,31 +70,31 @@ impl RawSocket {
         tokio::time::timeout(WITHIN, read).await.expect("a frame in time")
     }
 
-    /// The code of the close frame that comes next.
+    /// Reads a close frame and returns its code.
     pub async fn closed(&mut self) -> u16 {
         let (first, payload) = self.next().await.expect("a close frame");
         assert_eq!(first, 0x88, "{payload:?}");
         assert!(
             payload.len() > 2 && std::str::from_utf8(&payload[2..]).is_ok(),
-            "a reason in words"
+            "the close frame has no reason"
         );
         u16::from_be_bytes([payload[0], payload[1]])
     }
 }
 
-/// A plain connection of bare bytes.
+/// A raw HTTP connection.
 pub struct RawHttp(pub TcpStream);
 
-/// An answer as it came.
+/// An HTTP response as it arrived.
 pub struct RawAnswer {
     pub status: u16,
-    /// The head, in lower case.
+    /// Status line and headers, in lower case.
     pub head: String,
     pub body: String,
 }
 
 impl RawAnswer {
-    /// Asserts that it is this problem.
+    /// Asserts that the answer is a problem with this status and code.
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) {
         let problem: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
@@ -113,7 +113,7 @@ impl RawHttp {
         Self(TcpStream::connect(address).await.expect("a connection"))
     }
 
-    /// Sends a request's first line, these header lines and what comes after the head.
+    /// Sends a request line, these header lines, and `body` after the head.
     pub async fn send(&mut self, request: &str, lines: &[&str], body: &str) {
         let mut text = format!("{request} HTTP/1.1\r\nHost: test\r\n");
         for line in lines {
@@ -125,7 +125,7 @@ impl RawHttp {
         self.0.write_all(text.as_bytes()).await.expect("sent");
     }
 
-    /// The next answer, whose length is in its head.
+    /// Reads the next answer; its head must have the length of its body.
     pub async fn answer(&mut self) -> RawAnswer {
         let read = async {
             let mut head = Vec::new();
@@ -144,7 +144,7 @@ impl RawHttp {
         tokio::time::timeout(WITHIN, read).await.expect("an answer in time")
     }
 
-    /// Whether the server ends the connection before long; what it still sends is not looked at.
+    /// Whether the server closes the connection within `WITHIN`; bytes that it still sends are ignored.
     pub async fn ends(&mut self) -> bool {
         let mut rest = Vec::new();
         let end = tokio::time::timeout(WITHIN, self.0.read_to_end(&mut rest)).await;

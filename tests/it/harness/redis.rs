@@ -1,10 +1,10 @@
-//! A Redis of a test's own, or a Valkey.
+//! A Redis or Valkey for one test.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Which server runs.
+/// The server program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     Redis,
@@ -12,7 +12,7 @@ pub enum Program {
 }
 
 impl Program {
-    /// Where it is. `tools/valkey` fetches Valkey, once.
+    /// The program's path. `tools/valkey` fetches Valkey once.
     pub fn path(self) -> PathBuf {
         if self == Self::Redis {
             return "redis-server".into();
@@ -60,36 +60,36 @@ impl Redis {
         }
     }
 
-    /// Ends it as a crash would.
+    /// Kills the server, as in a crash.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
     }
 
-    /// Brings it back after [`Redis::kill`], empty.
+    /// Starts the server again after [`Redis::kill`], empty.
     pub async fn restart(&mut self) {
         self.child = Self::run(self.program, self.port);
         self.wait().await;
     }
 
-    /// Stops it where it is: its sockets stay open and nothing answers.
+    /// Stops the process with SIGSTOP: its sockets stay open and nothing answers.
     pub fn pause(&self) {
         signal(&self.child, "STOP");
     }
 
-    /// Lets it go on after [`Redis::pause`].
+    /// Resumes the process after [`Redis::pause`].
     pub fn resume(&self) {
         signal(&self.child, "CONT");
     }
 
-    /// Sends it a command.
+    /// Sends a command.
     pub async fn ask(&self, command: &[&str]) -> redis::Value {
         ask(self.port, command)
             .await
             .unwrap_or_else(|e| panic!("{command:?}: {e}"))
     }
 
-    /// How many connections listen to a gym's channel.
+    /// The number of connections that subscribe to a gym's channel.
     pub async fn listeners(&self, gym: liveplan::ids::GymId) -> i64 {
         let channel = format!("liveplan:{{{gym}}}:live");
         match self.ask(&["PUBSUB", "NUMSUB", &channel]).await {
@@ -130,5 +130,5 @@ pub fn signal(child: &Child, name: &str) {
         .args([format!("-{name}"), child.id().to_string()])
         .status()
         .expect("kill");
-    assert!(status.success(), "the process is there");
+    assert!(status.success(), "the process does not exist");
 }

@@ -1,4 +1,5 @@
-//! A socket that speaks the client protocol bare, for what an SDK would hide: order of frames, codes, half-open states.
+//! A socket that speaks the client protocol directly, to show what an SDK would hide: frame order, codes, half-open
+//! states.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-/// How long a frame may take.
+/// The longest wait for a frame.
 pub const WITHIN: Duration = Duration::from_secs(10);
 
 pub struct Socket {
@@ -26,13 +27,13 @@ impl Socket {
         Self::try_open(address).await.expect("an upgrade")
     }
 
-    /// Opens one, or says with which HTTP status and how many seconds to wait it was refused.
+    /// Opens a socket, or returns the HTTP status and the `Retry-After` seconds of the refusal.
     pub async fn try_open(address: SocketAddr) -> Result<Self, (u16, u64)> {
         let stream = TcpStream::connect(address).await.expect("a connection");
         Self::over(stream, address).await
     }
 
-    /// One whose kernel takes little that is not read.
+    /// Opens a socket with a small receive buffer.
     pub async fn narrow(address: SocketAddr) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(2048).expect("a small buffer");
@@ -54,7 +55,7 @@ impl Socket {
         }
     }
 
-    /// A socket over a connection, where the server at its end agrees.
+    /// Performs the WebSocket handshake over a connection.
     pub async fn upgraded(
         stream: TcpStream,
         address: SocketAddr,
@@ -69,7 +70,7 @@ impl Socket {
         })
     }
 
-    /// The next command's id.
+    /// Takes the next command's id.
     pub fn take_id(&mut self) -> u32 {
         self.next_id += 1;
         self.next_id - 1
@@ -86,7 +87,7 @@ impl Socket {
         self.stream.send(Message::text(text)).await.expect("sent");
     }
 
-    /// Sends a command and waits for its reply; pushes meanwhile are kept.
+    /// Sends a command and waits for its reply; pushes that arrive meanwhile are kept.
     pub async fn call(&mut self, method: &str, body: Value) -> Value {
         let id = self.send(method, body).await;
         let mut kept = VecDeque::new();
@@ -110,7 +111,7 @@ impl Socket {
         self.call("subscribe", json!({"channel": channel})).await
     }
 
-    /// The next message: a reply or a push; `Err` is the close code.
+    /// The next reply or push, or the close code as `Err`.
     pub async fn next(&mut self) -> Result<Value, u16> {
         loop {
             if let Some(message) = self.waiting.pop_front() {
@@ -132,7 +133,7 @@ impl Socket {
                 }
                 Some(Ok(Message::Close(frame))) => {
                     let frame = frame.expect("a close with code and reason");
-                    assert!(!frame.reason.is_empty(), "an empty reason");
+                    assert!(!frame.reason.is_empty(), "the close frame has no reason");
                     return Err(frame.code.into());
                 }
                 Some(Ok(_)) => {}
@@ -141,9 +142,9 @@ impl Socket {
         }
     }
 
-    /// The next frame that is no ping, as it came.
+    /// The next frame other than a ping, as text.
     pub async fn next_line(&mut self) -> String {
-        assert!(self.waiting.is_empty(), "something came before");
+        assert!(self.waiting.is_empty(), "an earlier message was not read");
         loop {
             let frame = tokio::time::timeout(WITHIN, self.stream.next())
                 .await

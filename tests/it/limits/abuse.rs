@@ -1,4 +1,4 @@
-//! Clients that mean no good, against the binary where memory counts: each gets its code, and nothing of it stays.
+//! Abusive clients, against the binary where memory is measured: each gets its close code and leaves nothing behind.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const PATH: &str = "/connection/websocket";
 const MEBIBYTE: u64 = 1024 * 1024;
 
 #[tokio::test]
-async fn a_declared_frame_of_300_mib_costs_less_than_one() {
+async fn a_declared_frame_of_300_mib_costs_less_than_one_mib() {
     let node = Node::with(&postgres::fresh_database().await, &[]).await;
     let header = [&[0x82, 0xFF][..], &(300 * MEBIBYTE).to_be_bytes(), &[0; 4]].concat();
     let declare = async || {
@@ -23,14 +23,14 @@ async fn a_declared_frame_of_300_mib_costs_less_than_one() {
         assert_eq!(socket.closed().await, 1009);
         socket
     };
-    // What first sockets allocate once is not this one's.
+    // The first sockets cause one-time allocations, which are not measured.
     for _ in 0..8 {
         declare().await;
     }
     node.forget_peak();
     let (before, _) = node.memory();
     let mut socket = declare().await;
-    // It sends what it declared, or as much of it as is taken.
+    // The client sends the declared bytes, or as many as the server accepts.
     let part = vec![0; 1 << 20];
     for _ in 0..300 {
         let sent = tokio::time::timeout(
@@ -49,7 +49,7 @@ async fn a_declared_frame_of_300_mib_costs_less_than_one() {
 }
 
 #[tokio::test]
-async fn each_abuse_has_its_code_and_leaves_nothing() {
+async fn each_abuse_has_its_close_code_and_leaves_nothing() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
@@ -104,13 +104,13 @@ async fn each_abuse_has_its_code_and_leaves_nothing() {
     }
     assert!(
         member.socket().await.connected["connect"].is_object(),
-        "nobody else is touched"
+        "another client is affected"
     );
     app.stop().await;
 }
 
 #[tokio::test]
-async fn half_frames_are_waited_for_no_longer_than_a_connect() {
+async fn an_unfinished_frame_is_closed_by_the_connect_timeout() {
     let app = TestApp::start_with(|config| config.live.connect_within = Duration::from_secs(1)).await;
     let whole = frame(0x81, br#"{"id":1,"connect":{"token":"x"}}"#);
     for cut in [1, 2, 5, 20] {
@@ -118,7 +118,7 @@ async fn half_frames_are_waited_for_no_longer_than_a_connect() {
         socket.send(&whole[..cut]).await;
         assert_eq!(socket.closed().await, 3502, "{cut} bytes");
     }
-    // And one that goes away in the middle.
+    // A client that disconnects in the middle of a frame.
     let mut socket = RawSocket::open(app.address, PATH).await;
     socket.send(&whole[..20]).await;
     drop(socket);
@@ -127,7 +127,7 @@ async fn half_frames_are_waited_for_no_longer_than_a_connect() {
 }
 
 #[tokio::test]
-async fn ten_thousand_subscribes_on_one_socket_are_too_many_at_any_speed() {
+async fn ten_thousand_subscribes_on_one_socket_are_refused_at_any_speed() {
     let app = TestApp::start_with(|config| config.live.channels = 16).await;
     let gym = app.gym().await;
     let author = app.person(gym, &[Role::Manager]).await;
@@ -135,7 +135,7 @@ async fn ten_thousand_subscribes_on_one_socket_are_too_many_at_any_speed() {
     for _ in 0..20 {
         members.push(app.person(gym, &[Role::Member]).await);
     }
-    // One by one: channels that there are have a bound of their own.
+    // One by one: existing channels have their own bound.
     let mut patient = author.socket().await;
     for (n, member) in members.iter().enumerate() {
         let answer = patient.subscribe(&format!("member:{}", member.account)).await;
@@ -161,7 +161,10 @@ async fn ten_thousand_subscribes_on_one_socket_are_too_many_at_any_speed() {
     };
     assert_eq!(sending.await, 3013);
     drop(hasty);
-    until("it has left", async || app.app.hub.counts() == (1, 16)).await;
+    until("the closed socket has left the hub", async || {
+        app.app.hub.counts() == (1, 16)
+    })
+    .await;
     drop(patient);
     nothing_is_left(&app).await;
     let mut back = Socket::open(app.address).await;

@@ -1,4 +1,4 @@
-//! What a request's body may be: not coded, of so many bytes, and there in time.
+//! Request bodies: uncompressed, within a size limit, and received in time.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ use crate::harness::{RawHttp, TestApp, postgres};
 const LOGIN: &str = "POST /api/v1/auth/login";
 const JSON: &str = "Content-Type: application/json";
 
-/// A body that is not there within this is not waited for.
+/// Configures a body timeout of 300 ms.
 fn hasty(config: &mut Config) {
     config.http.body_within = Duration::from_millis(300);
     config.http.body_bytes_per_second = u32::MAX;
 }
 
 #[tokio::test]
-async fn a_coded_body_is_refused_by_the_head_alone_on_every_kind_of_route() {
+async fn a_compressed_body_is_refused_by_its_headers_on_every_kind_of_route() {
     let app = TestApp::start().await;
     let length = "Content-Length: 131072";
     let chunked = "Transfer-Encoding: chunked";
@@ -69,7 +69,7 @@ async fn a_coded_body_is_refused_by_the_head_alone_on_every_kind_of_route() {
 }
 
 #[tokio::test]
-async fn bodies_that_would_become_gigabytes_cost_no_memory() {
+async fn compressed_bodies_that_would_expand_to_gigabytes_cost_no_memory() {
     const MEBIBYTE: usize = 1024 * 1024;
     let node = Node::with(&postgres::fresh_database().await, &[]).await;
     let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
@@ -85,7 +85,7 @@ async fn bodies_that_would_become_gigabytes_cost_no_memory() {
             .header("content-type", "application/json")
             .header("content-encoding", "gzip")
             .body(bomb.clone());
-        // Who is refused before all is sent may find its connection closed.
+        // A client that is refused before it has sent everything may find its connection closed.
         if let Ok(answer) = request.send().await {
             assert_eq!(answer.status(), 415);
         }
@@ -102,7 +102,7 @@ async fn bodies_that_would_become_gigabytes_cost_no_memory() {
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_or_drips_is_given_up_and_its_connection_ended() {
+async fn a_body_that_stalls_or_drips_times_out_and_its_connection_is_closed() {
     let app = TestApp::start_with(hasty).await;
     for (framing, begin, drip) in [
         ("Content-Length: 200", r#"{"email":"#, "x"),
@@ -127,12 +127,12 @@ async fn a_body_that_stalls_or_drips_is_given_up_and_its_connection_ended() {
 }
 
 #[tokio::test]
-async fn five_hundred_stalled_posts_end_and_others_are_served_meanwhile() {
+async fn five_hundred_stalled_posts_are_closed_and_others_are_served_meanwhile() {
     let app = TestApp::start_with(hasty).await;
     let mut stalled = Vec::new();
     for n in 0..500 {
         let mut client = RawHttp::open(app.address).await;
-        // Half of them where nobody reads a body.
+        // Half of them go to routes that read no body.
         let (request, lines, begin) = match n % 4 {
             0 => (LOGIN, [JSON, "Content-Length: 100"], "{"),
             1 => (LOGIN, [JSON, "Transfer-Encoding: chunked"], "1\r\n{\r\n"),
@@ -145,12 +145,16 @@ async fn five_hundred_stalled_posts_end_and_others_are_served_meanwhile() {
     let ready = app.nobody().send(reqwest::Method::GET, "/readyz", None, &[]).await;
     assert_eq!(ready.status, 200);
     let ends = join_all(stalled.iter_mut().map(RawHttp::ends)).await;
-    assert_eq!(ends.iter().filter(|ended| !**ended).count(), 0, "still open");
+    assert_eq!(
+        ends.iter().filter(|ended| !**ended).count(),
+        0,
+        "some stalled connections are still open"
+    );
     app.stop().await;
 }
 
 #[tokio::test]
-async fn each_class_of_route_has_its_limit() {
+async fn each_class_of_route_has_its_body_limit() {
     let app = TestApp::start().await;
     let author = app.person(app.gym().await, &[Role::Nutritionist]).await;
     let of_bytes = |bytes: usize| {
@@ -166,9 +170,9 @@ async fn each_class_of_route_has_its_limit() {
         let refused = author.post(path, &of_bytes(limit + 1)).await;
         refused.refused(413, "too_large");
         assert_eq!(refused.body["limit"], limit.to_string(), "{path}");
-        // Read, and found to be something else.
+        // At the limit the body is read; it is refused for its content.
         author.post(path, &of_bytes(limit)).await.refused(400, "malformed");
-        // A body that does not say how long it is.
+        // A chunked body does not declare its length.
         let mut client = RawHttp::open(app.address).await;
         let bearer = format!("Authorization: Bearer {}", author.token.as_deref().expect("signed in"));
         let chunk = format!("{:x}\r\n{}\r\n", limit + 1, "x".repeat(limit + 1));

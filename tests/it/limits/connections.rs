@@ -1,4 +1,4 @@
-//! How many plain connections an address and a node may have, and how long one may go without a request.
+//! The number of plain connections per address and node, and how long a connection may be without a request.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::harness::{RawHttp, Socket, TestApp, until};
 
 const HEALTH: &str = "GET /healthz";
 
-/// With the metrics' listener apart, which is not bounded here.
+/// Bounds the connections. The metrics have a listener of their own, without these bounds.
 fn at_most(connections: usize, per_address: usize) -> impl FnOnce(&mut Config) {
     move |config| {
         (config.http.connections, config.http.connections_per_address) = (connections, per_address);
@@ -19,7 +19,7 @@ fn at_most(connections: usize, per_address: usize) -> impl FnOnce(&mut Config) {
     }
 }
 
-/// A connection that was let in, which its answer shows.
+/// Opens a connection that the server admits, as its answer shows.
 async fn admitted(app: &TestApp) -> RawHttp {
     let mut client = RawHttp::open(app.address).await;
     client.send(HEALTH, &[], "").await;
@@ -29,11 +29,11 @@ async fn admitted(app: &TestApp) -> RawHttp {
 
 async fn is_full(app: &TestApp) {
     let mut refused = RawHttp::open(app.address).await;
-    assert!(refused.ends().await, "closed at once");
+    assert!(refused.ends().await, "the connection was not closed");
 }
 
 #[tokio::test]
-async fn an_address_with_too_many_connections_and_a_full_node_close_the_next_at_once() {
+async fn a_connection_beyond_the_bound_of_its_address_or_node_is_closed_at_once() {
     for (connections, per_address) in [(3, 100), (100, 3)] {
         let app = TestApp::start_with(at_most(connections, per_address)).await;
         let mut inside = Vec::new();
@@ -41,13 +41,13 @@ async fn an_address_with_too_many_connections_and_a_full_node_close_the_next_at_
             inside.push(admitted(&app).await);
         }
         is_full(&app).await;
-        // Who is inside is served on.
+        // Admitted connections continue to be served.
         for client in &mut inside {
             client.send(HEALTH, &[], "").await;
             assert_eq!(client.answer().await.status, 200);
         }
         inside.remove(0);
-        until("there is room", async || {
+        until("a new connection is admitted", async || {
             let mut next = RawHttp::open(app.address).await;
             let _ = next.0.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
             let mut first = [0; 12];
@@ -60,7 +60,7 @@ async fn an_address_with_too_many_connections_and_a_full_node_close_the_next_at_
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_is_bounded_in_all_alone() {
+async fn a_trusted_proxy_has_only_the_nodes_bound() {
     let app = TestApp::start_with(|config| {
         at_most(4, 1)(config);
         config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
@@ -75,7 +75,7 @@ async fn a_trusted_proxy_is_bounded_in_all_alone() {
 }
 
 #[tokio::test]
-async fn sockets_leave_their_connections_places_to_others_and_clients_keep_theirs() {
+async fn a_socket_frees_its_connections_place_and_plain_clients_keep_theirs() {
     let app = TestApp::start_with(at_most(2, 2)).await;
     let member = app.person(app.gym().await, &[Role::Member]).await;
     let mut sockets = Vec::new();
@@ -95,13 +95,13 @@ async fn sockets_leave_their_connections_places_to_others_and_clients_keep_their
     app.stop().await;
 }
 
-/// A second for a head, and so two between two looks. Actix's clock is half a second coarse.
+/// Allows 1 s for a request's head, and so 2 s between checks. Actix's timer has a resolution of 0.5 s.
 fn hasty(config: &mut Config) {
     config.http.head_within = Duration::from_secs(1);
 }
 
 #[tokio::test]
-async fn a_head_that_stalls_or_drips_ends_its_connection_also_after_a_request() {
+async fn a_head_that_stalls_or_drips_closes_its_connection_also_after_a_request() {
     let app = TestApp::start_with(hasty).await;
     let one = async |has_asked: bool, drips: bool| {
         let mut client = if has_asked {
@@ -125,7 +125,7 @@ async fn a_head_that_stalls_or_drips_ends_its_connection_also_after_a_request() 
 }
 
 #[tokio::test]
-async fn a_request_that_takes_long_is_answered() {
+async fn a_slow_request_is_answered() {
     let app = TestApp::start_with(hasty).await;
     let member = app.person(app.gym().await, &[Role::Member]).await;
     let mut lock = app.owner().await;
@@ -141,7 +141,7 @@ async fn a_request_that_takes_long_is_answered() {
 }
 
 #[tokio::test]
-async fn the_answer_to_a_handshake_is_read_in_time_or_not_at_all() {
+async fn a_client_that_reads_the_answer_to_a_handshake_too_slowly_is_closed() {
     let app = TestApp::start_with(|config| {
         config.live.write_within = Duration::from_secs(1);
         config.live.send_buffer_bytes = 4096;
@@ -152,13 +152,13 @@ async fn the_answer_to_a_handshake_is_read_in_time_or_not_at_all() {
     let mut client = RawHttp(socket.connect(app.address).await.expect("a connection"));
     let lines = ["Connection: Upgrade", "Upgrade: websocket"];
     client.send("GET /api/openapi.json", &lines, "").await;
-    // Bytes move all the time, so that the kernel has no reason to give it up.
+    // Bytes keep moving, so that the kernel has no reason to close the connection.
     let (began, mut part, mut bytes) = (Instant::now(), [0; 256], 0);
     while let Ok(read @ 1..) = client.0.read(&mut part).await {
         bytes += read;
         assert!(
             began.elapsed() < Duration::from_secs(10),
-            "{bytes} bytes, and more to come"
+            "the client still receives after {bytes} bytes"
         );
         tokio::time::sleep(Duration::from_millis(25)).await;
     }

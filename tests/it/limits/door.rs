@@ -1,4 +1,4 @@
-//! How many sockets an account, a gym, an address and a node may have.
+//! The number of sockets per account, gym, address and node.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::nothing_is_left;
 use crate::harness::{Socket, TestApp, until};
 
 #[tokio::test]
-async fn an_account_with_one_socket_too_many_loses_its_oldest_for_good() {
+async fn an_account_beyond_its_bound_loses_its_oldest_socket_permanently() {
     let app = TestApp::start_with(|config| config.live.sockets_per_user = 3).await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
@@ -33,7 +33,7 @@ async fn an_account_with_one_socket_too_many_loses_its_oldest_for_good() {
 }
 
 #[tokio::test]
-async fn a_full_gym_sends_away_for_a_while_and_other_gyms_are_not_held_up() {
+async fn a_full_gym_refuses_temporarily_and_other_gyms_are_not_affected() {
     let app = TestApp::start_with(|config| config.live.sockets_per_log = 2).await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
@@ -49,7 +49,7 @@ async fn a_full_gym_sends_away_for_a_while_and_other_gyms_are_not_held_up() {
     let mut other = app.person(elsewhere, &[Role::Member]).await.socket().await;
     assert_eq!(other.subscribe("plan:none").await["error"]["code"], 102);
     drop(one);
-    until("there is room", async || app.app.hub.counts().0 == 2).await;
+    until("the gym has room", async || app.app.hub.counts().0 == 2).await;
     assert!(refused().await.expect("a reply")["connect"].is_object());
     app.stop().await;
 }
@@ -63,7 +63,7 @@ fn of_node(sockets: usize, per_address: usize, connecting: usize) -> impl FnOnce
 }
 
 #[tokio::test]
-async fn what_a_node_has_no_room_for_is_refused_before_the_upgrade_and_let_in_later() {
+async fn a_full_node_refuses_before_the_upgrade_and_admits_later() {
     for bounds in [(3, 100, 100), (100, 3, 100), (100, 100, 6)] {
         let app = TestApp::start_with(of_node(bounds.0, bounds.1, bounds.2)).await;
         let mut inside = Vec::new();
@@ -73,11 +73,11 @@ async fn what_a_node_has_no_room_for_is_refused_before_the_upgrade_and_let_in_la
         let (status, wait) = Socket::try_open(app.address).await.err().expect("refused");
         assert_eq!(status, 503, "{bounds:?}");
         assert!((1..=5).contains(&wait), "{wait} s");
-        // Requests are no sockets.
+        // Plain requests do not count as sockets.
         let ready = app.nobody().send(reqwest::Method::GET, "/readyz", None, &[]).await;
         assert_eq!(ready.status, StatusCode::OK);
         drop(inside.pop());
-        until("there is room", async || app.app.hub.door().counts().0 == 2).await;
+        until("the node has room", async || app.app.hub.door().counts().0 == 2).await;
         inside.push(Socket::open(app.address).await);
         drop(inside);
         nothing_is_left(&app).await;
@@ -86,7 +86,7 @@ async fn what_a_node_has_no_room_for_is_refused_before_the_upgrade_and_let_in_la
 }
 
 #[tokio::test]
-async fn who_has_connected_makes_room_for_others_who_connect() {
+async fn a_connected_socket_frees_its_place_among_unfinished_connects() {
     let app = TestApp::start_with(of_node(100, 100, 4)).await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
@@ -101,7 +101,7 @@ async fn who_has_connected_makes_room_for_others_who_connect() {
 }
 
 #[tokio::test]
-async fn addresses_are_what_a_trusted_proxy_says() {
+async fn addresses_are_taken_from_a_trusted_proxy() {
     let app = TestApp::start_with(|config| {
         config.live.sockets_per_address = 1;
         config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
@@ -122,13 +122,13 @@ async fn addresses_are_what_a_trusted_proxy_says() {
     assert!(upgrade("192.0.2.1").await.is_err());
     assert!(
         upgrade("192.0.2.1, 192.0.2.2").await.is_ok(),
-        "what the client itself wrote does not count"
+        "the address that the client itself sent must not count"
     );
     app.stop().await;
 }
 
 #[tokio::test]
-async fn sign_ins_are_limited_by_the_address_that_a_trusted_proxy_says() {
+async fn sign_ins_are_limited_by_the_address_that_a_trusted_proxy_reports() {
     let trusting = |config: &mut Config| config.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")];
     for (trusts, other_code) in [(true, "bad_credentials"), (false, "too_many_requests")] {
         let app = TestApp::start_with(|config| {
@@ -138,7 +138,7 @@ async fn sign_ins_are_limited_by_the_address_that_a_trusted_proxy_says() {
         })
         .await;
         let nobody = app.nobody();
-        // No email, so that no password is hashed; the address counts all the same.
+        // A malformed address, so that no password is hashed; the attempt counts for the IP address all the same.
         let body = json!({"email": "nobody", "password": "none"});
         let sign_in = async |from: &str| {
             let headers = [("X-Forwarded-For", from)];
@@ -158,11 +158,11 @@ async fn sign_ins_are_limited_by_the_address_that_a_trusted_proxy_says() {
 }
 
 #[tokio::test]
-async fn who_waits_too_long_for_the_database_is_told_to_try_again() {
+async fn a_connect_that_waits_too_long_for_the_database_is_told_to_retry() {
     let app = TestApp::start_with(|config| config.live.reads_at_once = 1).await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
-    // The gym's sequencer runs, and nothing else reads the heads.
+    // The gym's sequencer runs already, so nothing else reads the heads.
     let first = member.socket().await;
     let mut lock = app.owner().await;
     lock.batch_execute("BEGIN; LOCK TABLE memberships IN ACCESS EXCLUSIVE MODE")
@@ -170,7 +170,10 @@ async fn who_waits_too_long_for_the_database_is_told_to_try_again() {
         .expect("locked");
     let mut reads = Socket::open(app.address).await;
     let due = reads.send("connect", json!({"token": member.token})).await;
-    until("it reads", async || app.app.hub.counts().0 == 2).await;
+    until("the first connect reads from the database", async || {
+        app.app.hub.counts().0 == 2
+    })
+    .await;
     let mut waits = Socket::open(app.address).await;
     let began = Instant::now();
     let told = waits.call("connect", json!({"token": member.token})).await;

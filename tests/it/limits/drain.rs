@@ -1,4 +1,4 @@
-//! A node that stops: it says so, answers what it has accepted, and lets its sockets go a few at a time.
+//! A node that stops: it reports that it drains, answers accepted commands, and closes its sockets in batches.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ struct Count {
 }
 
 #[tokio::test]
-async fn a_node_that_stops_is_not_ready_lets_nobody_in_and_answers_what_it_has_accepted() {
+async fn a_draining_node_is_not_ready_admits_nobody_and_answers_accepted_commands() {
     let app = TestApp::start_with(|config| config.drain_seconds = 1).await;
     let floor = Floor::make(&app, 2).await;
     let (member, hub, address) = (&floor.members[0], app.app.hub.clone(), app.address);
@@ -28,7 +28,7 @@ async fn a_node_that_stops_is_not_ready_lets_nobody_in_and_answers_what_it_has_a
     let mut phone = member.socket().await;
     let side = side_of(&app, floor.gym, member);
     let mut unsaid = Socket::open(address).await;
-    // Whoever writes into the gym's log waits.
+    // Every write to the gym's log now waits.
     lock.batch_execute("BEGIN; LOCK TABLE completion_history IN ACCESS EXCLUSIVE MODE")
         .await
         .expect("locked");
@@ -38,21 +38,24 @@ async fn a_node_that_stops_is_not_ready_lets_nobody_in_and_answers_what_it_has_a
     };
     let key = uuid::Uuid::new_v4().to_string();
     let due = phone.send("rpc", tick(&key)).await;
-    until("it is begun", async || {
+    until("the change has begun", async || {
         AtomicUsize::load(&app.app.changes_in_flight, Ordering::SeqCst) > 0
     })
     .await;
     let database = app.database.clone();
     let mut keeper = liveplan::db::establish(&database).await.expect("a connection");
     let stopping = tokio::spawn(app.stop());
-    until("it drains", async || hub.is_draining()).await;
+    until("the node drains", async || hub.is_draining()).await;
     let ready = nobody.send(reqwest::Method::GET, "/readyz", None, &[]).await;
     assert_eq!((ready.status.as_u16(), &ready.body["draining"]), (503, &json!(true)));
     let (status, wait) = Socket::try_open(address).await.err().expect("refused");
     assert!(status == 503 && wait > 0);
     assert_eq!(unsaid.closed().await, 3001);
-    // What comes now is not accepted, and so not answered: the client asks another node.
-    until("its turn to go has come", async || !side.takes_commands()).await;
+    // A command that arrives now is not accepted and gets no answer; the client sends it to another node.
+    until("the phone's socket takes no more commands", async || {
+        !side.takes_commands()
+    })
+    .await;
     phone.send("rpc", tick("late")).await;
     lock.batch_execute("COMMIT").await.expect("unlocked");
     let mut answers: Vec<Value> = Vec::new();
@@ -75,11 +78,11 @@ async fn a_node_that_stops_is_not_ready_lets_nobody_in_and_answers_what_it_has_a
     .get_result(&mut keeper)
     .await
     .expect("a count");
-    assert_eq!(seen.n, 1, "when the member was last seen is recorded");
+    assert_eq!(seen.n, 1, "the member's last_seen was not recorded");
 }
 
 #[tokio::test]
-async fn sockets_are_let_go_a_few_at_a_time_over_the_configured_time() {
+async fn sockets_are_closed_in_batches_over_the_configured_time() {
     const SOCKETS: usize = 60;
     let app = TestApp::start_with(|config| {
         config.drain_seconds = 3;
@@ -115,6 +118,6 @@ async fn sockets_are_let_go_a_few_at_a_time_over_the_configured_time() {
                 .count()
         })
         .max();
-    assert!(most < Some(12), "so many within 100 ms: {most:?} of {after:?}");
+    assert!(most < Some(12), "too many closes within 100 ms: {most:?} of {after:?}");
     assert!(stopped < Duration::from_secs(6), "{stopped:?}");
 }

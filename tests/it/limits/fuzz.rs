@@ -1,5 +1,5 @@
-//! The fuzz target of `fuzz/` without a fuzzer: its function over its corpus, and over mutations of it. The seed is printed;
-//! `FUZZ_SEED` runs one again, `FUZZ_SECONDS` says how long.
+//! The fuzz target of `fuzz/` without a fuzzer: it runs over the corpus and over mutations of it. The seed is printed;
+//! `FUZZ_SEED` replays one, and `FUZZ_SECONDS` sets the duration.
 
 #[path = "../../../fuzz/fuzz_targets/target.rs"]
 mod target;

@@ -1,5 +1,5 @@
-//! Connects and disconnects of every kind, against the binary: afterwards it has the memory and the files that it had. The long
-//! form, 50,000 of them, is `make leaks`.
+//! Connects and disconnects of every kind, against the binary: afterwards memory and open files are as before. The long
+//! form, with 50,000 of them, is `make leaks`.
 
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use liveplan::auth::Role;
@@ -8,15 +8,15 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::harness::process::Node;
 use crate::harness::{Client, Socket, TestApp, until};
 
-/// A half of them; the first warms up.
+/// Sockets in each half; the first half warms up.
 const HALF: usize = 1500;
 const AT_ONCE: usize = 16;
 
-/// One socket, ended in one of the ways that sockets end.
+/// Opens one socket and ends it in one of the ways that sockets end.
 async fn come_and_go(n: usize, who: Client, node: std::net::SocketAddr) {
     let mut socket = Socket::open(node).await;
     if n % 5 == 4 {
-        // It never says anything.
+        // It sends nothing at all.
         return;
     }
     socket.connect(who.token.as_deref().expect("signed in")).await;
@@ -35,7 +35,7 @@ async fn come_and_go(n: usize, who: Client, node: std::net::SocketAddr) {
 }
 
 #[tokio::test]
-async fn sockets_that_come_and_go_leave_neither_memory_nor_files() {
+async fn sockets_that_come_and_go_leak_neither_memory_nor_files() {
     let maker = TestApp::start().await;
     let gym = maker.gym().await;
     let mut members = Vec::new();
@@ -63,7 +63,7 @@ async fn sockets_that_come_and_go_leave_neither_memory_nor_files() {
     let (first, files) = (node.memory().0, node.files());
     half().await;
     quiet().await;
-    // Files of sockets that have just ended are closed a moment later.
+    // Files of sockets that have just ended are closed shortly after.
     until("the files are as before", async || node.files() <= files).await;
     let second = node.memory().0;
     assert!(second * 100 <= first * 105, "{first} bytes, then {second}");

@@ -1,4 +1,4 @@
-//! How fast a client may send: over it close 3013, and who comes back is served.
+//! How fast a client may send: beyond the rate its socket is closed with 3013, and it is served when it returns.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use tokio_tungstenite::tungstenite::Message;
 use super::nothing_is_left;
 use crate::harness::{Client, Socket, TestApp};
 
-/// A server with these bounds, and one who is closed with 3013 after `does`, and can come back.
+/// Starts a server with these bounds and asserts that a client is closed with 3013 after `does`, and is served when it
+/// returns.
 async fn too_many(adjust: impl FnOnce(&mut Config), does: impl AsyncFnOnce(&mut Socket)) {
     let app = TestApp::start_with(adjust).await;
     let gym = app.gym().await;
@@ -54,7 +55,7 @@ async fn commands_have_a_rate_one_by_one_and_in_one_frame() {
 }
 
 #[tokio::test]
-async fn pings_and_empty_frames_count_too() {
+async fn pings_and_empty_frames_count_as_commands() {
     for message in [Message::Ping("p".into()), Message::text(""), Message::text("{}")] {
         too_many(slowly, async |socket| {
             for _ in 0..25 {
@@ -66,7 +67,7 @@ async fn pings_and_empty_frames_count_too() {
 }
 
 #[tokio::test]
-async fn bytes_have_a_rate_even_where_no_message_comes_of_them() {
+async fn bytes_have_a_rate_even_if_they_form_no_message() {
     let slowly = |config: &mut Config| {
         (config.live.bytes_per_second, config.live.bytes_at_once) = (1000, 100_000);
     };
@@ -82,7 +83,7 @@ async fn bytes_have_a_rate_even_where_no_message_comes_of_them() {
     .await;
     too_many(slowly, async |socket| {
         use tokio::io::AsyncWriteExt as _;
-        // Fragments of a message that never ends, each of no bytes.
+        // Empty fragments of a message that never ends.
         let mut bytes = crate::harness::raw::frame(0x01, b"");
         for _ in 0..20_000 {
             bytes.extend(crate::harness::raw::frame(0x00, b""));
@@ -94,7 +95,7 @@ async fn bytes_have_a_rate_even_where_no_message_comes_of_them() {
 }
 
 #[tokio::test]
-async fn commands_that_wait_are_bounded_in_number_and_in_bytes() {
+async fn waiting_commands_are_bounded_in_number_and_in_bytes() {
     let few = |config: &mut Config| config.live.pending_commands = 10;
     too_many(few, async |socket| {
         let command = |id| json!({"id": id, "subscribe": {"channel": "plan:none"}}).to_string();
@@ -113,7 +114,7 @@ async fn commands_that_wait_are_bounded_in_number_and_in_bytes() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_to_all_its_channels_at_once_is_served() {
+async fn a_client_that_resubscribes_to_all_its_channels_at_once_is_served() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
@@ -127,7 +128,7 @@ async fn a_client_that_comes_back_to_all_its_channels_at_once_is_served() {
     socket.send_text(&frame.join("\n")).await;
     for id in 1..=129 {
         let answer = socket.next().await.expect("an answer");
-        // The member's own channel speaks between.
+        // No publication of the member's own channel comes between the answers.
         assert_eq!(answer["id"], id, "{answer}");
         assert!(id == 1 || answer["error"]["code"] == 103, "{answer}");
     }
@@ -137,7 +138,7 @@ async fn a_client_that_comes_back_to_all_its_channels_at_once_is_served() {
 }
 
 #[tokio::test]
-async fn the_first_pings_of_sockets_that_came_together_are_spread() {
+async fn the_first_pings_of_sockets_that_connected_together_are_spread() {
     let app = TestApp::start_with(|config| config.live_ping_seconds = 2).await;
     let gym = app.gym().await;
     let member = app.person(gym, &[Role::Member]).await;
@@ -159,7 +160,7 @@ async fn the_first_pings_of_sockets_that_came_together_are_spread() {
     after.sort();
     assert!(after[0] >= Duration::from_millis(990), "{after:?}");
     assert!(after[15] <= Duration::from_millis(2500), "{after:?}");
-    // Sixteen random moments of a second are never all in a third of it.
+    // Sixteen random moments in one second practically never fall within a third of it.
     assert!(after[15] > after[0] + Duration::from_millis(330), "{after:?}");
     app.stop().await;
 }

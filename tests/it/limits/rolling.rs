@@ -1,5 +1,5 @@
-//! A rolling restart under load: two nodes behind a balancer, each stopped and started again in turn while members tick over
-//! their sockets and come back as SDKs do.
+//! A rolling restart under load: two nodes behind a balancer are restarted in turn, while members tick over their
+//! sockets and reconnect as SDKs do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use crate::harness::{Client, Socket, TestApp};
 
 const MEMBERS: usize = 40;
 const DRAIN: &str = "3";
-/// Between a member's ticks.
+/// The pause between a member's ticks.
 const EVERY: Duration = Duration::from_millis(150);
-/// Connections that may come within 100 ms. Without spreading, half of the members or all come at once.
+/// The most connections that may arrive within 100 ms. Without spreading, half of the members or all would arrive at
+/// once.
 const AT_ONCE: usize = 12;
 
-/// What members have done, together.
+/// Counts over all members.
 #[derive(Default)]
 struct Tally {
     stop: AtomicBool,
@@ -50,7 +51,8 @@ impl Phone {
             if let Ok(mut socket) = self.connect().await {
                 self.tick(&mut socket, &mut unanswered).await;
             }
-            // As the SDKs wait: 500 ms, and at random up to twice that the longer the more it has failed, at most 20 s.
+            // Backoff as in the SDKs: 500 ms plus a random part whose maximum doubles with each failure, at most 20 s
+            // in all.
             let step = Duration::from_millis(500) * 2_u32.pow(self.attempts.min(5));
             self.attempts += 1;
             let wait = Duration::from_millis(500) + step.mul_f64(rand::random_range(0.0..1.0));
@@ -84,7 +86,7 @@ impl Phone {
         }
     }
 
-    /// Ticks until the socket ends. A tick without an answer is sent again under its key, over the next socket.
+    /// Ticks until the socket ends. An unanswered tick is sent again under its key over the next socket.
     async fn tick(&mut self, socket: &mut Socket, unanswered: &mut Option<String>) {
         loop {
             let key = match unanswered.take() {
@@ -92,7 +94,7 @@ impl Phone {
                 None if self.tally.stop.load(Ordering::SeqCst) => return,
                 None => uuid::Uuid::new_v4().to_string(),
             };
-            // Each changes something.
+            // Each tick changes the completion.
             let portion = self.keys.len() % 900 + 1;
             let data = json!({"key": key, "meal_id": self.meal, "date": self.date, "status": "partial", "portion_permille": portion});
             let reply = socket
@@ -118,7 +120,7 @@ impl Phone {
     }
 }
 
-/// The most that came within 100 ms.
+/// The most connections that arrived within 100 ms.
 fn most_at_once(came: &[Instant]) -> usize {
     let within = |n: usize| {
         came[n..]
@@ -130,7 +132,7 @@ fn most_at_once(came: &[Instant]) -> usize {
 }
 
 #[tokio::test]
-async fn a_rolling_restart_loses_no_command_does_none_twice_and_makes_no_storm() {
+async fn a_rolling_restart_loses_no_command_repeats_none_and_causes_no_reconnect_storm() {
     let redis = Redis::start().await;
     let maker = TestApp::start().await;
     let floor = Floor::make(&maker, MEMBERS).await;
@@ -166,7 +168,10 @@ async fn a_rolling_restart_loses_no_command_does_none_twice_and_makes_no_storm()
     let more = async |of: usize| {
         let from = tally.acknowledged.load(Ordering::SeqCst);
         while tally.acknowledged.load(Ordering::SeqCst) < from + of {
-            assert!(began.elapsed() < Duration::from_mins(2), "members do not get on");
+            assert!(
+                began.elapsed() < Duration::from_mins(2),
+                "no tick was acknowledged for too long"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -175,7 +180,7 @@ async fn a_rolling_restart_loses_no_command_does_none_twice_and_makes_no_storm()
     for address in &addresses {
         let at = nodes.iter().position(|node| node.address == *address).expect("it runs");
         let took = nodes.remove(at).stop().await;
-        assert!(took < Duration::from_secs(20), "it stopped after {took:?}");
+        assert!(took < Duration::from_secs(20), "the node stopped only after {took:?}");
         nodes.push(Node::at(*address, &database, &variables).await);
         more(MEMBERS * 3).await;
     }
@@ -188,13 +193,17 @@ async fn a_rolling_restart_loses_no_command_does_none_twice_and_makes_no_storm()
     }
     assert_eq!(keys.len(), tally.acknowledged.load(Ordering::SeqCst));
     assert_eq!(effects(&database, &keys).await, vec![1; keys.len()]);
-    // Everybody was told why, and was sent away once by each node that they were at: at most twice in all.
+    // Every socket was closed with the reason, once by each node that it was connected to: at most twice per member.
     assert!(codes.iter().all(|code| *code == 3001), "{codes:?}");
     assert!((MEMBERS..=2 * MEMBERS).contains(&codes.len()), "{} closes", codes.len());
     let came = balancer.came().split_off(calm);
     let most = most_at_once(&came);
-    assert!(most <= AT_ONCE, "{most} connections came within 100 ms");
-    assert!(came.len() <= 3 * MEMBERS, "{} connections came: a storm", came.len());
+    assert!(most <= AT_ONCE, "{most} connections arrived within 100 ms");
+    assert!(
+        came.len() <= 3 * MEMBERS,
+        "a reconnect storm of {} connections",
+        came.len()
+    );
     eprintln!(
         "{} ticks, {} closes, {} connections, at most {most} within 100 ms, {} refused",
         keys.len(),
@@ -205,17 +214,17 @@ async fn a_rolling_restart_loses_no_command_does_none_twice_and_makes_no_storm()
 }
 
 impl Socket {
-    /// Opens one where somebody answers.
+    /// Opens a socket if a node answers.
     async fn attempt(address: SocketAddr) -> Result<Self, ()> {
         let stream = tokio::net::TcpStream::connect(address).await.map_err(drop)?;
         Self::upgraded(stream, address).await.map_err(drop)
     }
 
-    /// The reply to a command; else the code with which the socket was closed, if it was.
+    /// The reply to a command; if the socket ended instead, the close code, if there was one.
     async fn try_call(&mut self, method: &str, body: Value) -> Result<Value, Option<u16>> {
         use futures_util::{SinkExt as _, StreamExt as _};
         let id = self.take_id();
-        // One that was closed meanwhile takes nothing more, and has a close to be read.
+        // A socket that has been closed takes no more commands, but its close can still be read.
         let _ = self
             .stream
             .send(Message::text(json!({"id": id, method: body}).to_string()))

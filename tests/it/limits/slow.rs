@@ -1,4 +1,4 @@
-//! Clients that do not read. The kernel's buffers at both ends are made small, so that little hides in them.
+//! Clients that do not read. The kernel's buffers are small at both ends, so that few bytes hide in them.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ fn small(config: &mut Config) {
     config.live.send_buffer_bytes = 1024;
 }
 
-/// What comes until the channel ends: offsets of publications, then the code of its end.
+/// Reads until the channel ends: offsets of publications, then the code of the unsubscribe (`Ok`) or of the close
+/// (`Err`).
 async fn read_until_end(socket: &mut Socket, channel: &str) -> (Vec<u64>, Result<u64, u16>) {
     let mut offsets = Vec::new();
     loop {
@@ -47,7 +48,7 @@ fn offsets(result: &Value) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_slow_screen_loses_its_channel_as_a_whole_and_recovers_the_rest_of_it() {
+async fn a_slow_subscriber_loses_the_whole_channel_and_recovers_the_rest() {
     let app = TestApp::start_with(small).await;
     let gym = app.gym().await;
     let author = app.person(gym, &[Role::Nutritionist]).await;
@@ -62,19 +63,23 @@ async fn a_slow_screen_loses_its_channel_as_a_whole_and_recovers_the_rest_of_it(
     let mut edits = 0;
     while !subscription.ended() {
         edits += 1;
-        assert!(edits < EDITS, "it is never slow");
+        assert!(edits < EDITS, "the client was never too slow");
         rename(&author, &mut plan, &format!("{edits} {}", "ñ".repeat(150))).await;
         assert!(side.outbox.waiting_bytes() <= BOUND);
     }
-    // Some more that it does not hear of.
+    // A few more changes that it does not receive.
     for n in 0..5 {
         rename(&author, &mut plan, &format!("después {n}")).await;
     }
     let (seen, end) = read_until_end(&mut slow, &channel).await;
     assert_eq!(end, Ok(2500));
     let upto = from + seen.len() as u64;
-    assert_eq!(seen, (from + 1..=upto).collect::<Vec<_>>(), "what came has no hole");
-    assert!(upto < from + edits as u64, "what waited was dropped");
+    assert_eq!(
+        seen,
+        (from + 1..=upto).collect::<Vec<_>>(),
+        "the publications have a gap"
+    );
+    assert!(upto < from + edits as u64, "the waiting publications were not dropped");
     let position = json!({"channel": channel, "recover": true, "epoch": "", "offset": upto});
     let again = slow.call("subscribe", position).await;
     assert_eq!(again["subscribe"]["recovered"], true, "{again}");
@@ -91,7 +96,7 @@ async fn a_slow_screen_loses_its_channel_as_a_whole_and_recovers_the_rest_of_it(
 }
 
 #[tokio::test]
-async fn a_slow_phone_is_closed_and_recovers_its_own_channel_when_it_comes_back() {
+async fn a_slow_members_socket_is_closed_and_recovers_its_own_channel_on_return() {
     let app = TestApp::start_with(small).await;
     let floor = Floor::make(&app, 1).await;
     let member = &floor.members[0];
@@ -102,7 +107,7 @@ async fn a_slow_phone_is_closed_and_recovers_its_own_channel_when_it_comes_back(
     let mut ticks = 0;
     while side.outbox.closed().is_none() {
         ticks += 1;
-        assert!(ticks < EDITS, "it is never slow");
+        assert!(ticks < EDITS, "the client was never too slow");
         assert!(floor.tick(0, ticks % 999 + 1).send(app.address).await);
     }
     assert_eq!(side.outbox.closed(), Some(Close::Slow));
@@ -110,7 +115,11 @@ async fn a_slow_phone_is_closed_and_recovers_its_own_channel_when_it_comes_back(
     assert_eq!(end, Err(3008));
     let from = begin["offset"].as_u64().expect("an offset");
     let upto = from + seen.len() as u64;
-    assert_eq!(seen, (from + 1..=upto).collect::<Vec<_>>(), "what came has no hole");
+    assert_eq!(
+        seen,
+        (from + 1..=upto).collect::<Vec<_>>(),
+        "the publications have a gap"
+    );
     let mut back = Socket::open(app.address).await;
     let position = json!({"recover": true, "epoch": begin["epoch"], "offset": upto});
     let token = member.token.as_deref();
@@ -126,7 +135,7 @@ async fn a_slow_phone_is_closed_and_recovers_its_own_channel_when_it_comes_back(
     app.stop().await;
 }
 
-/// Commands with long answers, whose client does not read them.
+/// Sends commands with long answers, which the client does not read.
 async fn ask(socket: &mut Socket, channel: &str, times: usize) {
     for _ in 0..times {
         socket.send("subscribe", json!({"channel": channel})).await;
@@ -150,7 +159,7 @@ async fn with_a_plan(
 }
 
 #[tokio::test]
-async fn a_client_that_asks_and_never_reads_costs_a_bound_and_is_closed_when_nothing_moves() {
+async fn a_client_that_never_reads_holds_a_bounded_outbox_and_is_closed_after_the_write_timeout() {
     let (app, gym, author, channel) = with_a_plan(|config| config.live.write_within = Duration::from_secs(2)).await;
     let mut reader = author.socket().await;
     let one = reader.subscribe(&channel).await.to_string().len();
@@ -160,17 +169,20 @@ async fn a_client_that_asks_and_never_reads_costs_a_bound_and_is_closed_when_not
     let mut deaf = author.narrow_socket().await;
     let side = side_of(&app, gym, &author);
     ask(&mut deaf, &channel, 100).await;
-    until("its answers wait", async || side.outbox.waiting_bytes() > BOUND).await;
+    until("its answers wait in the outbox", async || {
+        side.outbox.waiting_bytes() > BOUND
+    })
+    .await;
     let mut most = 0;
-    until("it is closed", async || {
+    until("the socket is closed", async || {
         most = most.max(side.outbox.waiting_bytes());
         side.outbox.closed().is_some()
     })
     .await;
     assert!(most <= BOUND + one + 100, "{most} bytes waited");
     assert_eq!(side.outbox.closed(), Some(Close::Slow));
-    until("what waited is freed", async || side.outbox.waiting_bytes() < 100).await;
-    // The client is still there and has read nothing: the kernel's memory and the file are given up too.
+    until("the outbox is freed", async || side.outbox.waiting_bytes() < 100).await;
+    // The client still exists and has read nothing: kernel memory and file must be released too.
     drop(side);
     nothing_is_left(&app).await;
     drop(deaf);
@@ -178,7 +190,7 @@ async fn a_client_that_asks_and_never_reads_costs_a_bound_and_is_closed_when_not
 }
 
 #[tokio::test]
-async fn who_does_not_read_and_asks_on_has_too_many_requests() {
+async fn a_client_that_never_reads_and_keeps_sending_is_closed_for_too_many_requests() {
     let (app, gym, author, channel) = with_a_plan(|config| {
         config.live.pending_commands = 50;
         config.live.write_within = Duration::from_secs(2);
@@ -187,7 +199,7 @@ async fn who_does_not_read_and_asks_on_has_too_many_requests() {
     let mut deaf = author.narrow_socket().await;
     let side = side_of(&app, gym, &author);
     ask(&mut deaf, &channel, 150).await;
-    until("it is closed", async || side.outbox.closed().is_some()).await;
+    until("the socket is closed", async || side.outbox.closed().is_some()).await;
     assert_eq!(side.outbox.closed(), Some(Close::TooManyRequests));
     drop(side);
     nothing_is_left(&app).await;
@@ -196,25 +208,31 @@ async fn who_does_not_read_and_asks_on_has_too_many_requests() {
 }
 
 #[tokio::test]
-async fn a_client_whose_commands_wait_for_it_to_read_is_still_heard() {
+async fn a_client_whose_answers_wait_can_still_send() {
     let (app, gym, author, channel) = with_a_plan(|_| {}).await;
     let mut slow = author.narrow_socket().await;
     let side = side_of(&app, gym, &author);
     ask(&mut slow, &channel, 100).await;
-    until("its answers wait", async || side.outbox.waiting_bytes() > BOUND).await;
-    // It begins to read: every command is answered, in order.
+    until("its answers wait in the outbox", async || {
+        side.outbox.waiting_bytes() > BOUND
+    })
+    .await;
+    // When it reads again, every command is answered, in order.
     for id in 2..=201_u32 {
         let answer = slow.next().await.expect("an answer");
         assert_eq!(answer["id"], id);
     }
     ask(&mut slow, &channel, 100).await;
-    until("its answers wait", async || side.outbox.waiting_bytes() > BOUND).await;
+    until("its answers wait in the outbox", async || {
+        side.outbox.waiting_bytes() > BOUND
+    })
+    .await;
     slow.stream.send(Message::Close(None)).await.expect("sent");
-    until("its close is heard", async || {
+    until("its close is received", async || {
         side.outbox.closed() == Some(Close::Normal)
     })
     .await;
-    until("it has left", async || app.app.hub.counts() == (0, 0)).await;
+    until("the socket has left the hub", async || app.app.hub.counts() == (0, 0)).await;
     drop(slow);
     drop(side);
     nothing_is_left(&app).await;

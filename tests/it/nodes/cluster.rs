@@ -1,4 +1,4 @@
-//! Two nodes on a real cluster of three servers, where each gym's channel and leases are on the server of its slot.
+//! Two nodes on a real cluster of three servers; the server of a gym's slot holds its channel and leases.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::harness::cluster::Cluster;
 use crate::harness::redis::Program;
 use crate::harness::{Gym, TestApp, until};
 
-/// Two nodes on a cluster, and a gym on each of its servers.
+/// Starts two nodes on a cluster, and a gym on each of its servers.
 async fn nodes(cluster: &Cluster, sweep_every: Duration) -> (TestApp, TestApp, [Gym; 3]) {
     let on_it = |config: &mut Config| {
         config.redis_url = Some(cluster.url());
@@ -30,7 +30,7 @@ async fn changes_cross_a_cluster(program: Program) {
     let (mut one, mut two, gyms) = nodes(&cluster, NEVER).await;
     for gym in gyms {
         let mut pair = Pair::in_gym(one, two, gym).await;
-        // Whatever came before it was subscribed to, this comes through the cluster.
+        // The first changes may come otherwise, before the subscription; from here on they come through the cluster.
         pair.is_fast_again().await;
         pair.edit("Cena").await;
         pair.shows("Cena").await;
@@ -41,17 +41,17 @@ async fn changes_cross_a_cluster(program: Program) {
 }
 
 #[tokio::test]
-async fn changes_cross_a_cluster_of_redis_wherever_their_gym_is() {
+async fn changes_cross_a_redis_cluster_whichever_server_holds_the_gym() {
     changes_cross_a_cluster(Program::Redis).await;
 }
 
 #[tokio::test]
-async fn changes_cross_a_cluster_of_valkey_wherever_their_gym_is() {
+async fn changes_cross_a_valkey_cluster_whichever_server_holds_the_gym() {
     changes_cross_a_cluster(Program::Valkey).await;
 }
 
 #[tokio::test]
-async fn a_server_killed_or_paused_delays_its_gyms_and_no_others() {
+async fn a_killed_or_paused_server_delays_only_its_own_gyms() {
     let mut cluster = Cluster::start(Program::Redis).await;
     let (one, two, gyms) = nodes(&cluster, Duration::from_secs(1)).await;
     let mut pair = Pair::in_gym(one, two, gyms[1]).await;
@@ -75,13 +75,13 @@ async fn a_server_killed_or_paused_delays_its_gyms_and_no_others() {
     let took = pair.shows("En pausa").await;
     assert!(took < Duration::from_secs(3), "{took:?}");
     cluster.resume(1);
-    until("it is back", async || pair.two.app.hub.broker_is_up()).await;
+    until("the broker is up again", async || pair.two.app.hub.broker_is_up()).await;
     pair.is_fast_again().await;
     pair.stop().await;
 }
 
 #[tokio::test]
-async fn a_slot_that_moves_takes_its_gym_along() {
+async fn a_gym_whose_slot_moves_gets_its_fast_path_back() {
     let cluster = Cluster::start(Program::Redis).await;
     let (one, two, gyms) = nodes(&cluster, Duration::from_secs(1)).await;
     let mut pair = Pair::in_gym(one, two, gyms[0]).await;

@@ -1,4 +1,4 @@
-//! Who is online, across nodes that die, pause or lose their leases.
+//! Presence across nodes that die, pause or lose their leases.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::harness::process::Node;
 use crate::harness::redis::Redis;
 use crate::harness::{Client, Gym, Socket, TestApp, until};
 
-/// A trainer who watches at one node, and members who are theirs.
+/// A trainer who watches their roster at one node, and the trainer's members.
 struct Wall {
     watching: TestApp,
     gym: Gym,
@@ -45,7 +45,7 @@ impl Wall {
         wall
     }
 
-    /// The next thing that it is told of a member: whether they are online.
+    /// Waits for the next change of presence and returns the member's index and whether they are online.
     async fn hears(&mut self) -> (usize, bool) {
         let (offset, event) = self.socket.publication(&self.roster).await;
         assert_eq!((offset, event["type"].as_str()), (0, Some("presence.changed")));
@@ -60,7 +60,7 @@ impl Wall {
         (member, online == true)
     }
 
-    /// What a screen that is opened now shows.
+    /// The roster state that a new subscription gets.
     async fn shows(&self) -> Value {
         let mut fresh = self.trainer.socket().await;
         fresh.subscribe(&self.roster).await["subscribe"]["data"].take()
@@ -68,14 +68,14 @@ impl Wall {
 }
 
 #[tokio::test]
-async fn somebody_who_reconnects_does_not_flicker_and_who_stays_away_was_last_seen_then() {
+async fn a_quick_reconnect_does_not_flicker_and_last_seen_is_the_time_of_the_disconnect() {
     let mut wall = Wall::start(None, 3).await;
     let phone = wall.members[0].socket().await;
     assert_eq!(wall.hears().await, (0, true));
-    // Away and back; that two others come one after the other shows that the node looked twice in between.
+    // The phone disconnects and returns. The two other members show that the node checked presence twice meanwhile.
     drop(phone);
     let accounts = || wall.watching.app.hub.connections().users();
-    until("the phone is gone", async || {
+    until("the phone's account is gone", async || {
         !accounts()[&log_of(wall.gym.id)].contains(&user_of(wall.members[0].account))
     })
     .await;
@@ -97,14 +97,14 @@ async fn somebody_who_reconnects_does_not_flicker_and_who_stays_away_was_last_se
         .as_str()
         .and_then(|at| at.parse().ok())
         .expect("a time");
-    // When the socket ended, not when screens were told.
+    // `last_seen` is the time when the socket ended, not the time of the publication.
     let late = (seen - before).num_milliseconds();
-    assert!((-100..2500).contains(&late), "{late} ms after");
+    assert!((-100..2500).contains(&late), "last_seen is {late} ms late");
     wall.watching.stop().await;
 }
 
 #[tokio::test]
-async fn the_members_of_a_killed_node_vanish_together_and_those_of_a_paused_one_come_back() {
+async fn members_of_a_killed_node_go_offline_together_and_those_of_a_paused_node_come_back() {
     let redis = Redis::start().await;
     let mut wall = Wall::start(Some(&redis), 3).await;
     let mut node = Node::start(&wall.watching.database, &redis.url()).await;
@@ -115,17 +115,23 @@ async fn the_members_of_a_killed_node_vanish_together_and_those_of_a_paused_one_
     assert!(all_three(&mut wall).await.0);
     node.pause();
     let (online, spread) = all_three(&mut wall).await;
-    assert!(!online && spread < Duration::from_secs(1), "over {spread:?}");
+    assert!(
+        !online && spread < Duration::from_secs(1),
+        "online: {online}, within {spread:?}"
+    );
     node.resume();
     assert!(all_three(&mut wall).await.0);
     node.kill();
     let (online, spread) = all_three(&mut wall).await;
-    assert!(!online && spread < Duration::from_secs(1), "over {spread:?}");
+    assert!(
+        !online && spread < Duration::from_secs(1),
+        "online: {online}, within {spread:?}"
+    );
     drop(phones);
     wall.watching.stop().await;
 }
 
-/// What the wall is told of all three, which is the same, and how far apart.
+/// The presence that the wall gets for all three members, which must be the same, and the time between first and last.
 async fn all_three(wall: &mut Wall) -> (bool, Duration) {
     let (first, online) = wall.hears().await;
     let began = Instant::now();
@@ -138,7 +144,7 @@ async fn all_three(wall: &mut Wall) -> (bool, Duration) {
 }
 
 #[tokio::test]
-async fn leases_that_were_flushed_are_written_again_and_nobody_flickers() {
+async fn flushed_leases_are_renewed_and_nobody_flickers() {
     let redis = Redis::start().await;
     let mut wall = Wall::start(Some(&redis), 1).await;
     let url = redis.url();
@@ -148,24 +154,27 @@ async fn leases_that_were_flushed_are_written_again_and_nobody_flickers() {
     let list = format!("liveplan:{{{}}}:online", wall.gym.id);
     for _ in 0..4 {
         redis.ask(&["FLUSHALL"]).await;
-        // Both nodes' words are there again.
+        // Both nodes have written their lists again.
         let began = Instant::now();
         while redis.ask(&["HLEN", &list]).await != Answer::Int(2) {
-            assert!(began.elapsed() < Duration::from_secs(5), "they are not written again");
+            assert!(began.elapsed() < Duration::from_secs(5), "the leases are not renewed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    // The next word is that the phone is gone, and only once it is.
+    // The next change of presence is the disconnect, and it comes only after the debounce.
     let dropped = Instant::now();
     drop(phone);
     assert_eq!(wall.hears().await, (0, false));
-    assert!(dropped.elapsed() > Duration::from_secs(3), "it had been told before");
+    assert!(
+        dropped.elapsed() > Duration::from_secs(3),
+        "the member went offline before the disconnect"
+    );
     other.stop().await;
     wall.watching.stop().await;
 }
 
 #[tokio::test]
-async fn a_redis_that_is_away_for_long_takes_nobody_offline() {
+async fn a_long_absence_of_redis_takes_nobody_offline() {
     let mut redis = Redis::start().await;
     let mut wall = Wall::start(Some(&redis), 1).await;
     let url = redis.url();
@@ -175,14 +184,20 @@ async fn a_redis_that_is_away_for_long_takes_nobody_offline() {
     redis.kill();
     let failures = &wall.watching.app.hub.counters.broker.lease_failures;
     let before = super::count(failures);
-    // Longer than a lease and the debounce together.
-    until("many exchanges failed", async || super::count(failures) > before + 9).await;
+    // Longer than the lease and the debounce together.
+    until("ten renewals of the lease have failed", async || {
+        super::count(failures) > before + 9
+    })
+    .await;
     assert_eq!(wall.shows().await["online"][wall.members[0].account.to_string()], true);
     redis.restart().await;
     let dropped = Instant::now();
     drop(phone);
     assert_eq!(wall.hears().await, (0, false));
-    assert!(dropped.elapsed() > Duration::from_secs(3), "it had been told before");
+    assert!(
+        dropped.elapsed() > Duration::from_secs(3),
+        "the member went offline before the disconnect"
+    );
     other.stop().await;
     wall.watching.stop().await;
 }

@@ -1,4 +1,4 @@
-//! A phone that was at one node goes on at another.
+//! A client of one node recovers at another.
 
 use super::NEVER;
 use crate::faults::Floor;
@@ -18,17 +18,15 @@ async fn a_client_of_one_node_recovers_at_another_exactly_what_it_missed() {
     let mut floor = Floor::make(&one, 1).await;
     let channel = format!("plan:{}", floor.plan.id);
     let mut screen = Screen::open(&floor.author, one.address, channel).await;
-    // Where it goes there is nobody yet: that node takes everything from the log.
+    // The other node has no socket of this gym yet, so it reads everything from the log.
     screen.move_to(two.address);
     one.stop().await;
     floor.author = floor.author.at(two.address);
     for n in 0..5 {
         floor.rename(&format!("Entretanto {n}")).await;
     }
-    screen
-        .waits_until("it came back with what it missed", |seen| seen.recovered == 1)
-        .await;
+    screen.waits_until("it has recovered", |seen| seen.recovered == 1).await;
     screen.becomes_right(two.address).await;
-    assert_eq!(screen.seen().subscribed, 2, "it never had to begin anew");
+    assert_eq!(screen.seen().subscribed, 2, "the screen needed a new snapshot");
     two.stop().await;
 }

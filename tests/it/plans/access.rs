@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::kit::{TestPlan, follow, kitchen};
 use crate::harness::{Client, TestApp};
 
-/// What someone gets for reading, listing and writing a plan.
+/// Returns the status of a read, whether a list has the plan, and the status of a write.
 async fn tries(who: &Client, plan: &TestPlan) -> (u16, bool, u16) {
     let read = who.get(&plan.path("")).await.status.as_u16();
     let list = who.get("/plans?limit=200").await;
@@ -26,11 +26,11 @@ async fn tries(who: &Client, plan: &TestPlan) -> (u16, bool, u16) {
     (read, listed, write.status.as_u16())
 }
 
-/// Writes are tried with a stale version: 412 is as far as those come who may write.
+/// Writes are tried with a stale version: 412 shows that the caller may write.
 const MAY: u16 = 412;
 
 #[tokio::test]
-async fn roles_read_and_write_what_is_theirs() {
+async fn each_role_reads_and_writes_only_the_plans_it_may() {
     let app = TestApp::start().await;
     let (gym, _, food) = kitchen(&app).await;
     let (author, assigned, other) = (
@@ -54,7 +54,11 @@ async fn roles_read_and_write_what_is_theirs() {
     let mut plan = TestPlan::draft(&author, 1).await;
     plan.meal(1, "Lunch", food).await;
     for who in [&assigned, &other, &follower, &member, &auditor] {
-        assert_eq!(tries(who, &plan).await, (403, false, 403), "a draft is its editors'");
+        assert_eq!(
+            tries(who, &plan).await,
+            (403, false, 403),
+            "only its editors may see a draft"
+        );
     }
     plan.publish().await;
     assert_eq!(tries(&member, &plan).await, (200, true, 403));
@@ -81,7 +85,7 @@ async fn roles_read_and_write_what_is_theirs() {
 }
 
 #[tokio::test]
-async fn only_staff_begin_plans() {
+async fn only_staff_create_plans() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let body = json!({"goal": "health", "name": "x", "duration_days": 1});
@@ -100,7 +104,7 @@ async fn only_staff_begin_plans() {
 }
 
 #[tokio::test]
-async fn strangers_find_nothing_anywhere() {
+async fn another_gyms_plan_answers_404_on_every_route() {
     let app = TestApp::start().await;
     let (_, author, food) = kitchen(&app).await;
     let mut plan = TestPlan::published(&author, 1, food).await;
@@ -137,7 +141,10 @@ async fn strangers_find_nothing_anywhere() {
         found.refused(404, "not_found");
         let path = format!("/plans/01890000-0000-7000-8000-000000000000{below}");
         let missing = stranger.write(method, &path, Some(&body), plan.version).await;
-        assert_eq!(found.body, missing.body, "another gym's plan and none look the same");
+        assert_eq!(
+            found.body, missing.body,
+            "the answers for another gym's plan and a missing one differ"
+        );
     }
     assert_eq!(stranger.get("/plans").await.ok()["items"], json!([]));
     app.stop().await;

@@ -1,4 +1,4 @@
-//! Plans served from memory and from Redis: always the version that is, only to those who may, with or without Redis.
+//! Cached plans: always the current version, only for accounts that may read it, with or without Redis.
 
 use std::io::Read as _;
 
@@ -16,7 +16,7 @@ fn counts(app: &App) -> (u64, u64, u64) {
     (counts.local.get(), counts.shared.get(), counts.missed.get())
 }
 
-/// Waits until the plan is in Redis, and says under which key.
+/// Waits until the plan is in Redis, and returns its key.
 async fn until_shared(redis: &Redis, kit: &Kit) -> String {
     let keys = format!("gym:{}:plan:{}*", kit.gym.id, kit.plan.id);
     for _ in 0..200 {
@@ -27,7 +27,7 @@ async fn until_shared(redis: &Redis, kit: &Kit) -> String {
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    panic!("nothing was kept in Redis");
+    panic!("the plan was not cached in Redis");
 }
 
 async fn title(who: &Client, plan: &str) -> serde_json::Value {
@@ -35,7 +35,7 @@ async fn title(who: &Client, plan: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn nodes_share_a_plan_and_none_serves_one_that_is_out_of_date() {
+async fn nodes_share_cached_plans_and_never_serve_an_old_version() {
     let redis = Redis::start().await;
     let url = redis.url();
     let mut kit = Kit::start_with(|config| config.redis_url = Some(url.clone())).await;
@@ -60,7 +60,7 @@ async fn nodes_share_a_plan_and_none_serves_one_that_is_out_of_date() {
 }
 
 #[tokio::test]
-async fn a_new_epoch_ends_what_was_kept_and_the_tags_of_before() {
+async fn a_new_epoch_invalidates_cached_plans_and_etags() {
     let redis = Redis::start().await;
     let url = redis.url();
     let kit = Kit::start_with(|config| config.redis_url = Some(url.clone())).await;
@@ -74,7 +74,7 @@ async fn a_new_epoch_ends_what_was_kept_and_the_tags_of_before() {
     let tag = kit.author.get(&path).await.etag.expect("a tag");
     assert_eq!(read(&kit.author, &tag).await.status, 304);
     until_shared(&redis, &kit).await;
-    // A restore of one table: the same version with other content.
+    // Simulates the restore of one table: the same version with other content.
     kit.sql("UPDATE plans SET name = 'Restored'").await;
     let mut owner = kit.app.owner().await;
     liveplan::events::log::rotate_epochs(&mut owner, Some(kit.gym.id))
@@ -100,13 +100,13 @@ async fn a_new_epoch_ends_what_was_kept_and_the_tags_of_before() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_shown_only_to_those_who_may_read_it() {
+async fn a_cached_plan_is_shown_only_to_accounts_that_may_read_it() {
     let kit = Kit::start().await;
     let path = format!("/plans/{}", kit.plan.id);
     kit.author.get(&path).await.ok();
     kit.author.get(&path).await.ok();
     assert_eq!(counts(&kit.app.app), (1, 0, 1));
-    // A plan that is not shown to the gym is its followers' and their trainers'.
+    // A plan that is not visible to the gym is for its followers and their trainers.
     kit.sql("UPDATE plans SET visibility = 'trainer'").await;
     kit.member.get(&path).await.refused(403, "forbidden");
     kit.app.nobody().get(&path).await.refused(401, "unauthenticated");
@@ -118,7 +118,7 @@ async fn what_is_kept_is_shown_only_to_those_who_may_read_it() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_away_or_hangs_costs_no_answer() {
+async fn a_paused_or_killed_redis_fails_no_read() {
     let mut redis = Redis::start().await;
     let url = redis.url();
     let kit = Kit::start_with(|config| config.redis_url = Some(url.clone())).await;
@@ -132,8 +132,8 @@ async fn a_redis_that_is_away_or_hangs_costs_no_answer() {
 }
 
 #[tokio::test]
-async fn who_takes_gzip_gets_the_same_plan_in_short_and_others_as_it_is() {
-    // Long enough to become much shorter.
+async fn a_client_that_accepts_gzip_gets_the_same_plan_compressed() {
+    // Long enough to compress well.
     let mut kit = Kit::start().await;
     for title in ["x".repeat(200), "y".repeat(200)] {
         let lunch = kit.plan.lunch.clone();
@@ -156,7 +156,7 @@ async fn who_takes_gzip_gets_the_same_plan_in_short_and_others_as_it_is() {
     assert_eq!(plain_fields[0], None);
     let shown: serde_json::Value = serde_json::from_slice(&plain).expect("JSON");
     assert_eq!(shown, kit.author.get(&format!("/plans/{plan}")).await.ok());
-    // The second is the first's.
+    // The second answer comes from the cache.
     for _ in 0..2 {
         let (fields, short) = get("gzip, deflate, br").await;
         assert_eq!(fields[0].as_deref(), Some("gzip"));
@@ -169,7 +169,7 @@ async fn who_takes_gzip_gets_the_same_plan_in_short_and_others_as_it_is() {
                 .map(|tag| format!("{tag}-gzip\""))
                 .as_deref()
         );
-        assert_eq!(fields[2], plain_fields[2], "caches are told what it hangs on");
+        assert_eq!(fields[2], plain_fields[2], "the Vary header differs");
         assert!(short.len() < plain.len() / 2, "{} of {}", short.len(), plain.len());
         let mut long = Vec::new();
         flate2::read::GzDecoder::new(&short[..])

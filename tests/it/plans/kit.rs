@@ -1,4 +1,4 @@
-//! A gym with a plan in it.
+//! A gym with a plan.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::harness::{Answer, Client, Gym, TestApp};
 
-/// A plan under test, and what was last read of it.
+/// A plan under test, with the version that was last read.
 pub struct TestPlan {
     pub author: Client,
     pub id: String,
@@ -14,7 +14,7 @@ pub struct TestPlan {
 }
 
 impl TestPlan {
-    /// A draft without meals.
+    /// Creates a draft without meals.
     pub async fn draft(author: &Client, days: i32) -> Self {
         let body = json!({"goal": "maintain", "name": "Base", "duration_days": days});
         let plan = author.post("/plans", &body).await.ok();
@@ -25,7 +25,7 @@ impl TestPlan {
         }
     }
 
-    /// A published plan with one meal of 100 g of `food` on the first day.
+    /// Publishes a plan with one meal of 100 g of `food` on the first day.
     pub async fn published(author: &Client, days: i32, food: Uuid) -> Self {
         let mut plan = Self::draft(author, days).await;
         plan.meal(1, "Lunch", food).await;
@@ -37,12 +37,12 @@ impl TestPlan {
         format!("/plans/{}{below}", self.id)
     }
 
-    /// The plan as it is.
+    /// Reads the plan.
     pub async fn read(&self) -> Value {
         self.author.get(&self.path("")).await.ok()
     }
 
-    /// A write at the version that is known, which it is expected to change.
+    /// Sends a write with the known version, which must succeed and change it.
     pub async fn write(&mut self, method: Method, below: &str, body: Option<&Value>) -> Value {
         let answer = self.author.write(method, &self.path(below), body, self.version).await;
         let etag = answer.etag.clone();
@@ -51,12 +51,12 @@ impl TestPlan {
         assert_eq!(
             etag,
             Some(format!("\"{}\"", self.version)),
-            "the ETag names the version"
+            "the ETag does not name the version"
         );
         body
     }
 
-    /// A write that may be refused.
+    /// Sends a write that may be refused.
     pub async fn attempt(&self, method: Method, below: &str, body: Option<&Value>) -> Answer {
         self.author.write(method, &self.path(below), body, self.version).await
     }
@@ -82,7 +82,7 @@ pub async fn kitchen(app: &TestApp) -> (Gym, Client, Uuid) {
     (gym, author, app.food().await)
 }
 
-/// Lets a member follow a plan, behind the API's back.
+/// Inserts a follow directly into the database.
 pub async fn follow(app: &TestApp, gym: Gym, member: &Client, plan: &TestPlan) {
     use diesel::sql_types::Uuid as SqlUuid;
     use diesel_async::RunQueryDsl as _;

@@ -1,4 +1,4 @@
-//! What screens see of a plan.
+//! A plan's live channel.
 
 use liveplan::auth::Role;
 use liveplan::events::merge;
@@ -9,7 +9,7 @@ use super::kit::{TestPlan, follow, kitchen};
 use crate::harness::TestApp;
 
 #[tokio::test]
-async fn every_edit_reaches_a_follower_and_makes_the_snapshot_of_it() {
+async fn every_edit_reaches_a_follower_and_gives_the_state_of_a_fresh_snapshot() {
     let app = TestApp::start().await;
     let (gym, author, food) = kitchen(&app).await;
     let mut plan = TestPlan::published(&author, 2, food).await;
@@ -92,7 +92,7 @@ async fn every_edit_reaches_a_follower_and_makes_the_snapshot_of_it() {
 }
 
 #[tokio::test]
-async fn a_draft_is_not_live_and_its_publication_shows_all_of_it() {
+async fn a_draft_has_no_channel_and_its_publication_carries_the_whole_plan() {
     let app = TestApp::start().await;
     let (_, author, food) = kitchen(&app).await;
     let mut plan = TestPlan::draft(&author, 1).await;
@@ -101,7 +101,7 @@ async fn a_draft_is_not_live_and_its_publication_shows_all_of_it() {
     let refused = socket.subscribe(&channel).await;
     assert_eq!(refused["error"]["code"], 103, "{refused}");
     let position = async || {
-        // Any channel's position is the gym's; a published plan of the same gym serves.
+        // Every channel's offset is a number of the gym's log, so any published plan of the gym shows it.
         let other = TestPlan::published(&author, 1, food).await;
         author.get(&format!("/live/snapshots/plan:{}", other.id)).await.ok()["offset"]
             .as_i64()
@@ -112,7 +112,7 @@ async fn a_draft_is_not_live_and_its_publication_shows_all_of_it() {
     assert_eq!(
         position().await,
         before + 1,
-        "only the other plan's publication is in the log"
+        "an edit of a draft was written to the log"
     );
     plan.publish().await;
     let read = author.get(&format!("/live/snapshots/{channel}")).await.ok();
@@ -135,7 +135,7 @@ async fn a_draft_is_not_live_and_its_publication_shows_all_of_it() {
 }
 
 #[tokio::test]
-async fn only_those_who_may_watch_a_plan() {
+async fn only_accounts_with_the_right_may_watch_a_plan() {
     let app = TestApp::start().await;
     let (gym, author, food) = kitchen(&app).await;
     let mut plan = TestPlan::published(&author, 1, food).await;
@@ -157,7 +157,7 @@ async fn only_those_who_may_watch_a_plan() {
     assert_eq!(
         watching.unsubscribed(&channel).await,
         2000,
-        "a trainer who lost the plan stops watching it"
+        "a trainer who lost the right still watches the plan"
     );
 
     for (who, may) in [

@@ -1,4 +1,4 @@
-//! How many plans an account may begin.
+//! The number of plans that an account may create per hour.
 
 use chrono::TimeDelta;
 use liveplan::auth::Role;
@@ -17,7 +17,7 @@ async fn begin(who: &Client, key: &str) -> Answer {
     who.send(Method::POST, "/api/v1/plans", Some(&new()), &headers).await
 }
 
-/// What is left, as the header says: times.
+/// The remaining quota, from the `RateLimit` header.
 fn left(answer: &Answer) -> i64 {
     let header = answer.headers["ratelimit"].to_str().expect("text");
     let times = header
@@ -27,12 +27,12 @@ fn left(answer: &Answer) -> i64 {
 }
 
 #[tokio::test]
-async fn ten_plans_an_hour_are_begun_and_only_what_is_begun_counts() {
+async fn an_account_creates_ten_plans_an_hour_and_only_created_plans_count() {
     let app = TestApp::start().await;
     let (gym, author, _) = kitchen(&app).await;
     let other = TestApp::node(&app.database, |_| {}).await;
     for n in 0..9 {
-        // Nodes count together.
+        // Both nodes count in the same window.
         let node = if n % 2 == 0 { app.address } else { other.address };
         let made = begin(&author.at(node), &format!("k{n}")).await;
         assert_eq!(made.headers["ratelimit-policy"], "\"create_plan\";q=10;w=3600");
@@ -48,7 +48,11 @@ async fn ten_plans_an_hour_are_begun_and_only_what_is_begun_counts() {
     let plan = begin(&author, "k3").await.ok();
     let copy = format!("/plans/{}/duplicate", plan["id"].as_str().expect("an id"));
     let made = author.post(&copy, &json!({})).await;
-    assert_eq!((made.status.as_u16(), left(&made)), (201, 0), "a copy is a plan");
+    assert_eq!(
+        (made.status.as_u16(), left(&made)),
+        (201, 0),
+        "a copy must count as a plan"
+    );
     for _ in 0..2 {
         let refused = begin(&author, "one-too-many").await;
         refused.refused(429, "too_many_requests");
@@ -64,7 +68,11 @@ async fn ten_plans_an_hour_are_begun_and_only_what_is_begun_counts() {
     let listed = author.get("/plans?limit=200").await.ok();
     assert_eq!(listed["items"].as_array().map(Vec::len), Some(10));
     let colleague = app.person(gym, &[Role::Nutritionist]).await;
-    assert_eq!(left(&begin(&colleague, "k0").await), 9, "each account has its own");
+    assert_eq!(
+        left(&begin(&colleague, "k0").await),
+        9,
+        "each account must have its own quota"
+    );
     app.app.clock.advance(TimeDelta::minutes(61));
     let fresh = author.login(crate::harness::PASSWORD, None).await.ok();
     assert_eq!(left(&begin(&author.with(&fresh), "one-too-many").await), 9);

@@ -1,4 +1,4 @@
-//! What is refused, each with a problem of its own, and with nothing half done.
+//! Refused writes: each has its own problem and leaves nothing half done.
 
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::kit::{TestPlan, kitchen};
 use crate::harness::{Gym, TestApp};
 
-/// Rows of everything that a write could have touched.
+/// Counts the rows of every table that a write could have touched.
 async fn rows(app: &TestApp) -> i64 {
     #[derive(QueryableByName)]
     struct Count {
@@ -36,7 +36,7 @@ async fn rows(app: &TestApp) -> i64 {
     row.count
 }
 
-/// A food that belongs to a gym.
+/// Inserts a food that belongs to a gym.
 async fn gym_food(app: &TestApp, gym: Gym) -> Uuid {
     let id = Uuid::now_v7();
     diesel::sql_query(
@@ -54,7 +54,7 @@ async fn gym_food(app: &TestApp, gym: Gym) -> Uuid {
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-async fn what_cannot_be_taken_is_named_and_leaves_nothing() {
+async fn a_refused_write_names_the_field_and_changes_nothing() {
     let app = TestApp::start().await;
     let (gym, author, food) = kitchen(&app).await;
     let (own, foreign) = (gym_food(&app, gym).await, gym_food(&app, app.gym().await).await);
@@ -267,7 +267,7 @@ async fn what_cannot_be_taken_is_named_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_foreign_food_and_no_food_look_the_same() {
+async fn another_gyms_food_and_a_missing_food_get_the_same_answer() {
     let app = TestApp::start().await;
     let (_, author, _) = kitchen(&app).await;
     let foreign = gym_food(&app, app.gym().await).await;
@@ -285,7 +285,7 @@ async fn a_foreign_food_and_no_food_look_the_same() {
 }
 
 #[tokio::test]
-async fn new_plans_are_checked() {
+async fn an_invalid_new_plan_is_refused() {
     let app = TestApp::start().await;
     let (_, author, _) = kitchen(&app).await;
     let count = rows(&app).await;

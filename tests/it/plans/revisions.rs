@@ -1,4 +1,4 @@
-//! Revisions stay as they were.
+//! Old revisions stay unchanged.
 
 use diesel_async::RunQueryDsl as _;
 use reqwest::Method;
@@ -8,11 +8,11 @@ use super::kit::{TestPlan, kitchen};
 use crate::harness::TestApp;
 
 #[tokio::test]
-async fn every_revision_stays_readable_as_it_was() {
+async fn every_revision_stays_readable_unchanged() {
     let app = TestApp::start().await;
     let (_, author, food) = kitchen(&app).await;
     let mut plan = TestPlan::draft(&author, 2).await;
-    // What a draft was before its publication is no revision.
+    // Changes of a draft before its publication make no revision.
     let gone = plan.meal(1, "Draft", food).await;
     plan.write(Method::DELETE, &gone, None).await;
     let meal = plan.meal(1, "Lunch", food).await;
@@ -47,7 +47,11 @@ async fn every_revision_stays_readable_as_it_was() {
     ];
     for (n, (method, below, body)) in edits.into_iter().enumerate() {
         let written = plan.write(method, &below, Some(&body)).await;
-        assert_eq!(written["revision"], json!(n + 2), "each edit is one revision");
+        assert_eq!(
+            written["revision"],
+            json!(n + 2),
+            "an edit did not make exactly one revision"
+        );
         was.push(plan.read().await);
     }
     plan.write(Method::POST, "/archive", None).await;

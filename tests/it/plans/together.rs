@@ -1,5 +1,5 @@
-//! Reads of plans that wait are looked up together, and stay what they were: each is told what it may know, of a moment
-//! after it came.
+//! Batched lookups of plans: requests that wait share one lookup, each gets its own answer according to its rights, and
+//! every answer reflects a moment after its request arrived.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::harness::client::Answer;
 use crate::harness::proxy::Cuttable;
 use crate::harness::{Client, TestApp, until};
 
-/// A kit, and a node whose only connection to the database can be held.
+/// A kit, and a node whose only database connection can be held.
 struct Scene {
     kit: Kit,
     proxy: Cuttable,
@@ -39,7 +39,7 @@ impl Scene {
         format!("/plans/{}", self.kit.plan.id)
     }
 
-    /// Begins to read a plan on the node.
+    /// Starts to read a plan on the node.
     fn read(&self, who: &Client, path: &str) -> JoinHandle<Answer> {
         let (who, path) = (who.at(self.node.address), path.to_owned());
         tokio::spawn(async move { who.get(&path).await })
@@ -53,25 +53,28 @@ impl Scene {
         self.lookups().counts().looks.get()
     }
 
-    /// Begins a look that does not end, and returns when it is under way.
+    /// Starts a lookup that cannot end, and returns once it is under way.
     async fn hold(&self) -> JoinHandle<Answer> {
         self.until_at_rest().await;
         let looks = self.looks();
         self.proxy.hold();
         let first = self.read(&self.kit.author, &self.path());
-        until("a look has begun", async || self.looks() > looks).await;
+        until("a lookup has begun", async || self.looks() > looks).await;
         first
     }
 
-    /// A look's last word to the database comes after its answers.
+    /// A lookup's last statement follows its answers, so wait for it too.
     async fn until_at_rest(&self) {
         let (lookups, gym) = (self.lookups(), self.kit.gym.id);
-        until("the gym is at rest", async || lookups.is_at_rest(gym)).await;
+        until("the gym has no lookup under way", async || lookups.is_at_rest(gym)).await;
     }
 
     async fn until_waiting(&self, count: usize) {
         let (lookups, gym) = (self.lookups(), self.kit.gym.id);
-        until("requests wait", async || lookups.waiting(gym) == count).await;
+        until("the requests wait in the gatherer", async || {
+            lookups.waiting(gym) == count
+        })
+        .await;
     }
 
     async fn end(self) {
@@ -81,7 +84,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn everyone_in_a_look_is_told_what_they_may_know() {
+async fn the_rights_of_each_request_in_a_shared_lookup_are_checked() {
     let scene = Scene::set().await;
     let kit = &scene.kit;
     let (path, nowhere) = (scene.path(), format!("/plans/{}", PlanId::new()));
@@ -133,13 +136,13 @@ async fn everyone_in_a_look_is_told_what_they_may_know() {
         assert_eq!(read.await.expect("an answer").status, status, "{} {path}", who.email);
     }
     other_gym.await.expect("an answer").refused(404, "not_found");
-    // One for this gym's requests, and one for the other gym's.
+    // One lookup for this gym's requests and one for the other gym's.
     assert_eq!(scene.looks() - looks, 2);
     scene.end().await;
 }
 
 #[tokio::test]
-async fn who_asks_the_same_is_one_question_and_a_look_takes_three_round_trips_however_many_ask() {
+async fn equal_requests_are_looked_up_once_and_a_lookup_takes_three_round_trips_whatever_their_number() {
     let scene = Scene::set().await;
     let path = scene.path();
     let kit = &scene.kit;
@@ -167,15 +170,15 @@ async fn who_asks_the_same_is_one_question_and_a_look_takes_three_round_trips_ho
         assert_eq!(scene.looks() - looks, 1);
         trips[round % 2].push(scene.proxy.trips() - before);
     }
-    // Of the look that was held two were left, so five. The first rounds prepare their statements, and on a busy machine
-    // what is sent together arrives in two parts; one by one it would be twelve more.
+    // Two round trips remained of the held lookup, so five in all. The first rounds prepare their statements, and on a
+    // busy machine one round trip may arrive in two parts; statement by statement there would be twelve more.
     let fewest = trips.each_ref().map(|trips| trips.iter().min().copied());
     assert!(fewest.iter().all(|trips| matches!(trips, Some(..=7))), "{trips:?}");
     scene.end().await;
 }
 
 #[tokio::test]
-async fn a_plan_that_is_not_kept_takes_the_same_round_trips_however_large_it_is() {
+async fn an_uncached_plan_takes_the_same_round_trips_whatever_its_size() {
     let scene = Scene::set().await;
     let kit = &scene.kit;
     let mut trips = [Vec::new(), Vec::new()];
@@ -192,19 +195,19 @@ async fn a_plan_that_is_not_kept_takes_the_same_round_trips_however_large_it_is(
         scene.read(&kit.author, &plan.path("")).await.expect("an answer").ok();
         scene.until_at_rest().await;
         trips[round % 2].push(scene.proxy.trips() - before);
-        // Ten plans an hour would be the most.
+        // The quota of ten plans an hour is reset.
         kit.sql("DELETE FROM quota_windows").await;
     }
     let fewest = trips
         .each_ref()
         .map(|trips| trips.iter().min().copied().unwrap_or_default());
-    // What is sent together may arrive in two parts; one a day would be six more.
+    // One round trip may arrive in two parts; one per day of the plan would be six more.
     assert!(fewest[0].abs_diff(fewest[1]) <= 2, "{trips:?}");
     scene.end().await;
 }
 
 #[tokio::test]
-async fn a_right_that_has_ended_is_not_found_in_a_look_that_began_before() {
+async fn a_request_after_a_revocation_is_not_answered_by_an_earlier_lookup() {
     let kit = Kit::start().await;
     let path = format!("/plans/{}", kit.plan.id);
     let read = || {
@@ -217,14 +220,17 @@ async fn a_right_that_has_ended_is_not_found_in_a_look_that_began_before() {
     held.batch_execute(lock).await.expect("held");
     let before = read();
     let blocked = "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    until("a look waits for the plan", async || kit.count(blocked).await == 1).await;
+    until("a lookup waits for the locked table", async || {
+        kit.count(blocked).await == 1
+    })
+    .await;
     kit.sql(&format!(
         "UPDATE sessions SET ended_at = now() WHERE account_id = '{}'",
         kit.member.account
     ))
     .await;
     let after = read();
-    until("the next request waits", async || {
+    until("the next request waits in the gatherer", async || {
         kit.app.app.part::<Lookups>().waiting(kit.gym.id) == 1
     })
     .await;
@@ -235,7 +241,7 @@ async fn a_right_that_has_ended_is_not_found_in_a_look_that_began_before() {
 }
 
 #[tokio::test]
-async fn a_question_that_the_database_cannot_answer_costs_no_other_its_answer() {
+async fn a_failing_request_in_a_shared_lookup_fails_alone() {
     let scene = Scene::set().await;
     let kit = &scene.kit;
     let path = scene.path();
@@ -271,7 +277,7 @@ async fn a_question_that_the_database_cannot_answer_costs_no_other_its_answer() 
         read.await.expect("an answer").ok();
     }
     refused.await.expect("an answer").refused(500, "internal");
-    // One together, then one for each question.
+    // One shared lookup, then one for each of the four distinct requests.
     assert_eq!(scene.looks() - looks, 5);
     scene.read(&kit.author, &path).await.expect("an answer").ok();
     scene.end().await;

@@ -1,4 +1,5 @@
-//! Writes name the version that they were made from.
+//! Writes name the version that they are based on, and reads are answered 304 if the client has the same
+//! representation.
 
 use liveplan::auth::Role;
 use reqwest::Method;
@@ -8,7 +9,7 @@ use super::kit::{TestPlan, kitchen};
 use crate::harness::{Client, TestApp};
 
 #[tokio::test]
-async fn a_write_needs_the_version_that_was_read() {
+async fn a_write_needs_the_current_version() {
     let app = TestApp::start().await;
     let (gym, author, food) = kitchen(&app).await;
     let mut plan = TestPlan::published(&author, 1, food).await;
@@ -42,7 +43,7 @@ async fn a_write_needs_the_version_that_was_read() {
             .await;
         old.refused(412, "version_stale");
         assert_eq!(old.etag, Some(format!("\"{}\"", plan.version)));
-        // A stranger learns nothing of the version.
+        // A stranger learns nothing about the version.
         let stranger = app.person(app.gym().await, &[Role::Manager]).await;
         stranger
             .send(method, &path(&below), Some(&body), &[])
@@ -62,14 +63,14 @@ async fn a_write_needs_the_version_that_was_read() {
     app.stop().await;
 }
 
-/// The tag of the same version in a representation of another release.
+/// The ETag of the same version in another release's representation.
 fn of_another_release(tag: &str) -> String {
     let (version, _) = tag.split_once('.').expect("a version and a representation");
     format!("{version}.0123456789abcdef\"")
 }
 
 #[tokio::test]
-async fn a_read_is_spared_only_where_the_client_has_the_same_bytes() {
+async fn a_read_is_answered_304_only_if_the_client_has_the_same_bytes() {
     let app = TestApp::start().await;
     let (_, author, food) = kitchen(&app).await;
     let mut plan = TestPlan::published(&author, 1, food).await;
@@ -87,7 +88,7 @@ async fn a_read_is_spared_only_where_the_client_has_the_same_bytes() {
         "{plain} {gzip} {deflate}"
     );
     for (tag, accepts) in [(&plain, "identity"), (&gzip, "gzip"), (&deflate, "deflate")] {
-        assert!(!tag.starts_with("W/"), "a write can be made from {tag}");
+        assert!(!tag.starts_with("W/"), "a write needs a strong ETag, not {tag}");
         for given in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".into()] {
             let same = get(Some(&given), accepts).await;
             assert_eq!(
@@ -117,7 +118,7 @@ async fn a_read_is_spared_only_where_the_client_has_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_write_is_made_from_any_representation_of_the_version_that_is() {
+async fn a_write_accepts_the_etag_of_any_representation_of_the_current_version() {
     let app = TestApp::start().await;
     let (_, author, food) = kitchen(&app).await;
     let plan = TestPlan::published(&author, 1, food).await;
@@ -164,7 +165,7 @@ async fn a_write_is_made_from_any_representation_of_the_version_that_is() {
 }
 
 #[tokio::test]
-async fn of_two_edits_at_once_one_is_made() {
+async fn of_concurrent_edits_of_one_version_one_succeeds() {
     let app = TestApp::start().await;
     let (_, author, food) = kitchen(&app).await;
     let plan = TestPlan::published(&author, 1, food).await;
@@ -191,7 +192,7 @@ async fn of_two_edits_at_once_one_is_made() {
 }
 
 #[tokio::test]
-async fn a_list_of_plans_is_sent_again_only_where_it_differs() {
+async fn a_list_of_plans_is_answered_304_while_it_is_unchanged() {
     let app = TestApp::start().await;
     let (gym, author, food) = kitchen(&app).await;
     let mut plan = TestPlan::published(&author, 1, food).await;
@@ -211,7 +212,7 @@ async fn a_list_of_plans_is_sent_again_only_where_it_differs() {
         (same.status.as_u16(), same.etag.as_deref(), &same.body),
         (304, Some(tag.as_str()), &json!(""))
     );
-    // Another list has another tag, and who may not list learns nothing from having one.
+    // Another list has another ETag, and an account that may not list gets 403 even with a matching one.
     assert_eq!(list(&author, "/plans?status=draft", Some(&tag)).await.status, 200);
     let auditor = app.person(gym, &[Role::Auditor]).await;
     list(&auditor, "/plans", Some(&tag)).await.refused(403, "forbidden");

@@ -1,4 +1,4 @@
-//! Writing plans: the whole way, sums, portions, copies, retries.
+//! Writing plans: the life cycle, sums, portions, copies and retries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +64,7 @@ async fn a_plan_goes_from_draft_to_published_to_archived() {
         (&published["status"], &published["revision"], &published["version"]),
         (&json!("published"), &json!(1), &json!(3))
     );
-    assert_eq!(plan.publish().await, published, "publishing again changes nothing");
+    assert_eq!(plan.publish().await, published, "publishing again must change nothing");
     plan.attempt(Method::DELETE, "", None).await.refused(409, "conflict");
 
     let renamed = plan
@@ -80,7 +80,7 @@ async fn a_plan_goes_from_draft_to_published_to_archived() {
     assert_eq!(
         plan.write(Method::PATCH, "", Some(&patch)).await,
         revised,
-        "the same again is no revision"
+        "a patch that changes nothing must make no revision"
     );
 
     let archived = plan.write(Method::POST, "/archive", None).await;
@@ -162,7 +162,7 @@ async fn meals_and_items_are_changed_and_removed() {
     assert_eq!(
         patched["items"][1]["id"],
         json!(item),
-        "the same food keeps its identifier"
+        "an item with the same food must keep its id"
     );
     assert_eq!(patched["nutrients"]["energy_mkcal"], 50_000);
     let timeless = plan.write(Method::PATCH, &meal, Some(&json!({"time_min": null}))).await;
@@ -228,7 +228,7 @@ async fn items_add_up_to_meals_days_and_the_plan() {
 }
 
 #[tokio::test]
-async fn a_plan_is_read_in_as_many_queries_whatever_its_size() {
+async fn a_plan_is_read_in_the_same_number_of_queries_whatever_its_size() {
     let app = TestApp::start().await;
     let (gym, author, food) = kitchen(&app).await;
     let mut small = TestPlan::published(&author, 1, food).await;
@@ -261,7 +261,7 @@ async fn a_plan_is_read_in_as_many_queries_whatever_its_size() {
 }
 
 #[tokio::test]
-async fn a_repeated_post_repeats_the_answer_and_not_the_effect() {
+async fn a_repeated_post_returns_the_first_answer_and_has_no_second_effect() {
     let app = TestApp::start().await;
     let (_, author, food) = kitchen(&app).await;
     let body = json!({"goal": "health", "name": "Once", "duration_days": 1});
@@ -283,7 +283,7 @@ async fn a_repeated_post_repeats_the_answer_and_not_the_effect() {
         .await
         .refused(422, "key_reused");
 
-    // The second has a version that the first has made stale: it is a repetition all the same.
+    // The retry's version is stale because of the first attempt; it is recognised as a retry all the same.
     let path = format!("/api/v1/plans/{}/days/1/meals", first["id"].as_str().expect("an id"));
     let meal = json!({"slot": "late", "title": "Yogur", "items": [{"food_id": food, "grams_milli": 125_000}]});
     let headers = [("Idempotency-Key", "k-2"), ("If-Match", "\"1\"")];
@@ -296,7 +296,7 @@ async fn a_repeated_post_repeats_the_answer_and_not_the_effect() {
 }
 
 #[tokio::test]
-async fn a_copy_is_a_draft_of_its_own() {
+async fn a_copy_is_an_independent_draft() {
     let app = TestApp::start().await;
     let (gym, author, food) = kitchen(&app).await;
     let mut original = TestPlan::published(&author, 2, food).await;

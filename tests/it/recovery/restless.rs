@@ -1,4 +1,4 @@
-//! Screens that come and go while changes are made: whatever the moment, each change reaches each of them once and in order.
+//! Screens that subscribe and unsubscribe while changes are made: each change reaches each of them once and in order.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::harness::Client;
 
 const CHANGES: usize = 60;
 
-/// Subscribes from where it was and leaves again, until it has the last title; returns the titles that came.
+/// Recovers from its position and unsubscribes, until it has the last title; returns the titles that arrived.
 async fn come_and_go(who: Client, channel: String, position: Value, last: String) -> Vec<String> {
     let mut socket = who.socket().await;
     let (mut titles, mut offset) = (Vec::new(), position["offset"].as_u64().expect("an offset"));
@@ -40,7 +40,7 @@ async fn come_and_go(who: Client, channel: String, position: Value, last: String
         if done {
             return titles;
         }
-        // Without a pause they take all of the machine, and its scheduler may keep a process of the database waiting for seconds.
+        // Without a pause the clients would take all CPUs, and a Postgres process might not be scheduled for seconds.
         tokio::time::sleep(Duration::from_micros(rand::random_range(0..4000))).await;
     }
 }
@@ -48,7 +48,7 @@ async fn come_and_go(who: Client, channel: String, position: Value, last: String
 async fn nothing_is_lost_or_doubled(memory_events: usize) {
     let mut watched = Watched::start(|config| {
         config.recovery.memory_events = memory_events;
-        // Nobody comes and goes as fast as these.
+        // Lifts the rate limits, which no real client exceeds this far.
         (config.live.commands_per_second, config.live.commands_at_once) = (100_000, 100_000);
         config.live.bytes_at_once = 1 << 30;
     })
@@ -79,11 +79,11 @@ async fn nothing_is_lost_or_doubled(memory_events: usize) {
 }
 
 #[tokio::test]
-async fn who_comes_and_goes_gets_each_change_once_from_memory() {
+async fn a_screen_that_comes_and_goes_gets_each_change_once_from_memory() {
     nothing_is_lost_or_doubled(1000).await;
 }
 
 #[tokio::test]
-async fn who_comes_and_goes_gets_each_change_once_from_the_database() {
+async fn a_screen_that_comes_and_goes_gets_each_change_once_from_the_database() {
     nothing_is_lost_or_doubled(0).await;
 }

@@ -1,4 +1,4 @@
-//! Many who come at once: rights are checked one by one, what all of them may see is read a few times.
+//! Many clients that subscribe at once: rights are checked individually, and shared state is read only a few times.
 
 use futures_util::future::join_all;
 use liveplan::auth::Role;
@@ -10,7 +10,7 @@ use crate::harness::{Client, Socket, TestApp};
 const PEOPLE: usize = 125;
 const EACH: usize = 8;
 
-/// Connected sockets of people with a role, the same number each.
+/// Connected sockets of people with a role, the same number for each person.
 async fn sockets(app: &TestApp, floor: &Floor, role: Role) -> Vec<Socket> {
     let mut people: Vec<Client> = Vec::new();
     for _ in 0..PEOPLE {
@@ -23,7 +23,7 @@ async fn sockets(app: &TestApp, floor: &Floor, role: Role) -> Vec<Socket> {
     sockets
 }
 
-/// Sends a command on all of them before any reply is awaited, and returns the replies.
+/// Sends a command on every socket before it awaits any reply; returns the replies.
 async fn all(sockets: &mut [Socket], command: &Value) -> Vec<Value> {
     let ids = join_all(sockets.iter_mut().map(|s| s.send("subscribe", command.clone()))).await;
     let replies = sockets.iter_mut().zip(ids).map(async |(socket, id)| {
@@ -38,7 +38,7 @@ async fn all(sockets: &mut [Socket], command: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_thousand_subscribes_to_a_plan_cost_few_reads_and_who_has_no_right_is_refused_among_them() {
+async fn a_thousand_subscribes_to_a_plan_share_few_reads_and_refuse_those_without_the_right() {
     let app = TestApp::start().await;
     let mut floor = Floor::make(&app, 1).await;
     let channel = format!("plan:{}", floor.plan.id);
@@ -51,7 +51,7 @@ async fn a_thousand_subscribes_to_a_plan_cost_few_reads_and_who_has_no_right_is_
     let command = json!({"channel": channel});
     let half = crowd.split_off(crowd.len() / 2);
     let mut second = half;
-    // In the middle of it the plan changes, and some ask who may not watch.
+    // While they subscribe, the plan changes and clients without the right subscribe too.
     let (first, refused, (), later) = tokio::join!(
         all(&mut crowd, &command),
         all(&mut outsiders, &command),
@@ -67,7 +67,7 @@ async fn a_thousand_subscribes_to_a_plan_cost_few_reads_and_who_has_no_right_is_
     for reply in &replies {
         let mut socket = waiting.next().expect("a socket");
         assert!(reply["subscribe"]["data"]["days"].is_object(), "{reply}");
-        // Everybody ends with the new title, be it in the snapshot or in what came after it.
+        // Every subscriber ends with the new title, from its snapshot or from a publication after it.
         if !reply.to_string().contains("En plena tormenta") {
             let (offset, event) = socket.publication(&channel).await;
             assert!(offset > reply["subscribe"]["offset"].as_u64().expect("an offset"));
@@ -80,14 +80,14 @@ async fn a_thousand_subscribes_to_a_plan_cost_few_reads_and_who_has_no_right_is_
     assert_eq!(
         reads + shared,
         replies.len() as u64,
-        "each read its own or shared another's"
+        "every subscribe must read or share a read"
     );
     assert!(reads <= 50, "{reads} reads for {} subscribes", replies.len());
     app.stop().await;
 }
 
 #[tokio::test]
-async fn hundreds_who_fetch_a_snapshot_at_once_share_its_reads_and_who_has_no_right_is_refused_among_them() {
+async fn hundreds_of_snapshot_requests_share_few_reads_and_refuse_those_without_the_right() {
     let app = TestApp::start().await;
     let mut floor = Floor::make(&app, 1).await;
     let path = format!("/live/snapshots/plan:{}", floor.plan.id);
@@ -111,7 +111,7 @@ async fn hundreds_who_fetch_a_snapshot_at_once_share_its_reads_and_who_has_no_ri
     assert_eq!(
         reads + shared,
         2 * PEOPLE as u64,
-        "each read its own or shared another's"
+        "every request must read or share a read"
     );
     assert!(reads <= 50, "{reads} reads for {} snapshots", 2 * PEOPLE);
     let offsets = first.into_iter().chain(second).map(|answer| {
@@ -120,7 +120,7 @@ async fn hundreds_who_fetch_a_snapshot_at_once_share_its_reads_and_who_has_no_ri
         body["offset"].as_u64().expect("an offset")
     });
     let newest = offsets.max().expect("some");
-    // Who asks now is not served by a read of before.
+    // A later request does not share an earlier read.
     floor.rename("En calma").await;
     let after = reader.get(&path).await.ok();
     assert!(after["offset"].as_u64() > Some(newest) && after.to_string().contains("En calma"));
@@ -128,7 +128,7 @@ async fn hundreds_who_fetch_a_snapshot_at_once_share_its_reads_and_who_has_no_ri
 }
 
 #[tokio::test]
-async fn a_thousand_who_come_back_to_a_node_that_remembers_nothing_share_its_reads() {
+async fn a_thousand_recoveries_on_a_node_without_a_replay_buffer_share_few_reads() {
     let app = TestApp::start_with(|config| config.recovery.memory_events = 0).await;
     let mut floor = Floor::make(&app, 1).await;
     let channel = format!("plan:{}", floor.plan.id);

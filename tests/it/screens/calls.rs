@@ -1,4 +1,4 @@
-//! What people do at random: each a request that makes sense in the world as it was last seen, or nearly.
+//! Random requests, each sensible or nearly so in the world as it was last seen.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::world::{Who, World, text};
 use crate::harness::Answer;
 
-/// A request of somebody's.
+/// A person's request.
 pub struct Call {
     pub who: Who,
     pub method: Method,
     pub path: String,
     pub body: Option<Value>,
-    /// For writes below a plan.
+    /// The `If-Match` version of a write below a plan.
     pub version: Option<i64>,
 }
 
@@ -33,7 +33,7 @@ impl Call {
         }
     }
 
-    /// Makes it.
+    /// Sends the request.
     pub async fn make(&self, world: &World) -> Answer {
         let (client, body) = (world.who(self.who), self.body.as_ref());
         match self.version {
@@ -59,7 +59,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// Draws a request.
+/// Draws a random request.
 pub fn draw(world: &World, rng: &mut StdRng) -> Call {
     loop {
         let drawn = match rng.random_range(0..20) {
@@ -76,7 +76,7 @@ pub fn draw(world: &World, rng: &mut StdRng) -> Call {
     }
 }
 
-/// A title or note: few enough that the same comes again, some of them in need of care.
+/// A title or note from a small set, so that values repeat; some need escaping.
 fn word(rng: &mut StdRng) -> &'static str {
     let words = [
         "Lunch",
@@ -89,12 +89,12 @@ fn word(rng: &mut StdRng) -> &'static str {
     one(rng, &words)
 }
 
-/// Nine times of ten: what cannot succeed is tried, but seldom.
+/// True nine times out of ten: requests that cannot succeed are sent too, but rarely.
 fn often(rng: &mut StdRng) -> bool {
     rng.random_bool(0.9)
 }
 
-/// One of several.
+/// Picks one value.
 fn one<T: Copy>(rng: &mut StdRng, of: &[T]) -> T {
     *of.choose(rng).expect("one to choose")
 }
@@ -170,13 +170,13 @@ fn meal(world: &World, rng: &mut StdRng, plan: &str) -> Option<Below> {
     })
 }
 
-/// A plan is published, or, seldom, archived.
+/// Publishes a plan or, rarely, archives one.
 fn life(world: &World, rng: &mut StdRng) -> Option<Call> {
     let (plan, version, verb) = if rng.random_bool(0.7) {
         let (plan, version) = world.draft.clone()?;
         (plan, Some(version), "publish")
     } else {
-        // The last one stays, so that there is something to do.
+        // The last plan is never archived, so that there is always one to edit.
         let plan = world.plans.split_last()?.1.choose(rng)?;
         let version = world.snapshot(&format!("plan:{plan}"))["plan"]["version"].as_i64();
         (plan.clone(), version, "archive")
@@ -186,7 +186,7 @@ fn life(world: &World, rng: &mut StdRng) -> Option<Call> {
     Some(call)
 }
 
-/// A meal is ticked or a tick taken back, by the member or a trainer.
+/// A tick or an undo, by the member or a trainer.
 fn tick(world: &World, rng: &mut StdRng) -> Option<Call> {
     let member = one(rng, &[Who::Member, Who::Member, Who::Guest]);
     let follow = world.follow(member)?;
@@ -196,7 +196,7 @@ fn tick(world: &World, rng: &mut StdRng) -> Option<Call> {
     let plan = text(&follow["plan_id"]);
     let start: chrono::NaiveDate = follow["start_date"].as_str()?.parse().ok()?;
     let (day, meal, _) = world.meals(&plan).choose(rng)?.clone();
-    // The day that has this meal, or, seldom, one that has not.
+    // The date with this meal or, rarely, one without it.
     let date = start + TimeDelta::days(day - i64::from(often(rng)));
     let on_behalf = one(rng, &[None, None, Some(Who::Trainer), Some(Who::Helper)]);
     if on_behalf.map_or(!world.acts(member), |trainer| !world.trains(trainer, member)) && often(rng) {
@@ -219,14 +219,15 @@ fn tick(world: &World, rng: &mut StdRng) -> Option<Call> {
     Some(Call::new(on_behalf.unwrap_or(member), Method::PUT, path, body))
 }
 
-/// A follow begins, rests, goes on or ends.
+/// Starts, pauses, resumes or abandons a follow.
 fn follow(world: &World, rng: &mut StdRng) -> Option<Call> {
     let member = one(rng, &[Who::Member, Who::Guest]);
     if !world.acts(member) && often(rng) {
         return None;
     }
     let Some(follow) = world.follow(member) else {
-        // Two days from then: in both windows, in the member's only, and at the edge of neither.
+        // Start dates for a two-day plan: within the roster's and the member's windows, or within the member's only,
+        // and none at the edge of a window.
         let start = world.today - TimeDelta::days(one(rng, &[0, 1, 5]));
         let path = format!("/plans/{}/follow", world.plans.choose(rng)?);
         return Some(Call::new(member, Method::POST, path, json!({"start_date": start})));
@@ -245,7 +246,7 @@ fn follow(world: &World, rng: &mut StdRng) -> Option<Call> {
     ))
 }
 
-/// A trainer gets or loses a member.
+/// Creates or ends an assignment.
 fn assign(world: &World, rng: &mut StdRng) -> Option<Call> {
     if rng.random_bool(0.4) {
         let id = text(&world.assignments.choose(rng)?["id"]);
@@ -263,7 +264,7 @@ fn assign(world: &World, rng: &mut StdRng) -> Option<Call> {
     Some(Call::new(Who::Manager, Method::POST, "/assignments".into(), body))
 }
 
-/// The guest is suspended, or may come back.
+/// Suspends the guest or reinstates them.
 fn suspend(world: &World, rng: &mut StdRng) -> Option<Call> {
     let status = if world.guest_status == "active" {
         "suspended"

@@ -1,4 +1,4 @@
-//! A gym in which something happens: its people, its plans, and what a fresh look at each channel shows.
+//! A gym under random change: its people, its plans, and the latest snapshot of each channel.
 
 use std::collections::BTreeMap;
 
@@ -11,32 +11,33 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, PASSWORD, TestApp};
 
-/// Somebody of the gym.
+/// A person of the gym.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// Writes the plans.
     Author,
-    /// Assigns, suspends and watches everything.
+    /// Assigns, suspends and watches every channel.
     Manager,
     Trainer,
     /// Another trainer.
     Helper,
     Member,
-    /// Another member, who is suspended now and then.
+    /// Another member, who is suspended at times.
     Guest,
 }
 
-/// A gym as the test knows it.
+/// The gym as the test knows it.
 pub struct World {
     people: BTreeMap<Who, Client>,
-    /// Those with a channel.
+    /// Published plans, each with a channel.
     pub plans: Vec<String>,
-    /// One that has none yet, and its version.
+    /// A plan without a channel yet, and its version.
     pub draft: Option<(String, i64)>,
     pub foods: Vec<String>,
-    /// The day that it was when the test began: snapshots drop old days at midnight, and the dates in use are far from it.
+    /// The date at the start of the test: snapshots drop old days at midnight, and the dates in use are far from that
+    /// edge.
     pub today: NaiveDate,
-    /// What a fresh look at each channel showed last.
+    /// The latest snapshot of each channel.
     pub seen: BTreeMap<String, Value>,
     /// Assignments that have not ended, as REST shows them.
     pub assignments: Vec<Value>,
@@ -45,7 +46,7 @@ pub struct World {
 }
 
 impl World {
-    /// A gym with a published plan and people who do not follow it yet.
+    /// A gym with a published plan, which nobody follows yet.
     pub async fn new(app: &TestApp) -> Self {
         let gym = app.gym().await;
         let mut people = BTreeMap::new();
@@ -93,7 +94,7 @@ impl World {
         format!("{kind}:{}", self.who(who).account)
     }
 
-    /// All channels that somebody could watch.
+    /// All channels of the gym.
     pub fn channels(&self) -> Vec<String> {
         let people = [
             self.channel("member", Who::Member),
@@ -105,9 +106,9 @@ impl World {
         people.into_iter().chain(plans).collect()
     }
 
-    /// A new draft of two days with a meal.
+    /// Creates a two-day draft with one meal.
     async fn draft_a_plan(&mut self) {
-        // A sequence may begin more plans than an hour has room for.
+        // A sequence may create more plans than the hourly quota allows.
         let mut owner = liveplan::db::establish(&self.database).await.expect("a connection");
         let cleared = diesel::sql_query("DELETE FROM quota_windows").execute(&mut owner).await;
         cleared.expect("no quota used");
@@ -123,7 +124,7 @@ impl World {
         self.draft = Some((id, made["version"].as_i64().expect("a version")));
     }
 
-    /// Looks at everything afresh.
+    /// Reads everything again.
     pub async fn look(&mut self) {
         if self.draft.is_none() && self.plans.len() < 4 {
             self.draft_a_plan().await;
@@ -139,7 +140,7 @@ impl World {
         let path = format!("/memberships/{}", self.who(Who::Guest).account);
         let status = text(&self.who(Who::Manager).get(&path).await.ok()["status"]);
         if status == "active" && self.guest_status != status {
-            // Suspension has ended the session.
+            // The suspension has ended the session.
             let session = self.who(Who::Guest).login(PASSWORD, None).await.ok();
             let guest = self.who(Who::Guest).with(&session);
             self.people.insert(Who::Guest, guest);
@@ -147,17 +148,17 @@ impl World {
         self.guest_status = status;
     }
 
-    /// What a channel showed last.
+    /// The latest snapshot of a channel.
     pub fn snapshot(&self, channel: &str) -> &Value {
         &self.seen[channel]["snapshot"]
     }
 
-    /// A member's running follow.
+    /// A member's current follow.
     pub fn follow(&self, member: Who) -> Option<&Value> {
         self.snapshot(&self.channel("member", member)).get("follow")
     }
 
-    /// Whether somebody may sign in.
+    /// Whether a person may sign in.
     pub fn acts(&self, who: Who) -> bool {
         who != Who::Guest || self.guest_status == "active"
     }
@@ -168,7 +169,7 @@ impl World {
         roster.get(self.who(member).account.to_string()).is_some()
     }
 
-    /// The meals of a plan, by the number of their day.
+    /// The meals of a plan, with the number of their day.
     pub fn meals(&self, plan: &str) -> Vec<(i64, String, &Value)> {
         let days = self.snapshot(&format!("plan:{plan}"))["days"]
             .as_object()
@@ -186,7 +187,7 @@ impl World {
     }
 }
 
-/// A text in JSON.
+/// A JSON string.
 pub fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }

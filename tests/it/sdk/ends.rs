@@ -1,5 +1,5 @@
-//! Access that ends, as the official SDKs take it: nobody comes back for ever. Each client connects through a door of its own
-//! that counts.
+//! Revocations as the official SDKs handle them: no client reconnects for ever. Each client connects through its own
+//! proxy, which counts connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::script::{Script, Sdk};
 use crate::harness::{Client, Gym, PASSWORD, TestApp};
 
-/// Passes connections on and counts them.
+/// Forwards connections and counts them.
 struct Door {
     address: SocketAddr,
     opened: Arc<AtomicUsize>,
@@ -33,7 +33,7 @@ impl Door {
                     let Ok(mut server) = TcpStream::connect(server).await else {
                         return;
                     };
-                    // However it ends.
+                    // An error only ends the forwarding.
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 });
             }
@@ -52,7 +52,7 @@ impl Drop for Door {
     }
 }
 
-/// What ends, what the client must do, and how many connections that may take at most.
+/// The cause of the revocation, the expected reaction of the client, and the most connections that it may take.
 struct Case {
     cause: &'static str,
     expected: &'static str,
@@ -69,9 +69,9 @@ async fn cases(app: &TestApp, gym: Gym, member: &Client) -> Vec<Case> {
         ("membership suspended", "stops", true, 1),
         ("session ended", "stops", true, 1),
         ("password changed", "stops", true, 1),
-        // Once with the old token, and once with the new.
+        // One connection with the old token and one with the new.
         ("role changed", "returns", true, 3),
-        // Without a way to a new token the first refusal is the end.
+        // A client that cannot get a new token stops at the first refusal.
         ("role changed", "stops", false, 2),
     ] {
         let who = app.person(gym, &[Role::Trainer]).await;
@@ -98,7 +98,7 @@ impl Case {
         })
     }
 
-    /// Ends it; the script's is the session that is not the one of `who`.
+    /// Ends the access; the script's session is the one that is not the session of `who`.
     async fn end(&self, manager: &Client) {
         let (who, account) = (&self.who, self.who.account);
         let membership = format!("/memberships/{account}");
@@ -146,7 +146,7 @@ async fn nobody_comes_back_for_ever(sdk: Sdk) {
     }
     script.tell("go").await;
     script.cue("all have ended").await;
-    // News for those who go on.
+    // New events for the clients that continue.
     let other = app.person(gym, &[Role::Member]).await;
     for case in cases.iter().filter(|case| case.expected != "stops") {
         let body = json!({"trainer_id": case.who.account, "member_id": other.account});
@@ -183,11 +183,11 @@ async fn nobody_comes_back_for_ever(sdk: Sdk) {
 }
 
 #[tokio::test]
-async fn javascript_stops_or_comes_back_once_when_access_ends() {
+async fn javascript_stops_or_reconnects_once_when_access_ends() {
     nobody_comes_back_for_ever(Sdk::JavaScript).await;
 }
 
 #[tokio::test]
-async fn python_stops_or_comes_back_once_when_access_ends() {
+async fn python_stops_or_reconnects_once_when_access_ends() {
     nobody_comes_back_for_ever(Sdk::Python).await;
 }

@@ -1,5 +1,5 @@
-//! A scenario in a script of `tests/sdk`, run with an official SDK as a child process. It asserts by itself and ends
-//! without error when it has passed; where it needs the server's side to do something, it writes `cue <word>` and waits.
+//! A scenario script of `tests/sdk`, run with an official SDK as a child process. It makes its own assertions and exits
+//! without error when it has passed; to let the test act, it writes `cue <word>` and waits.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
 
-/// How long a scenario may take, and a cue.
+/// The longest time for a scenario, and for a cue.
 const WITHIN: Duration = Duration::from_mins(2);
 
 /// An official SDK.
@@ -39,7 +39,7 @@ impl Sdk {
         command
     }
 
-    /// A command that runs a source, which finds the SDK as a script beside the scenarios would.
+    /// A command that runs source text, which finds the SDK as a script in `tests/sdk` would.
     fn command_of_source(self, source: &str) -> Command {
         let root = root();
         let mut command = match self {
@@ -54,7 +54,7 @@ impl Sdk {
                 python
             }
         };
-        // An example takes the proxy of its environment, as an app would; the server is on this machine.
+        // Examples use the environment's proxy as an app would, but the server is on this machine.
         command
             .current_dir(root.join("tests/sdk"))
             .env("NO_PROXY", "127.0.0.1")
@@ -67,7 +67,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Sets up the SDKs' packages where they are not there.
+/// Installs the SDKs' packages if they are missing.
 pub async fn set_up() {
     static DONE: OnceCell<()> = OnceCell::const_new();
     DONE.get_or_init(|| async {
@@ -85,7 +85,7 @@ pub async fn set_up() {
     .await;
 }
 
-/// A script that runs.
+/// A running script.
 pub struct Script {
     name: String,
     child: Child,
@@ -96,7 +96,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Starts a scenario with what it is given.
+    /// Starts a scenario with its input.
     pub async fn start(sdk: Sdk, scenario: &str, given: &Value) -> Self {
         set_up().await;
         let mut command = sdk.command(scenario);
@@ -104,7 +104,7 @@ impl Script {
         Self::spawn(format!("{scenario} ({sdk:?})"), command)
     }
 
-    /// Starts a source that is in no file of its own.
+    /// Starts source text that has no file of its own.
     pub async fn start_source(sdk: Sdk, source: &str) -> Self {
         set_up().await;
         Self::spawn(format!("{source}\n({sdk:?})"), sdk.command_of_source(source))
@@ -132,12 +132,12 @@ impl Script {
         }
     }
 
-    /// Runs a scenario that needs nothing from here.
+    /// Runs a scenario that needs no action of the test.
     pub async fn pass(sdk: Sdk, scenario: &str, given: &Value) {
         Self::start(sdk, scenario, given).await.passes().await;
     }
 
-    /// The next line that it writes.
+    /// The next line that the script writes.
     pub async fn line(&mut self) -> String {
         let line = tokio::time::timeout(WITHIN, self.lines.recv()).await;
         match line.expect("a line in time") {
@@ -146,19 +146,19 @@ impl Script {
         }
     }
 
-    /// Writes a line to it.
+    /// Writes a line to the script.
     pub async fn tell(&mut self, line: &str) {
         if let Err(error) = self.stdin.write_all(format!("{line}\n").as_bytes()).await {
             panic!("{error}: {}", self.output().await);
         }
     }
 
-    /// Waits until it says that something is to be done here.
+    /// Waits for a cue.
     pub async fn cue(&mut self, word: &str) {
         assert_eq!(self.line().await, format!("cue {word}"));
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for the script's end and asserts its success.
     pub async fn passes(mut self) {
         let ended = tokio::time::timeout(WITHIN, self.child.wait()).await;
         if ended.is_err() {
@@ -166,10 +166,10 @@ impl Script {
         }
         let output = self.output().await;
         let status = ended.expect("an end in time").expect("a status");
-        assert!(status.success(), "it failed: {output}");
+        assert!(status.success(), "the script failed: {output}");
     }
 
-    /// Its name and all that it has said, once it has ended.
+    /// The script's name and all its output, once it has ended.
     async fn output(&mut self) -> String {
         for reader in self.readers.drain(..) {
             reader.await.expect("read");
@@ -178,7 +178,7 @@ impl Script {
     }
 }
 
-/// Reads a stream to its end: into what was said, and line by line to whoever listens.
+/// Reads a stream to its end, into `said` and line by line to the listener.
 fn read(
     stream: impl AsyncRead + Send + Unpin + 'static,
     said: &Arc<Mutex<String>>,
@@ -192,7 +192,7 @@ fn read(
             said.push_str(&line);
             said.push('\n');
             if let Some(listener) = &listener {
-                // Nobody listens any more when the script is only waited for.
+                // The listener is gone once the test only waits for the end.
                 let _ = listener.send(line);
             }
         }

@@ -1,5 +1,5 @@
-//! Which top-level module names which, read out of the sources as Rust's own tokens: `use` trees, paths in code, in types, in
-//! attributes and in macros, by `crate::` and by `super::`, unit tests too.
+//! The dependencies between top-level modules, read from the sources as Rust tokens: `use` trees and paths in code,
+//! types, attributes and macros, through `crate::` and `super::`, including unit tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use super::root;
 
-/// The product's modules, each knowing only those before it.
+/// The product's modules in order; each depends only on those before it.
 const PRODUCT: [&str; 31] = [
     // Machinery.
     "telemetry",
@@ -38,7 +38,7 @@ const PRODUCT: [&str; 31] = [
     "meals",
     "rosters",
     "members",
-    // What is put together of them.
+    // Modules that put the nouns together.
     "channels",
     "demo",
     "simulate",
@@ -46,28 +46,28 @@ const PRODUCT: [&str; 31] = [
     "conformance",
 ];
 
-/// Module and the one that it names, with a file that does.
+/// A module and one that it names, with a file where it does.
 type Arrows = BTreeMap<(String, String), PathBuf>;
 
 #[test]
-fn each_module_of_the_product_knows_only_those_before_it() {
+fn each_module_depends_only_on_those_before_it() {
     holds(&root().join("src"), &PRODUCT);
 }
 
 fn holds(src: &Path, order: &[&str]) {
     let (modules, arrows) = arrows(src);
     let listed: BTreeSet<_> = order.iter().map(ToString::to_string).collect();
-    assert_eq!(modules, listed, "every module has a place in the order");
+    assert_eq!(modules, listed, "a module is missing from the order");
     let place = |module: &str| order.iter().position(|m| *m == module);
     let wrong: Vec<_> = arrows
         .iter()
         .filter(|((from, to), _)| place(to) >= place(from))
         .map(|((from, to), file)| format!("{from} names {to} in {}", file.display()))
         .collect();
-    assert_eq!(wrong, Vec::<String>::new(), "who is asked lies below who asks");
+    assert_eq!(wrong, Vec::<String>::new(), "modules that name a later module");
 }
 
-/// The modules of a crate, and who names whom.
+/// The modules of a crate and the dependencies between them.
 fn arrows(src: &Path) -> (BTreeSet<String>, Arrows) {
     let mut arrows = Arrows::new();
     let mut modules = BTreeSet::new();
@@ -95,12 +95,12 @@ fn arrows(src: &Path) -> (BTreeSet<String>, Arrows) {
             }
         }
     }
-    // What `crate::` names may also be an item of the crate's root.
+    // A name after `crate::` may also be an item of the crate's root.
     arrows.retain(|(_, to), _| modules.contains(to));
     (modules, arrows)
 }
 
-/// The top-level names that the tokens of a module reach by `crate::` or `super::`.
+/// The top-level names that a module's tokens reach through `crate::` or `super::`.
 fn named(tokens: TokenStream, module: &[String]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
@@ -138,7 +138,7 @@ fn colons(tokens: &[TokenTree], at: usize) -> bool {
     colon(tokens.get(at)) && colon(tokens.get(at + 1))
 }
 
-/// Follows a path, or a tree of them, to the name below the crate's root.
+/// Resolves a path, or a tree of paths, to the name below the crate's root.
 fn path(tokens: &[TokenTree], mut base: Vec<String>, found: &mut BTreeSet<String>) {
     match tokens.first() {
         Some(TokenTree::Ident(word)) if word == "super" => {
@@ -161,7 +161,7 @@ fn path(tokens: &[TokenTree], mut base: Vec<String>, found: &mut BTreeSet<String
 }
 
 #[test]
-fn names_are_read_out_of_every_kind_of_path() {
+fn names_are_found_in_every_kind_of_path() {
     let source = "
         use crate::{auth, db::{self, schema::gyms}, error::Result};
         use super::super::plans::{Plan, day};

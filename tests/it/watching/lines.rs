@@ -1,4 +1,4 @@
-//! One line of the log for a socket's open and one for its close.
+//! One log line for a socket's open and one for its close.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::harness::process::liveplan;
 use crate::harness::{TestApp, free_port};
 
 #[tokio::test]
-async fn a_socket_has_a_line_at_its_open_and_one_at_its_close_and_its_token_is_in_none() {
+async fn a_socket_logs_one_line_at_open_and_one_at_close_and_never_its_token() {
     let maker = TestApp::start().await;
     let mut floor = Floor::make(&maker, 1).await;
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -65,7 +65,10 @@ async fn a_socket_has_a_line_at_its_open_and_one_at_its_close_and_its_token_is_i
     };
     let began = Instant::now();
     while closed() < 2 {
-        assert!(began.elapsed() < Duration::from_secs(10), "two sockets have ended");
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "the log lacks a close of the two sockets"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     node.kill().expect("killed");
@@ -87,7 +90,7 @@ async fn a_socket_has_a_line_at_its_open_and_one_at_its_close_and_its_token_is_i
         (&1000.into(), &"bye".into())
     );
     assert_eq!(end["account.id"], floor.author.account.to_string());
-    // `connect` and `subscribe`; one change.
+    // Two commands (`connect` and `subscribe`) and one delivery.
     assert_eq!((&end["commands"], &end["deliveries"]), (&2.into(), &1.into()));
     assert!(end["bytes"].as_u64().is_some_and(|n| n > 500), "{end}");
     assert!(end["duration_ms"].as_u64().is_some_and(|n| n > 0), "{end}");

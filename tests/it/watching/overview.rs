@@ -1,4 +1,4 @@
-//! What those who run a gym see of its live connections.
+//! The overview of a gym's live connections.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn accounts(overview: &Value) -> BTreeSet<&str> {
 }
 
 #[tokio::test]
-async fn managers_and_owners_see_their_gyms_connections_on_this_node_and_no_others() {
+async fn managers_and_owners_see_only_their_own_gyms_connections() {
     let app = TestApp::start().await;
     let (mut here, elsewhere) = (Floor::make(&app, 1).await, Floor::make(&app, 1).await);
     let manager = app.person(here.gym, &[Role::Manager]).await;
@@ -50,7 +50,7 @@ async fn managers_and_owners_see_their_gyms_connections_on_this_node_and_no_othe
         assert_eq!(
             seen["channels"][0],
             json!({"channel": channel, "subscriptions": 2}),
-            "the most watched first"
+            "the channel with the most subscriptions must come first"
         );
         let text = seen.to_string();
         let strangers = [
@@ -80,7 +80,10 @@ async fn managers_and_owners_see_their_gyms_connections_on_this_node_and_no_othe
     drop((author, trainer, member));
     let began = std::time::Instant::now();
     while manager.get("/system/live").await.ok()["connections_total"] != 0 {
-        assert!(began.elapsed() < std::time::Duration::from_secs(10), "they are gone");
+        assert!(
+            began.elapsed() < std::time::Duration::from_secs(10),
+            "closed connections are still listed"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let left = manager.get("/system/live").await.ok();
@@ -89,7 +92,7 @@ async fn managers_and_owners_see_their_gyms_connections_on_this_node_and_no_othe
 }
 
 #[tokio::test]
-async fn many_connections_come_in_pages() {
+async fn connections_are_listed_in_pages() {
     let app = TestApp::start().await;
     let gym = app.gym().await;
     let manager = app.person(gym, &[Role::Manager]).await;

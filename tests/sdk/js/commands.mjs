@@ -1,4 +1,4 @@
-// A command with a key, sent more than once.
+// Sends a command with an idempotency key more than once.
 import assert from 'node:assert/strict';
 import { Person, client, given, heard, passed, until } from './kit.mjs';
 
@@ -27,7 +27,7 @@ await assert.rejects(phone.rpc('meal.complete', { ...command, status: 'skipped' 
 
 const { data: undone } = await phone.rpc('meal.undo', { key: 'undo', meal_id: given.plan.meal, date: given.date });
 assert.equal(undone.completion, undefined);
-// The answer to a key stays what it was, and does nothing again.
+// The answer stored under a key does not change, and a repeat has no effect.
 assert.deepEqual((await phone.rpc('meal.complete', command)).data, first);
 await until('the undo', () => own.publication.length >= 2);
 assert.deepEqual(own.publication.map(({ data }) => data.type), ['meal.completed', 'meal.undone']);

@@ -1,4 +1,4 @@
-// Access that ends in several ways, each for a client of its own: it stays, stops for good, or comes back once and stays.
+// Several kinds of revocation, each with its own client: it stays, stops for good, or reconnects once and stays.
 import assert from 'node:assert/strict';
 import { Person, client, given, heard, passed, until, yourTurn } from './kit.mjs';
 
@@ -33,7 +33,7 @@ await yourTurn('all have ended');
 for (const { name, expected, channels } of all) {
   if (expected !== 'stops') await until(`${name}: news`, () => channels[0].publication.length >= 1);
 }
-// Time for a client that cannot rest to show it.
+// Gives a client that keeps reconnecting the time to show it.
 await new Promise((resolve) => setTimeout(resolve, 1500));
 for (const { name, expected, own, channels, phone, refreshes } of all) {
   const said = JSON.stringify([name, own.connecting, own.disconnected, own.error.map((e) => e.error)]);
@@ -50,7 +50,7 @@ for (const { name, expected, own, channels, phone, refreshes } of all) {
   }
 }
 await yourTurn('all are at rest');
-// Whoever insists after the end is told again, once.
+// A client that connects again after the end is refused again, once.
 const stopped = all.filter(({ expected }) => expected === 'stops');
 for (const { phone } of stopped) phone.connect();
 for (const { name, own } of stopped) await until(`${name}: a second end`, () => own.disconnected.length === 2);

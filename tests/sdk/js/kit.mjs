@@ -1,9 +1,9 @@
-// What the scenarios share: who there is, REST, a client of the official SDK, and a log of what it said.
+// Shared by the scenarios: people, REST, a client of the official SDK, and a log of its events.
 import { createInterface } from 'node:readline';
 import { Centrifuge } from 'centrifuge';
 import { WebSocket } from 'ws';
 
-/** What the Rust test has made: the server's address, people, plans. */
+/** The input from the Rust test: the server's address, people, plans. */
 export const given = JSON.parse(process.env.SCENARIO);
 
 /** A person as a client of the REST API. */
@@ -21,7 +21,7 @@ export class Person {
     return this.session.access_token;
   }
 
-  /** The next access token. */
+  /** Refreshes the session and returns the next access token. */
   async refresh() {
     this.session = await this.call('POST', '/auth/refresh', { refresh_token: this.session.refresh_token });
     return this.token;
@@ -38,7 +38,7 @@ export class Person {
     return response.json();
   }
 
-  /** Gives the plan's meal a title, which is one change of the plan. */
+  /** Changes the title of the plan's meal: one change of the plan. */
   async retitle(title) {
     const path = `/plans/${given.plan.id}/days/1/meals/${given.plan.meal}`;
     const written = await this.call('PATCH', path, { title }, { 'If-Match': `"${given.plan.version}"` });
@@ -50,7 +50,7 @@ export class Person {
   }
 }
 
-/** A client that is not connected yet. */
+/** Creates a client without connecting it. */
 export function client({ address = given.address, ...options }) {
   return new Centrifuge(`ws://${address}/connection/websocket`, {
     websocket: WebSocket,
@@ -60,7 +60,7 @@ export function client({ address = given.address, ...options }) {
   });
 }
 
-/** What a client or a subscription says, by event, in order. */
+/** Logs the events of a client or a subscription, by name, in order. */
 export function heard(emitter) {
   const log = {};
   for (const event of [
@@ -72,10 +72,10 @@ export function heard(emitter) {
   return log;
 }
 
-/** Waits for what must come. */
+/** Polls a condition until it holds; `what` names what is awaited. */
 export async function until(what, condition, within_ms = 15_000) {
   for (const end = Date.now() + within_ms; !condition(); ) {
-    if (Date.now() > end) throw new Error(`in vain: ${what}`);
+    if (Date.now() > end) throw new Error(`timed out waiting for: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
@@ -86,10 +86,10 @@ export function titleOf(publication) {
   return day.meals[given.plan.meal].title;
 }
 
-/** What the Rust test says, line by line. */
+/** The lines that the Rust test writes. */
 export const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
-/** Tells the Rust test that it is its turn, and waits until it has done its part. */
+/** Gives the Rust test a cue and waits until it has acted. */
 export async function yourTurn(cue) {
   console.log(`cue ${cue}`);
   await lines.next();

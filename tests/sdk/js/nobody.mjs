@@ -1,4 +1,4 @@
-// Channels that nobody watches, and a client that is nobody in particular: whatever the SDK hands to the app is there.
+// Channels without subscribers and an anonymous client: the SDK must hand the app complete values.
 import assert from 'node:assert/strict';
 import { client, passed, until } from './kit.mjs';
 

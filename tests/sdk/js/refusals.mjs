@@ -1,4 +1,4 @@
-// What is not for this member, and that the connection outlives it.
+// Channels and commands that this member has no right to; the connection survives every refusal.
 import assert from 'node:assert/strict';
 import { Person, client, given, heard, passed, until } from './kit.mjs';
 

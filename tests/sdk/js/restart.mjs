@@ -1,4 +1,4 @@
-// The server goes away and comes back at the same address.
+// The server stops and starts again at the same address.
 import assert from 'node:assert/strict';
 import { Person, client, given, heard, passed, titleOf, until, yourTurn } from './kit.mjs';
 

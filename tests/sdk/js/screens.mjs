@@ -1,5 +1,5 @@
-// Screens as the web app has them: its own store and reducer on the official SDK. The Rust test says, a line of JSON each,
-// who opens one, who loses or regains the network, and what a screen must come to show; each line gets an answer.
+// Screens as in the web app: its own store and reducer on the official SDK. The Rust test writes one JSON order per
+// line (open a screen, lose or regain its network, compare its state), and each line gets one answer.
 import { isDeepStrictEqual } from 'node:util';
 import { WebSocket } from 'ws';
 import { LiveStore } from '../../../static/dist-test/live.mjs';
@@ -14,7 +14,7 @@ class Screen {
 
   constructor(token) {
     const screen = this;
-    // Keeps hold of the socket, to cut it as a network does.
+    // Keeps a reference to the socket, to cut it as a network failure would.
     class CutSocket extends WebSocket {
       constructor(...options) {
         super(...options);
@@ -46,7 +46,7 @@ class Screen {
     this.sdk.getSubscription(channel)?.on('subscribed', (ctx) => this.#count(ctx));
   }
 
-  /** Whether a channel shows exactly this. */
+  /** Whether a channel is live and equals this snapshot. */
   shows(channel, { epoch, offset, snapshot }) {
     const entry = this.store.get(channel);
     return (
@@ -55,7 +55,7 @@ class Screen {
   }
 }
 
-/** Where two values differ: path, what is shown, what should be. */
+/** The differences between two values: path, value shown, value expected. */
 function differences(shown, wanted, path = '') {
   const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
   if (!isObject(shown) || !isObject(wanted)) {

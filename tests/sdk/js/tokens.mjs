@@ -1,4 +1,4 @@
-// A token that runs out while connected, and one that had run out before.
+// A token that expires while connected, and one that had expired before the connect.
 import assert from 'node:assert/strict';
 import { Person, client, given, heard, passed, titleOf, until } from './kit.mjs';
 

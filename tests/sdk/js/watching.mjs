@@ -33,9 +33,9 @@ for (let n = 1; n <= 50; n += 1) {
   if (n === 25) await member.tick('eaten');
 }
 phone.connect();
-await until('what was missed', () => plan.publication.length >= 51 && own.publication.length >= 1);
+await until('the missed publications', () => plan.publication.length >= 51 && own.publication.length >= 1);
 await author.retitle('afterwards');
-await until('a change after it', () => plan.publication.length >= 52);
+await until('a change after the recovery', () => plan.publication.length >= 52);
 
 const recovered = plan.publication.slice(1);
 const titles = Array.from({ length: 50 }, (_, n) => `n ${n + 1}`);

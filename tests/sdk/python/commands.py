@@ -1,4 +1,4 @@
-"""A command with a key, sent more than once."""
+"""Sends a command with an idempotency key more than once."""
 
 import asyncio
 
@@ -26,11 +26,11 @@ async def scenario():
     except ReplyError as error:
         equal(error.code, 1423, str(error))
     else:
-        raise AssertionError("a key was taken for another command")
+        raise AssertionError("a key was accepted for another command")
 
     undone = await phone.rpc("meal.undo", {"key": "undo", "meal_id": PLAN["meal"], "date": GIVEN["date"]})
     assert "completion" not in undone.data, undone.data
-    # The answer to a key stays what it was, and does nothing again.
+    # The answer stored under a key does not change, and a repeat has no effect.
     equal((await phone.rpc("meal.complete", command)).data, first.data)
     await until("the undo", lambda: len(own.publication) >= 2)
     equal([p.pub.data["type"] for p in own.publication], ["meal.completed", "meal.undone"])

@@ -1,4 +1,4 @@
-"""Access that ends in several ways, each for a client of its own: it stays, stops for good, or comes back once and stays."""
+"""Several kinds of revocation, each with its own client: it stays, stops for good, or reconnects once and stays."""
 
 import asyncio
 
@@ -62,12 +62,12 @@ async def scenario():
     for case in cases:
         if case.expected != "stops":
             await until(f"{case.name}: news", lambda: len(case.channels[0].publication) >= 1)
-    # Time for a client that cannot rest to show it.
+    # Gives a client that keeps reconnecting the time to show it.
     await asyncio.sleep(1.5)
     for case in cases:
         case.rests()
     await your_turn("all are at rest")
-    # Whoever insists after the end is told again, once.
+    # A client that connects again after the end is refused again, once.
     stopped = [case for case in cases if case.expected == "stops"]
     for case in stopped:
         await case.phone.connect()

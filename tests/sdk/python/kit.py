@@ -1,4 +1,4 @@
-"""What the scenarios share: who there is, REST, a client of the official SDK, and a log of what it said."""
+"""Shared by the scenarios: people, REST, a client of the official SDK, and a log of its events."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import urllib.request
 
 from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
 
-# What the Rust test has made: the server's address, people, plans.
+# The input from the Rust test: the server's address, people, plans.
 GIVEN = json.loads(os.environ["SCENARIO"])
 PLAN = GIVEN.get("plan")
 
@@ -30,7 +30,7 @@ class Person:
         return self.session.get("access_token")
 
     async def refresh(self):
-        """The next access token."""
+        """Refreshes the session and returns the next access token."""
         self.session = await self.call("POST", "/auth/refresh", {"refresh_token": self.session["refresh_token"]})
         return self.token
 
@@ -50,7 +50,7 @@ class Person:
             raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error
 
     async def retitle(self, title):
-        """Gives the plan's meal a title, which is one change of the plan."""
+        """Changes the title of the plan's meal: one change of the plan."""
         path = f"/plans/{PLAN['id']}/days/1/meals/{PLAN['meal']}"
         written = await self.call("PATCH", path, {"title": title}, {"If-Match": f'"{PLAN["version"]}"'})
         PLAN["version"] = written["version"]
@@ -61,7 +61,7 @@ class Person:
 
 
 class _Log:
-    """What a client or a subscription says, by event, in order."""
+    """The events of a client or a subscription, by name, in order."""
 
     def __init__(self):
         self.connecting, self.connected, self.disconnected, self.error = [], [], [], []
@@ -84,14 +84,14 @@ SubscriptionLog = _listener(SubscriptionEventHandler)
 
 
 def client(address=None, **options):
-    """A client that is not connected yet, and its log."""
+    """Creates a client without connecting it; returns it with its log."""
     log = ClientLog()
     address = f"ws://{address or GIVEN['address']}/connection/websocket"
     return Client(address, log, min_reconnect_delay=0.05, max_reconnect_delay=0.5, proxy=None, **options), log
 
 
 async def watch(connection, channel):
-    """A subscription and its log."""
+    """Subscribes; returns the subscription and its log."""
     log = SubscriptionLog()
     subscription = connection.new_subscription(channel, log)
     await subscription.subscribe()
@@ -99,11 +99,11 @@ async def watch(connection, channel):
 
 
 async def until(what, condition, within_s=15):
-    """Waits for what must come."""
+    """Polls a condition until it holds; `what` names what is awaited."""
     end = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > end:
-            raise AssertionError(f"in vain: {what}")
+            raise AssertionError(f"timed out waiting for: {what}")
         await asyncio.sleep(0.005)
 
 
@@ -118,7 +118,7 @@ def title_of(publication):
 
 
 async def your_turn(cue):
-    """Tells the Rust test that it is its turn, and waits until it has done its part."""
+    """Gives the Rust test a cue and waits until it has acted."""
     print(f"cue {cue}", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
 

@@ -1,4 +1,4 @@
-"""What is not for this member, and that the connection outlives it."""
+"""Channels and commands that this member has no right to; the connection survives every refusal."""
 
 from centrifuge import ReplyError
 from kit import GIVEN, PLAN, Person, client, equal, run, until, watch

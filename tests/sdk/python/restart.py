@@ -1,4 +1,4 @@
-"""The server goes away and comes back at the same address."""
+"""The server stops and starts again at the same address."""
 
 from kit import GIVEN, PLAN, Person, client, equal, run, title_of, until, watch, your_turn
 

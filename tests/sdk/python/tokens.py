@@ -1,4 +1,4 @@
-"""A token that runs out while connected, and one that had run out before."""
+"""A token that expires while connected, and one that had expired before the connect."""
 
 from kit import GIVEN, PLAN, Person, client, equal, run, title_of, until, watch
 

@@ -33,9 +33,9 @@ async def scenario():
         if n == 25:
             await member.tick("eaten")
     await phone.connect()
-    await until("what was missed", lambda: len(plan.publication) >= 51 and len(own.publication) >= 1)
+    await until("the missed publications", lambda: len(plan.publication) >= 51 and len(own.publication) >= 1)
     await author.retitle("afterwards")
-    await until("a change after it", lambda: len(plan.publication) >= 52)
+    await until("a change after the recovery", lambda: len(plan.publication) >= 52)
 
     equal([title_of(p) for p in plan.publication[1:]], [f"n {n}" for n in range(1, 51)] + ["afterwards"])
     offsets = [p.pub.offset for p in plan.publication]

@@ -1,4 +1,4 @@
-// WCAG 2.2 AA as far as axe can tell: every screen, in both languages, light and dark.
+// WCAG 2.2 AA as far as axe can check it: every screen, in both languages, light and dark.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import axe from 'axe-core';
@@ -10,7 +10,7 @@ async function violations(page, where) {
   const found = [];
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-    // Colours on their way from one scheme to the other would be measured as what they are for an instant.
+    // Waits for colour transitions to end, since axe would measure the colours of that instant.
     await page.evaluate(async () => {
       const drawn = () => new Promise((resolve) => requestAnimationFrame(resolve));
       await drawn();
@@ -25,7 +25,7 @@ async function violations(page, where) {
   return found;
 }
 
-/** The screens: who sees them, and how one gets there. Each begins where the one before it ended. */
+/** The screens: page size, person, and the steps to each screen. Each step starts where the one before it ended. */
 const tours = [
   ['phone', undefined, [
     ['sign-in', async (page, url) => { await page.goto(`${url}/app/`); await page.getByTestId('demo-member02').waitFor(); }],

@@ -1,11 +1,11 @@
-// Coming in, staying in, and leaving.
+// Signing in, staying signed in, and signing out.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { api, live, newPage, signIn } from '../kit.mjs';
 
 export function signin(server, { browser }) {
   test('signing in', async (t) => {
-    await t.test('the root leads to the app, and one click on a card of the demo leads in', async () => {
+    await t.test('the root redirects to the app, and one click on a demo card signs in', async () => {
       const page = await newPage(browser(), { size: 'phone' });
       await page.goto(server.url);
       assert.equal(new URL(page.url()).pathname, '/app/');
@@ -16,7 +16,7 @@ export function signin(server, { browser }) {
       await page.context().close();
     });
 
-    await t.test('the form refuses a wrong password and takes the right one', async () => {
+    await t.test('the form refuses a wrong password and accepts the right one', async () => {
       const page = await newPage(browser());
       await page.goto(`${server.url}/app/`);
       await page.getByTestId('signin-email').fill('trainer2@demo.test');
@@ -37,7 +37,7 @@ export function signin(server, { browser }) {
       await page.context().close();
     });
 
-    await t.test('each role finds what is for it, and an address that is not leads there', async () => {
+    await t.test('each role starts on its own page, and an address for other roles redirects there', async () => {
       for (const [who, path, there] of [['owner', '/people', 'Personas'], ['manager', '/wall', 'Miembros de este entrenador'], ['nutritionist', '/plans', 'Planes']]) {
         const page = await newPage(browser());
         await signIn(page, server.url, who);
@@ -52,7 +52,7 @@ export function signin(server, { browser }) {
       }
     });
 
-    await t.test('a trainer is offered no edit of a plan that is not theirs', async () => {
+    await t.test('a trainer gets no edit button for a plan that is not theirs', async () => {
       const page = await newPage(browser());
       await signIn(page, server.url, 'trainer2');
       await page.locator('[data-testid^=member-] button').first().click();
@@ -76,7 +76,7 @@ export function signin(server, { browser }) {
       await page.context().close();
     });
 
-    await t.test('a session that is ended elsewhere ends the page at once', async () => {
+    await t.test('a session that is ended elsewhere signs the page out at once', async () => {
       const page = await newPage(browser(), { size: 'phone' });
       await signIn(page, server.url, 'member02');
       const elsewhere = await api(server, 'member02');
@@ -88,9 +88,9 @@ export function signin(server, { browser }) {
   });
 }
 
-/** Outside demo mode. */
+/** The server outside demo mode. */
 export function signinServed(server, { browser }) {
-  test('a server that is no demo offers no cards', async () => {
+  test('a server outside demo mode shows no demo cards', async () => {
     await server.stop();
     await server.start('serve');
     const page = await newPage(browser());

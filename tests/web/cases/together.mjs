@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { api, edit, Line, live, newPage, now, press, signIn, spread, until, watchFor } from '../kit.mjs';
 
-/** Edits over REST whose way to the screen is measured. */
+/** The number of edits over REST whose delay to the screen is measured. */
 const EDITS = 20;
 
 export function together(server, { browser }) {
@@ -23,11 +23,11 @@ export function together(server, { browser }) {
     const desk = await newPage(browser(), { language: 'en' });
     const onPhone = (meal) => phone.getByTestId(`meal-${meal.id}`);
     const tile = desk.getByTestId(`member-${account}`);
-    // Neither page may be loaded again from here on.
+    // From here on, neither page may be reloaded.
     const loaded = async (page) => page.evaluate(() => (globalThis.loadedOnce ??= performance.timeOrigin));
     let first;
 
-    await t.test('the wall shows that the member is there', async () => {
+    await t.test('the wall shows that the member is online', async () => {
       await signIn(desk, server.url, 'trainer1');
       await tile.waitFor();
       assert.equal(await tile.getByTestId('online-dot').getAttribute('data-online'), 'false');
@@ -67,7 +67,7 @@ export function together(server, { browser }) {
       t.diagnostic(`from the edit's request to the member's screen, ${EDITS} edits: ${spread(times)}`);
     });
 
-    await t.test('a form that is open when somebody else saves says so, and keeps what was typed', async () => {
+    await t.test('an open form reports that somebody else has saved, and keeps what was typed', async () => {
       await tile.getByRole('button').click();
       await desk.getByTestId('panel').getByTestId(`meal-${lunch.id}`).getByTestId('edit').click();
       await desk.getByTestId('edit-notes').fill('Half a lemon');
@@ -82,7 +82,7 @@ export function together(server, { browser }) {
       await desk.getByTestId('panel-close').click();
     });
 
-    await t.test('the tick of the phone moves the bar and the feed of the wall', async () => {
+    await t.test('a tick on the phone moves the bar and feed of the wall', async () => {
       const bar = tile.getByTestId('member-bar');
       const before = Number(await bar.getAttribute('aria-valuenow'));
       const rows = await desk.getByTestId('feed').locator('li').count();
@@ -97,7 +97,7 @@ export function together(server, { browser }) {
       await onPhone(lunch).getByTestId('changed-after').waitFor();
     });
 
-    await t.test('a part, a skip and taking them back reach the wall', async () => {
+    await t.test('a partial tick, a skip and their undos reach the wall', async () => {
       const [meal] = others;
       await onPhone(meal).getByTestId('part').click();
       await onPhone(meal).getByTestId('part-more').click();
@@ -110,11 +110,11 @@ export function together(server, { browser }) {
       await desk.getByTestId('feed').getByText('skipped a meal').waitFor();
       await onPhone(meal).getByTestId('undo').click();
       const takenBack = desk.getByTestId('feed').getByText('undid a record');
-      await until('it was taken back twice', async () => (await takenBack.count()) === 2);
+      await until('both undos are in the feed', async () => (await takenBack.count()) === 2);
       assert.equal(await onPhone(meal).getAttribute('data-status'), 'open');
     });
 
-    await t.test('a phone that was away has missed nothing and sends its ticks once', async () => {
+    await t.test('a phone that was offline recovers everything and sends each tick once', async () => {
       const sent = [];
       phone.on('websocket', (socket) => socket.on('framesent', ({ payload }) => sent.push(String(payload))));
       const done = (await member.call('GET', 'follows/today')).progress.meals_done;
@@ -137,13 +137,13 @@ export function together(server, { browser }) {
       await onPhone(lunch).getByText('Lunch while away').waitFor();
       await onPhone(dinner).getByTestId('changed-badge').waitFor();
       for (const meal of others.slice(0, 2)) {
-        await until('the tick is through', async () => (await onPhone(meal).getAttribute('data-pending')) === null);
+        await until('the tick is sent', async () => (await onPhone(meal).getAttribute('data-pending')) === null);
         assert.equal(await onPhone(meal).getAttribute('data-status'), 'eaten');
       }
       assert.equal((await member.call('GET', 'follows/today')).progress.meals_done, done + 2);
       const ticks = sent.join('\n').match(/meal\.complete/g) ?? [];
       assert.equal(ticks.length, 2, sent.join('\n'));
-      // Each tick came to the wall once: two rows besides those of the six edits.
+      // Each tick appears on the wall once: two rows besides those of the six edits.
       await until('both ticks are on the wall', async () => (await desk.getByTestId('feed').locator('li').count()) === rows + 8);
     });
 
@@ -161,9 +161,9 @@ export function together(server, { browser }) {
       await desk.getByTestId('panel-close').click();
     });
 
-    await t.test('a killed server comes back, and both go on without a reload', async () => {
+    await t.test('a killed server starts again, and both pages continue without a reload', async () => {
       await server.stop('SIGKILL');
-      await until('both have noticed', async () => {
+      await until('both pages show the lost connection', async () => {
         const states = await Promise.all([phone, desk].map((page) => page.getByTestId('connection').getAttribute('data-state')));
         return states.every((state) => state !== 'live');
       });
