@@ -5,7 +5,7 @@
 //! So the cache never serves a stale plan, one from another release, or one the caller may not read, and needs no
 //! invalidation: a stale entry only takes up memory.
 
-mod shared;
+mod redis_level;
 
 use std::io::Write as _;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -20,7 +20,7 @@ use crate::error::{Code, Result};
 use crate::http::etag::Stamp;
 use crate::ids::{GymId, PlanId};
 use crate::turns::Turns;
-use shared::Shared;
+use redis_level::RedisLevel;
 
 /// A compressed body is kept if it is at most 1/4 of the original. The weight of an entry includes this quarter from
 /// the start.
@@ -139,7 +139,7 @@ pub struct Counts {
 /// The cache of plans as JSON.
 pub struct Cache {
     local: quick_cache::sync::Cache<(GymId, PlanId), Kept, ByBytes>,
-    shared: Option<Shared>,
+    shared: Option<RedisLevel>,
     counts: Counts,
 }
 
@@ -153,7 +153,7 @@ impl Cache {
         let entries = usize::try_from(bytes / USUAL).unwrap_or(usize::MAX).max(16);
         Ok(Self {
             local: quick_cache::sync::Cache::with_weighter(entries, bytes, ByBytes),
-            shared: redis_url.map(Shared::new).transpose()?.flatten(),
+            shared: redis_url.map(RedisLevel::new).transpose()?.flatten(),
             counts: Counts::default(),
         })
     }

@@ -35,7 +35,7 @@ impl Crowds {
     }
 
     /// Admits a command; `None` if its gym has reached the bound.
-    pub(super) fn enter(self: &Arc<Self>, gym: GymId) -> Option<Place> {
+    pub(super) fn enter(self: &Arc<Self>, gym: GymId) -> Option<Underway> {
         let mut crowd = self.gyms.entry(gym).or_insert_with(|| Crowd {
             count: 0,
             alone: Arc::new(Semaphore::new(self.alone)),
@@ -44,7 +44,7 @@ impl Crowds {
             return None;
         }
         crowd.count += 1;
-        Some(Place {
+        Some(Underway {
             crowds: self.clone(),
             gym,
             alone: crowd.alone.clone(),
@@ -53,14 +53,14 @@ impl Crowds {
 }
 
 /// The place of an admitted command; dropping it frees the place.
-pub(super) struct Place {
+pub(super) struct Underway {
     crowds: Arc<Crowds>,
     gym: GymId,
     /// The gym's permits for commands that run alone.
     pub alone: Arc<Semaphore>,
 }
 
-impl Drop for Place {
+impl Drop for Underway {
     fn drop(&mut self) {
         if let Entry::Occupied(mut crowd) = self.crowds.gyms.entry(self.gym) {
             crowd.get_mut().count -= 1;

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::alone::{self, Lines};
 use super::batch::Lock;
-use super::crowd::{Crowds, Place};
+use super::crowd::{Crowds, Underway};
 use super::fold::{self, Asked, Turn};
 use super::planned::PlannedDays;
 use crate::app::{App, For};
@@ -42,7 +42,7 @@ pub(super) struct Waiting {
 /// The reply channel of a command. It holds the command's place until the answer is sent.
 pub(super) struct Reply {
     answer: oneshot::Sender<Result<Answer>>,
-    pub place: Place,
+    pub place: Underway,
 }
 
 impl Reply {

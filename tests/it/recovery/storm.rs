@@ -23,18 +23,35 @@ async fn sockets(app: &TestApp, floor: &Floor, role: Role) -> Vec<Socket> {
     sockets
 }
 
-/// Sends a command on every socket before it awaits any reply; returns the replies.
+/// How often a socket sends its command again after error 111, which asks for that.
+const RETRIES: usize = 5;
+
+/// Sends a command on every socket before it awaits any reply; returns the replies. Like the SDKs, a socket that is told to
+/// try again does so.
 async fn all(sockets: &mut [Socket], command: &Value) -> Vec<Value> {
     let ids = join_all(sockets.iter_mut().map(|s| s.send("subscribe", command.clone()))).await;
     let replies = sockets.iter_mut().zip(ids).map(async |(socket, id)| {
-        loop {
-            let message = socket.next().await.expect("a reply");
-            if message["id"] == id {
-                return message;
+        let mut reply = reply_to(socket, &id.into()).await;
+        for _ in 0..RETRIES {
+            if reply["error"]["code"] != 111 {
+                break;
             }
+            assert_eq!(reply["error"]["temporary"], true, "{reply}");
+            let again = socket.send("subscribe", command.clone()).await;
+            reply = reply_to(socket, &again.into()).await;
         }
+        reply
     });
     join_all(replies).await
+}
+
+async fn reply_to(socket: &mut Socket, id: &Value) -> Value {
+    loop {
+        let message = socket.next().await.expect("a reply");
+        if message["id"] == *id {
+            return message;
+        }
+    }
 }
 
 #[tokio::test]

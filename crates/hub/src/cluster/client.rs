@@ -45,7 +45,9 @@ impl Servers {
             !hosts.contains('/'),
             "a cluster has no numbered databases: REDIS_URL ends with a port"
         );
-        let seeds = hosts.split(',').map(|host| resp3(&format!("redis://{credentials}{host}")));
+        let seeds = hosts
+            .split(',')
+            .map(|host| resp3(&format!("redis://{credentials}{host}")));
         Ok(Self::Cluster(seeds.collect::<anyhow::Result<_>>()?))
     }
 }

@@ -9,7 +9,7 @@ use crate::log::change::Committed;
 use crate::log::change::{Bounds, Head, Missed};
 
 /// See the module. Numbers are gapless: the buffer holds every change above `floor` up to `top`.
-pub(crate) struct Memory {
+pub(crate) struct ReplayBuffer {
     epoch: Arc<str>,
     floor: u64,
     top: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Recalled {
     pub head: Head,
 }
 
-impl Memory {
+impl ReplayBuffer {
     /// Creates an empty buffer without a position.
     pub fn new(bounds: &Recovery) -> Self {
         Self {
@@ -88,8 +88,8 @@ mod tests {
     use crate::ids::LogId;
     use crate::log::change::LoggedEvent;
 
-    fn memory(events: usize, bytes: usize) -> Memory {
-        let mut memory = Memory::new(&Recovery {
+    fn memory(events: usize, bytes: usize) -> ReplayBuffer {
+        let mut memory = ReplayBuffer::new(&Recovery {
             memory_events: events,
             memory_bytes: bytes,
             ..Recovery::default()
@@ -121,7 +121,7 @@ mod tests {
         bytes: 1000,
     };
 
-    fn offsets(memory: &Memory, after: u64) -> Option<Vec<u64>> {
+    fn offsets(memory: &ReplayBuffer, after: u64) -> Option<Vec<u64>> {
         match memory.since("a", "e", after, WIDE)?.missed {
             Missed::All(events) => Some(events.into_iter().map(|(seq, _)| seq).collect()),
             other => panic!("{other:?}"),
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(offsets(&memory, 14), None);
         assert_eq!(offsets(&memory, 20), Some(vec![]));
         assert_eq!(
-            Memory::new(&Recovery::default()).since("a", "", 0, WIDE),
+            ReplayBuffer::new(&Recovery::default()).since("a", "", 0, WIDE),
             None,
             "not started"
         );

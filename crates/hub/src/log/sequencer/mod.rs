@@ -18,7 +18,7 @@ use crate::fanout::delivery::{deliver, doubt_access, lose_all};
 use crate::ids::LogId;
 use crate::limits::{LiveLimits, Recovery};
 use crate::log::change::{Bounds, Committed, Head, LoggedEvent};
-use crate::log::replay::{Memory, Recalled};
+use crate::log::replay::{Recalled, ReplayBuffer};
 use crate::log::waiting::Waiting;
 
 /// Capacity of the inbox in changes. Further changes are dropped, and later read from the log.
@@ -47,7 +47,7 @@ pub struct SequencedLog {
     /// Bytes of the changes in the inbox.
     inbox_bytes: AtomicUsize,
     position: Mutex<Option<Head>>,
-    memory: Mutex<Memory>,
+    memory: Mutex<ReplayBuffer>,
     start: tokio::sync::Mutex<Option<mpsc::Receiver<Input>>>,
 }
 
@@ -60,7 +60,7 @@ impl SequencedLog {
             inbox,
             inbox_bytes: AtomicUsize::new(0),
             position: Mutex::default(),
-            memory: Mutex::new(Memory::new(bounds)),
+            memory: Mutex::new(ReplayBuffer::new(bounds)),
             start,
         })
     }
@@ -135,7 +135,7 @@ impl SequencedLog {
         self.memory().since(channel, epoch, after, bounds)
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    fn memory(&self) -> MutexGuard<'_, ReplayBuffer> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

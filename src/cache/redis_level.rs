@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_secs(1);
 
 /// The cache on one Redis server.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Inner>);
+pub(super) struct RedisLevel(Arc<Inner>);
 
 struct Inner {
     link: Link,
@@ -30,7 +30,7 @@ struct Inner {
     rests_until: AtomicU64,
 }
 
-impl Shared {
+impl RedisLevel {
     /// The cache on the server that a URL names; `None` for a cluster. Connects on first use.
     pub(super) fn new(url: &str) -> anyhow::Result<Option<Self>> {
         let Servers::One(info) = Servers::parse(url)? else {
