@@ -59,8 +59,8 @@ impl Bundle {
         &self.messages
     }
 
-    /// Returns the offset of the last message if all messages are stored and above `last`: such a bundle can be written
-    /// as a whole.
+    /// Returns the offset of the last message if all messages are stored and above `last`. The bundle can then be
+    /// written as a whole to a subscriber that has every message up to `last`.
     #[must_use]
     pub fn follows(&self, last: u64) -> Option<u64> {
         match self.messages.as_slice() {
@@ -83,7 +83,7 @@ impl Bundle {
 }
 
 impl Encoded {
-    /// Creates a publication; offset 0 if it is not stored.
+    /// Creates a publication. Its offset is 0 if it is not stored.
     #[must_use]
     pub fn publication(channel: &str, payload: &Bytes, offset: u64) -> Self {
         let data = payload.clone();
@@ -138,8 +138,8 @@ impl Encoded {
     }
 }
 
-/// Encodes and frames a push. If encoding fails, which would be a bug of the server, a ping is sent instead, because
-/// every client can handle one.
+/// Encodes and frames a push. If encoding fails, which is a bug in the server, returns a ping, because every client can
+/// handle one.
 pub(crate) fn framed(codec: Codec, push: &Reply) -> Bytes {
     match codec.encode(push) {
         Ok(message) => frame::message(codec, &message),

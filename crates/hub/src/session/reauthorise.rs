@@ -12,12 +12,12 @@ use crate::protocol::close::Close;
 use crate::session::connection::Connection;
 use crate::session::lifetime::REFRESH_GRACE;
 
-/// Attempts of a check while the database cannot be read.
+/// Largest number of attempts to read the rights from the database.
 const ATTEMPTS: u32 = 3;
 
-/// Re-authorises a connection: its session, its roles, and every subscription. A right that holds releases the
-/// publications held back meanwhile. If the rights cannot be read in `ATTEMPTS` attempts, the connection is closed
-/// rather than left open.
+/// Re-authorises a connection: its session, its roles, and every subscription. If a right still
+/// holds, its subscription sends the publications that it held back. If all `ATTEMPTS` attempts to read the rights
+/// fail, closes the connection.
 pub(crate) async fn check_again(backend: Arc<dyn Backend>, connection: Arc<Connection>) {
     for attempt in 1..=ATTEMPTS {
         match check_once(&*backend, &connection).await {
@@ -59,7 +59,7 @@ async fn check_once(backend: &dyn Backend, connection: &Arc<Connection>) -> Resu
             refused.push(subscription);
         }
     }
-    // Last, so that other subscribers have been sent the change before this client is told of the end.
+    // Last, so that the client's other subscriptions deliver the change before the client is told of the end.
     for subscription in refused {
         subscription.revoke();
         connection.forget_this(subscription);
@@ -68,8 +68,8 @@ async fn check_once(backend: &dyn Backend, connection: &Arc<Connection>) -> Resu
     Ok(())
 }
 
-/// Returns the close for a connection whose session or roles do not hold; `None` if they do. After a change of roles
-/// the client returns with a new token; the end of a session or membership is final.
+/// Returns the close for a connection whose roles have changed or whose session or membership has ended; `None` if
+/// neither happened. After a change of roles, the client reconnects with a new token; after an end, it does not.
 pub(crate) const fn ended_by(standing: Standing) -> Option<Close> {
     match standing {
         Standing::Good => None,
@@ -78,7 +78,7 @@ pub(crate) const fn ended_by(standing: Standing) -> Option<Close> {
     }
 }
 
-/// Ends the subscriptions whose token has expired, and schedules a check for those whose token will.
+/// Ends the subscriptions whose token expired more than `REFRESH_GRACE` ago, and schedules a check of the others.
 fn expire(connection: &Connection) {
     let now = Instant::now();
     for subscription in connection.subscriptions() {

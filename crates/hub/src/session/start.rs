@@ -1,6 +1,6 @@
-//! The start of a subscription: the missed publications, or a snapshot. The right is checked for each subscriber alone;
-//! the data that is read afterwards is the same for every subscriber with that right, so subscribers that start
-//! together share one read.
+//! The start of a subscription: the missed publications, or a snapshot. The backend checks the right of each subscriber
+//! separately. The data read after that check does not depend on the subscriber, so subscribers that start together
+//! share one read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(crate) struct Snapshot {
     data: Bytes,
 }
 
-/// A channel's publications after a position, or why they cannot be recovered. The same for all subscribers.
+/// A channel's publications after a position, or the reason why they cannot be recovered. The same for all subscribers.
 pub(crate) struct Missing {
     head: Head,
     missed: Result<Vec<(u64, Bytes)>, Unrecoverable>,
@@ -41,7 +41,7 @@ pub(crate) type Watched = (LogId, Arc<str>);
 /// A channel of a log and a position (epoch and offset).
 pub(crate) type Since = (LogId, Arc<str>, Arc<str>, u64);
 
-/// Tickets for reads that a subscriber may share. They are taken once the subscription is registered; see
+/// Tickets for reads that a subscriber may share. They are taken after the subscription is registered; see
 /// [`single_flight`](crate::log::single_flight).
 pub(crate) struct Tickets {
     snapshot: Ticket<Watched, Snapshot>,
@@ -57,7 +57,7 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Bounds of a recovery: the node's, and the channel's own if it has one.
+    /// Returns the bounds of a recovery: the node's bounds, lowered to the channel's own if it has one.
     fn bounds(&self, hub: &Hub) -> Bounds {
         let own = match self.location.offers.history {
             0 => usize::MAX,
@@ -85,7 +85,8 @@ impl Target<'_> {
         }
     }
 
-    /// Returns the missed publications, if the replay buffer reaches back to the client's position.
+    /// Looks for the missed publications in the replay buffer. Returns `None` if the buffer does not reach back to the
+    /// client's position.
     fn recall(&self, hub: &Hub, request: &SubscribeRequest) -> Option<Result<Recovered, Unrecoverable>> {
         let bounds = self.bounds(hub);
         let recalled = self.log.recall(self.channel, &request.epoch, request.offset, bounds)?;
@@ -114,12 +115,13 @@ impl Tickets {
     }
 }
 
-/// Records how long a right lasts. Returns the data that was read, or `None` if there is no right.
+/// Returns the data that was read, or `None` if there is no right. If the right expires, schedules a check for then.
 pub(crate) fn granted(connection: &Connection, answer: Answer) -> Option<Found> {
     match answer {
         Answer::Refused => None,
         Answer::Granted { lasts, found } => {
             if let Some(lasts) = lasts {
+                // 1 ms later, so that the check finds the right expired.
                 connection.authorise_at(Instant::now() + lasts + Duration::from_millis(1));
             }
             Some(found)
@@ -127,17 +129,18 @@ pub(crate) fn granted(connection: &Connection, answer: Answer) -> Option<Found> 
     }
 }
 
-/// The start of a session's own channel. Few others could share its state, so it is read together with the right.
+/// How a subscription to the session's own channel starts. Few subscribers could share the read of its state, so one
+/// read returns the right and the state.
 pub(crate) enum Own {
     /// From the replay buffer, if the right holds.
     Recalled { missed: Vec<(u64, Bytes)>, head: Head },
-    /// From the backend; the reason applies if the state is sent.
+    /// From the backend. The reason is counted if the client gets a snapshot.
     Asked(Reason),
     /// The position cannot be recovered, and the client refuses a snapshot.
     Unrecoverable,
 }
 
-/// Returns the ask for an own channel, and what the replay buffer already has for it.
+/// Returns what to ask the backend about an own channel, and how its subscription starts once the right is confirmed.
 pub(crate) fn ask_own(hub: &Hub, target: Target, request: &SubscribeRequest) -> (Ask, Own) {
     if !request.recover {
         return (target.ask(Want::State), Own::Asked(Reason::Fresh));
@@ -156,7 +159,7 @@ pub(crate) fn ask_own(hub: &Hub, target: Target, request: &SubscribeRequest) -> 
     }
 }
 
-/// Returns the outcome for an own channel, after the read.
+/// Returns the outcome for an own channel, given the backend's answer.
 pub(crate) fn own(hub: &Hub, own: Own, found: Found, head: Option<&Head>, request: &SubscribeRequest) -> Outcome {
     let recovery = &hub.counters.recovery;
     match (own, found, head) {
@@ -178,7 +181,7 @@ pub(crate) fn own(hub: &Hub, own: Own, found: Found, head: Option<&Head>, reques
 }
 
 /// Reads the state for a subscription that is registered and authorised: the missed publications, from the replay
-/// buffer or from the backend, or else a snapshot. Shares the read with subscribers that ask for the same.
+/// buffer or from the backend, or else a snapshot. Shares the read with subscribers that need the same data.
 pub(crate) async fn read(
     backend: &dyn Backend,
     hub: &Hub,
@@ -240,13 +243,13 @@ fn recovered(missed: Vec<(u64, Bytes)>, head: &Head, request: &SubscribeRequest)
     }
 }
 
-/// Starts with a snapshot that was read for this subscription alone.
+/// Counts the read of a snapshot for this subscription alone, and returns the start with that snapshot.
 fn shown(hub: &Hub, why: Reason, head: &Head, data: Bytes, request: &SubscribeRequest) -> Outcome {
     hub.counters.recovery.snapshot_reads.inc_by((!data.is_empty()).into());
     shown_again(hub, why, head, data, request)
 }
 
-/// Starts with a snapshot, whoever read it.
+/// Returns the start with a snapshot whose read is counted elsewhere.
 fn shown_again(hub: &Hub, why: Reason, head: &Head, data: Bytes, request: &SubscribeRequest) -> Outcome {
     hub.counters.recovery.snapshot(why);
     Outcome::Begun {
@@ -292,7 +295,7 @@ async fn read_snapshot(backend: &dyn Backend, hub: &Hub, target: Target<'_>) -> 
     Ok(Snapshot { head, data })
 }
 
-/// Reads data that all subscribers share, without a session.
+/// Reads data that is the same for all subscribers, so it passes no session.
 async fn ask(backend: &dyn Backend, hub: &Hub, target: Target<'_>, want: Want) -> Result<(Head, Found), Failure> {
     let asks = [target.ask(want)];
     let read = backend.read(target.location.log, None, &asks, &**hub).await?;

@@ -1,5 +1,5 @@
-//! The authenticated connections on this node. An entry is made with a guard, and only the guard's `Drop` removes it.
-//! No map guard is held over an await.
+//! The authenticated connections on this node. Each entry has a [`ConnectionGuard`], and only the guard's `Drop`
+//! removes the entry. No lock of a map is held across an await.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -110,7 +110,7 @@ impl<C> Drop for ConnectionGuard<C> {
         if let Some(mut there) = self.table.users.get_mut(&key) {
             there.retain(|c| !Arc::ptr_eq(c, &self.connection));
         }
-        // A statement of its own, because the map guard above must be dropped first.
+        // A separate statement, because the map's lock above must be released first.
         self.table.users.remove_if(&key, |_, there| there.is_empty());
         if let Some(mut connections) = self.table.logs.get_mut(&self.log) {
             *connections -= 1;

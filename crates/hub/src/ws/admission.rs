@@ -1,6 +1,6 @@
 //! Admission control: whether this node has room for one more socket. A refused client gets 503 before the upgrade,
-//! which is the cheapest answer and makes SDKs back off longest. A place is given back only when the socket's file is
-//! closed, because until then the socket costs a file descriptor and memory.
+//! which is the cheapest answer and makes SDKs back off longest. A place is freed only when the socket's file
+//! descriptor is closed, because until then the socket still uses that descriptor and memory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::limits::LiveLimits;
 use crate::protocol::close::Close;
 
-/// The bounds, and the sockets inside.
+/// The node's bounds on sockets, and the sockets that have a place.
 pub struct Door {
     sockets: usize,
     sockets_per_address: usize,
@@ -33,7 +33,7 @@ struct Here {
     connecting: usize,
 }
 
-/// A socket's place; dropping it gives it back.
+/// A socket's place; dropping it makes room for another socket.
 pub struct Place {
     door: Arc<Door>,
     number: u64,
@@ -42,11 +42,11 @@ pub struct Place {
 
 /// A socket that has a place and has not finished `connect`.
 pub trait Newcomer: Send + Sync {
-    /// Closes the socket after its commands so far are answered.
+    /// Closes the socket after the commands that it has sent are answered.
     fn send_away(&self, close: Close);
 }
 
-/// Stands for the socket of a place that none has taken yet.
+/// A placeholder, in a place to which no socket is assigned yet.
 struct Vacant;
 
 impl Newcomer for Vacant {
@@ -58,10 +58,10 @@ impl Newcomer for Vacant {
 pub struct Full;
 
 impl Door {
-    /// Creates a door with the configured bounds, lowered if the process may open too few files (`files`).
+    /// Creates a door with the configured bounds, lowered if the process may open too few `files` for them.
     #[must_use]
     pub fn new(limits: &LiveLimits, files: usize) -> Arc<Self> {
-        // A tenth of the files, and at least 64, is kept for Postgres, Redis, HTTP requests and the node's own files.
+        // At least 64 files, or a tenth if that is more, are kept for Postgres, Redis, HTTP and the node's own files.
         let sockets = limits.sockets.min(files.saturating_sub((files / 10).max(64)));
         if sockets < limits.sockets {
             tracing::warn!(
@@ -89,7 +89,7 @@ impl Door {
     pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Arc<Place>, Full> {
         let mut inside = self.lock();
         let here = address.map(|address| inside.by_address.entry(address).or_default());
-        // One address may hold half of the unfinished connects, so that it cannot keep the others out.
+        // One address may hold at most half of the unfinished connects, so that it cannot keep other addresses out.
         let full_here = here.is_some_and(|here| {
             here.sockets >= self.sockets_per_address || here.connecting >= self.connecting.div_ceil(2)
         });
@@ -206,7 +206,7 @@ mod tests {
     fn unfinished_connects_have_a_bound_of_their_own() {
         let door = door(100, 100, 2, 1000);
         let one = door.enter(A).expect("room");
-        assert!(door.enter(A).is_err(), "an address may have half");
+        assert!(door.enter(A).is_err(), "one address may hold at most half");
         let two = door.enter(B).expect("room");
         assert!(door.enter(None).is_err());
         one.connected();

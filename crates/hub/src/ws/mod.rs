@@ -1,9 +1,9 @@
-//! The WebSocket layer (RFC 6455), over a TCP stream after the handshake.
+//! The WebSocket layer (RFC 6455): everything after the handshake, on a TCP stream.
 //!
 //! - [`frame`], [`reader`], [`stream`]: encoding, decoding and raw bytes. [`outbox`]: the bounded queue of frames to
 //!   write.
-//! - [`admission`], [`pace`]: admission control of sockets, and rate limits of their input. [`socket`]: a socket's
-//!   life.
+//! - [`admission`], [`pace`]: admission control of sockets, and rate limits on their input. [`socket`]: the lifecycle
+//!   of a socket.
 
 pub mod admission;
 pub mod frame;

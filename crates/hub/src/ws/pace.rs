@@ -23,7 +23,7 @@ impl Pace {
         }
     }
 
-    /// Takes tokens. Returns false, and takes nothing, if the bucket holds fewer.
+    /// Takes tokens. If the bucket holds fewer, takes none and returns false.
     pub fn take(&mut self, tokens: usize) -> bool {
         self.take_at(tokens, Instant::now())
     }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_passes_and_then_only_the_rate() {
+    fn after_a_burst_the_rate_limits_what_passes() {
         let mut pace = Pace::new(10, 30);
         let start = pace.at;
         let after = |ms| start + Duration::from_millis(ms);
@@ -58,7 +58,7 @@ mod tests {
         assert!(!pace.take_at(2, after(150)));
         assert!(pace.take_at(1, after(150)));
         assert!(pace.take_at(5, after(650)));
-        assert!(!pace.take_at(31, after(60_000)), "the bucket never holds more");
+        assert!(!pace.take_at(31, after(60_000)), "the bucket never holds more than its burst size");
         assert!(pace.take_at(30, after(60_000)));
         assert!(!pace.take_at(usize::MAX, after(90_000)));
     }

@@ -1,4 +1,4 @@
-//! The presence in one log that subscribers were last sent. Pure: sockets, leases and the time are inputs.
+//! The presence of one log's users, as last sent to subscribers. Pure: sockets, leases and the time are inputs.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use crate::backend::PresenceChange;
 use crate::ids::UserId;
 
-/// How long the users of unreachable nodes count as online: if only Redis is down, they still are.
+/// How long the users of other nodes count as online while Redis cannot be read: an outage of Redis closes no sockets,
+/// so those users are probably still connected.
 const REMEMBER: Duration = Duration::from_mins(1);
 
 /// One moment on the monotonic clock and on the wall clock.
@@ -19,22 +20,26 @@ pub(crate) struct Now {
     pub time: DateTime<Utc>,
 }
 
-/// The presence in one log.
+/// The presence of one log's users.
 #[derive(Default)]
 pub(crate) struct Shown {
     /// Users that subscribers were last told are online.
     pub online: HashSet<UserId>,
-    /// Online users without a socket whose departure has not been published: when they left, on both clocks.
+    /// Users whose last socket has closed but whose departure is not published yet, with the time of leaving on both
+    /// clocks.
     away: HashMap<UserId, (Instant, DateTime<Utc>)>,
+    /// Users with a socket on this node.
     here: HashSet<UserId>,
+    /// Users on other nodes.
     elsewhere: HashSet<UserId>,
+    /// When the users on other nodes were last read from Redis.
     heard: Option<Instant>,
-    /// When users were last seen, to be recorded.
+    /// When users were last seen; not yet recorded by the backend.
     pub seen: HashMap<UserId, DateTime<Utc>>,
 }
 
 impl Shown {
-    /// Takes the users on other nodes; returns true if they have changed.
+    /// Sets the users on other nodes; returns true if they have changed.
     pub fn hear(&mut self, elsewhere: HashSet<UserId>, now: Instant) -> bool {
         self.heard = Some(now);
         let new = self.elsewhere != elsewhere;
@@ -42,7 +47,7 @@ impl Shown {
         new
     }
 
-    /// Takes the users on this node and returns the changes to publish: arrivals at once, departures after `debounce`.
+    /// Sets the users on this node and returns the changes to publish: arrivals at once, departures after `debounce`.
     pub fn step(&mut self, here: HashSet<UserId>, now: Now, debounce: Duration) -> Vec<PresenceChange> {
         if self
             .heard
@@ -80,7 +85,7 @@ impl Shown {
                 Some(time) => {
                     self.online.remove(&change.user);
                     self.away.remove(&change.user);
-                    // The user's node may have died before it recorded this.
+                    // The user's node may have died before it recorded the time.
                     self.seen.entry(change.user).or_insert(time);
                 }
             }

@@ -1,29 +1,30 @@
-//! Publications that a subscription holds back: all of them while its snapshot is read, and those from a certain change
-//! on while its right is in doubt. Pure, and bounded.
+//! Publications that a subscription holds back: all of them until its client is answered, and those from one change's
+//! number on while its right is in doubt. Pure, and bounded.
 
 use bytes::Bytes;
 
-/// Capacity in publications. Over it the subscription ends, as for a slow client, and the client starts again.
+/// Largest number of publications held back. If more arrive, the subscription ends as a slow client's does, and the
+/// client subscribes again.
 const PUBLICATIONS: usize = 1024;
 
-/// Doubt: the right may have ended.
+/// A doubt: a change may have ended the subscription's right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// Number of the change that may have ended the right. Notices, which have no number, are in doubt too.
+    /// Number of the change that may have ended the right. Notices have no number and are always in doubt.
     pub from: u64,
-    /// The doubt's number on its connection.
+    /// The doubt's sequence number on its connection.
     pub number: u64,
 }
 
 impl Doubt {
-    /// A doubt that no check answers, for a subscription that is about to end.
+    /// A doubt that no check resolves, for a subscription that is about to end.
     pub const FOR_GOOD: Self = Self {
         from: 0,
         number: u64::MAX,
     };
 }
 
-/// See the module.
+/// The publications that one subscription holds back.
 #[derive(Default)]
 pub(super) struct Held {
     /// Position up to which everything was sent; `None` until the client has been answered.
@@ -55,7 +56,7 @@ impl Held {
         }
     }
 
-    /// Adds a doubt. The check of an earlier doubt does not answer a later one.
+    /// Adds a doubt. A check that began before the doubt does not resolve it.
     pub fn doubt(&mut self, doubt: Doubt) {
         let there = self.doubt.unwrap_or(doubt);
         self.doubt = Some(Doubt {
@@ -68,7 +69,7 @@ impl Held {
         self.doubt.is_some()
     }
 
-    /// Answers all doubts up to this number; returns true if that leaves none.
+    /// Resolves all doubts up to this number; returns true if none is left.
     pub fn certain(&mut self, up_to: u64) -> bool {
         let answered = self.doubt.is_some_and(|doubt| doubt.number <= up_to);
         if answered {
@@ -86,7 +87,7 @@ impl Held {
         self.last.is_some()
     }
 
-    /// Takes a publication; returns it if it need not be held back.
+    /// Holds a publication back, or returns it if it may be sent now. Drops it if it was sent before.
     pub fn put(&mut self, (offset, frame): (u64, Bytes)) -> Option<Bytes> {
         if self.may_go(offset) {
             return self.advance(offset).then_some(frame);
@@ -99,7 +100,7 @@ impl Held {
         None
     }
 
-    /// Removes and returns the frames that need not be held back any more, in order.
+    /// Removes and returns the frames that may be sent now, in order.
     pub fn take(&mut self) -> Vec<Bytes> {
         if self.overflowed {
             return Vec::new();

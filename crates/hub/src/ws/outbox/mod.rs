@@ -6,10 +6,11 @@
 //! Every byte is written under the queue's lock. If the kernel accepts part of a frame, the rest stays at the head of
 //! the queue, and nothing overtakes or drops it. So a client reads whole frames in order, whichever thread writes them.
 //!
-//! Backpressure: over the bound, a slow channel loses all of its waiting frames and ends. Replies are always accepted,
-//! but no command starts while more than the bound waits ([`Outbox::room`]). So a client that sends commands and never
-//! reads costs at most the bound, one reply, and the waiting commands. If the waiting bytes make no progress for too
-//! long, the connection's reader gives the connection up.
+//! Backpressure: if a channel's frame would exceed the bound, the outbox drops the waiting frames of that subscription,
+//! and the caller ends it. Replies are always accepted, but no command starts while more bytes than the bound wait
+//! ([`Outbox::room`]). So a client that sends commands and never reads costs at most the bound, one reply, and its
+//! waiting commands. If the waiting bytes make no progress for `LiveLimits::write_within`, the connection's reader
+//! closes the connection.
 
 mod queue;
 
@@ -42,7 +43,7 @@ pub type SubscriptionNumber = u32;
 pub struct Outbox {
     stream: Option<TcpStream>,
     queue: Mutex<Queue>,
-    /// Notified when a frame begins to wait in an empty queue.
+    /// Notified when an empty queue gets its first frame.
     filled: Notify,
     /// Notified when the queue is empty, or when nothing more will be written.
     emptied: Notify,
@@ -50,7 +51,8 @@ pub struct Outbox {
     grown: Notify,
     bound: usize,
     counters: Option<Arc<Counters>>,
-    /// Admission counts open files, so the place is given back after the stream is closed.
+    /// Admission counts open file descriptors, so this field comes after `stream`: it is dropped after the stream is
+    /// closed.
     _place: Option<Arc<Place>>,
 }
 
@@ -59,20 +61,21 @@ pub struct Outbox {
 pub enum Pushed {
     /// The frame was accepted.
     Queued,
-    /// The queue is over its bound. The subscription's waiting frames were dropped, and the caller must end it.
+    /// The queue is over its bound. The subscription's waiting frames were dropped, and the caller must end the
+    /// subscription.
     Overflow,
     /// The connection is closed.
     Closed,
 }
 
 impl Outbox {
-    /// Creates an empty outbox with a bound for channels' frames, in bytes. Without a stream all frames wait.
+    /// Creates an empty outbox with a bound for channels' frames, in bytes. Without a stream, no frame is ever written.
     #[must_use]
     pub fn new(bound: usize, stream: Option<TcpStream>) -> Arc<Self> {
         Self::make(bound, stream, None, None)
     }
 
-    /// Creates an outbox that counts its bytes and holds a place.
+    /// Creates an outbox that adds its bytes to the node's counters and holds an admission place.
     #[must_use]
     pub fn counted(bound: usize, stream: TcpStream, counters: Arc<Counters>, place: Arc<Place>) -> Arc<Self> {
         Self::make(bound, Some(stream), Some(counters), Some(place))
@@ -96,7 +99,7 @@ impl Outbox {
         })
     }
 
-    /// Reads received bytes into `buffer`; 0 at the end of the stream.
+    /// Reads received bytes into `buffer` and returns their number; 0 at the end of the stream.
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(stream) = &self.stream else {
             return Poll::Ready(Ok(0));
@@ -110,7 +113,7 @@ impl Outbox {
         }
     }
 
-    /// Returns the number of accepted frames of channels, and of bytes that the socket accepted.
+    /// Returns how many frames of channels the outbox accepted, and how many bytes the socket accepted.
     pub fn traffic(&self) -> (u64, u64) {
         let queue = self.lock();
         (queue.deliveries, queue.sent)
@@ -121,8 +124,8 @@ impl Outbox {
         self.report(&mut self.lock());
     }
 
-    /// Adds new bytes to the node's counter. Once per burst rather than per frame, because all sockets share the
-    /// counter.
+    /// Adds the bytes sent since the last report to the node's counter. Called once per burst and not per frame,
+    /// because all sockets contend for the counter.
     fn report(&self, queue: &mut Queue) {
         let new = queue.sent - std::mem::replace(&mut queue.reported, queue.sent);
         if let Some(counters) = self.counters.as_ref().filter(|_| new > 0) {
@@ -134,8 +137,8 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a reply, a ping, or another frame that belongs to no channel. Always accepted: each reply answers one
-    /// command, and a command starts only while there is [room](Self::room).
+    /// Queues a reply, a ping, or another frame that belongs to no channel. The bound does not apply: each reply
+    /// answers one command, and a command starts only while there is [room](Self::room).
     pub fn push_control(&self, frame: &Bytes) {
         let queue = self.lock();
         if queue.closed.is_none() {
@@ -143,8 +146,8 @@ impl Outbox {
         }
     }
 
-    /// Writes at once what the kernel accepts, if no frame waits; returns the number of bytes. Errors are left to the
-    /// task that waits for the socket.
+    /// If no frame waits, writes at once as much as the kernel accepts; returns the number of bytes written. Ignores
+    /// errors, because the connection's own task meets them too.
     fn send(&self, queue: &mut Queue, frame: &[u8]) -> usize {
         let Some(stream) = self.stream.as_ref().filter(|_| !queue.ended && queue.frames.is_empty()) else {
             return 0;
@@ -167,7 +170,7 @@ impl Outbox {
         let owner = owner.filter(|_| sent == 0);
         queue.part |= sent > 0;
         let frame = frame.slice(sent..);
-        // From this many waiting bytes on, the reader must watch for a lack of progress.
+        // From a quarter of the bound on, the reader must watch whether the waiting bytes make progress.
         let much = (self.bound / 4).max(1);
         let grows = queue.bytes < much && queue.bytes + frame.len() >= much;
         let first = queue.frames.is_empty();
@@ -181,7 +184,7 @@ impl Outbox {
         }
     }
 
-    /// Queues the answer to a client's ping, unless the client pings without reading.
+    /// Queues the answer to a client's ping, unless more bytes than the bound wait: such a client does not read.
     pub fn push_pong(&self, payload: &[u8]) {
         if self.waiting_bytes() <= self.bound {
             self.push_control(&frame::pong(payload));
@@ -193,7 +196,7 @@ impl Outbox {
         self.push_together(subscription, frame, 1)
     }
 
-    /// Queues `count` frames of a subscription as one piece.
+    /// Queues `count` frames of a subscription, concatenated in `frame`.
     pub fn push_together(&self, subscription: SubscriptionNumber, frame: &Bytes, count: usize) -> Pushed {
         let mut queue = self.lock();
         if queue.closed.is_some() {
@@ -214,12 +217,12 @@ impl Outbox {
         Pushed::Queued
     }
 
-    /// Queues a close frame behind the waiting frames; nothing is accepted after it. The first close counts.
+    /// Queues a close frame behind the waiting frames; nothing is accepted after it. Later closes are ignored.
     pub fn close(&self, close: Close) {
         self.close_with(close, &frame::close(close));
     }
 
-    /// Answers the client's close with its own code, unless the server closed first.
+    /// Answers the client's close frame with the client's code, unless the server closed first.
     pub fn answer_close(&self, code: Option<u16>) {
         self.close_with(Close::Normal, &frame::close_answer(code));
     }
@@ -240,8 +243,8 @@ impl Outbox {
         self.close(close);
     }
 
-    /// Writes waiting frames as soon as the socket accepts them, until the socket has failed or gone. Cancel-safe: the
-    /// future may be dropped and the call repeated.
+    /// Writes waiting frames as soon as the socket accepts them, until the socket fails or [`leave`](Self::leave) is
+    /// called. Cancel-safe: the future may be dropped and the call repeated.
     pub async fn write(&self) {
         loop {
             while self.write_what_waits().await {}
@@ -279,7 +282,7 @@ impl Outbox {
         !empty
     }
 
-    /// Writes all waiting frames, and then ends the output.
+    /// Writes all waiting frames, and then shuts down the sending side of the stream.
     pub async fn finish(&self) {
         while self.write_what_waits().await {}
         self.end(&mut self.lock(), Shutdown::Write);
@@ -288,7 +291,7 @@ impl Outbox {
     fn end(&self, queue: &mut Queue, how: Shutdown) {
         queue.ended = true;
         if let Some(stream) = &self.stream {
-            // Fails if the client has left already, which needs no end.
+            // Fails only if the client has disconnected already, and then there is nothing to shut down.
             let _ = shutdown(stream.as_fd(), how);
         }
     }
@@ -306,7 +309,7 @@ impl Outbox {
         self.emptied.notify_one();
     }
 
-    /// Waits until at most the bound waits to be written, or the connection has ended.
+    /// Returns once no more bytes than the bound wait, or the connection has ended.
     pub async fn room(&self) {
         loop {
             {
@@ -324,7 +327,7 @@ impl Outbox {
         self.grown.notified().await;
     }
 
-    /// Since when the waiting bytes have made no progress; `None` if none wait.
+    /// Returns when the waiting bytes last made progress; `None` if none wait.
     pub fn stuck_since(&self) -> Option<Instant> {
         let queue = self.lock();
         (!queue.frames.is_empty()).then_some(queue.moved_at)
@@ -343,7 +346,7 @@ impl Outbox {
         queue.frames.drain(..).map(|(_, frame)| frame).collect()
     }
 
-    /// Number of bytes that wait.
+    /// The number of bytes that wait to be written.
     pub fn waiting_bytes(&self) -> usize {
         self.lock().bytes
     }
