@@ -15,9 +15,8 @@ use crate::session::lifetime::REFRESH_GRACE;
 /// Largest number of attempts to read the rights from the database.
 const ATTEMPTS: u32 = 3;
 
-/// Re-authorises a connection: its session, its roles, and every subscription. If a right still
-/// holds, its subscription sends the publications that it held back. If all `ATTEMPTS` attempts to read the rights
-/// fail, closes the connection.
+/// Re-authorises a connection: its session, its roles, and every subscription. If a right still holds, its subscription
+/// sends the publications that it held back. If all `ATTEMPTS` attempts to read the rights fail, closes the connection.
 pub(crate) async fn check_again(backend: Arc<dyn Backend>, connection: Arc<Connection>) {
     for attempt in 1..=ATTEMPTS {
         match check_once(&*backend, &connection).await {
@@ -78,7 +77,8 @@ pub(crate) const fn ended_by(standing: Standing) -> Option<Close> {
     }
 }
 
-/// Ends the subscriptions whose token expired more than `REFRESH_GRACE` ago, and schedules a check of the others.
+/// Ends the subscriptions whose token expired more than `REFRESH_GRACE` ago, and schedules a check of those
+/// that will expire.
 fn expire(connection: &Connection) {
     let now = Instant::now();
     for subscription in connection.subscriptions() {

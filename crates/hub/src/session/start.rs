@@ -115,7 +115,7 @@ impl Tickets {
     }
 }
 
-/// Returns the data that was read, or `None` if there is no right. If the right expires, schedules a check for then.
+/// Returns the data that was read, or `None` if there is no right. If the right expires, schedules a check.
 pub(crate) fn granted(connection: &Connection, answer: Answer) -> Option<Found> {
     match answer {
         Answer::Refused => None,

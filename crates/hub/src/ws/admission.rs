@@ -22,7 +22,7 @@ struct Inside {
     next: u64,
     sockets: usize,
     by_address: HashMap<IpAddr, Here>,
-    /// Sockets that have not finished `connect`, by number.
+    /// Sockets that have not finished `connect`, by the number of their place.
     connecting: HashMap<u64, Weak<dyn Newcomer>>,
 }
 
@@ -58,7 +58,8 @@ impl Newcomer for Vacant {
 pub struct Full;
 
 impl Door {
-    /// Creates a door with the configured bounds, lowered if the process may open too few `files` for them.
+    /// Creates a door with the configured bounds. If the process may not open enough `files`, the bound on sockets is
+    /// lowered.
     #[must_use]
     pub fn new(limits: &LiveLimits, files: usize) -> Arc<Self> {
         // At least 64 files, or a tenth if that is more, are kept for Postgres, Redis, HTTP and the node's own files.

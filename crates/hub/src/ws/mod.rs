@@ -1,4 +1,4 @@
-//! The WebSocket layer (RFC 6455): everything after the handshake, on a TCP stream.
+//! The WebSocket layer (RFC 6455), from the end of the handshake on.
 //!
 //! - [`frame`], [`reader`], [`stream`]: encoding, decoding and raw bytes. [`outbox`]: the bounded queue of frames to
 //!   write.

@@ -58,7 +58,7 @@ mod tests {
         assert!(!pace.take_at(2, after(150)));
         assert!(pace.take_at(1, after(150)));
         assert!(pace.take_at(5, after(650)));
-        assert!(!pace.take_at(31, after(60_000)), "the bucket never holds more than its burst size");
+        assert!(!pace.take_at(31, after(60_000)), "the bucket holds at most 30");
         assert!(pace.take_at(30, after(60_000)));
         assert!(!pace.take_at(usize::MAX, after(90_000)));
     }

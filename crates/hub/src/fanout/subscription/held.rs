@@ -42,7 +42,7 @@ pub(super) enum Released {
     Not,
     /// It goes live: everything up to `last` was sent.
     Live { last: u64 },
-    /// More publications came than may be held back.
+    /// More publications arrived than the subscription may hold back.
     Overflowed,
 }
 
@@ -69,7 +69,7 @@ impl Held {
         self.doubt.is_some()
     }
 
-    /// Resolves all doubts up to this number; returns true if none is left.
+    /// Resolves all doubts up to this number; returns true if that resolved the last one.
     pub fn certain(&mut self, up_to: u64) -> bool {
         let answered = self.doubt.is_some_and(|doubt| doubt.number <= up_to);
         if answered {

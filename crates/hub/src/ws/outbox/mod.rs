@@ -6,10 +6,10 @@
 //! Every byte is written under the queue's lock. If the kernel accepts part of a frame, the rest stays at the head of
 //! the queue, and nothing overtakes or drops it. So a client reads whole frames in order, whichever thread writes them.
 //!
-//! Backpressure: if a channel's frame would exceed the bound, the outbox drops the waiting frames of that subscription,
-//! and the caller ends it. Replies are always accepted, but no command starts while more bytes than the bound wait
-//! ([`Outbox::room`]). So a client that sends commands and never reads costs at most the bound, one reply, and its
-//! waiting commands. If the waiting bytes make no progress for `LiveLimits::write_within`, the connection's reader
+//! Backpressure: if a subscription's frame would exceed the bound, the outbox drops that subscription's waiting frames,
+//! and the caller ends the subscription. Replies are always accepted, but no command starts while more bytes than the
+//! bound wait ([`Outbox::room`]). So a client that sends commands and never reads costs at most the bound, one reply, and
+//! its waiting commands. If the waiting bytes make no progress for `LiveLimits::write_within`, the connection's reader
 //! closes the connection.
 
 mod queue;
@@ -31,7 +31,7 @@ use crate::ws::admission::Place;
 use crate::ws::frame;
 use queue::Queue;
 
-/// Per-connection byte counts are flushed to the shared counter every 16 KiB.
+/// Per-connection byte counts are flushed to the shared counter every 16 KiB, because all sockets contend for it.
 const REPORTED: u64 = 16 * 1024;
 
 /// The number of a subscription on its connection. Frames carry it, so that all frames of a channel can be dropped
@@ -296,7 +296,7 @@ impl Outbox {
         }
     }
 
-    /// Ends the connection: drops the waiting frames, and shuts the stream down even if others still hold the outbox.
+    /// Ends the connection: drops the waiting frames, and shuts the stream down even if others still hold this `Arc`.
     pub fn leave(&self) {
         let mut queue = self.lock();
         self.end(&mut queue, Shutdown::Both);
@@ -327,7 +327,7 @@ impl Outbox {
         self.grown.notified().await;
     }
 
-    /// Returns when the waiting bytes last made progress; `None` if none wait.
+    /// Returns when the waiting bytes last made progress, or when the first of them began to wait; `None` if none wait.
     pub fn stuck_since(&self) -> Option<Instant> {
         let queue = self.lock();
         (!queue.frames.is_empty()).then_some(queue.moved_at)
