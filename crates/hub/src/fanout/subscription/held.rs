@@ -10,7 +10,7 @@ const PUBLICATIONS: usize = 1024;
 /// A doubt: a change may have ended the subscription's right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// Number of the change that may have ended the right. Notices have no number and are always in doubt.
+    /// Number of the change that may have ended the right. Notices have no number, so every doubt holds them back.
     pub from: u64,
     /// The doubt's sequence number on its connection.
     pub number: u64,

@@ -8,9 +8,9 @@
 //!
 //! Backpressure: if a subscription's frame would exceed the bound, the outbox drops that subscription's waiting frames,
 //! and the caller ends the subscription. Replies are always accepted, but no command starts while more bytes than the
-//! bound wait ([`Outbox::room`]). So a client that sends commands and never reads costs at most the bound, one reply, and
-//! its waiting commands. If the waiting bytes make no progress for `LiveLimits::write_within`, the connection's reader
-//! closes the connection.
+//! bound wait ([`Outbox::room`]). So a client that sends commands and never reads costs at most the bound, one reply,
+//! and its waiting commands. If the waiting bytes make no progress for `LiveLimits::write_within`, the connection's
+//! reader closes the connection.
 
 mod queue;
 
@@ -147,7 +147,7 @@ impl Outbox {
     }
 
     /// If no frame waits, writes at once as much as the kernel accepts; returns the number of bytes written. Ignores
-    /// errors, because the connection's own task meets them too.
+    /// errors, because the connection's own task sees them too.
     fn send(&self, queue: &mut Queue, frame: &[u8]) -> usize {
         let Some(stream) = self.stream.as_ref().filter(|_| !queue.ended && queue.frames.is_empty()) else {
             return 0;
@@ -296,7 +296,7 @@ impl Outbox {
         }
     }
 
-    /// Ends the connection: drops the waiting frames, and shuts the stream down even if others still hold this `Arc`.
+    /// Ends the connection: drops the waiting frames, and shuts the stream down even if the outbox has other owners.
     pub fn leave(&self) {
         let mut queue = self.lock();
         self.end(&mut queue, Shutdown::Both);
