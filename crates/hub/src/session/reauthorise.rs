@@ -58,7 +58,7 @@ async fn check_once(backend: &dyn Backend, connection: &Arc<Connection>) -> Resu
             refused.push(subscription);
         }
     }
-    // Last, so that the client's other subscriptions deliver the change before the client is told of the end.
+    // Last, so that the client's other subscriptions deliver the change before the client is told that some ended.
     for subscription in refused {
         subscription.revoke();
         connection.forget_this(subscription);
