@@ -3,7 +3,8 @@
 //! - Every request uses [`tokens`] (with [`jwt`], their algorithms), [`caller`], [`roles`], and [`access`], which
 //!   checks that the session is open and the membership active.
 //! - Sign-in uses [`sessions`], [`password`] and [`email`]; its routes are in [`crate::accounts`].
-//! - [`store`] has the rows of accounts, [`status`] the status of a membership, and [`seal`] the master key.
+//! - [`store`] has the rows of accounts, [`status`] the status of a membership, [`seal`] the master key, and
+//!   [`secrets`] the keys that it seals.
 
 pub mod access;
 pub mod caller;
@@ -12,6 +13,7 @@ pub mod jwt;
 pub mod password;
 pub mod roles;
 pub mod seal;
+pub mod secrets;
 pub mod sessions;
 pub mod status;
 pub mod store;

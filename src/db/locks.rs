@@ -23,6 +23,8 @@ pub enum AdvisoryLock {
     /// Detaching and dropping partitions of `live_events`, by one node at a time. Held for minutes; other nodes skip
     /// the job.
     RetirePartitions = 7_310_545,
+    /// Loading the shared secrets, so that only one of the nodes that start together creates the first one.
+    SealedSecrets = 7_310_546,
 }
 
 #[derive(QueryableByName)]
@@ -64,13 +66,14 @@ mod tests {
 
     use super::*;
 
-    const ALL: [AdvisoryLock; 6] = [
+    const ALL: [AdvisoryLock; 7] = [
         AdvisoryLock::Migrations,
         AdvisoryLock::Roles,
         AdvisoryLock::MakePartitions,
         AdvisoryLock::SigningKeys,
         AdvisoryLock::StarterFoods,
         AdvisoryLock::RetirePartitions,
+        AdvisoryLock::SealedSecrets,
     ];
 
     /// The contents of all files under `folder` with this extension.

@@ -343,6 +343,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    sealed_secrets (id) {
+        id -> Uuid,
+        purpose -> Text,
+        sealed -> Bytea,
+        created_at -> Timestamptz,
+        retired_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         gym_id -> Uuid,
@@ -405,6 +415,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     plans,
     quota_windows,
     refresh_tokens,
+    sealed_secrets,
     sessions,
     signing_keys,
 );
