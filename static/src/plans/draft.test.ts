@@ -29,6 +29,11 @@ describe('a meal being edited', () => {
     });
   });
 
+  it('clears the notes with an empty text, since null would keep them', () => {
+    const base = draft({ ...meal, notes: 'Warm' });
+    expect(patch(base, { ...base, notes: ' ' })).toEqual({ notes: '' });
+  });
+
   it('keeps touched fields and adopts the others', () => {
     const base = draft(meal);
     const mine = { ...base, title: 'Mine' };

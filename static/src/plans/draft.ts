@@ -85,7 +85,7 @@ export function patch(base: Draft, mine: Draft): MealPatch {
   for (const field of changedFields(base, mine)) {
     if (field === 'title') body.title = mine.title.trim();
     else if (field === 'time') body.time_min = timeMinutes(mine.time);
-    else if (field === 'notes') body.notes = mine.notes.trim() || null;
+    else if (field === 'notes') body.notes = mine.notes.trim();
     else body.items = mine.items.map(newItem);
   }
   return body;
