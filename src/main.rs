@@ -10,6 +10,7 @@ use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use liveplan::config::Config;
 use liveplan::db::migrations::{self, Direction};
+use liveplan::demo;
 use liveplan::server::{self, boot};
 use liveplan::simulate;
 use liveplan::telemetry;
@@ -44,6 +45,9 @@ enum Command {
         config: Config,
     },
     /// Create a demo gym if there is none, and serve it with one-click sign-in. Every password in it is `demo`.
+    ///
+    /// It runs its own Postgres in the folder `demo` of `DATA_DIR`, and refuses `DATABASE_URL`. `liveplan serve` lets
+    /// nobody sign in to a demo gym.
     Demo(Config),
     /// Simulate members of a running demo gym, over sockets and REST, so that the trainers' walls show activity.
     ///
@@ -144,9 +148,9 @@ fn run(command: Command) -> anyhow::Result<()> {
                 server::run(config, |_| {})
             }
         }
-        Command::Demo(mut config) => {
+        Command::Demo(config) => {
             telemetry::start(&config.log_format);
-            config.demo = true;
+            let config = demo::configure(config)?;
             server::run(config, |started| {
                 println!("liveplan demo: open {}", server::page(started.address));
                 // Nobody needs this handle: the demo runs until a signal stops it.

@@ -119,7 +119,8 @@ async fn refresh_session(
             Ok(
                 match sessions::rotate(conn, &token, &device, signin::unused(&app), now).await? {
                     Rotation::Rotated(owned, next) => {
-                        let belonging = store::belonging(conn, owned.gym, owned.account).await?;
+                        let in_demo = app.config.demo;
+                        let belonging = store::belonging(conn, owned.gym, owned.account, in_demo).await?;
                         let active = belonging.filter(|b| b.status == Status::Active).ok_or_else(ended)?;
                         Ok(signin::with_tokens(conn, &app, owned, active, next, now).await?)
                     }
@@ -182,7 +183,7 @@ async fn logout(app: web::Data<App>, caller: Caller) -> Result<HttpResponse> {
 async fn find_me(app: web::Data<App>, caller: Caller) -> Result<web::Json<Me>> {
     let me = app
         .read(&caller, async |conn| {
-            let belonging = store::belonging(conn, caller.gym, caller.account).await?;
+            let belonging = store::belonging(conn, caller.gym, caller.account, app.config.demo).await?;
             let belonging = belonging.ok_or_else(|| Error::new(Code::SessionEnded))?;
             signin::me(conn, Owned::of(&caller), belonging).await
         })

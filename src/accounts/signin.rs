@@ -110,7 +110,7 @@ pub(super) async fn enter(
     device: &Device,
     now: DateTime<Utc>,
 ) -> Result<Session> {
-    let belongings = store::belongings(conn, account).await?;
+    let belongings = store::belongings(conn, account, app.config.demo).await?;
     let belonging = choose(&belongings, named)?;
     let gym = belonging.gym.id;
     if belonging.status == Status::Invited {

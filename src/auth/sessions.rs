@@ -59,7 +59,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    const fn name(self) -> &'static str {
+    /// Its name in the database.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Logout => "logout",
             Self::Ended => "ended",

@@ -174,6 +174,7 @@ diesel::table! {
         day_start -> Int4,
         settings -> Jsonb,
         created_at -> Timestamptz,
+        demo -> Bool,
     }
 }
 

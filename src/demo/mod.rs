@@ -1,6 +1,9 @@
 //! The demo gym: staff and members, two plans of real foods, and a few days of history. The `demo` command creates it
 //! once, with the same functions that create a real gym.
 //!
+//! Everybody knows its passwords. So the demo has a database of its own ([`configure`]), and other servers let nobody
+//! into a gym that is marked as a demo ([`close`]).
+//!
 //! [`seed`] creates the gym, [`people`] lists its people, and [`menus`] has the meals of its plans.
 
 pub mod menus;
@@ -11,11 +14,16 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Timelike as _, Utc};
 use chrono_tz::Tz;
+use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan_nutrition::portion::CompletionStatus as Status;
 
 use crate::app::{App, For};
+use crate::auth::sessions::Reason;
 use crate::auth::store::NewAccount;
 use crate::auth::{Caller, Email, Role, password};
+use crate::config::Config;
+use crate::db::schema::{gyms as gyms_table, sessions};
 use crate::error::{Error, Lang, Result};
 use crate::events::Tx;
 use crate::follows::{self, Beginning};
@@ -33,10 +41,45 @@ use people::{MEMBERS, OWNER, STAFF};
 pub const SLUG: &str = "demo";
 /// The password of every account in the gym.
 pub const PASSWORD: &str = "demo";
+/// The demo's data directory, in `DATA_DIR`.
+const FOLDER: &str = "demo";
 /// The time zone of the gym and of its members.
 const TIME_ZONE: Tz = Tz::Europe__Madrid;
 /// Number of days before today whose meals are ticked.
 const HISTORY_DAYS: i64 = 6;
+
+/// The configuration of the command `demo`: demo mode, with the folder `demo` of `DATA_DIR` as its data directory.
+///
+/// # Errors
+/// If a database is configured, which might be that of real gyms.
+pub fn configure(config: Config) -> anyhow::Result<Config> {
+    anyhow::ensure!(
+        config.database_url.is_none(),
+        "every account of the demo has the password `{PASSWORD}`, so the demo runs on a Postgres of its own, in the folder \
+         `{FOLDER}` of DATA_DIR; unset DATABASE_URL, or run `liveplan serve`"
+    );
+    Ok(Config {
+        data_dir: config.data_dir.join(FOLDER),
+        demo: true,
+        ..config
+    })
+}
+
+/// Ends the open sessions of all demo gyms, for a server that is no demo. Returns their number. No new session can
+/// begin there, since sign-in and refresh do not find such a gym. Needs the system role.
+pub async fn close(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<usize> {
+    let demos = gyms_table::table.filter(gyms_table::demo).select(gyms_table::id);
+    let open = sessions::table
+        .filter(sessions::ended_at.is_null())
+        .filter(sessions::gym_id.eq_any(demos));
+    diesel::update(open)
+        .set((
+            sessions::ended_at.eq(now),
+            sessions::ended_reason.eq(Reason::Access.name()),
+        ))
+        .execute(conn)
+        .await
+}
 
 /// Creates the demo gym if the database does not have it, and completes a gym that an interrupted start left empty.
 /// Returns whether it wrote anything.
@@ -46,7 +89,7 @@ const HISTORY_DAYS: i64 = 6;
 pub async fn seed(app: &App) -> Result<bool> {
     let hash = password::hash(PASSWORD.into()).await?;
     let owner = account(OWNER.0, OWNER.1, &hash)?;
-    let (gym, owner) = gyms::find_or_insert(app, &new_gym(), &owner).await?;
+    let (gym, owner) = gyms::find_or_insert_demo(app, &new_gym(), &owner).await?;
     app.change(For::account(gym, owner), async move |tx| {
         let gym = tx.gym;
         if plans::any(tx, gym).await? {

@@ -79,15 +79,16 @@ pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
     .await
 }
 
-/// Returns the gym with this slug and its first owner. Creates both if there is no such gym; the caller has checked the
-/// fields. Uses the system role.
+/// Returns the demo's gym and its first owner. Creates both if there is no gym with this slug, and marks the gym as a
+/// demo; the caller has checked the fields. Uses the system role.
 ///
 /// # Errors
 /// Database errors; 409 if the gym exists without an active owner.
-pub async fn find_or_insert(app: &App, gym: &Gym, owner: &NewAccount) -> Result<(GymId, AccountId)> {
+pub async fn find_or_insert_demo(app: &App, gym: &Gym, owner: &NewAccount) -> Result<(GymId, AccountId)> {
     let now = app.clock.now();
     app.system(async |conn| {
         if let Some(owner) = insert(conn, gym, owner, now).await? {
+            store::mark_demo(conn, gym.id).await?;
             return Ok((gym.id, owner));
         }
         store::find_owner(conn, &gym.slug).await?.ok_or_else(|| {

@@ -18,6 +18,7 @@ use crate::db::embedded::{self, EmbeddedPostgres, Options};
 use crate::db::migrations::{self, Direction};
 use crate::db::timeouts::{self, Timeouts};
 use crate::db::{self, Mode, Scope};
+use crate::demo;
 use crate::error::Error;
 use crate::events::{log, partitions};
 use crate::foods;
@@ -109,6 +110,15 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
             }
             let until = partitions::make_ahead(conn, now).await?;
             foods::starter::load(conn, now).await?;
+            if !config.demo {
+                let ended = demo::close(conn, now).await?;
+                if ended > 0 {
+                    tracing::warn!(
+                        ended,
+                        "ended the sessions of a demo gym; only `liveplan demo` lets its people in"
+                    );
+                }
+            }
             Ok::<_, Error>((tokens, until))
         })
         .await

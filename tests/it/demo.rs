@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use diesel_async::RunQueryDsl as _;
+use diesel::QueryDsl as _;
+use diesel::sql_types::Uuid as SqlUuid;
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use liveplan::config::Config;
+use liveplan::db::schema::gyms;
+use liveplan::demo;
 use liveplan::simulate::{self, Options};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{Client, TestApp, postgres};
+use crate::harness::process::liveplan;
+use crate::harness::{Client, TestApp, config, postgres};
 
 async fn sign_in(app: &TestApp, local: &str) -> (Client, Value) {
     let mut person = app.nobody();
@@ -108,6 +114,96 @@ async fn a_demo_that_a_killed_start_left_unfinished_is_completed() {
     let app = TestApp::node(&database, |config| config.demo = true).await;
     assert_eq!(rows(&app).await, whole);
     app.stop().await;
+}
+
+#[tokio::test]
+async fn another_server_on_the_demos_database_lets_no_demo_account_in() {
+    let database = postgres::fresh_database().await;
+    let demo = TestApp::node(&database, |config| config.demo = true).await;
+    let (owner, _) = sign_in(&demo, "owner").await;
+    let session = owner.login("demo", None).await.ok();
+    demo.stop().await;
+    let app = TestApp::node(&database, |_| {}).await;
+    let owner = owner.at(app.address);
+    owner.login("demo", None).await.refused(403, "no_membership");
+    owner.login("demo", Some("demo")).await.refused(403, "no_membership");
+    let refresh = json!({"refresh_token": session["refresh_token"]});
+    owner
+        .post("/auth/refresh", &refresh)
+        .await
+        .refused(401, "session_ended");
+    owner.get("/auth/me").await.refused(401, "session_ended");
+    let mut socket = owner.raw_socket().await;
+    socket.send("connect", json!({"token": owner.token})).await;
+    assert_eq!(socket.closed().await, 3500);
+    // The account may enter other gyms, and no request leads from there into the demo's.
+    let gym = app.gym().await;
+    diesel::sql_query(
+        "INSERT INTO memberships (gym_id, account_id, roles, status, created_at)
+         VALUES ($1, $2, '{member}', 'active', now())",
+    )
+    .bind::<SqlUuid, _>(gym.id)
+    .bind::<SqlUuid, _>(owner.account)
+    .execute(&mut app.owner().await)
+    .await
+    .expect("a membership");
+    let elsewhere = owner.with(&owner.login("demo", None).await.ok());
+    elsewhere.get("/auth/me").await.ok();
+    let back = json!({"gym": "demo"});
+    elsewhere
+        .post("/auth/switch", &back)
+        .await
+        .refused(403, "no_membership");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_demo_gym_of_an_earlier_version_is_marked_and_others_are_not() {
+    let database = postgres::fresh_database().await;
+    let app = TestApp::node(&database, |config| config.demo = true).await;
+    let real = app.gym().await;
+    app.stop().await;
+    let mut owner = liveplan::db::establish(&database).await.expect("a connection");
+    for sql in [
+        include_str!("../../migrations/2026-11-29-000090_demo_gyms/down.sql"),
+        include_str!("../../migrations/2026-11-29-000090_demo_gyms/up.sql"),
+    ] {
+        owner.batch_execute(sql).await.expect(sql);
+    }
+    let marked: Vec<(uuid::Uuid, bool)> = gyms::table
+        .select((gyms::id, gyms::demo))
+        .load(&mut owner)
+        .await
+        .expect("gyms");
+    assert_eq!(marked.len(), 2);
+    assert!(
+        marked.iter().all(|(id, demo)| *demo == (*id != real.id.0)),
+        "{marked:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_demo_command_refuses_a_configured_database() {
+    let database = postgres::fresh_database().await;
+    let mut command = liveplan(&database);
+    command.arg("demo");
+    let ended = tokio::task::spawn_blocking(move || command.output()).await;
+    let ended = ended.expect("joined").expect("the binary");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("unset DATABASE_URL"), "{said}");
+}
+
+#[test]
+fn the_demo_command_has_a_folder_of_its_own() {
+    let served = Config {
+        database_url: None,
+        data_dir: "/srv/liveplan".into(),
+        ..config("")
+    };
+    let demo = demo::configure(served).expect("a configuration");
+    assert!(demo.demo);
+    assert_eq!(demo.data_dir, std::path::Path::new("/srv/liveplan/demo"));
 }
 
 #[tokio::test]

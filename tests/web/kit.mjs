@@ -29,12 +29,13 @@ export class Server {
   #process;
   port = 0;
 
-  /** Starts the server; a `mode` other than `demo` reuses the existing gym. */
+  /** Starts the server; a `mode` other than `demo` runs on the demo's database. */
   async start(mode = 'demo') {
     this.#directory ??= await mkdtemp(join(tmpdir(), 'liveplan-web-'));
     // If root starts the binary, Postgres runs as another user, who must be able to enter this directory.
     await chmod(this.#directory, 0o755);
-    const env = { ...process.env, BIND: `127.0.0.1:${this.port}`, DATA_DIR: join(this.#directory, 'data'), DRAIN_SECONDS: '1' };
+    const data = join(this.#directory, 'data');
+    const env = { ...process.env, BIND: `127.0.0.1:${this.port}`, DATA_DIR: mode === 'demo' ? data : join(data, 'demo'), DRAIN_SECONDS: '1' };
     for (const name of ['DATABASE_URL', 'REDIS_URL']) delete env[name];
     this.#process = spawn(BINARY, [mode], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     let log = '';

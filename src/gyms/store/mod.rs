@@ -56,6 +56,15 @@ pub async fn insert_gym(conn: &mut AsyncPgConnection, gym: &Gym, now: DateTime<U
     Ok(inserted == 1)
 }
 
+/// Marks a gym as a demo: see [`crate::demo`]. Needs the system role.
+pub async fn mark_demo(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<()> {
+    diesel::update(gyms::table.find(gym))
+        .set(gyms::demo.eq(true))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Finds a gym by slug.
 pub async fn gym_of_slug(conn: &mut AsyncPgConnection, slug: &str) -> QueryResult<Option<GymId>> {
     gyms::table

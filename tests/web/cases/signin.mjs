@@ -90,7 +90,7 @@ export function signin(server, { browser }) {
 
 /** The server outside demo mode. */
 export function signinServed(server, { browser }) {
-  test('a server outside demo mode shows no demo cards', async () => {
+  test('a server outside demo mode shows no demo cards and lets no demo account in', async () => {
     await server.stop();
     await server.start('serve');
     const page = await newPage(browser());
@@ -99,5 +99,10 @@ export function signinServed(server, { browser }) {
     assert.equal((await asked).status(), 404);
     await page.getByTestId('signin-submit').waitFor();
     assert.equal(await page.locator('[data-testid^=demo-]').count(), 0);
+    await page.getByTestId('signin-email').fill('owner@demo.test');
+    await page.getByTestId('signin-password').fill('demo');
+    await page.getByTestId('signin-submit').click();
+    await page.getByRole('alert').getByText('ninguna membresía activa').waitFor();
+    await page.context().close();
   });
 }
