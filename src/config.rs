@@ -24,9 +24,15 @@ pub struct Config {
     #[arg(long, env = "DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
-    /// URL of a Postgres 15 or later. Unset: an embedded Postgres in `DATA_DIR`.
+    /// URL of a Postgres 15 or later, with a login of the server's own, which `liveplan migrate` makes. Unset: an embedded
+    /// Postgres in `DATA_DIR`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+
+    /// URL of the same database with its owner's login, for `migrate` and `housekeeping`. A server that has it migrates
+    /// at start and drops old live events by itself; better not to give it to servers.
+    #[arg(long, env = "DATABASE_OWNER_URL", hide_env_values = true)]
+    pub database_owner_url: Option<String>,
 
     /// Maximum connections to Postgres.
     #[arg(long, env = "DATABASE_POOL", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
@@ -233,6 +239,7 @@ mod tests {
             "bind",
             "data-dir",
             "database-url",
+            "database-owner-url",
             "pg-bindir",
             "redis-url",
             "master-key",

@@ -9,7 +9,6 @@ use std::process::{self, ExitCode};
 use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use liveplan::config::Config;
-use liveplan::db::migrations::{self, Direction};
 use liveplan::demo;
 use liveplan::server::{self, boot};
 use liveplan::simulate;
@@ -64,7 +63,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Apply all pending migrations to the database and exit.
+    /// Apply all pending migrations as the database's owner (`DATABASE_OWNER_URL`), and exit.
+    ///
+    /// If `DATABASE_URL` is set, this also makes the server's login that it names, or takes all rights from it that the
+    /// server does not need.
     Migrate {
         /// Revert all migrations instead. This deletes everything in the database.
         #[arg(long)]
@@ -72,6 +74,11 @@ enum Command {
         #[command(flatten)]
         config: Config,
     },
+    /// Drop live events past their retention (`LIVE_RETENTION_DAYS`) as the database's owner (`DATABASE_OWNER_URL`), and
+    /// exit.
+    ///
+    /// Run it once a day. Servers do everything else by themselves, and those that have the owner's address do this too.
+    Housekeeping(Config),
     /// Manage gyms.
     #[command(subcommand)]
     Gym(GymCommand),
@@ -159,16 +166,15 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Migrate { revert, config } => {
             telemetry::start(&config.log_format);
-            let direction = if revert { Direction::Down } else { Direction::Up };
-            runtime()?.block_on(async {
-                let (url, postgres) = boot::database(&config).await?;
-                let ran = migrations::run(&url, direction).await;
-                if let Some(postgres) = postgres {
-                    postgres.stop().await?;
-                }
-                println!("{} migrations ran", ran?);
-                Ok(())
-            })
+            let ran = runtime()?.block_on(server::owner::migrate(&config, revert))?;
+            println!("{ran} migrations ran");
+            Ok(())
+        }
+        Command::Housekeeping(config) => {
+            telemetry::start(&config.log_format);
+            let dropped = runtime()?.block_on(server::owner::housekeeping(&config))?;
+            println!("{dropped} partitions dropped");
+            Ok(())
         }
         Command::Gym(GymCommand::Create {
             slug,

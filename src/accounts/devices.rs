@@ -63,7 +63,10 @@ async fn change_password(app: web::Data<App>, caller: Caller, body: Body<Passwor
     app.limits.take(&counter, PASSWORD_CHANGES, app.clock.now())?;
     let old = app
         .read(&caller, async |conn| {
-            Ok(accounts::password_hash(conn, caller.account).await?)
+            db::as_system(conn, async |conn| {
+                Ok(accounts::password_hash(conn, caller.account).await?)
+            })
+            .await
         })
         .await?;
     if !password::verify(current_password, Some(old.clone())).await? {
@@ -73,10 +76,10 @@ async fn change_password(app: web::Data<App>, caller: Caller, body: Body<Passwor
     let new = password::hash(new_password).await?;
     app.change(&caller, async move |tx| {
         let now = tx.now;
-        if !accounts::set_password(tx, caller.account, &old, &new).await? {
-            return Err(Error::new(Code::BadCredentials));
-        }
         let gyms = db::as_system(tx, async |conn| {
+            if !accounts::set_password(conn, caller.account, &old, &new).await? {
+                return Err(Error::new(Code::BadCredentials));
+            }
             let ended = sessions::end_all(conn, caller.account, Some(caller.session), Reason::Password, now).await?;
             Ok(ended)
         })

@@ -79,7 +79,7 @@ pub async fn credentials(conn: &mut AsyncPgConnection, email: &Email) -> QueryRe
         .optional()
 }
 
-/// Reads an account's password hash.
+/// Reads an account's password hash. Needs the system role.
 pub async fn password_hash(conn: &mut AsyncPgConnection, account: AccountId) -> QueryResult<String> {
     accounts::table
         .find(account)
@@ -89,7 +89,7 @@ pub async fn password_hash(conn: &mut AsyncPgConnection, account: AccountId) -> 
 }
 
 /// Locks the account's row, so that its password cannot change until the transaction ends. Returns false if the
-/// password no longer has this hash.
+/// password no longer has this hash. Needs the system role.
 pub async fn hold_password(conn: &mut AsyncPgConnection, account: AccountId, hash: &str) -> QueryResult<bool> {
     let held: Option<AccountId> = accounts::table
         .filter(accounts::id.eq(account).and(accounts::password_hash.eq(hash)))
@@ -101,7 +101,7 @@ pub async fn hold_password(conn: &mut AsyncPgConnection, account: AccountId, has
     Ok(held.is_some())
 }
 
-/// Replaces the password hash. Returns false if the current hash is no longer `old_hash`.
+/// Replaces the password hash. Returns false if the current hash is no longer `old_hash`. Needs the system role.
 pub async fn set_password(
     conn: &mut AsyncPgConnection,
     account: AccountId,

@@ -1,14 +1,14 @@
 //! The database: connection pool, migrations, the embedded Postgres and the tenant scope of transactions. Knows no
 //! noun.
 //!
-//! Every read and write happens in a transaction. Each transaction steps down to a role under row-level security and
-//! sets the gym it may see (see [`Scope`]). The connection's own user bypasses row-level security and runs no product
-//! query.
+//! Every read and write happens in a transaction. Each transaction switches to a role under row-level security and sets
+//! the gym it may see (see [`Scope`]). The connection's own login has no rights on any table (see [`logins`]).
 
 pub mod embedded;
 pub mod failure;
 pub mod json;
 pub mod locks;
+pub mod logins;
 pub mod migrations;
 #[expect(missing_docs, reason = "generated")]
 pub mod schema;
@@ -272,50 +272,4 @@ pub async fn as_system<T>(
     let value = result?;
     back?;
     Ok(value)
-}
-
-/// Fails if row-level security is not in force: a table with `gym_id` has it disabled, a role bypasses it, or a
-/// transaction of a gym that does not exist sees rows.
-pub async fn check_row_level_security(pool: &Pool) -> anyhow::Result<()> {
-    use diesel::sql_types::Text;
-    use diesel_async::RunQueryDsl as _;
-    #[derive(diesel::QueryableByName)]
-    struct Name {
-        #[diesel(sql_type = Text)]
-        name: String,
-    }
-    let mut conn = take(pool).await?;
-    let open: Vec<Name> = diesel::sql_query(
-        "SELECT c.relname::text AS name FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'gym_id'
-         WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND NOT c.relrowsecurity
-         UNION ALL
-         SELECT rolname::text FROM pg_roles
-         WHERE rolname IN ('liveplan_app', 'liveplan_system') AND (rolsuper OR rolbypassrls)",
-    )
-    .load(&mut conn)
-    .await?;
-    anyhow::ensure!(
-        open.is_empty(),
-        "row-level security is not in force for {}; refusing to serve",
-        open.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", ")
-    );
-    transaction(
-        &mut conn,
-        Scope::Gym(GymId(uuid::Uuid::nil())),
-        Mode::Snapshot,
-        async |conn| {
-            use crate::db::schema::gyms;
-            use diesel::QueryDsl as _;
-            let seen: i64 = gyms::table.count().get_result(conn).await?;
-            if seen > 0 {
-                return Err(anyhow::anyhow!(
-                    "row-level security is not in force for this database user; refusing to serve"
-                )
-                .into());
-            }
-            Ok(())
-        },
-    )
-    .await
-    .map_err(|e| anyhow::anyhow!("{e:?}"))
 }

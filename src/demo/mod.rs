@@ -54,9 +54,9 @@ const HISTORY_DAYS: i64 = 6;
 /// If a database is configured, which might be that of real gyms.
 pub fn configure(config: Config) -> anyhow::Result<Config> {
     anyhow::ensure!(
-        config.database_url.is_none(),
+        config.database_url.is_none() && config.database_owner_url.is_none(),
         "every account of the demo has the password `{PASSWORD}`, so the demo runs on a Postgres of its own, in the folder \
-         `{FOLDER}` of DATA_DIR; unset DATABASE_URL, or run `liveplan serve`"
+         `{FOLDER}` of DATA_DIR; unset DATABASE_URL and DATABASE_OWNER_URL, or run `liveplan serve`"
     );
     Ok(Config {
         data_dir: config.data_dir.join(FOLDER),

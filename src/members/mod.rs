@@ -209,9 +209,9 @@ pub async fn add(tx: &mut Tx, account: &NewAccount, roles: Roles) -> Result<Memb
         }
         Some(_) => return Err(Error::new(Code::AlreadyMember)),
     }
-    gyms::find_membership(tx, gym, account)
-        .await?
-        .ok_or_else(|| Error::not_found("member"))
+    // As the system: the gym does not see an invited person's account.
+    let added = db::as_system(tx, async |conn| Ok(gyms::find_membership(conn, gym, account).await?)).await?;
+    added.ok_or_else(|| Error::not_found("member"))
 }
 
 /// Read one membership of the gym.

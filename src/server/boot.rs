@@ -14,7 +14,8 @@ use crate::cache::Cache;
 use crate::channels::Product;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::embedded::{self, EmbeddedPostgres, Options};
+use crate::db::embedded::{self as postgres, EmbeddedPostgres, Options};
+use crate::db::logins;
 use crate::db::migrations::{self, Direction};
 use crate::db::timeouts::{self, Timeouts};
 use crate::db::{self, Mode, Scope};
@@ -52,21 +53,80 @@ impl Booted {
     }
 }
 
-/// The URL of the configured database, or else of the embedded Postgres, which this starts.
-pub async fn database(config: &Config) -> anyhow::Result<(String, Option<EmbeddedPostgres>)> {
+/// The database of a command or server.
+pub struct Database {
+    /// Its URL with the server's login.
+    pub url: String,
+    /// Its URL with the owner's login, if this process has it.
+    pub owner_url: Option<String>,
+    /// The embedded Postgres, if it is that.
+    pub postgres: Option<EmbeddedPostgres>,
+}
+
+/// The configured database, or else the embedded Postgres, which this starts.
+///
+/// # Errors
+/// If only the owner's address is configured, or the embedded Postgres does not start.
+pub async fn database(config: &Config) -> anyhow::Result<Database> {
     if let Some(url) = &config.database_url {
-        return Ok((url.clone(), None));
+        return Ok(Database {
+            url: url.clone(),
+            owner_url: config.database_owner_url.clone(),
+            postgres: None,
+        });
     }
+    anyhow::ensure!(
+        config.database_owner_url.is_none(),
+        "DATABASE_OWNER_URL is set and DATABASE_URL is not: set DATABASE_URL to the server's own login at the same database"
+    );
+    embedded(config).await
+}
+
+/// The configured database with its owner's login, or else the embedded Postgres, which this starts.
+///
+/// # Errors
+/// If only the server's address is configured, or the embedded Postgres does not start.
+pub async fn owners_database(config: &Config) -> anyhow::Result<(String, Option<EmbeddedPostgres>)> {
+    if let Some(owner) = &config.database_owner_url {
+        return Ok((owner.clone(), None));
+    }
+    anyhow::ensure!(
+        config.database_url.is_none(),
+        "this command works as the database's owner: set DATABASE_OWNER_URL to the owner's address. DATABASE_URL is the \
+         server's, which owns nothing"
+    );
+    let Database {
+        url,
+        owner_url,
+        postgres,
+    } = embedded(config).await?;
+    Ok((owner_url.unwrap_or(url), postgres))
+}
+
+async fn embedded(config: &Config) -> anyhow::Result<Database> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
     let options = Options {
         pg_bindir: config.pg_bindir.clone(),
         durable: !config.throwaway,
-        ..embedded::options()
+        ..postgres::options()
     };
     let postgres = EmbeddedPostgres::start(&config.data_dir, options).await?;
     db::within(timeouts::START, make_database(&postgres.url("postgres"))).await?;
-    Ok((postgres.url("liveplan"), Some(postgres)))
+    Ok(Database {
+        url: postgres.url_as(logins::EMBEDDED, "liveplan"),
+        owner_url: Some(postgres.url("liveplan")),
+        postgres: Some(postgres),
+    })
+}
+
+/// Applies all pending migrations, and prepares the server's login if there is one. Returns the number of migrations.
+pub async fn migrate(owner_url: &str, url: Option<&str>) -> anyhow::Result<usize> {
+    let ran = migrations::run(owner_url, Direction::Up).await?;
+    if let Some(url) = url {
+        db::within(timeouts::START, logins::prepare(owner_url, url)).await?;
+    }
+    Ok(ran)
 }
 
 async fn make_database(url: &str) -> anyhow::Result<()> {
@@ -89,14 +149,25 @@ async fn make_database(url: &str) -> anyhow::Result<()> {
 /// Starts everything that [`App`] needs.
 pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let embedded = config.database_url.is_none();
-    let (url, postgres) = database(config).await?;
-    let ran = migrations::run(&url, Direction::Up).await?;
-    if ran > 0 {
-        tracing::info!(migrations = ran, "database migrated");
+    let Database {
+        url,
+        owner_url,
+        postgres,
+    } = database(config).await?;
+    if let Some(owner_url) = &owner_url {
+        let ran = migrate(owner_url, Some(&url)).await?;
+        if ran > 0 {
+            tracing::info!(migrations = ran, "database migrated");
+        }
     }
     let timeouts = Timeouts::with_statement(config.database_statement);
     let pool = db::connect(&url, config.database_pool, timeouts).await?;
-    db::within(timeouts::START, db::check_row_level_security(&pool)).await?;
+    db::within(timeouts::START, async {
+        logins::check_rights(&pool).await?;
+        migrations::check_applied(&pool).await?;
+        logins::check_row_level_security(&pool).await
+    })
+    .await?;
     let master = MasterKey::load(config.master_key.as_deref(), &config.data_dir, embedded)?;
     let clock = Clock::default();
     let now = clock.now();
@@ -140,7 +211,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     });
     let product: Arc<dyn Backend> = Arc::new(Product::new(app.clone()));
     app.hub.run(&product);
-    tokio::spawn(housekeeping::tend(app.clone(), url));
+    tokio::spawn(housekeeping::tend(app.clone(), owner_url));
     Ok(Booted { app, product, postgres })
 }
 

@@ -16,7 +16,7 @@ use crate::gyms;
 /// # Errors
 /// If the database is unreachable, or no gym has that slug.
 pub async fn rotate(config: &Config, slug: Option<&str>) -> anyhow::Result<usize> {
-    let (url, postgres) = boot::database(config).await?;
+    let boot::Database { url, postgres, .. } = boot::database(config).await?;
     let rotated = db::within(timeouts::START, rotate_at(&url, slug)).await;
     if let Some(postgres) = postgres {
         postgres.stop().await?;

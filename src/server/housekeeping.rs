@@ -101,16 +101,17 @@ impl Trim {
     }
 }
 
-/// Runs all jobs every hour, for ever. `url` is the database's, for the job that needs a connection outside the pool.
-pub async fn tend(app: App, url: String) {
+/// Runs all jobs every hour, for ever. `owner_url` is the database's with the owner's login; a server without it leaves
+/// the old partitions to the command `housekeeping`.
+pub async fn tend(app: App, owner_url: Option<String>) {
     loop {
-        once(&app, &url).await;
+        once(&app, owner_url.as_deref()).await;
         tokio::time::sleep(EVERY).await;
     }
 }
 
 /// Runs all jobs once. A failed job is logged and runs again next time.
-pub async fn once(app: &App, url: &str) {
+pub async fn once(app: &App, owner_url: Option<&str>) {
     // First, because without a partition for today no change can be committed.
     if let Err(error) = make_partitions(app).await {
         tracing::error!(error.cause = ?error, "cannot create partitions ahead; trying again in an hour");
@@ -129,7 +130,7 @@ pub async fn once(app: &App, url: &str) {
             }
         }
     }
-    if let Err(error) = retire_partitions(app, url).await {
+    if let Err(error) = retire_partitions(app, owner_url).await {
         tracing::warn!(error.cause = ?error, "cannot drop old partitions of live events; trying again in an hour");
     }
 }
@@ -147,9 +148,9 @@ async fn make_partitions(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// Retires old partitions on a separate connection. A concurrent detach needs the owner's rights and no transaction
-/// around it, and the connection's settings must not stay on a pooled connection.
-async fn retire_partitions(app: &App, url: &str) -> anyhow::Result<()> {
+/// Retires old partitions on a connection of the owner's: a concurrent detach needs the owner's rights, and no
+/// transaction around it.
+async fn retire_partitions(app: &App, owner_url: Option<&str>) -> anyhow::Result<()> {
     let oldest = partitions::oldest_kept(app.clock.now(), app.config.live_retention_days);
     let any = db::within(app.pool.timeouts().transaction, async {
         let mut conn = db::open(&app.pool, Scope::System, Mode::Snapshot).await?;
@@ -157,8 +158,17 @@ async fn retire_partitions(app: &App, url: &str) -> anyhow::Result<()> {
         db::commit(&mut conn).await?;
         anyhow::Ok(any)
     });
-    if any.await? {
-        partitions::retire(&mut db::establish_for_maintenance(url).await?, oldest).await?;
+    if !any.await? {
+        return Ok(());
+    }
+    if let Some(owner_url) = owner_url {
+        let mut owner = db::establish_for_maintenance(owner_url).await?;
+        partitions::retire(&mut owner, oldest).await?;
+    } else {
+        tracing::warn!(
+            oldest_kept = %oldest,
+            "live events past their retention are still there: run `liveplan housekeeping` every day"
+        );
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ pub mod housekeeping;
 pub mod listen;
 pub mod metrics;
 pub mod overview;
+pub mod owner;
 pub mod trace;
 pub mod upgrade;
 pub mod web;

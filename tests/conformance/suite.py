@@ -37,7 +37,7 @@ def is_ready():
 @contextlib.contextmanager
 def serving(binary):
     """Runs the server: yields when it is ready, stops it afterwards."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
+    environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")}
     environment["BIND"] = f"127.0.0.1:{PORT}"
     environment["DRAIN_SECONDS"] = "0"
     server = subprocess.Popen([binary, "serve", "--conformance"], env=environment)

@@ -65,7 +65,7 @@ fn unix(from_now: i64) -> i64 {
 
 #[test]
 fn it_refuses_to_start_with_a_configured_database() {
-    let refused = liveplan::conformance::serve(config("postgres://localhost/production"), |_| {});
+    let refused = liveplan::conformance::serve(config("postgresql://liveplan@localhost/production"), |_| {});
     assert!(refused.expect_err("refused").to_string().contains("unset DATABASE_URL"));
 }
 

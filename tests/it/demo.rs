@@ -197,7 +197,6 @@ async fn the_demo_command_refuses_a_configured_database() {
 #[test]
 fn the_demo_command_has_a_folder_of_its_own() {
     let served = Config {
-        database_url: None,
         data_dir: "/srv/liveplan".into(),
         ..config("")
     };

@@ -26,20 +26,33 @@ fn config(data_dir: &Path) -> Config {
 }
 
 async fn refusal(config: &Config) -> String {
-    format!("{:#}", boot::database(config).await.expect_err("a refusal"))
+    match boot::database(config).await {
+        Ok(_) => panic!("it was not refused"),
+        Err(error) => format!("{error:#}"),
+    }
 }
 
 #[tokio::test]
 async fn without_a_database_url_the_server_creates_a_database_in_its_data_directory() {
     let dir = data_dir();
-    let (url, postgres) = boot::database(&config(dir.path())).await.expect("a database");
-    assert!(
-        url.starts_with("postgresql://liveplan@") && url.ends_with("/liveplan"),
-        "{url}"
-    );
-    liveplan::db::establish(&url).await.expect("a connection");
+    let booted = boot::boot(&config(dir.path())).await.expect("a server");
     assert!(dir.path().join("pg/PG_VERSION").exists());
-    postgres.expect("one of its own").stop().await.expect("stopped");
+    booted.stop().await;
+    let database = boot::database(&config(dir.path())).await.expect("a database");
+    let owner_url = database.owner_url.expect("the owner's address");
+    for (url, user) in [(&owner_url, "liveplan"), (&database.url, "liveplan_serve")] {
+        assert!(
+            url.starts_with(&format!("postgresql://{user}@")) && url.ends_with("/liveplan"),
+            "{url}"
+        );
+        liveplan::db::establish(url).await.expect("a connection");
+    }
+    database
+        .postgres
+        .expect("one of its own")
+        .stop()
+        .await
+        .expect("stopped");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn partitions_are_created_while_the_deletes_wait_for_a_lock() {
         .await
         .expect("locked");
     let (served, url) = (app.app.clone(), app.database.clone());
-    let keeping = tokio::spawn(async move { housekeeping::once(&served, &url).await });
+    let keeping = tokio::spawn(async move { housekeeping::once(&served, Some(&url)).await });
     until("the partitions are created", async || {
         partitions::last_day(&mut owner, today).await.expect("read") == Some(today + Days::new(14))
     })
@@ -87,7 +87,7 @@ async fn expired_rows_are_deleted_in_bounded_batches_and_locked_ones_are_skipped
         .await
         .expect("locked");
     let began = std::time::Instant::now();
-    housekeeping::once(&app.app, &app.database).await;
+    housekeeping::once(&app.app, Some(&app.database)).await;
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "the job waited for the locked row"
@@ -104,7 +104,7 @@ async fn expired_rows_are_deleted_in_bounded_batches_and_locked_ones_are_skipped
     let transactions = "SELECT count(DISTINCT transaction) AS n FROM batches WHERE rows > 0";
     assert_eq!(count(&mut owner, transactions).await, 3);
     locker.batch_execute("ROLLBACK").await.expect("let go");
-    housekeeping::once(&app.app, &app.database).await;
+    housekeeping::once(&app.app, Some(&app.database)).await;
     assert_eq!(count(&mut owner, "SELECT count(*) AS n FROM idempotency_keys").await, 0);
     app.stop().await;
 }

@@ -29,6 +29,7 @@ mod nodes;
 mod panics;
 mod partitions;
 mod plans;
+mod privileges;
 mod protobuf;
 mod recovery;
 mod screens;

@@ -36,7 +36,7 @@ export class Server {
     await chmod(this.#directory, 0o755);
     const data = join(this.#directory, 'data');
     const env = { ...process.env, BIND: `127.0.0.1:${this.port}`, DATA_DIR: mode === 'demo' ? data : join(data, 'demo'), DRAIN_SECONDS: '1' };
-    for (const name of ['DATABASE_URL', 'REDIS_URL']) delete env[name];
+    for (const name of ['DATABASE_URL', 'DATABASE_OWNER_URL', 'REDIS_URL']) delete env[name];
     this.#process = spawn(BINARY, [mode], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     let log = '';
     this.#process.stderr.on('data', (chunk) => (log = (log + chunk).slice(-4000)));

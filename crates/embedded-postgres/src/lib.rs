@@ -124,10 +124,15 @@ impl EmbeddedPostgres {
 
     /// The connection URL of a database, through the Unix socket and as superuser.
     pub fn url(&self, database: &str) -> String {
+        self.url_as(self.superuser, database)
+    }
+
+    /// The connection URL of a database, through the Unix socket and as a user of the host's own making.
+    pub fn url_as(&self, user: &str, database: &str) -> String {
         let socket_dir = self.postmaster.socket_dir().as_os_str().as_bytes();
         format!(
             "postgresql://{}@{}:{}/{}",
-            self.superuser,
+            percent_encoded(user.as_bytes()),
             percent_encoded(socket_dir),
             self.postmaster.port(),
             percent_encoded(database.as_bytes()),

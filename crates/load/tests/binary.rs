@@ -51,6 +51,7 @@ async fn a_run_fails_if_the_server_closes_sockets() {
     ];
     let config = Config {
         database_url: None,
+        database_owner_url: None,
         redis_url: None,
         metrics_bind: None,
         demo: true,

@@ -73,12 +73,14 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// The base configuration of a test server.
+/// The base configuration of a test server. `database_url` is the database's with its owner's login; empty for the embedded
+/// Postgres.
 pub fn config(database_url: &str) -> Config {
     Config {
         bind: "127.0.0.1:0".into(),
         data_dir: std::env::temp_dir(),
-        database_url: Some(database_url.to_owned()),
+        database_url: (!database_url.is_empty()).then(|| postgres::as_server(database_url)),
+        database_owner_url: (!database_url.is_empty()).then(|| database_url.to_owned()),
         database_pool: 8,
         database_statement: Duration::from_secs(15),
         pg_bindir: None,

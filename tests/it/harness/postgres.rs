@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 
 use diesel_async::RunQueryDsl as _;
 use liveplan::db::embedded::{self, EmbeddedPostgres, Options};
-use liveplan::db::migrations::{self, Direction};
-use tokio::sync::{Mutex, OnceCell};
+use liveplan::db::logins;
+use liveplan::server::boot;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 static CLUSTER: OnceCell<EmbeddedPostgres> = OnceCell::const_new();
 static TEMPLATE: Mutex<bool> = Mutex::const_new(false);
@@ -51,6 +52,21 @@ pub fn directory() -> PathBuf {
     dir
 }
 
+/// The URL of the same database with the server's login.
+pub fn as_server(url: &str) -> String {
+    let (owner, server) = ("//liveplan@", format!("//{}@", logins::EMBEDDED));
+    assert_eq!(url.matches(owner).count(), 1, "{url}");
+    url.replace(owner, &server)
+}
+
+/// The directory of the programs of the Postgres that the tests use.
+pub async fn programs() -> PathBuf {
+    cluster().await;
+    let pid = std::fs::read_to_string(directory().join("pg/postmaster.pid")).expect("a postmaster");
+    let program = std::fs::read_link(format!("/proc/{}/exe", pid.lines().next().expect("a process"))).expect("it runs");
+    program.parent().expect("a directory").to_owned()
+}
+
 async fn run(url: &str, sql: &str) {
     let mut conn = liveplan::db::establish(url).await.expect("a connection");
     diesel::sql_query(sql).execute(&mut conn).await.expect(sql);
@@ -58,24 +74,34 @@ async fn run(url: &str, sql: &str) {
 
 /// Creates an empty database and returns its URL.
 pub async fn empty_database() -> String {
+    // Roles belong to the whole cluster: only the template's migrations create them.
+    drop(template().await);
     let cluster = cluster().await;
     let name = format!("t_{}", uuid::Uuid::new_v4().simple());
     run(&cluster.url("postgres"), &format!("CREATE DATABASE {name}")).await;
     cluster.url(&name)
 }
 
-/// Creates a migrated database for one test and returns its URL.
-pub async fn fresh_database() -> String {
+/// Makes the migrated template, once. The guard keeps others from using it: a template must not be in use while it is
+/// copied.
+async fn template() -> MutexGuard<'static, bool> {
     let cluster = cluster().await;
-    // A template must not be in use while it is copied.
     let mut made = TEMPLATE.lock().await;
     if !*made {
         run(&cluster.url("postgres"), "CREATE DATABASE template_liveplan").await;
-        migrations::run(&cluster.url("template_liveplan"), Direction::Up)
+        let template = cluster.url("template_liveplan");
+        boot::migrate(&template, Some(&as_server(&template)))
             .await
             .expect("migrations");
         *made = true;
     }
+    made
+}
+
+/// Creates a migrated database for one test and returns its URL, with the login of its owner, who is a superuser.
+pub async fn fresh_database() -> String {
+    let cluster = cluster().await;
+    let _template = template().await;
     let name = format!("t_{}", uuid::Uuid::new_v4().simple());
     run(
         &cluster.url("postgres"),

@@ -24,14 +24,26 @@ impl Node {
 
     /// Starts a node at an address.
     pub async fn at(address: SocketAddr, database: &str, variables: &[(&str, &str)]) -> Self {
-        let child = liveplan(database)
+        let mut command = liveplan(database);
+        command.envs(variables.iter().copied());
+        Self::run(address, command).await
+    }
+
+    /// Starts a node that has this address of a database only, not the owner's.
+    pub async fn alone(database_url: &str) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], super::free_port()));
+        let mut command = binary();
+        command.env("DATABASE_URL", database_url);
+        Self::run(address, command).await
+    }
+
+    async fn run(address: SocketAddr, mut command: Command) -> Self {
+        command
             .arg("serve")
             .env("BIND", address.to_string())
             .env("DRAIN_SECONDS", "0")
-            .env("WORKERS", "1")
-            .envs(variables.iter().copied())
-            .spawn()
-            .expect("the binary");
+            .env("WORKERS", "1");
+        let child = command.spawn().expect("the binary");
         let mut node = Self { address, child };
         let began = Instant::now();
         while !node.is_ready().await {
@@ -106,10 +118,19 @@ impl Drop for Node {
 
 /// The binary, configured for a database.
 pub fn liveplan(database: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_liveplan"));
     let config = super::config(database);
+    let mut command = binary();
     command
-        .env("DATABASE_URL", database)
+        .env("DATABASE_URL", config.database_url.expect("a database"))
+        .env("DATABASE_OWNER_URL", config.database_owner_url.expect("an owner"));
+    command
+}
+
+/// The binary with the tests' master key.
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_liveplan"));
+    let config = super::config("");
+    command
         .env("MASTER_KEY", config.master_key.expect("the tests' key"))
         .env("RUST_LOG", "warn")
         .stdin(Stdio::null());
