@@ -56,6 +56,19 @@ pub struct Answer {
     pub replayed: bool,
 }
 
+impl Answer {
+    /// Adds what must not be stored, such as the secret of a link, to the first answer. A replay stays without it.
+    ///
+    /// # Errors
+    /// If it cannot be serialised.
+    pub fn with_unstored(mut self, whole: impl FnOnce() -> Result<String>) -> Result<Self> {
+        if !self.replayed {
+            self.body = whole()?;
+        }
+        Ok(self)
+    }
+}
+
 impl Responder for Answer {
     type Body = BoxBody;
 

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::process::{self, ExitCode};
 
 use anyhow::anyhow;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use liveplan::app::App;
+use liveplan::auth::link::{Page, Secret};
 use liveplan::config::Config;
 use liveplan::demo;
+use liveplan::error::Lang;
+use liveplan::gyms::{self, NewGym};
 use liveplan::server::{self, boot};
-use liveplan::simulate;
-use liveplan::telemetry;
+use liveplan::{accounts, simulate, telemetry};
 
 /// mimalloc, because many threads make short-lived allocations: JSON, rows, frames.
 #[global_allocator]
@@ -82,6 +85,9 @@ enum Command {
     /// Manage gyms.
     #[command(subcommand)]
     Gym(GymCommand),
+    /// Manage accounts.
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Manage the epochs of the gyms' logs.
     #[command(subcommand)]
     Epoch(EpochCommand),
@@ -107,7 +113,7 @@ enum EpochCommand {
 
 #[derive(Subcommand)]
 enum GymCommand {
-    /// Create a gym and its first owner. Set the owner's password in `LIVEPLAN_PASSWORD`.
+    /// Create a gym, and print a one-time link with which its first owner joins. The link works for seven days.
     Create {
         /// Short name in URLs and at sign-in, such as `centro`.
         #[arg(long)]
@@ -118,7 +124,7 @@ enum GymCommand {
         /// IANA time zone, such as `Europe/Madrid`.
         #[arg(long)]
         time_zone: String,
-        /// Language of the gym, `es` or `en`.
+        /// Language of the gym and its owner, `es` or `en`.
         #[arg(long, default_value = "es")]
         locale: String,
         /// The owner's email.
@@ -127,12 +133,63 @@ enum GymCommand {
         /// The owner's name.
         #[arg(long)]
         owner_name: String,
-        /// The owner's password, at least 8 characters.
-        #[arg(long, env = "LIVEPLAN_PASSWORD", hide_env_values = true)]
-        password: String,
+        #[command(flatten)]
+        site: Site,
         #[command(flatten)]
         config: Config,
     },
+    /// Print a one-time link with which a person becomes an owner of a gym, for a first owner who has lost the link. The
+    /// link works for seven days, and replaces an earlier one for the same email.
+    InviteOwner {
+        /// Slug of the gym.
+        #[arg(long)]
+        slug: String,
+        /// The owner's email.
+        #[arg(long)]
+        email: String,
+        /// The owner's name.
+        #[arg(long)]
+        name: String,
+        /// Language of the owner, `es` or `en`.
+        #[arg(long, default_value = "es")]
+        locale: String,
+        #[command(flatten)]
+        site: Site,
+        #[command(flatten)]
+        config: Config,
+    },
+}
+
+#[derive(Subcommand)]
+enum AccountCommand {
+    /// Print a one-time link with which a person sets a new password, such as an owner, whom nobody in the gym can
+    /// reset. The link works for seven days, and replaces earlier ones of the account.
+    Reset {
+        /// Slug of a gym to which the account belongs.
+        #[arg(long)]
+        gym: String,
+        /// Email of the account.
+        #[arg(long)]
+        email: String,
+        #[command(flatten)]
+        site: Site,
+        #[command(flatten)]
+        config: Config,
+    },
+}
+
+/// Where people reach the web app.
+#[derive(Args)]
+struct Site {
+    /// Address of the server, at the beginning of the printed link.
+    #[arg(long, default_value = "http://localhost:8080")]
+    url: String,
+}
+
+impl Site {
+    fn link(&self, secret: &Secret, page: Page) -> String {
+        format!("{}{}", self.url.trim_end_matches('/'), secret.link(page))
+    }
 }
 
 fn main() -> ExitCode {
@@ -176,36 +233,18 @@ fn run(command: Command) -> anyhow::Result<()> {
             println!("{dropped} partitions dropped");
             Ok(())
         }
-        Command::Gym(GymCommand::Create {
-            slug,
-            name,
-            time_zone,
-            locale,
-            owner_email,
-            owner_name,
-            password,
+        Command::Gym(command) => manage_gym(command),
+        Command::Account(AccountCommand::Reset {
+            gym,
+            email,
+            site,
             config,
         }) => {
-            telemetry::start(&config.log_format);
-            let gym = liveplan::gyms::NewGym {
-                slug,
-                name,
-                time_zone,
-                locale,
-                owner_email,
-                owner_name,
-                password,
-            };
-            runtime()?.block_on(async {
-                let booted = boot::boot(&config).await?;
-                let made = liveplan::gyms::create(&booted.app, gym).await;
-                booted.stop().await;
-                println!(
-                    "gym {} created",
-                    made.map_err(|e| anyhow::anyhow!("{}", e.detail(liveplan::error::Lang::En)))?
-                );
-                Ok(())
-            })
+            let secret = with_app(&config, async |app| {
+                accounts::reset_by_operator(app, &gym, &email).await
+            })?;
+            println!("{}", site.link(&secret, Page::Reset));
+            Ok(())
         }
         Command::Epoch(EpochCommand::Rotate { gym, config }) => {
             telemetry::start(&config.log_format);
@@ -225,6 +264,58 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+fn manage_gym(command: GymCommand) -> anyhow::Result<()> {
+    match command {
+        GymCommand::Create {
+            slug,
+            name,
+            time_zone,
+            locale,
+            owner_email,
+            owner_name,
+            site,
+            config,
+        } => {
+            let gym = NewGym {
+                slug,
+                name,
+                time_zone,
+                locale,
+                owner_email,
+                owner_name,
+            };
+            let (gym, secret) = with_app(&config, async |app| gyms::create(app, gym).await)?;
+            println!("gym {gym} created");
+            println!("{}", site.link(&secret, Page::Invitation));
+        }
+        GymCommand::InviteOwner {
+            slug,
+            email,
+            name,
+            locale,
+            site,
+            config,
+        } => {
+            let secret = with_app(&config, async |app| {
+                gyms::invite_owner(app, &slug, &email, &name, &locale).await
+            })?;
+            println!("{}", site.link(&secret, Page::Invitation));
+        }
+    }
+    Ok(())
+}
+
+/// Runs `work` with an [`App`] that does not serve.
+fn with_app<T>(config: &Config, work: impl AsyncFnOnce(&App) -> liveplan::error::Result<T>) -> anyhow::Result<T> {
+    telemetry::start(&config.log_format);
+    runtime()?.block_on(async {
+        let booted = boot::boot(config).await?;
+        let done = work(&booted.app).await;
+        booted.stop().await;
+        done.map_err(|e| anyhow!("{}", e.detail(Lang::En)))
+    })
 }
 
 /// Replaces this process with the load tool, beside this program or in PATH. Returns only if that fails.

@@ -9,7 +9,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::auth::sessions::{self, OpenSession, Owned, Reason};
 use crate::auth::store as accounts;
-use crate::auth::{Caller, access, password};
+use crate::auth::{Caller, access, password, resets};
 use crate::db;
 use crate::error::{Code, Error, Result};
 use crate::http::limits::Limit;
@@ -80,6 +80,8 @@ async fn change_password(app: web::Data<App>, caller: Caller, body: Body<Passwor
             if !accounts::set_password(conn, caller.account, &old, &new).await? {
                 return Err(Error::new(Code::BadCredentials));
             }
+            // Whoever knows the password needs no link, and somebody else may hold an open one.
+            resets::revoke_for(conn, caller.account, now).await?;
             let ended = sessions::end_all(conn, caller.account, Some(caller.session), Reason::Password, now).await?;
             Ok(ended)
         })

@@ -1,10 +1,12 @@
 //! Accounts and their sessions: sign-in, refresh and sign-out (`routes`, `signin`), the password and the list of
-//! sessions (`devices`), and the account's memberships (`store`).
+//! sessions (`devices`), one-time links as their holders use them (`claims`), and the account's memberships (`store`).
 
+mod claims;
 mod devices;
 mod routes;
 mod signin;
 mod store;
 
+pub use claims::reset_by_operator;
 pub use routes::routes;
 pub use signin::{Me, Session};

@@ -6,12 +6,15 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::signin::{self, Me, Session};
-use super::{devices, store};
+use super::{claims, devices, store};
 use crate::app::{App, For};
+use crate::auth::link::Secret;
 use crate::auth::sessions::{self, Device, Owned, Reason, Rotation};
 use crate::auth::store as accounts;
 use crate::auth::{Caller, Email, Status, access, password};
+use crate::db;
 use crate::error::{Code, Error, Result};
+use crate::gyms::{Joining, accept, rules};
 use crate::http::body::SMALL_BYTES;
 use crate::http::{Body, peer};
 
@@ -24,6 +27,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(find_me)
         .service(switch_gym);
     devices::routes(config);
+    claims::routes(config);
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -34,11 +38,15 @@ struct Login {
     /// Its password.
     #[schema(format = Password)]
     password: String,
-    /// Slug of the gym; required if the account belongs to several.
+    /// Slug of the gym; required if the account belongs to several. If several accounts have the email, it names the one
+    /// that belongs to this gym.
     gym: Option<String>,
+    /// The text after the `#` of an invitation's link. The account accepts it, and signs in to its gym; `gym` may then
+    /// name another gym of the account.
+    invitation: Option<String>,
 }
 
-/// Sign in.
+/// Sign in, and accept an invitation with the account.
 #[utoipa::path(
     tag = "auth",
     request_body = Login,
@@ -46,13 +54,20 @@ struct Login {
         (status = 200, body = Session),
         (status = 401, description = "bad_credentials: the same for a wrong password and an unknown email"),
         (status = 403, description = "no_membership: the account has no active membership of the gym"),
-        (status = 409, description = "gym_required: the account belongs to several gyms; `gyms` lists their slugs"),
+        (status = 409, description = "gym_required: the account belongs to several gyms; `gyms` lists their slugs. With an invitation: already_member, email_in_use"),
+        (status = 410, description = "link_invalid: the invitation's link no longer works"),
         (status = 429, description = "too_many_requests: too many attempts for this account or from this address"),
     )
 )]
 #[post("/auth/login")]
 async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMALL_BYTES>) -> Result<HttpResponse> {
-    let Login { email, password, gym } = body.0;
+    let Login {
+        email,
+        password,
+        gym,
+        invitation,
+    } = body.0;
+    let invitation = invitation.as_deref().map(Secret::parse).transpose()?;
     let now = app.clock.now();
     let refused = || Error::new(Code::BadCredentials);
     if let Some(address) = peer::address(&request, &app.config) {
@@ -66,7 +81,15 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
     app.limits.take(&counter, signin::PER_ACCOUNT, now)?;
 
     let known = app
-        .system(async |conn| Ok(accounts::credentials(conn, &email).await?))
+        .system(async |conn| {
+            let joins = match &invitation {
+                Some(secret) => Some(claims::slug_of(conn, secret, now).await?),
+                None => None,
+            };
+            let named = gym.as_deref().or(joins.as_deref());
+            let named = named.filter(|slug| rules::check_slug(slug).is_ok());
+            Ok(accounts::credentials(conn, &email, named).await?)
+        })
         .await?;
     let hash = known.as_ref().map(|(_, hash)| hash.clone());
     if !password::verify(password, hash).await? {
@@ -75,16 +98,26 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
     let (account, hash) = known.ok_or_else(refused)?;
     app.limits.forget(&counter);
     let device = Device::of(&request, &app.config);
-    let session = app
+    let (session, joined) = app
         .system(async |conn| {
+            // First, as it locks more of the account than the next statement.
+            let joined = match &invitation {
+                Some(secret) => Some(accept(conn, secret, Joining::Existing(account), now).await?),
+                None => None,
+            };
             // Refuse if the password was changed since it was verified: that change ended all sessions, and would miss
             // this one.
             if !accounts::hold_password(conn, account, &hash).await? {
                 return Err(refused());
             }
-            signin::enter(conn, &app, account, gym.as_deref(), &device, now).await
+            let named = joined.as_ref().map(|joined| joined.slug.as_str()).or(gym.as_deref());
+            let session = signin::enter(conn, &app, account, named, &device, now).await?;
+            Ok((session, joined))
         })
         .await?;
+    if let Some(joined) = joined {
+        joined.log();
+    }
     Ok(session.response())
 }
 
@@ -185,7 +218,8 @@ async fn find_me(app: web::Data<App>, caller: Caller) -> Result<web::Json<Me>> {
         .read(&caller, async |conn| {
             let belonging = store::belonging(conn, caller.gym, caller.account, app.config.demo).await?;
             let belonging = belonging.ok_or_else(|| Error::new(Code::SessionEnded))?;
-            signin::me(conn, Owned::of(&caller), belonging).await
+            // A link to set a new password may be another gym's.
+            db::as_system(conn, async |conn| signin::me(conn, Owned::of(&caller), belonging).await).await
         })
         .await?;
     Ok(web::Json(me))
@@ -224,13 +258,6 @@ async fn switch_gym(
             signin::enter(conn, &app, caller.account, Some(&body.0.gym), &device, now).await
         })
         .await?;
-    // End the old session last, so that a failure in between leaves the client signed in.
-    app.change(For::account(caller.gym, caller.account), async move |tx| {
-        let now = tx.now;
-        sessions::end(tx, &Owned::of(&caller), Reason::Ended, now).await?;
-        tx.access_changed(caller.account);
-        Ok(())
-    })
-    .await?;
+    claims::end_replaced(&app, caller).await?;
     Ok(session.response())
 }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::store::{self, Belonging};
 use crate::app::App;
+use crate::auth::resets::{self, ResetNotice};
 use crate::auth::sessions::{self, Device, Owned};
 use crate::auth::store::{Account, account as find_account};
 use crate::auth::{Caller, Role, Roles, Status};
@@ -43,6 +44,11 @@ pub struct Me {
     pub roles: Roles,
     /// Names of the account's own live channels.
     pub channels: Vec<String>,
+    /// The last link that anybody made to set a new password for the account, whether used or not, until 30 days after
+    /// its expiry; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reset_link: Option<ResetNotice>,
 }
 
 /// A signed-in account and gym, with tokens.
@@ -70,38 +76,31 @@ impl Session {
     }
 }
 
-/// Chooses the gym to sign in to: the named gym, or else the only gym with an active membership. A person accepts an
-/// invitation by naming the gym. Without a name an invitation is ignored, so that no gym can redirect a person's
-/// sign-in by inviting them.
+/// Chooses the gym to sign in to: the named gym, or else the only gym with an active membership.
 ///
 /// # Errors
 /// [`Code::GymRequired`] with the slugs to choose from; [`Code::NoMembership`] if there is nothing to choose, or no
-/// active or invited membership of the named gym.
+/// active membership of the named gym.
 fn choose<'a>(belongings: &'a [Belonging], named: Option<&str>) -> Result<&'a Belonging> {
-    let open = || {
-        belongings
-            .iter()
-            .filter(|b| matches!(b.status, Status::Active | Status::Invited))
-    };
-    if let Some(slug) = named {
-        return open()
-            .find(|b| b.gym.slug == slug)
-            .ok_or_else(|| Error::new(Code::NoMembership));
-    }
-    let mut active = open().filter(|b| b.status == Status::Active);
-    match (active.next(), active.next()) {
-        (Some(only), None) => Ok(only),
-        _ if open().next().is_some() => {
-            let slugs: Vec<&str> = open().map(|b| b.gym.slug.as_str()).collect();
+    let mut active = belongings
+        .iter()
+        .filter(|b| b.status == Status::Active)
+        .filter(|b| named.is_none_or(|slug| b.gym.slug == slug));
+    let (first, more) = (active.next(), active.next().is_some());
+    match first {
+        None => Err(Error::new(Code::NoMembership)),
+        Some(only) if !more => Ok(only),
+        Some(_) => {
+            let active = belongings.iter().filter(|b| b.status == Status::Active);
+            let slugs: Vec<&str> = active.map(|b| b.gym.slug.as_str()).collect();
             Err(Error::new(Code::GymRequired)
                 .with("gyms", slugs.join(", "))
                 .extra("gyms", json!(slugs)))
         }
-        _ => Err(Error::new(Code::NoMembership)),
     }
 }
 
-/// Opens a session for an account in a gym, and accepts its invitation if it has one. Needs the system role.
+/// Opens a session for an account in a gym. Needs the system role.
 pub(super) async fn enter(
     conn: &mut AsyncPgConnection,
     app: &App,
@@ -113,9 +112,6 @@ pub(super) async fn enter(
     let belongings = store::belongings(conn, account, app.config.demo).await?;
     let belonging = choose(&belongings, named)?;
     let gym = belonging.gym.id;
-    if belonging.status == Status::Invited {
-        store::accept_invitation(conn, gym, account).await?;
-    }
     let (session, token) = sessions::open(conn, (gym, account), device, unused(app), now).await?;
     let owned = Owned { gym, account, session };
     with_tokens(conn, app, owned, belonging.clone(), token, now).await
@@ -151,7 +147,7 @@ pub(super) async fn with_tokens(
     })
 }
 
-/// Reads account, gym, roles and channels of a session.
+/// Reads account, gym, roles and channels of a session. Needs the system role, since a link may be another gym's.
 pub(super) async fn me(conn: &mut AsyncPgConnection, owned: Owned, belonging: Belonging) -> Result<Me> {
     Ok(Me {
         session_id: owned.session,
@@ -159,6 +155,7 @@ pub(super) async fn me(conn: &mut AsyncPgConnection, owned: Owned, belonging: Be
         gym: belonging.gym,
         roles: belonging.roles,
         channels: own_channels(owned.account, belonging.roles),
+        reset_link: resets::last(conn, owned.account).await?,
     })
 }
 
@@ -217,14 +214,6 @@ mod tests {
         assert_eq!(error.code, Code::GymRequired);
         assert_eq!(error.problem(crate::error::Lang::En)["gyms"], json!(["norte", "sur"]));
         assert_eq!(chosen(&gyms, Some("sur")), Ok("sur".into()));
-    }
-
-    #[test]
-    fn an_invitation_is_accepted_only_by_naming_the_gym() {
-        let gyms = [belonging("norte", Status::Active), belonging("sur", Status::Invited)];
-        assert_eq!(chosen(&gyms, None), Ok("norte".into()));
-        assert_eq!(chosen(&gyms, Some("sur")), Ok("sur".into()));
-        assert_eq!(chosen(&gyms[1..], None), Err(Code::GymRequired));
     }
 
     #[test]

@@ -63,15 +63,3 @@ pub async fn belonging(
         .await
         .optional()
 }
-
-/// Makes an invited membership active. Only the invited account may cause this, by signing in.
-pub async fn accept_invitation(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<()> {
-    let invited = memberships::table
-        .find((gym, account))
-        .filter(memberships::status.eq(Status::Invited.name()));
-    diesel::update(invited)
-        .set(memberships::status.eq(Status::Active.name()))
-        .execute(conn)
-        .await?;
-    Ok(())
-}

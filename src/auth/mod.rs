@@ -3,6 +3,7 @@
 //! - Every request uses [`tokens`] (with [`jwt`], their algorithms), [`caller`], [`roles`], and [`access`], which
 //!   checks that the session is open and the membership active.
 //! - Sign-in uses [`sessions`], [`password`] and [`email`]; its routes are in [`crate::accounts`].
+//! - [`link`] is the secret of a one-time link, and [`resets`] has the rows of those that set a new password.
 //! - [`store`] has the rows of accounts, [`status`] the status of a membership, [`seal`] the master key, and
 //!   [`secrets`] the keys that it seals.
 
@@ -10,7 +11,9 @@ pub mod access;
 pub mod caller;
 pub mod email;
 pub mod jwt;
+pub mod link;
 pub mod password;
+pub mod resets;
 pub mod roles;
 pub mod seal;
 pub mod secrets;

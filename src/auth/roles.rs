@@ -66,6 +66,18 @@ impl Roles {
         roles.iter().any(|r| self.has(*r))
     }
 
+    /// The roles of both sets.
+    #[must_use]
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// The roles that are not in the other set.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     /// The roles in the set.
     pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |r| self.has(*r))

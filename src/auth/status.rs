@@ -8,9 +8,6 @@ use utoipa::ToSchema;
 #[serde(rename_all = "snake_case")]
 #[schema(as = MembershipStatus)]
 pub enum Status {
-    /// The gym added an account that existed already. The membership becomes active when that account signs in and
-    /// names the gym.
-    Invited,
     /// The account belongs to the gym.
     Active,
     /// The gym has suspended the account's access for a time.
@@ -24,7 +21,6 @@ impl Status {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Invited => "invited",
             Self::Active => "active",
             Self::Suspended => "suspended",
             Self::Ended => "ended",
@@ -33,10 +29,9 @@ impl Status {
 }
 
 impl From<String> for Status {
-    /// Reads the name in the database, whose CHECK constraint allows only these four. An unknown name gives no access.
+    /// Reads the name in the database, whose CHECK constraint allows only these three. An unknown name gives no access.
     fn from(name: String) -> Self {
         match name.as_str() {
-            "invited" => Self::Invited,
             "active" => Self::Active,
             "suspended" => Self::Suspended,
             _ => Self::Ended,

@@ -191,6 +191,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    invitations (id) {
+        id -> Uuid,
+        gym_id -> Uuid,
+        email -> Text,
+        name -> Text,
+        locale -> Text,
+        roles -> Array<Nullable<Text>>,
+        secret_hash -> Bytea,
+        invited_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        ended_at -> Nullable<Timestamptz>,
+        accepted_by -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
     last_seen (gym_id, account_id) {
         gym_id -> Uuid,
         account_id -> Uuid,
@@ -227,6 +244,20 @@ diesel::table! {
         status -> Text,
         access_version -> Int8,
         created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    password_resets (id) {
+        id -> Uuid,
+        gym_id -> Uuid,
+        account_id -> Uuid,
+        secret_hash -> Bytea,
+        made_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        used_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -381,10 +412,13 @@ diesel::table! {
 diesel::joinable!(gym_foods -> gyms (gym_id));
 diesel::joinable!(gym_log_heads -> gyms (gym_id));
 diesel::joinable!(idempotency_keys -> gyms (gym_id));
+diesel::joinable!(invitations -> gyms (gym_id));
 diesel::joinable!(last_seen -> accounts (account_id));
 diesel::joinable!(last_seen -> gyms (gym_id));
 diesel::joinable!(memberships -> accounts (account_id));
 diesel::joinable!(memberships -> gyms (gym_id));
+diesel::joinable!(password_resets -> accounts (account_id));
+diesel::joinable!(password_resets -> gyms (gym_id));
 diesel::joinable!(plan_revisions -> accounts (author_id));
 diesel::joinable!(plans -> accounts (author_id));
 diesel::joinable!(plans -> gyms (gym_id));
@@ -405,10 +439,12 @@ diesel::allow_tables_to_appear_in_same_query!(
     gym_log_heads,
     gyms,
     idempotency_keys,
+    invitations,
     last_seen,
     live_events,
     log_origin,
     memberships,
+    password_resets,
     plan_days,
     plan_items,
     plan_meals,

@@ -126,7 +126,7 @@ async fn fill(tx: &mut Tx, hash: &str) -> Result<()> {
     let mut staff = HashMap::new();
     for (local, name, role) in STAFF {
         let added = members::add(tx, &account(local, name, hash)?, [role].into_iter().collect()).await?;
-        staff.insert(local, caller(tx.gym, added.account_id, role));
+        staff.insert(local, caller(tx.gym, added, role));
     }
     let of = |local: &str| {
         staff
@@ -147,9 +147,9 @@ async fn fill(tx: &mut Tx, hash: &str) -> Result<()> {
         } else {
             (&trainer2, &plan_b)
         };
-        rosters::start(tx, trainer.account, member.account_id, None).await?;
-        follow(tx, member.account_id, plan.id, first_day(today)).await?;
-        members.push((member.account_id, plan));
+        rosters::start(tx, trainer.account, member, None).await?;
+        follow(tx, member, plan.id, first_day(today)).await?;
+        members.push((member, plan));
     }
     for back in (0..=HISTORY_DAYS).rev() {
         tick(tx, &members, today - TimeDelta::days(back), today).await?;

@@ -13,13 +13,14 @@ use serde_json::{Map, Value, json};
 pub use words::{Lang, Said};
 
 /// The things that a request may fail to find: the name in a problem's `thing`, and the Spanish words in its sentence.
-const THINGS: [(&str, &str); 14] = [
+const THINGS: [(&str, &str); 15] = [
     ("assignment", "esa asignación"),
     ("channel", "ese canal"),
     ("day", "ese día"),
     ("follow", "ese seguimiento"),
     ("food", "ese alimento"),
     ("gym", "ese gimnasio"),
+    ("invitation", "esa invitación"),
     ("item", "ese ingrediente"),
     ("meal", "esa comida"),
     ("member", "esa persona"),
@@ -106,6 +107,10 @@ codes! {
     NoMembership "no_membership" 403 1450 "You have no active membership of the gym. Ask its staff." "No tienes ninguna membresía activa en el gimnasio. Consulta a su personal.";
     LastOwner "last_owner" 409 1451 "The gym needs an active owner. Make somebody else an owner first." "El gimnasio necesita un propietario activo. Nombra antes a otro propietario.";
     AlreadyMember "already_member" 409 1452 "This person already belongs to the gym." "Esta persona ya pertenece al gimnasio.";
+    LinkInvalid "link_invalid" 410 1470 "This link no longer works: it was used, replaced or revoked, or it has expired. Ask for a new one." "Este enlace ya no funciona: se ha usado, sustituido o anulado, o ha caducado. Pide uno nuevo.";
+    AlreadyInvited "already_invited" 409 1471 "There is an invitation for this email already. Renew it to get a new link." "Ya hay una invitación para este correo. Renuévala para obtener un enlace nuevo.";
+    EmailInUse "email_in_use" 409 1472 "Somebody in this gym signs in with this email already. Sign in to that account, or use another email." "Alguien de este gimnasio ya inicia sesión con este correo. Inicia sesión con esa cuenta o usa otro correo.";
+    OperatorOnly "operator_only" 403 1473 "Only the operator of this server can reset the password of this account." "Solo quien administra este servidor puede restablecer la contraseña de esta cuenta.";
     AlreadyAssigned "already_assigned" 409 1453 "This trainer is already assigned to this member." "Este entrenador ya está asignado a este miembro.";
 }
 

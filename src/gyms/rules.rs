@@ -1,10 +1,15 @@
-//! Rules of gyms: the valid values of a gym's fields, and the changes of memberships that a caller may make.
+//! Rules of gyms: the valid values of a gym's fields, and the changes of memberships, invitations and links to set a new
+//! password that a caller may make.
 
 use chrono_tz::Tz;
 
 use crate::auth::{Role, Roles, Status};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
+/// Roles that manage memberships.
+pub const RUNS: [Role; 2] = [Role::Owner, Role::Manager];
+/// Roles that only owners grant: they see or change what belongs to the whole gym.
+const GRANTED_BY_OWNERS: [Role; 4] = [Role::Owner, Role::Manager, Role::Nutritionist, Role::Auditor];
 /// Latest start of a gym's day, in minutes after midnight: noon.
 const LATEST_DAY_START: i32 = 720;
 
@@ -30,6 +35,16 @@ impl Standing {
         self.status == Status::Active && self.roles.has(role)
     }
 
+    /// The roles in effect: none unless the membership is active.
+    #[must_use]
+    pub fn in_effect(&self) -> Roles {
+        if self.status == Status::Active {
+            self.roles
+        } else {
+            Roles::default()
+        }
+    }
+
     /// Whether assignments in this role continue. They survive a suspension, which is temporary, but not the end of the
     /// role or of the membership.
     #[must_use]
@@ -38,35 +53,67 @@ impl Standing {
     }
 }
 
-/// Refuses a change of a membership that the caller may not make.
+/// Refuses a caller who may not invite somebody with these roles, or give such an invitation a new link, or revoke it.
 ///
 /// # Errors
-/// 403 if the change concerns ownership and the caller is not an owner; 422 for an empty set of roles, or a status that
-/// cannot follow the current one.
-pub fn may_change(caller: Roles, before: Standing, after: Standing) -> Result<()> {
+/// 403 unless the caller is an owner, or a manager and the roles are trainer or member; 422 for an empty set of roles.
+pub fn may_invite(caller: Roles, roles: Roles) -> Result<()> {
+    roles_not_empty(roles)?;
+    let may = caller.any(&RUNS) && may_grant(caller, roles);
+    if may { Ok(()) } else { Err(Error::forbidden()) }
+}
+
+/// Whether the caller may grant the roles.
+fn may_grant(caller: Roles, roles: Roles) -> bool {
+    caller.has(Role::Owner) || !roles.any(&GRANTED_BY_OWNERS)
+}
+
+/// Refuses a caller who may not make a link that sets a new password for an account. Such a link opens everything that
+/// the account may see, so the account must not have more than the caller controls: managers reset those who are only
+/// members, owners also other staff, and nobody an account that belongs to another gym too (`elsewhere`).
+///
+/// # Errors
+/// 403: [`Code::OperatorOnly`] if the account is an owner or belongs to another gym, [`Code::Forbidden`] otherwise.
+pub fn may_reset(caller: Roles, account: Standing, elsewhere: bool) -> Result<()> {
+    let only_member = account.roles == [Role::Member].into_iter().collect();
+    let may = caller.has(Role::Owner) || (caller.has(Role::Manager) && only_member);
+    if !may || account.status == Status::Ended {
+        return Err(Error::forbidden());
+    }
+    if account.roles.has(Role::Owner) || elsewhere {
+        return Err(Error::new(Code::OperatorOnly));
+    }
+    Ok(())
+}
+
+/// Refuses a change of a membership that the caller may not make. `own` says that the membership is the caller's.
+///
+/// # Errors
+/// 403 if the caller changes their own roles, or is not an owner and the change concerns ownership or gives somebody a
+/// role that only owners grant; 422 for an empty set of roles, or a status that cannot follow the current one.
+pub fn may_change(caller: Roles, own: bool, before: Standing, after: Standing) -> Result<()> {
     roles_not_empty(after.roles)?;
+    if own && before.roles != after.roles {
+        return Err(Error::forbidden());
+    }
     let ownership = before.roles.has(Role::Owner) != after.roles.has(Role::Owner);
     let owners_status = before.roles.has(Role::Owner) && before.status != after.status;
     if (ownership || owners_status) && !caller.has(Role::Owner) {
         return Err(Error::forbidden());
     }
+    // A suspended membership has no roles in effect. So neither adding a role to one nor reinstating one is a way around.
+    let granted = after
+        .roles
+        .without(before.roles)
+        .with(after.in_effect().without(before.in_effect()));
+    if !may_grant(caller, granted) {
+        return Err(Error::forbidden());
+    }
     let reason = match (before.status, after.status) {
         (from, to) if from == to => return Ok(()),
-        (_, Status::Invited) => (
-            "a membership cannot become invited; adding the person creates the invitation",
-            "una membresía no puede pasar a invitada; la invitación se crea al añadir a la persona",
-        ),
         (Status::Ended, _) => (
-            "an ended membership stays ended; add the person again",
-            "una membresía terminada no se puede reabrir; vuelve a añadir a la persona",
-        ),
-        (Status::Invited, Status::Active) => (
-            "only the invited person can accept, by signing in to the gym",
-            "solo la persona invitada puede aceptar, al iniciar sesión en el gimnasio",
-        ),
-        (Status::Invited, Status::Suspended) => (
-            "the person has not accepted the invitation yet; end the membership instead",
-            "la persona aún no ha aceptado la invitación; en lugar de suspender la membresía, termínala",
+            "an ended membership stays ended; invite the person again",
+            "una membresía terminada no se puede reabrir; vuelve a invitar a la persona",
         ),
         _ => return Ok(()),
     };
@@ -151,8 +198,9 @@ pub fn check_slug(slug: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::error::Code;
 
     fn standing(roles: &[Role], status: Status) -> Standing {
         Standing {
@@ -162,7 +210,7 @@ mod tests {
     }
 
     fn change(caller: &[Role], before: Standing, after: Standing) -> Result<(), Code> {
-        may_change(caller.iter().copied().collect(), before, after).map_err(|e| e.code)
+        may_change(caller.iter().copied().collect(), false, before, after).map_err(|e| e.code)
     }
 
     #[test]
@@ -183,12 +231,11 @@ mod tests {
             change(&[Manager], owner, standing(&[Owner, Member], Status::Active)),
             Ok(())
         );
-        assert_eq!(change(&[Manager], member, standing(&[Manager], Status::Active)), Ok(()));
     }
 
     #[test]
     fn a_status_may_follow_only_certain_others() {
-        use Status::{Active, Ended, Invited, Suspended};
+        use Status::{Active, Ended, Suspended};
         let may = |from, to| {
             change(
                 &[Role::Manager],
@@ -202,19 +249,111 @@ mod tests {
             (Suspended, Active),
             (Active, Ended),
             (Suspended, Ended),
-            (Invited, Ended),
         ] {
             assert!(may(from, to), "{from:?} {to:?}");
         }
-        for (from, to) in [
-            (Invited, Active),
-            (Invited, Suspended),
-            (Ended, Active),
-            (Ended, Suspended),
-            (Active, Invited),
-        ] {
+        for (from, to) in [(Ended, Active), (Ended, Suspended)] {
             assert!(!may(from, to), "{from:?} {to:?}");
         }
+    }
+
+    fn any_roles() -> impl Strategy<Value = Roles> {
+        proptest::sample::subsequence(Role::ALL.to_vec(), 0..=Role::ALL.len())
+            .prop_map(|roles| roles.into_iter().collect())
+    }
+
+    fn any_standing() -> impl Strategy<Value = Standing> {
+        let status = prop_oneof![Just(Status::Active), Just(Status::Suspended), Just(Status::Ended)];
+        (any_roles(), status).prop_map(|(roles, status)| Standing { roles, status })
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_changes_their_own_roles(caller in any_roles(), before in any_standing(), after in any_standing()) {
+            if before.roles != after.roles {
+                prop_assert!(may_change(caller, true, before, after).is_err());
+            }
+        }
+
+        /// Through any chain of changes and an invitation, people who are not owners hand out trainer and member only.
+        #[test]
+        fn without_an_owner_nobody_gains_a_role_that_only_owners_grant(
+            callers in proptest::collection::vec(any_roles(), 1..6),
+            standings in proptest::collection::vec(any_standing(), 7),
+        ) {
+            let mut now = standings[0];
+            let at_first = now;
+            for (caller, next) in callers.into_iter().zip(standings.into_iter().skip(1)) {
+                let caller = caller.without([Role::Owner].into_iter().collect());
+                if may_change(caller, false, now, next).is_ok() {
+                    now = next;
+                }
+                if may_invite(caller, next.roles).is_ok() {
+                    prop_assert!(!next.roles.any(&GRANTED_BY_OWNERS));
+                }
+            }
+            for role in GRANTED_BY_OWNERS {
+                prop_assert!(!now.active(role) || at_first.active(role), "{role:?}: {at_first:?} became {now:?}");
+                prop_assert!(!now.roles.has(role) || at_first.roles.has(role), "{role:?}: {at_first:?} became {now:?}");
+            }
+        }
+
+        #[test]
+        fn who_may_invite_manages_the_gym_and_may_grant_each_role(caller in any_roles(), roles in any_roles()) {
+            let each = roles.iter().all(|role| may_invite(caller, [role].into_iter().collect()).is_ok());
+            let expected = roles != Roles::default() && caller.any(&RUNS) && each;
+            prop_assert_eq!(may_invite(caller, roles).is_ok(), expected);
+        }
+
+        /// A link to set a new password never opens more than its maker controls.
+        #[test]
+        fn a_reset_link_opens_no_role_that_its_maker_could_not_grant(
+            caller in any_roles(), account in any_standing(), elsewhere in any::<bool>(),
+        ) {
+            if may_reset(caller, account, elsewhere).is_ok() {
+                prop_assert!(caller.any(&RUNS) && may_grant(caller, account.roles));
+                prop_assert!(!account.roles.has(Role::Owner) && !elsewhere && account.status != Status::Ended);
+                prop_assert!(caller.has(Role::Owner) || account.roles == [Role::Member].into_iter().collect());
+            }
+        }
+    }
+
+    #[test]
+    fn managers_reset_members_and_owners_reset_other_staff() {
+        use Role::{Manager, Member, Owner, Trainer};
+        let of = |roles: &[Role]| standing(roles, Status::Active);
+        let reset = |caller: &[Role], account, elsewhere| {
+            may_reset(caller.iter().copied().collect(), account, elsewhere).map_err(|e| e.code)
+        };
+        assert_eq!(reset(&[Manager], of(&[Member]), false), Ok(()));
+        assert_eq!(reset(&[Manager], of(&[Member]), true), Err(Code::OperatorOnly));
+        assert_eq!(reset(&[Manager], of(&[Member, Trainer]), false), Err(Code::Forbidden));
+        assert_eq!(reset(&[Manager], of(&[Owner]), false), Err(Code::Forbidden));
+        assert_eq!(reset(&[Owner], of(&[Manager]), false), Ok(()));
+        assert_eq!(reset(&[Owner], of(&[Member]), false), Ok(()));
+        assert_eq!(reset(&[Owner], of(&[Owner]), false), Err(Code::OperatorOnly));
+        assert_eq!(reset(&[Trainer], of(&[Member]), false), Err(Code::Forbidden));
+        assert_eq!(
+            reset(&[Owner], standing(&[Member], Status::Ended), false),
+            Err(Code::Forbidden)
+        );
+    }
+
+    #[test]
+    fn managers_grant_trainer_and_member_only() {
+        let member = standing(&[Role::Member], Status::Active);
+        for role in Role::ALL {
+            let more = standing(&[Role::Member, role], Status::Active);
+            let granted = change(&[Role::Manager], member, more).is_ok();
+            assert_eq!(granted, matches!(role, Role::Member | Role::Trainer), "{role:?}");
+            assert_eq!(change(&[Role::Owner], member, more), Ok(()), "{role:?}");
+        }
+        // A suspended manager comes back by an owner's hand only; a manager may take the role away.
+        let suspended = standing(&[Role::Manager], Status::Suspended);
+        let back = standing(&[Role::Manager], Status::Active);
+        assert_eq!(change(&[Role::Manager], suspended, back), Err(Code::Forbidden));
+        assert_eq!(change(&[Role::Owner], suspended, back), Ok(()));
+        assert_eq!(change(&[Role::Manager], back, member), Ok(()));
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Routes of memberships: list and add people, and change their roles and status. A change also ends the sessions and
-//! assignments that the new roles or status no longer allow.
+//! Routes of memberships: list people, and change their roles and status. A change also ends the sessions, assignments
+//! and one-time links that the new roles or status no longer allow. The routes of [`invitations`] and of links to set a
+//! new password ([`resets`]) are modules of their own.
 
+mod invitations;
+mod resets;
 mod store;
 
-use actix_web::{get, patch, post, web};
-use serde::{Deserialize, Serialize};
+use actix_web::{get, patch, web};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
@@ -12,25 +15,20 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::assignments;
 use crate::assignments::store::Ending;
-use crate::auth::access;
 use crate::auth::sessions::{self, Reason};
-use crate::auth::store::NewAccount;
-use crate::auth::{Caller, Email, Role, Roles, Status, password};
+use crate::auth::store::{NewAccount, create_account};
+use crate::auth::{Caller, Role, Roles, Status, access, resets as links};
 use crate::db;
-use crate::error::{Code, Error, Lang, Result};
+use crate::error::{Code, Error, Result};
 use crate::events::Tx;
-use crate::gyms::find_or_create_account;
-use crate::gyms::rules::{self, Standing};
+use crate::gyms::rules::{self, RUNS, Standing};
 use crate::gyms::store as gyms;
 use crate::gyms::store::Membership;
 use crate::http::{Body, Page, PageQuery};
-use crate::idempotency::{Answer, IdempotencyKey, once};
 use crate::ids::AccountId;
 use crate::rosters;
 use store::MembersWanted;
 
-/// Roles that manage memberships.
-const RUNS: [Role; 2] = [Role::Owner, Role::Manager];
 /// Roles that see every membership of the gym.
 const SEES_ALL: [Role; 3] = [Role::Owner, Role::Manager, Role::Nutritionist];
 
@@ -38,9 +36,10 @@ const SEES_ALL: [Role; 3] = [Role::Owner, Role::Manager, Role::Nutritionist];
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(list_memberships)
-        .service(create_membership)
         .service(find_membership)
         .service(update_membership);
+    invitations::routes(config);
+    resets::routes(config);
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -95,123 +94,17 @@ async fn list_memberships(
     Ok(web::Json(Page::cut(members, limit, |m| m.account_id.0)))
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewMembership {
-    email: String,
-    name: String,
-    /// 8 to 256 characters. Used only if the email has no account yet.
-    #[schema(format = Password)]
-    password: String,
-    roles: Roles,
-    /// Language of a new account; the gym's language by default.
-    locale: Option<Lang>,
-}
-
-/// The part of a request that is compared under an idempotency key. It leaves out the password, because the stored
-/// fingerprint must not help to guess it.
-#[derive(Serialize)]
-struct Request<'a> {
-    email: &'a str,
-    name: &'a str,
-    roles: Roles,
-    locale: Option<Lang>,
-}
-
-/// Add a person. A new email gets an account, and its membership is active at once. An email that has an account gets
-/// an invitation: the account keeps its name and password, and the person accepts by signing in to this gym. For owners
-/// and managers; only owners add owners.
-#[utoipa::path(
-    tag = "gym",
-    request_body = NewMembership,
-    params(("Idempotency-Key" = Option<String>, Header, description = "a retry gets the first response")),
-    responses(
-        (status = 201, body = Membership),
-        (status = 401, description = "not signed in"),
-        (status = 403, description = "not an owner or manager"),
-        (status = 409, description = "already_member"),
-        (status = 422, description = "a field is invalid"),
-    ),
-    security(("bearer" = []))
-)]
-#[post("/memberships")]
-async fn create_membership(
-    app: web::Data<App>,
-    caller: Caller,
-    key: IdempotencyKey,
-    body: Body<NewMembership>,
-) -> Result<Answer> {
-    caller.require(&RUNS)?;
-    let NewMembership {
-        email,
-        name,
-        password,
-        roles,
-        locale,
-    } = body.0;
-    let email = Email::parse(&email)?;
-    rules::check_name("name", &name)?;
-    rules::roles_not_empty(roles)?;
-    password::check_length("password", &password)?;
-    if roles.has(Role::Owner) {
-        caller.require(&[Role::Owner])?;
-    }
-    let name = name.trim().to_owned();
-    let password_hash = password::hash(password).await?;
-    app.change(&caller, async move |tx| {
-        let request = Request {
-            email: email.as_str(),
-            name: &name,
-            roles,
-            locale,
-        };
-        once(tx, &key, "create_membership", &request, 201, async |tx| {
-            let locale = match locale {
-                Some(locale) => locale,
-                None => gyms_language(tx).await?,
-            };
-            let account = NewAccount {
-                email: email.clone(),
-                name: name.clone(),
-                locale,
-                password_hash: password_hash.clone(),
-            };
-            add(tx, &account, roles).await
-        })
-        .await
-    })
-    .await
-}
-
-async fn gyms_language(tx: &mut Tx) -> Result<Lang> {
-    let gym = tx.gym;
-    let gym = gyms::find_gym(tx, gym).await?;
-    Ok(if gym.locale == Lang::Es.tag() {
-        Lang::Es
-    } else {
-        Lang::En
-    })
-}
-
-/// Adds a person to the transaction's gym. A person whose membership has ended is invited again.
-///
-/// # Errors
-/// [`Code::AlreadyMember`].
-pub async fn add(tx: &mut Tx, account: &NewAccount, roles: Roles) -> Result<Membership> {
+/// Creates an account and makes it a member of the transaction's gym, for the demo. A real person joins by accepting an
+/// invitation ([`crate::gyms::accept`]).
+pub async fn add(tx: &mut Tx, new: &NewAccount, roles: Roles) -> Result<AccountId> {
     let (gym, now) = (tx.gym, tx.now);
-    let (account, made) = db::as_system(tx, async |conn| find_or_create_account(conn, account, now).await).await?;
-    let status = if made { Status::Active } else { Status::Invited };
-    let standing = Standing { roles, status };
-    match gyms::lock_standing(tx, gym, account).await? {
-        None => gyms::insert_membership(tx, gym, account, standing, now).await?,
-        Some(before) if before.status == Status::Ended => {
-            gyms::update_membership(tx, gym, account, standing).await?;
-        }
-        Some(_) => return Err(Error::new(Code::AlreadyMember)),
-    }
-    // As the system: the gym does not see an invited person's account.
-    let added = db::as_system(tx, async |conn| Ok(gyms::find_membership(conn, gym, account).await?)).await?;
-    added.ok_or_else(|| Error::not_found("member"))
+    let account = db::as_system(tx, async |conn| Ok(create_account(conn, new, now).await?)).await?;
+    let standing = Standing {
+        roles,
+        status: Status::Active,
+    };
+    gyms::insert_membership(tx, gym, account, standing, now).await?;
+    Ok(account)
 }
 
 /// Read one membership of the gym.
@@ -250,13 +143,13 @@ async fn find_membership(
 #[serde(deny_unknown_fields)]
 struct MembershipPatch {
     roles: Option<Roles>,
-    /// `active`, `suspended` or `ended`. An ended membership stays ended; add the person again instead.
+    /// `active`, `suspended` or `ended`. An ended membership stays ended; invite the person again instead.
     status: Option<Status>,
 }
 
 /// Change roles or status. Access tokens issued before no longer work. Suspending or ending a membership signs the
-/// person out, and removing a role ends the assignments that need it. For owners and managers; only owners change
-/// owners.
+/// person out, and removing a role ends the assignments that need it. For owners and managers. Only owners change
+/// owners, and only owners give somebody the role manager, nutritionist or auditor. Nobody changes their own roles.
 #[utoipa::path(
     tag = "gym",
     request_body = MembershipPatch,
@@ -264,7 +157,7 @@ struct MembershipPatch {
     responses(
         (status = 200, body = Membership),
         (status = 401, description = "not signed in"),
-        (status = 403, description = "not an owner or manager, or not an owner although ownership changes"),
+        (status = 403, description = "the caller may not make this change"),
         (status = 404, description = "the gym has no such person"),
         (status = 409, description = "last_owner"),
         (status = 422, description = "a field is invalid"),
@@ -292,7 +185,7 @@ async fn update_membership(
                 roles: patch.roles.unwrap_or(before.roles),
                 status: patch.status.unwrap_or(before.status),
             };
-            rules::may_change(caller.roles, before, after)?;
+            rules::may_change(caller.roles, account == caller.account, before, after)?;
             if before.owns() && !after.owns() && owners.iter().all(|owner| *owner == account) {
                 return Err(Error::new(Code::LastOwner));
             }
@@ -310,10 +203,13 @@ async fn update_membership(
     Ok(web::Json(member))
 }
 
-/// Writes a change of a membership, and ends the sessions and assignments that it no longer allows.
+/// Writes a change of a membership, and ends the links, sessions and assignments that it no longer allows.
 async fn apply(tx: &mut Tx, account: AccountId, before: Standing, after: Standing) -> Result<()> {
     let (gym, now) = (tx.gym, tx.now);
     gyms::update_membership(tx, gym, account, after).await?;
+    invitations::revoke_without_right(tx, account, after).await?;
+    // In this order, as a reset takes its link before it ends the sessions.
+    links::revoke_of(tx, gym, account, now).await?;
     if after.status != Status::Active {
         sessions::end_all(tx, account, None, Reason::Access, now).await?;
     }

@@ -58,6 +58,5 @@ pub async fn list_memberships(
                 .or(memberships::account_id.eq_any(theirs)),
         );
     }
-    let members: Vec<Membership> = query.load(conn).await?;
-    Ok(members.into_iter().map(Membership::known_to_the_gym).collect())
+    query.load(conn).await
 }

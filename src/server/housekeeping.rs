@@ -21,6 +21,10 @@ const EVERY: Duration = Duration::from_hours(1);
 /// timeout do not matter even after many missed runs.
 pub const BATCH: i64 = 1000;
 
+/// Days that one-time links are kept after their expiry: staff can renew an invitation, and a person is shown a link that
+/// set their password.
+const LINKS_KEPT_DAYS: i64 = 30;
+
 /// A rule that deletes a table's rows a number of days after the time in one of their columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Trim {
@@ -34,7 +38,7 @@ pub struct Trim {
 
 /// All rules, in order. Used refresh tokens come before sessions: deleting a session deletes all its tokens at once,
 /// outside the bound of a batch.
-pub const TRIMS: [Trim; 5] = [
+pub const TRIMS: [Trim; 7] = [
     Trim {
         table: "idempotency_keys",
         column: "created_at",
@@ -59,6 +63,16 @@ pub const TRIMS: [Trim; 5] = [
         table: "sessions",
         column: "expires_at",
         kept_days: sessions::REMEMBERED_DAYS,
+    },
+    Trim {
+        table: "invitations",
+        column: "expires_at",
+        kept_days: LINKS_KEPT_DAYS,
+    },
+    Trim {
+        table: "password_resets",
+        column: "expires_at",
+        kept_days: LINKS_KEPT_DAYS,
     },
 ];
 

@@ -2,6 +2,7 @@
 import { computed } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { AccountMenu } from './account/AccountMenu';
+import { ResetNotice } from './account/ResetNotice';
 import { Sessions } from './account/Sessions';
 import { DayPage, planName } from './day/DayPage';
 import { t } from './i18n';
@@ -81,6 +82,7 @@ export function Shell() {
         <AccountMenu />
       </header>
       <OfflineBanner />
+      <ResetNotice />
       {astray ? null : <Page path={path} />}
     </div>
   );

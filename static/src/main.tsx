@@ -1,9 +1,11 @@
 import { effect, untracked } from '@preact/signals';
 import { render } from 'preact';
 import './styles/index.css';
+import { InvitationPage } from './claims/InvitationPage';
+import { ResetPage } from './claims/ResetPage';
 import { language, preferLanguage, t } from './i18n';
 import { connect, disconnect, observers, refusals } from './live/connection';
-import { startRouter } from './router';
+import { route, startRouter } from './router';
 import { me, startSession, unreachable } from './session';
 import { Shell } from './Shell';
 import { SignIn } from './signin/SignIn';
@@ -15,14 +17,23 @@ import { forgetFeed } from './wall/feed';
 
 function App() {
   const who = me.value;
+  const link = who === undefined ? undefined : linkPage(route.value);
   return (
     <>
       {who === undefined && <Starting />}
-      {who === null && <SignIn />}
-      {who && <Shell key={who.account.id} />}
+      {link}
+      {!link && who === null && <SignIn />}
+      {!link && who && <Shell key={who.account.id} />}
       <Notices />
     </>
   );
+}
+
+/** The page of a one-time link, which carries its secret in the fragment. */
+function linkPage({ pathname, hash }: URL) {
+  if (pathname === '/invitation') return <InvitationPage key={hash} secret={hash.slice(1)} />;
+  if (pathname === '/reset') return <ResetPage key={hash} secret={hash.slice(1)} />;
+  return undefined;
 }
 
 function Starting() {

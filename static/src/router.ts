@@ -1,4 +1,5 @@
-// The URL as a signal. Paths are relative to the app's base: '/', '/wall', '/plans', '/plans/<id>', '/account'.
+// The URL as a signal. Paths are relative to the app's base: '/', '/wall', '/plans', '/plans/<id>', '/account',
+// '/invitation#<secret>', '/reset#<secret>'.
 import { signal } from '@preact/signals';
 
 const base = import.meta.env.BASE_URL.replace(/\/$/, '');
@@ -30,6 +31,11 @@ function onClick(event: MouseEvent): void {
   if (!anchor || anchor.target || anchor.origin !== location.origin || !anchor.pathname.startsWith(base + '/')) return;
   event.preventDefault();
   navigate(anchor.pathname.slice(base.length) + anchor.search);
+}
+
+/** Leaves the page of a one-time link, whose secret is used up: loads the app again, as whoever is signed in now. */
+export function startOver(): void {
+  location.replace(href('/'));
 }
 
 export function startRouter(): void {

@@ -10,7 +10,7 @@
 // the stored token while holding it.
 import { computed, signal } from '@preact/signals';
 import { call, open, Problem, useTokens } from './api/client';
-import type { Demo, Me, PlanStatus, Session } from './api/types';
+import type { ClaimedAccount, Demo, Me, PlanStatus, Session } from './api/types';
 
 const KEY = 'liveplan.session';
 
@@ -58,15 +58,17 @@ function exclusive<T>(work: () => Promise<T>): Promise<T> {
 }
 
 async function refresh(): Promise<string> {
+  let token: string | undefined;
   refreshing ??= exclusive(async () => {
-    const token = stored()?.refresh_token;
+    token = stored()?.refresh_token;
     if (!token) throw new Problem(401, 'unauthenticated', '');
     const session = await open<Session>('auth/refresh', { method: 'POST', body: { refresh_token: token } });
     adopt(session);
     return session.access_token;
   })
     .catch((error: unknown) => {
-      if (error instanceof Problem && error.status === 401) {
+      // Another session may have replaced the refused one meanwhile: an invitation was accepted.
+      if (error instanceof Problem && error.status === 401 && stored()?.refresh_token === token) {
         localStorage.removeItem(KEY);
         forget();
       }
@@ -86,8 +88,18 @@ export async function accessToken(force = false): Promise<string> {
 /** Asks the server for a new token, however young the current one is: it may have been revoked. */
 export const renew = refresh;
 
-export async function signIn(email: string, password: string, gym?: string): Promise<void> {
-  adopt(await open<Session>('auth/login', { method: 'POST', body: { email, password, ...(gym ? { gym } : {}) } }));
+/** Signs in. With the secret of an invitation, the account accepts it and signs in to its gym. */
+export async function signIn(email: string, password: string, gym?: string, invitation?: string): Promise<void> {
+  const body = { email, password, ...(gym ? { gym } : {}), ...(invitation ? { invitation } : {}) };
+  adopt(await open<Session>('auth/login', { method: 'POST', body }));
+}
+
+/** Accepts an invitation as the signed-in person, or with a new account, and signs in to its gym. */
+export async function accept(secret: string, account?: ClaimedAccount): Promise<void> {
+  const path = 'invitations/accept';
+  adopt(account
+    ? await open<Session>(path, { method: 'POST', body: { secret, account } })
+    : await call<Session>(path, { method: 'POST', body: { secret } }));
 }
 
 /** Ends the session here and on the server. Offline, the server's session lasts until it expires. */

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use liveplan::auth::Role;
+use liveplan::auth::link::{Page, Secret};
 use liveplan::error::Code;
 use liveplan::gyms::{self, NewGym};
 use liveplan::rosters;
@@ -18,38 +19,102 @@ fn new_gym(slug: &str, email: &str) -> NewGym {
         locale: "es".into(),
         owner_email: email.into(),
         owner_name: "Olga".into(),
-        password: "correct horse".into(),
     }
 }
 
 #[tokio::test]
-async fn a_gym_is_created_with_its_owner() {
+async fn a_gym_is_created_with_an_invitation_for_its_owner() {
     let app = TestApp::start().await;
-    gyms::create(&app.app, new_gym("norte", "Olga@Test.example"))
+    let (_, link) = gyms::create(&app.app, new_gym("norte", "Olga@Test.example"))
         .await
         .expect("a gym");
-    let login = json!({"email": "olga@test.example", "password": "correct horse"});
-    let session = app.nobody().post("/auth/login", &login).await.ok();
+    let session = join(&app, &link, "olga@test.example", "correct horse").await;
     assert_eq!(session["roles"], json!(["owner"]));
     assert_eq!(session["gym"]["time_zone"], "Atlantic/Canary");
     let owner = app.nobody().with(&session);
     // The gym has a log: a change with events commits.
-    let body = json!({"email": "ana@test.example", "name": "Ana", "password": "correct horse", "roles": ["member"]});
-    let ana = owner.post("/memberships", &body).await.ok();
-    let path = format!("/memberships/{}", ana["account_id"].as_str().expect("an id"));
+    let body = json!({"email": "ana@test.example", "name": "Ana", "roles": ["member"]});
+    let made = owner.post("/invitations", &body).await.ok();
+    let ana = app
+        .nobody()
+        .post(
+            "/invitations/accept",
+            &claim(&made["link"], "ana@test.example", "correct horse"),
+        )
+        .await
+        .ok();
+    let path = format!("/memberships/{}", ana["account"]["id"].as_str().expect("an id"));
     owner.patch(&path, &json!({"roles": ["member", "trainer"]})).await.ok();
 
     let again = gyms::create(&app.app, new_gym("norte", "otra@test.example")).await;
     assert_eq!(again.expect_err("taken").code, Code::Conflict);
-    // An owner who already has an account keeps its password.
-    let second = NewGym {
-        password: "battery staple".into(),
-        ..new_gym("sur", "olga@test.example")
-    };
-    gyms::create(&app.app, second).await.expect("a second gym");
-    let login = json!({"email": "olga@test.example", "password": "correct horse", "gym": "sur"});
-    app.nobody().post("/auth/login", &login).await.ok();
     app.stop().await;
+}
+
+/// The attack: an account with an owner's email, whose password the manager of another gym knows, becomes the owner of
+/// the gym that the operator creates for that email.
+#[tokio::test]
+async fn an_account_with_the_owners_email_gets_nothing_of_a_gym_that_is_created_for_it() {
+    let app = TestApp::start().await;
+    let (_, first) = gyms::create(&app.app, new_gym("sur", "jefa@test.example"))
+        .await
+        .expect("a gym");
+    join(&app, &first, "olga@test.example", "known to another").await;
+    let (_, link) = gyms::create(&app.app, new_gym("norte", "olga@test.example"))
+        .await
+        .expect("a gym");
+    let login = |password: &str, gym: &str| {
+        let body = json!({"email": "olga@test.example", "password": password, "gym": gym});
+        let nobody = app.nobody();
+        async move { nobody.post("/auth/login", &body).await }
+    };
+    login("known to another", "norte").await.refused(403, "no_membership");
+    // The holder of the link makes an account of her own with the same email.
+    join(&app, &link, "olga@test.example", "correct horse").await;
+    let owner = login("correct horse", "norte").await.ok();
+    assert_eq!(
+        (&owner["gym"]["slug"], &owner["roles"]),
+        (&json!("norte"), &json!(["owner"]))
+    );
+    login("known to another", "norte").await.refused(401, "bad_credentials");
+    login("correct horse", "sur").await.refused(401, "bad_credentials");
+    assert_eq!(login("known to another", "sur").await.ok()["gym"]["slug"], json!("sur"));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_operator_invites_another_owner_and_the_earlier_link_no_longer_works() {
+    let app = TestApp::start().await;
+    let (_, first) = gyms::create(&app.app, new_gym("norte", "olga@test.example"))
+        .await
+        .expect("a gym");
+    let again = async |slug: &str| gyms::invite_owner(&app.app, slug, "Olga@test.example", "Olga", "es").await;
+    let second = again("norte").await.expect("a link");
+    assert_eq!(again("sur").await.expect_err("no gym").code, Code::NotFound);
+    let first = first.link(Page::Invitation);
+    app.nobody()
+        .post(
+            "/invitations/accept",
+            &claim(&json!(first), "olga@test.example", "correct horse"),
+        )
+        .await
+        .refused(410, "link_invalid");
+    join(&app, &second, "olga@test.example", "correct horse").await;
+    app.stop().await;
+}
+
+fn claim(link: &Value, email: &str, password: &str) -> Value {
+    let secret = link.as_str().and_then(|link| link.split('#').nth(1)).expect("a link");
+    json!({"secret": secret, "account": {"email": email, "name": "Olga", "password": password}})
+}
+
+/// Opens an invitation's link with a new account, and returns its session.
+async fn join(app: &TestApp, link: &Secret, email: &str, password: &str) -> Value {
+    let link = json!(link.link(Page::Invitation));
+    app.nobody()
+        .post("/invitations/accept", &claim(&link, email, password))
+        .await
+        .ok()
 }
 
 #[tokio::test]

@@ -94,3 +94,42 @@ async fn reverted_migrations_can_be_applied_again_and_give_the_same_schema() {
     assert_eq!(migrations::run(&url, Direction::Up).await.expect("applied again"), ran);
     assert_eq!(schema(&url).await, applied);
 }
+
+/// The attack: an account with an invited email that somebody else got first accepts the invitation by signing in.
+#[tokio::test]
+async fn invitations_that_were_memberships_open_nothing_after_the_migration() {
+    use diesel_async::SimpleAsyncConnection as _;
+    let mut conn = liveplan::db::establish(&postgres::fresh_database().await)
+        .await
+        .expect("a connection");
+    let migration = |name: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/2026-11-29-000060_claims");
+        std::fs::read_to_string(format!("{folder}/{name}.sql")).expect("a migration")
+    };
+    conn.batch_execute(&migration("down")).await.expect("reverted");
+    // `new` was never a member, `old` was one before, and `now` is one.
+    conn.batch_execute(
+        "INSERT INTO gyms (id, slug, name, time_zone, locale, created_at)
+         VALUES ('00000000-0000-0000-0000-000000000001', 'norte', 'Norte', 'Europe/Madrid', 'es', now());
+         INSERT INTO accounts (id, email, password_hash, name, locale, created_at)
+         SELECT gen_random_uuid(), name || '@test.example', '', name, 'es', now() FROM unnest(ARRAY['new', 'old', 'now']) name;
+         INSERT INTO memberships (gym_id, account_id, roles, status, created_at)
+         SELECT '00000000-0000-0000-0000-000000000001', id, '{member}',
+                CASE name WHEN 'now' THEN 'active' ELSE 'invited' END, now() FROM accounts;
+         INSERT INTO sessions (id, gym_id, account_id, created_at, last_used_at, expires_at, ended_at)
+         SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', id, now(), now(), now(), now()
+         FROM accounts WHERE name = 'old'",
+    )
+    .await
+    .expect("rows");
+    conn.batch_execute(&migration("up")).await.expect("applied");
+    let left: Vec<Line> = diesel::sql_query(
+        "SELECT format('%s %s %s', name, status, access_version) AS line
+         FROM memberships JOIN accounts ON id = account_id ORDER BY 1",
+    )
+    .load(&mut conn)
+    .await
+    .expect("memberships");
+    let left: Vec<_> = left.into_iter().map(|l| l.line).collect();
+    assert_eq!(left, ["now active 1", "old ended 2"]);
+}

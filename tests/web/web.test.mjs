@@ -2,6 +2,7 @@
 // gym takes seconds to create.
 import { after, before } from 'node:test';
 import { accessibility } from './cases/accessibility.mjs';
+import { links } from './cases/links.mjs';
 import { signin, signinServed } from './cases/signin.mjs';
 import { together } from './cases/together.mjs';
 import { launch, Server } from './kit.mjs';
@@ -15,4 +16,5 @@ const shared = { browser: () => chromium };
 signin(server, shared);
 accessibility(server, shared);
 together(server, shared);
+links(server, shared);
 signinServed(server, shared);

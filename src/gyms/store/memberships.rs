@@ -24,8 +24,7 @@ pub struct Membership {
     pub account_id: AccountId,
     /// The person's email address.
     pub email: String,
-    /// The person's name. Until the person accepts an invitation it is the email address, so that no gym can learn a
-    /// name by inviting an address.
+    /// The person's name.
     pub name: String,
     /// Roles in the gym.
     #[diesel(deserialize_as = Vec<Option<String>>)]
@@ -38,19 +37,6 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Replaces the name of an invited person by the email address, which is all that the gym may know.
-    #[must_use]
-    pub fn known_to_the_gym(self) -> Self {
-        if self.status == Status::Invited {
-            Self {
-                name: self.email.clone(),
-                ..self
-            }
-        } else {
-            self
-        }
-    }
-
     /// The roles and the status.
     #[must_use]
     pub fn standing(&self) -> Standing {
@@ -106,14 +92,13 @@ pub async fn find_membership(
     gym: GymId,
     account: AccountId,
 ) -> QueryResult<Option<Membership>> {
-    let found: Option<Membership> = memberships::table
+    memberships::table
         .inner_join(accounts::table)
         .filter(memberships::gym_id.eq(gym).and(memberships::account_id.eq(account)))
         .select(columns())
         .first(conn)
         .await
-        .optional()?;
-    Ok(found.map(Membership::known_to_the_gym))
+        .optional()
 }
 
 /// Returns those of the accounts that have a membership of the gym, of any status.
@@ -177,6 +162,26 @@ pub async fn find_owner(conn: &mut AsyncPgConnection, slug: &str) -> QueryResult
         .first(conn)
         .await
         .optional()
+}
+
+/// Finds the account with an email whose membership of a gym has not ended. There is at most one.
+pub async fn find_by_email(conn: &mut AsyncPgConnection, gym: GymId, email: &str) -> QueryResult<Option<AccountId>> {
+    memberships::table
+        .inner_join(accounts::table)
+        .filter(memberships::gym_id.eq(gym).and(accounts::email.eq(email)))
+        .filter(memberships::status.ne(Status::Ended.name()))
+        .select(memberships::account_id)
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// Whether an account has a membership of another gym that has not ended. Needs the system role.
+pub async fn belongs_elsewhere(conn: &mut AsyncPgConnection, gym: GymId, account: AccountId) -> QueryResult<bool> {
+    let elsewhere = memberships::table
+        .filter(memberships::account_id.eq(account).and(memberships::gym_id.ne(gym)))
+        .filter(memberships::status.ne(Status::Ended.name()));
+    diesel::select(diesel::dsl::exists(elsewhere)).get_result(conn).await
 }
 
 /// Lists the active owners, and locks their rows until the transaction ends.

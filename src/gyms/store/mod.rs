@@ -1,5 +1,6 @@
-//! Rows and SQL of gyms, memberships and last-seen times.
+//! Rows and SQL of gyms, memberships, invitations and last-seen times.
 
+pub mod invitations;
 mod last_seen;
 mod memberships;
 
@@ -83,6 +84,16 @@ pub async fn find_gym(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<G
 /// Reads the minutes after midnight at which the gym's day begins.
 pub async fn day_start(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<i32> {
     gyms::table.find(gym).select(gyms::day_start).first(conn).await
+}
+
+/// Locks a gym's row until the transaction ends, so that acceptances of its invitations run in turn. Returns its slug.
+pub async fn lock_gym(conn: &mut AsyncPgConnection, gym: GymId) -> QueryResult<String> {
+    gyms::table
+        .find(gym)
+        .select(gyms::slug)
+        .for_no_key_update()
+        .first(conn)
+        .await
 }
 
 /// A change of a gym. A field that is `None` stays as it is.

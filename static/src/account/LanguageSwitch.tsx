@@ -1,14 +1,15 @@
 import { chooseLanguage, language, type Language, t } from '../i18n';
 
-const names: Record<Language, string> = { es: 'Español', en: 'English' };
+/** The languages, each by its own name. */
+export const chooseable: { code: Language; name: string }[] = [{ code: 'es', name: 'Español' }, { code: 'en', name: 'English' }];
 
 export function LanguageSwitch() {
   return (
     <div class="segments" role="group" aria-label={t().language}>
-      {(['es', 'en'] as const).map((code) => (
+      {chooseable.map(({ code, name }) => (
         <button key={code} type="button" lang={code} aria-pressed={language.value === code} onClick={() => chooseLanguage(code)}
           data-testid={`language-${code}`}>
-          {names[code]}
+          {name}
         </button>
       ))}
     </div>

@@ -17,6 +17,12 @@ export type SessionRow = Schemas['DeviceSession'];
 export type Demo = Schemas['Demo'];
 export type DemoAccount = Schemas['DemoAccount'];
 export type Membership = Schemas['Membership'];
+export type Invitation = Schemas['Invitation'];
+export type InvitationLink = Schemas['InvitationLink'];
+export type ResetLink = Schemas['ResetLink'];
+export type OpenedInvitation = Schemas['OpenedInvitation'];
+export type OpenedReset = Schemas['OpenedReset'];
+export type ClaimedAccount = Schemas['ClaimedAccount'];
 
 /** A page of a list. The OpenAPI document has a separate type for each kind of item. */
 export type Page<T> = Omit<Schemas['Page_Food'], 'items'> & { items: T[] };

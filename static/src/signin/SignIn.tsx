@@ -13,7 +13,8 @@ export function SignIn() {
   const [email, setEmail] = useState('');
   const [password, setPassword] = useState('');
   const [gym, setGym] = useState('');
-  const [askGym, setAskGym] = useState(false);
+  // Several accounts may have one email; the gym then tells which of them signs in.
+  const [askGym, setAskGym] = useState<'required' | 'optional'>();
   const [error, setError] = useState<string>();
   const [busy, setBusy] = useState(false);
   const [demo, setDemo] = useState<Demo>();
@@ -32,8 +33,9 @@ export function SignIn() {
     try {
       await signIn(who.trim(), secret, gym.trim() || undefined);
     } catch (failure) {
+      if (failure instanceof Problem && failure.code === 'bad_credentials') setAskGym((asked) => asked ?? 'optional');
       if (failure instanceof Problem && failure.code === 'gym_required') {
-        setAskGym(true);
+        setAskGym('required');
         setEmail(who);
         setPassword(secret);
       }
@@ -61,8 +63,8 @@ export function SignIn() {
           </label>
           {askGym && (
             <label class="field">
-              <span>{t().gymSlug}</span>
-              <input required value={gym} autocapitalize="none" data-testid="signin-gym"
+              <span>{askGym === 'required' ? t().gymSlug : t().gymOptional}</span>
+              <input required={askGym === 'required'} value={gym} autocapitalize="none" data-testid="signin-gym"
                 onInput={(event) => setGym(event.currentTarget.value)} />
             </label>
           )}

@@ -113,6 +113,14 @@ pub const ROWS: &[Row] = &[
         .body(r#"{"email": "nobody@test.example", "password": "not the one"}"#),
     public("POST", "/auth/refresh", "the refresh token in it is the proof")
         .body(r#"{"refresh_token": "none"}"#),
+    public("POST", "/invitations/open", "the secret in the link is the proof")
+        .body(r#"{"secret": "none"}"#),
+    public("POST", "/invitations/accept", "the secret in the link is the proof")
+        .body(r#"{"secret": "none", "account": {"email": "x@test.example", "name": "x", "password": "battery staple"}}"#),
+    public("POST", "/auth/reset/open", "the secret in the link is the proof")
+        .body(r#"{"secret": "none"}"#),
+    public("POST", "/auth/reset", "the secret in the link is the proof")
+        .body(r#"{"secret": "none", "new_password": "battery staple"}"#),
     public("GET", "/demo", "in demo mode only, and without it there is no such page"),
     open("GET", "/auth/me", Right::Anybody, Elsewhere::Nothing("shows the caller")),
     open("GET", "/auth/sessions", Right::Anybody, Elsewhere::OwnOnly),
@@ -126,11 +134,15 @@ pub const ROWS: &[Row] = &[
     row("PATCH", "/gym", NOT_RUNNING, Right::Manager, Elsewhere::Nothing("the gym is the token's"))
         .body(r#"{"name": "Otro nombre"}"#),
     row("GET", "/memberships", &[Member, Auditor], Right::Manager, Elsewhere::OwnOnly),
-    row("POST", "/memberships", NOT_RUNNING, Right::Manager, Elsewhere::Nothing("adds to the token's gym"))
-        .body(r#"{"email": "new@test.example", "name": "Nuria", "password": "battery staple", "roles": ["member"]}"#),
     row("GET", "/memberships/{account}", NOT_READERS, Right::Trainer, Elsewhere::NotFound),
     row("PATCH", "/memberships/{account}", NOT_RUNNING, Right::Manager, Elsewhere::NotFound)
         .body(r#"{"roles": ["member"]}"#),
+    row("POST", "/memberships/{account}/reset-link", NOT_RUNNING, Right::Manager, Elsewhere::NotFound),
+    row("GET", "/invitations", NOT_RUNNING, Right::Manager, Elsewhere::OwnOnly),
+    row("POST", "/invitations", NOT_RUNNING, Right::Manager, Elsewhere::Nothing("adds to the token's gym"))
+        .body(r#"{"email": "new@test.example", "name": "Nuria", "roles": ["member"]}"#),
+    row("POST", "/invitations/{invitation}/renew", NOT_RUNNING, Right::Manager, Elsewhere::NotFound),
+    row("DELETE", "/invitations/{invitation}", NOT_RUNNING, Right::Manager, Elsewhere::NotFound),
     row("GET", "/assignments", &[Auditor], Right::Manager, Elsewhere::OwnOnly),
     row("POST", "/assignments", NOT_RUNNING, Right::Manager, Elsewhere::Refused(422, "invalid"))
         .body(r#"{"trainer_id": "<trainer>", "member_id": "<second>"}"#),

@@ -54,6 +54,8 @@ impl World {
             .await
             .ok();
         let food = id(&food["id"]);
+        let body = json!({"email": "invited@test.example", "name": "Inés", "roles": ["member"]});
+        let invitation = id(&manager.post("/invitations", &body).await.ok()["id"]);
         let plan = Self::plan(&author, &food, true).await;
         // The plan is for its followers only; the member starts to follow while it is visible to the gym.
         let at = format!("/api/v1/plans/{}", plan["plan"]);
@@ -91,6 +93,7 @@ impl World {
             ("follow", follow),
             ("assignment", assignment),
             ("food", food),
+            ("invitation", invitation),
             ("session", id(&session["id"])),
             ("account", member.account.to_string()),
             ("member", member.account.to_string()),

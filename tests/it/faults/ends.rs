@@ -116,7 +116,7 @@ async fn every_end(scene: &Scene) -> Vec<(&'static str, Vec<Duration>)> {
     for (cause, patch, end) in [
         ("membership suspended", json!({"status": "suspended"}), 3503),
         ("membership ended", json!({"status": "ended"}), 3503),
-        ("role changed", json!({"roles": ["trainer", "nutritionist"]}), 3014),
+        ("role changed", json!({"roles": ["trainer", "member"]}), 3014),
     ] {
         let who = app.person(gym, &[Role::Trainer]).await;
         let mut sockets = scene.sockets(&who).await;

@@ -85,7 +85,7 @@ impl Scene {
                 self.manager.patch(&membership, &suspended).await.ok();
             }
             Cause::Role => {
-                let roles = json!({"roles": ["member", "trainer", "nutritionist"]});
+                let roles = json!({"roles": ["member", "trainer"]});
                 self.manager.patch(&membership, &roles).await.ok();
             }
         }

@@ -128,7 +128,7 @@ impl Scene {
                 assert_eq!(self.manager.delete(&format!("/assignments/{id}")).await.status, 204);
             }
             Cause::Role => {
-                let roles = json!({"roles": ["trainer", "member", "nutritionist"]});
+                let roles = json!({"roles": ["trainer", "member"]});
                 self.manager.patch(&membership, &roles).await.ok();
             }
             Cause::Membership => {

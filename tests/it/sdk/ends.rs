@@ -112,7 +112,7 @@ impl Case {
                 manager.patch(&membership, &json!({"status": "suspended"})).await.ok();
             }
             "role changed" => {
-                let roles = json!({"roles": ["trainer", "nutritionist"]});
+                let roles = json!({"roles": ["trainer", "member"]});
                 manager.patch(&membership, &roles).await.ok();
             }
             "session ended" => {

@@ -25,6 +25,9 @@ async function violations(page, where) {
   return found;
 }
 
+/** One-time links that a screen made and a later one opens. */
+const links = [];
+
 /** The screens: page size, person, and the steps to each screen. Each step starts where the one before it ended. */
 const tours = [
   ['phone', undefined, [
@@ -64,6 +67,24 @@ const tours = [
   ['desk', 'manager', [
     ['wall of a trainer', (page) => page.getByTestId('feed').waitFor()],
     ['people', async (page, url) => { await page.goto(`${url}/app/people`); await page.locator('[data-testid^=person-]').first().waitFor(); }],
+    ['form of an invitation', async (page) => { await page.getByTestId('invite').click(); await page.getByTestId('invite-email').waitFor(); }],
+    ['link of an invitation', async (page) => {
+      await page.getByTestId('invite-name').fill('Iria Iglesias');
+      await page.getByTestId('invite-email').fill(`iria${Date.now()}@demo.test`);
+      await page.getByTestId('invite-submit').click();
+      links.push(await page.getByTestId('link').inputValue());
+      await page.getByTestId('panel-close').click();
+    }],
+    ['link to set a new password', async (page) => {
+      await page.getByTestId('reset-link').last().click();
+      links.push(await page.getByTestId('link').inputValue());
+    }],
+  ]],
+  ['phone', undefined, [
+    ['page of an invitation', async (page) => { await page.goto(links.at(-2)); await page.getByTestId('claim-name').waitFor(); }],
+    ['page of an invitation, own account', async (page) => { await page.getByTestId('claim-own').click(); await page.getByTestId('claim-gym').waitFor(); }],
+    ['page of a reset link', async (page) => { await page.goto(links.at(-1)); await page.getByTestId('reset-email').waitFor(); }],
+    ['page of a link that does not work', async (page, url) => { await page.goto(`${url}/app/reset#none`); await page.getByTestId('link-leave').waitFor(); }],
   ]],
 ];
 
