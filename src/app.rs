@@ -14,7 +14,9 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 
 use crate::auth::access::{self, AccessClaim};
-use crate::auth::{Caller, Tokens};
+use crate::auth::refresh::RefreshTokens;
+use crate::auth::uses::Uses;
+use crate::auth::{Caller, Tokens, Verified};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -43,6 +45,10 @@ pub struct Inner {
     pub clock: Clock,
     /// Signs and verifies access tokens.
     pub tokens: Tokens,
+    /// Issues and recognises refresh tokens.
+    pub refresh_tokens: RefreshTokens,
+    /// Records which generations of sessions are in use.
+    pub uses: Uses,
     /// Sockets, channels and logs.
     pub hub: Hub,
     /// Limits on attempts per key, such as sign-ins of an account.
@@ -136,6 +142,16 @@ impl App {
     #[must_use]
     pub fn part<T: Part>(&self) -> Arc<T> {
         self.parts.get(&self.config)
+    }
+
+    /// Verifies an access token, and reports its use: see [`crate::auth::uses`].
+    ///
+    /// # Errors
+    /// As [`Tokens::verify`].
+    pub fn verify(&self, token: &str) -> Result<Verified> {
+        let verified = self.tokens.verify(token, self.clock.now())?;
+        self.uses.report(verified.caller.session, verified.generation);
+        Ok(verified)
     }
 
     /// Reads in one snapshot, and checks the caller's access in it first.
@@ -303,7 +319,5 @@ fn from_header(request: &HttpRequest) -> Result<Caller> {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "))
         .ok_or_else(|| Error::new(Code::Unauthenticated))?;
-    app.tokens
-        .verify(token, app.clock.now())
-        .map(|verified| verified.caller)
+    app.verify(token).map(|verified| verified.caller)
 }

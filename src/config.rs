@@ -87,6 +87,10 @@ pub struct Config {
     #[arg(long, env = "SESSION_DAYS", default_value_t = 30, value_parser = value_parser!(i64).range(1..=3650))]
     pub session_days: i64,
 
+    /// Days after which a session ends although it is used: the account must sign in again.
+    #[arg(long, env = "SESSION_MAX_DAYS", default_value_t = 90, value_parser = value_parser!(i64).range(1..=3650))]
+    pub session_max_days: i64,
+
     /// Days that the log keeps live events for recovery.
     #[arg(long, env = "LIVE_RETENTION_DAYS", default_value_t = 7, value_parser = value_parser!(u32).range(..=3650))]
     pub live_retention_days: u32,
@@ -258,6 +262,7 @@ mod tests {
             "--database-pool=0",
             "--live-ping-seconds=0",
             "--session-days=0",
+            "--session-max-days=0",
             "--live-reads-at-once=0",
             "--http-body-bytes-per-second=0",
         ] {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use liveplan::auth::refresh::FIRST;
 use liveplan::auth::seal::MasterKey;
 use liveplan::auth::{Caller, Role, Tokens};
 use liveplan::clock::Clock;
@@ -137,7 +138,7 @@ impl Stage {
                 };
                 Person {
                     account,
-                    token: self.tokens.issue(&caller, now).expect("a token"),
+                    token: self.tokens.issue(&caller, FIRST, now).expect("a token"),
                 }
             })
             .collect()

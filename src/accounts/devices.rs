@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::signin::{self, Session};
+use super::store;
 use crate::app::App;
-use crate::auth::sessions::{self, OpenSession, Owned, Reason};
+use crate::auth::sessions::{self, Life, OpenSession, Owned, Reason};
 use crate::auth::store as accounts;
 use crate::auth::{Caller, access, password, resets};
 use crate::db;
@@ -41,11 +43,13 @@ struct PasswordChange {
 }
 
 /// Change the password. This ends all other sessions of the account, in every gym.
+///
+/// The answer has new tokens of this session, and voids its refresh token: do not refresh until the answer is there.
 #[utoipa::path(
     tag = "auth",
     request_body = PasswordChange,
     responses(
-        (status = 204, description = "changed"),
+        (status = 200, body = Session),
         (status = 401, description = "bad_credentials: the current password is wrong; or not signed in"),
         (status = 422, description = "the new password is too short or too long"),
         (status = 429, description = "too many wrong passwords"),
@@ -74,26 +78,35 @@ async fn change_password(app: web::Data<App>, caller: Caller, body: Body<Passwor
     }
     app.limits.forget(&counter);
     let new = password::hash(new_password).await?;
-    app.change(&caller, async move |tx| {
-        let now = tx.now;
-        let gyms = db::as_system(tx, async |conn| {
-            if !accounts::set_password(conn, caller.account, &old, &new).await? {
-                return Err(Error::new(Code::BadCredentials));
+    let (handle, life) = (app.clone(), Life::of(&app.config));
+    let session = app
+        .change(&caller, async move |tx| {
+            let now = tx.now;
+            let gyms = db::as_system(tx, async |conn| {
+                if !accounts::set_password(conn, caller.account, &old, &new).await? {
+                    return Err(Error::new(Code::BadCredentials));
+                }
+                // Whoever knows the password needs no link, and somebody else may hold an open one.
+                resets::revoke_for(conn, caller.account, now).await?;
+                let ended =
+                    sessions::end_all(conn, caller.account, Some(caller.session), Reason::Password, now).await?;
+                Ok(ended)
+            })
+            .await?;
+            tx.access_changed(caller.account);
+            for gym in gyms.into_iter().filter(|gym| *gym != caller.gym) {
+                tx.access_changed_in(gym, caller.account);
             }
-            // Whoever knows the password needs no link, and somebody else may hold an open one.
-            resets::revoke_for(conn, caller.account, now).await?;
-            let ended = sessions::end_all(conn, caller.account, Some(caller.session), Reason::Password, now).await?;
-            Ok(ended)
+            let owned = Owned::of(&caller);
+            let generation = sessions::renew(tx, &owned, life, now).await?;
+            let belonging = store::belonging(tx, owned.gym, owned.account, handle.config.demo).await?;
+            let (Some(generation), Some(belonging)) = (generation, belonging) else {
+                return Err(Error::new(Code::SessionEnded));
+            };
+            signin::with_tokens(tx, &handle, owned, belonging, generation, now).await
         })
         .await?;
-        tx.access_changed(caller.account);
-        for gym in gyms.into_iter().filter(|gym| *gym != caller.gym) {
-            tx.access_changed_in(gym, caller.account);
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(session.response())
 }
 
 /// A session: one signed-in device.

@@ -9,7 +9,7 @@ use super::signin::{self, Me, Session};
 use super::{claims, devices, store};
 use crate::app::{App, For};
 use crate::auth::link::Secret;
-use crate::auth::sessions::{self, Device, Owned, Reason, Rotation};
+use crate::auth::sessions::{self, Device, Life, Owned, Reason, Rotation};
 use crate::auth::store as accounts;
 use crate::auth::{Caller, Email, Status, access, password};
 use crate::db;
@@ -128,13 +128,16 @@ struct Refresh {
     refresh_token: String,
 }
 
-/// Get a new access token and the next refresh token. A refresh token works once; sending it again ends the session.
+/// Get a new access token and the next refresh token.
+///
+/// If the answer got lost, the same refresh token gives the same next one again, for up to 24 hours. It is void as soon
+/// as a token of the answer is used. A void refresh token ends the session, since somebody must have a copy.
 #[utoipa::path(
     tag = "auth",
     request_body = Refresh,
     responses(
         (status = 200, body = Session),
-        (status = 401, description = "session_ended: the token is unknown or already used, or the session has ended"),
+        (status = 401, description = "session_ended: the token is unknown or void, or the session has ended"),
     )
 )]
 #[post("/auth/refresh")]
@@ -147,20 +150,20 @@ async fn refresh_session(
     let device = Device::of(&request, &app.config);
     let now = app.clock.now();
     let ended = || Error::new(Code::SessionEnded);
+    let named = app.refresh_tokens.open(&token).ok_or_else(ended)?;
+    let life = Life::of(&app.config);
     let result = app
         .system(async |conn| {
-            Ok(
-                match sessions::rotate(conn, &token, &device, signin::unused(&app), now).await? {
-                    Rotation::Rotated(owned, next) => {
-                        let in_demo = app.config.demo;
-                        let belonging = store::belonging(conn, owned.gym, owned.account, in_demo).await?;
-                        let active = belonging.filter(|b| b.status == Status::Active).ok_or_else(ended)?;
-                        Ok(signin::with_tokens(conn, &app, owned, active, next, now).await?)
-                    }
-                    Rotation::Reused(owned) => Err(Some(owned)),
-                    Rotation::Refused => Err(None),
-                },
-            )
+            Ok(match sessions::rotate(conn, named, &device, life, now).await? {
+                Rotation::Rotated(owned, generation) => {
+                    let in_demo = app.config.demo;
+                    let belonging = store::belonging(conn, owned.gym, owned.account, in_demo).await?;
+                    let active = belonging.filter(|b| b.status == Status::Active).ok_or_else(ended)?;
+                    Ok(signin::with_tokens(conn, &app, owned, active, generation, now).await?)
+                }
+                Rotation::Reused(owned) => Err(Some(owned)),
+                Rotation::Refused => Err(None),
+            })
         })
         .await?;
     match result {
@@ -174,9 +177,9 @@ async fn refresh_session(
     }
 }
 
-/// Ends the session of a reused refresh token, and emits an access event so that its sockets close.
+/// Ends the session of a void refresh token, and emits an access event so that its sockets close.
 async fn end_reused(app: &App, owned: Owned) -> Result<()> {
-    tracing::warn!(session.id = %owned.session, gym.id = %owned.gym, "refresh token reused; ending the session");
+    tracing::warn!(session.id = %owned.session, gym.id = %owned.gym, "void refresh token; ending the session");
     app.change(For::account(owned.gym, owned.account), async move |tx| {
         let now = tx.now;
         if sessions::end(tx, &owned, Reason::Reuse, now).await? {
@@ -252,10 +255,13 @@ async fn switch_gym(
 ) -> Result<HttpResponse> {
     let device = Device::of(&request, &app.config);
     let now = app.clock.now();
+    let life = Life::of(&app.config);
     let session = app
         .system(async |conn| {
             access::hold(conn, &caller.claim(), now).await?;
-            signin::enter(conn, &app, caller.account, Some(&body.0.gym), &device, now).await
+            let session = signin::enter(conn, &app, caller.account, Some(&body.0.gym), &device, now).await?;
+            sessions::inherit_life(conn, caller.session, session.me.session_id, life, now).await?;
+            Ok(session)
         })
         .await?;
     claims::end_replaced(&app, caller).await?;

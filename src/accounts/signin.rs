@@ -10,8 +10,9 @@ use utoipa::ToSchema;
 
 use super::store::{self, Belonging};
 use crate::app::App;
+use crate::auth::refresh::FIRST;
 use crate::auth::resets::{self, ResetNotice};
-use crate::auth::sessions::{self, Device, Owned};
+use crate::auth::sessions::{self, Device, Life, Owned};
 use crate::auth::store::{Account, account as find_account};
 use crate::auth::{Caller, Role, Roles, Status};
 use crate::error::{Code, Error, Result};
@@ -56,7 +57,8 @@ pub struct Me {
 pub struct Session {
     /// Access token for `Authorization: Bearer` and for connecting the socket.
     pub access_token: String,
-    /// Refresh token. It works once; the refresh returns the next one.
+    /// Refresh token. The refresh returns the next one. It works once, and again with the same answer for up to 24 hours
+    /// while neither token of that answer has been used. Store the next one before you use its access token.
     pub refresh_token: String,
     /// Always `Bearer`.
     pub token_type: &'static str,
@@ -112,23 +114,18 @@ pub(super) async fn enter(
     let belongings = store::belongings(conn, account, app.config.demo).await?;
     let belonging = choose(&belongings, named)?;
     let gym = belonging.gym.id;
-    let (session, token) = sessions::open(conn, (gym, account), device, unused(app), now).await?;
+    let session = sessions::open(conn, (gym, account), device, Life::of(&app.config), now).await?;
     let owned = Owned { gym, account, session };
-    with_tokens(conn, app, owned, belonging.clone(), token, now).await
+    with_tokens(conn, app, owned, belonging.clone(), FIRST, now).await
 }
 
-/// The time without a refresh after which a session expires.
-pub(super) fn unused(app: &App) -> TimeDelta {
-    TimeDelta::days(app.config.session_days)
-}
-
-/// Issues the access token of a session that just got a refresh token, and builds the response.
+/// Issues the tokens of a session's generation, and builds the response.
 pub(super) async fn with_tokens(
     conn: &mut AsyncPgConnection,
     app: &App,
     owned: Owned,
     belonging: Belonging,
-    refresh_token: String,
+    generation: i64,
     now: DateTime<Utc>,
 ) -> Result<Session> {
     let caller = Caller {
@@ -139,8 +136,8 @@ pub(super) async fn with_tokens(
         access_version: belonging.access_version,
     };
     Ok(Session {
-        access_token: app.tokens.issue(&caller, now)?,
-        refresh_token,
+        access_token: app.tokens.issue(&caller, generation, now)?,
+        refresh_token: app.refresh_tokens.issue(owned.session, generation),
         token_type: "Bearer",
         expires_in: app.tokens.life_seconds(),
         me: me(conn, owned, belonging).await?,

@@ -2,7 +2,8 @@
 //!
 //! - Every request uses [`tokens`] (with [`jwt`], their algorithms), [`caller`], [`roles`], and [`access`], which
 //!   checks that the session is open and the membership active.
-//! - Sign-in uses [`sessions`], [`password`] and [`email`]; its routes are in [`crate::accounts`].
+//! - Sign-in uses [`sessions`], [`password`] and [`email`]; its routes are in [`crate::accounts`]. A session's refresh
+//!   tokens are in [`refresh`], and [`uses`] records which of them a client has got.
 //! - [`link`] is the secret of a one-time link, and [`resets`] has the rows of those that set a new password.
 //! - [`store`] has the rows of accounts, [`status`] the status of a membership, [`seal`] the master key, and
 //!   [`secrets`] the keys that it seals.
@@ -13,6 +14,7 @@ pub mod email;
 pub mod jwt;
 pub mod link;
 pub mod password;
+pub mod refresh;
 pub mod resets;
 pub mod roles;
 pub mod seal;
@@ -21,9 +23,10 @@ pub mod sessions;
 pub mod status;
 pub mod store;
 pub mod tokens;
+pub mod uses;
 
 pub use caller::Caller;
 pub use email::Email;
 pub use roles::{Role, Roles};
 pub use status::Status;
-pub use tokens::Tokens;
+pub use tokens::{Tokens, Verified};

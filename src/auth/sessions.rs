@@ -1,27 +1,25 @@
-//! Sessions: signed-in devices. A session has a chain of refresh tokens, of which only the latest works. If a used
-//! token is sent again, somebody has copied it, so the session ends. The database stores only hashes of refresh tokens.
+//! Sessions: signed-in devices. A session's row has the generation of its current refresh token; [`super::refresh`] has
+//! the tokens, and decides which of them are good. If any other is sent, somebody has copied it, so the session ends.
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult, Queryable,
     Selectable, SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use sha2::{Digest as _, Sha256};
 
 use super::Caller;
+use super::refresh::{FIRST, Generations, PREDECESSOR_LIVES, Verdict, judge};
 use crate::config::Config;
-use crate::db::schema::{refresh_tokens, sessions};
+use crate::db::schema::sessions;
 use crate::http::peer;
 use crate::ids::{AccountId, GymId, SessionId};
 
 /// Stored length of a user agent in characters; the rest is cut off.
 const USER_AGENT_CHARS: usize = 200;
-/// Days for which the database keeps used refresh tokens (so that reuse is detected) and ended sessions.
+/// Days for which the database keeps sessions that have ended.
 pub const REMEMBERED_DAYS: i64 = 7;
 
 /// The device that signs in or refreshes.
@@ -52,7 +50,7 @@ pub enum Reason {
     Ended,
     /// The password was changed.
     Password,
-    /// A used refresh token was sent again.
+    /// A refresh token that is void was sent.
     Reuse,
     /// The membership is no longer active.
     Access,
@@ -72,26 +70,29 @@ impl Reason {
     }
 }
 
-/// A refresh token: 32 random bytes.
-struct RefreshToken([u8; 32]);
+/// How long a session lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// The time without a refresh after which it ends.
+    pub unused: TimeDelta,
+    /// The time after its sign-in at which it ends in any case.
+    pub at_most: TimeDelta,
+}
 
-impl RefreshToken {
-    fn new() -> Self {
-        Self(rand::random())
+impl Life {
+    /// The configured life.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            unused: TimeDelta::days(config.session_days),
+            at_most: TimeDelta::days(config.session_max_days),
+        }
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        bytes.try_into().ok().map(Self)
-    }
-
-    fn text(&self) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(self.0)
-    }
-
-    /// A fast hash is enough, because nobody can guess 32 random bytes.
-    fn hash(&self) -> Vec<u8> {
-        Sha256::digest(self.0).to_vec()
+    /// When a session ends that is used now.
+    #[must_use]
+    pub fn end(self, signed_in_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+        (now + self.unused).min(signed_in_at + self.at_most)
     }
 }
 
@@ -111,14 +112,14 @@ pub struct OpenSession {
     pub ip_address: Option<String>,
 }
 
-/// Opens a session that expires after `unused` without a refresh. Returns its id and its first refresh token.
+/// Opens a session of an account that has just proved its password. Its generation is [`FIRST`].
 pub async fn open(
     conn: &mut AsyncPgConnection,
     (gym, account): (GymId, AccountId),
     device: &Device,
-    unused: TimeDelta,
+    life: Life,
     now: DateTime<Utc>,
-) -> QueryResult<(SessionId, String)> {
+) -> QueryResult<SessionId> {
     let session = SessionId::new();
     diesel::insert_into(sessions::table)
         .values((
@@ -126,34 +127,40 @@ pub async fn open(
             sessions::gym_id.eq(gym),
             sessions::account_id.eq(account),
             sessions::created_at.eq(now),
+            sessions::signed_in_at.eq(now),
             sessions::last_used_at.eq(now),
-            sessions::expires_at.eq(now + unused),
+            sessions::expires_at.eq(life.end(now, now)),
+            sessions::generation.eq(FIRST),
             sessions::user_agent.eq(&device.user_agent),
             sessions::ip_address.eq(&device.ip_address),
         ))
         .execute(conn)
         .await?;
-    let token = add_token(conn, gym, session, now).await?;
-    Ok((session, token))
+    Ok(session)
 }
 
-async fn add_token(
+/// Limits a session that replaces another to the other's absolute life: a switch to another gym asks for no password.
+/// Needs the system role.
+pub async fn inherit_life(
     conn: &mut AsyncPgConnection,
-    gym: GymId,
-    session: SessionId,
+    from: SessionId,
+    to: SessionId,
+    life: Life,
     now: DateTime<Utc>,
-) -> QueryResult<String> {
-    let token = RefreshToken::new();
-    diesel::insert_into(refresh_tokens::table)
-        .values((
-            refresh_tokens::token_hash.eq(token.hash()),
-            refresh_tokens::gym_id.eq(gym),
-            refresh_tokens::session_id.eq(session),
-            refresh_tokens::issued_at.eq(now),
+) -> QueryResult<()> {
+    let signed_in_at: DateTime<Utc> = sessions::table
+        .find(from)
+        .select(sessions::signed_in_at)
+        .first(conn)
+        .await?;
+    diesel::update(sessions::table.find(to))
+        .set((
+            sessions::signed_in_at.eq(signed_in_at),
+            sessions::expires_at.eq(life.end(signed_in_at, now)),
         ))
         .execute(conn)
         .await?;
-    Ok(token.text())
+    Ok(())
 }
 
 /// A session with its gym and account.
@@ -180,72 +187,97 @@ impl Owned {
 }
 
 /// The outcome of a refresh.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// The token worked and is now used; with the next token.
-    Rotated(Owned, String),
-    /// The token had been used before.
+    /// The token was good; with the generation that the answer carries.
+    Rotated(Owned, i64),
+    /// A token that is void was sent: somebody has a copy.
     Reused(Owned),
-    /// The token is unknown, or its session has ended or expired.
+    /// The session has ended or expired, or does not exist.
     Refused,
 }
 
-/// Exchanges a refresh token for the next one. If two requests send the same token at once, the row lock lets one
-/// through, and the other then finds the token used. Needs the system role.
+/// Exchanges the token of a session's generation for the next one, as [`judge`] decides. Concurrent refreshes wait for
+/// each other at the session's row; a second one with the same token gets the same answer as the first. Needs the
+/// system role.
 pub async fn rotate(
     conn: &mut AsyncPgConnection,
-    token: &str,
+    (session, presented): (SessionId, i64),
     device: &Device,
-    unused: TimeDelta,
+    life: Life,
     now: DateTime<Utc>,
 ) -> QueryResult<Rotation> {
-    let Some(token) = RefreshToken::parse(token) else {
-        return Ok(Rotation::Refused);
-    };
-    let hash = token.hash();
-    let found: Option<(SessionId, Option<DateTime<Utc>>)> = refresh_tokens::table
-        .find(&hash)
-        .select((refresh_tokens::session_id, refresh_tokens::used_at))
-        .for_update()
-        .first(conn)
-        .await
-        .optional()?;
-    let Some((session, used_at)) = found else {
-        return Ok(Rotation::Refused);
-    };
+    type Row = (GymId, AccountId, i64, Option<DateTime<Utc>>, DateTime<Utc>);
     let open = sessions::table
         .find(session)
         .filter(sessions::ended_at.is_null().and(sessions::expires_at.gt(now)));
-    if used_at.is_some() {
-        let owner = open
-            .select((sessions::gym_id, sessions::account_id))
-            .first(conn)
-            .await
-            .optional()?;
-        return Ok(owner.map_or(Rotation::Refused, |(gym, account)| {
-            Rotation::Reused(Owned { gym, account, session })
-        }));
-    }
-    let owner = diesel::update(open)
+    let found: Option<Row> = open
+        .select((
+            sessions::gym_id,
+            sessions::account_id,
+            sessions::generation,
+            sessions::predecessor_until,
+            sessions::signed_in_at,
+        ))
+        .for_no_key_update()
+        .first(conn)
+        .await
+        .optional()?;
+    let Some((gym, account, current, predecessor_until, signed_in_at)) = found else {
+        return Ok(Rotation::Refused);
+    };
+    let owned = Owned { gym, account, session };
+    let generations = Generations {
+        current,
+        predecessor_until,
+    };
+    let (generation, predecessor_until) = match judge(presented, generations, now) {
+        Verdict::Next(next) => (next, Some(now + PREDECESSOR_LIVES)),
+        Verdict::Again => (current, predecessor_until),
+        Verdict::Reuse => return Ok(Rotation::Reused(owned)),
+    };
+    diesel::update(sessions::table.find(session))
         .set((
+            sessions::generation.eq(generation),
+            sessions::predecessor_until.eq(predecessor_until),
             sessions::last_used_at.eq(now),
-            sessions::expires_at.eq(now + unused),
+            sessions::expires_at.eq(life.end(signed_in_at, now)),
             sessions::user_agent.eq(&device.user_agent),
             sessions::ip_address.eq(&device.ip_address),
         ))
-        .returning((sessions::gym_id, sessions::account_id))
-        .get_result(conn)
-        .await
-        .optional()?;
-    let Some((gym, account)) = owner else {
-        return Ok(Rotation::Refused);
-    };
-    diesel::update(refresh_tokens::table.find(&hash))
-        .set(refresh_tokens::used_at.eq(now))
         .execute(conn)
         .await?;
-    let next = add_token(conn, gym, session, now).await?;
-    Ok(Rotation::Rotated(Owned { gym, account, session }, next))
+    Ok(Rotation::Rotated(owned, generation))
+}
+
+/// Gives an open session its next generation after its account has proved its password, and voids all earlier refresh
+/// tokens at once. Returns the generation; `None` if the session has ended.
+pub async fn renew(
+    conn: &mut AsyncPgConnection,
+    owned: &Owned,
+    life: Life,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<i64>> {
+    let open = sessions::table
+        .find(owned.session)
+        .filter(
+            sessions::gym_id
+                .eq(owned.gym)
+                .and(sessions::account_id.eq(owned.account)),
+        )
+        .filter(sessions::ended_at.is_null().and(sessions::expires_at.gt(now)));
+    diesel::update(open)
+        .set((
+            sessions::generation.eq(sessions::generation + 1),
+            sessions::predecessor_until.eq(None::<DateTime<Utc>>),
+            sessions::signed_in_at.eq(now),
+            sessions::last_used_at.eq(now),
+            sessions::expires_at.eq(life.end(now, now)),
+        ))
+        .returning(sessions::generation)
+        .get_result(conn)
+        .await
+        .optional()
 }
 
 /// Lists the open sessions of an account in a gym, most recently used first.
@@ -310,20 +342,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refresh_token_has_43_characters_and_a_stable_hash() {
-        let token = RefreshToken::new();
-        assert_eq!(token.text().len(), 43);
-        let read = RefreshToken::parse(&token.text()).expect("a token");
-        assert_eq!(read.hash(), token.hash());
-        assert_ne!(RefreshToken::new().hash(), token.hash());
-        for other in [
-            "",
-            "abc",
-            &format!("{}=", token.text()),
-            &"A".repeat(44),
-            &"ü".repeat(43),
-        ] {
-            assert!(RefreshToken::parse(other).is_none(), "{other}");
-        }
+    fn a_session_ends_when_it_is_not_used_and_at_its_end_in_any_case() {
+        let (unused, at_most) = (TimeDelta::days(30), TimeDelta::days(90));
+        let life = Life { unused, at_most };
+        let signed_in_at = DateTime::UNIX_EPOCH;
+        let end_if_used_on =
+            |day| (life.end(signed_in_at, signed_in_at + TimeDelta::days(day)) - signed_in_at).num_days();
+        assert_eq!([0, 59, 60, 61, 89].map(end_if_used_on), [30, 89, 90, 90, 90]);
     }
 }

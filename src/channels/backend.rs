@@ -235,9 +235,8 @@ pub fn failure(kind: Kind) -> Failure {
 
 /// The identity behind an access token.
 fn identity(app: &App, token: &str) -> Result<Identity> {
-    let now = app.clock.now();
-    let verified = app.tokens.verify(token, now)?;
-    let left = (verified.expires_at - now).to_std().unwrap_or_default();
+    let verified = app.verify(token)?;
+    let left = (verified.expires_at - app.clock.now()).to_std().unwrap_or_default();
     let caller = verified.caller;
     let channels = if caller.roles.has(Role::Member) {
         vec![Channel::Member(caller.account).to_string().into()]

@@ -365,16 +365,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    refresh_tokens (token_hash) {
-        token_hash -> Bytea,
-        gym_id -> Uuid,
-        session_id -> Uuid,
-        issued_at -> Timestamptz,
-        used_at -> Nullable<Timestamptz>,
-    }
-}
-
-diesel::table! {
     sealed_secrets (id) {
         id -> Uuid,
         purpose -> Text,
@@ -396,6 +386,9 @@ diesel::table! {
         ended_reason -> Nullable<Text>,
         user_agent -> Nullable<Text>,
         ip_address -> Nullable<Text>,
+        signed_in_at -> Timestamptz,
+        generation -> Int8,
+        predecessor_until -> Nullable<Timestamptz>,
     }
 }
 
@@ -423,8 +416,6 @@ diesel::joinable!(plan_revisions -> accounts (author_id));
 diesel::joinable!(plans -> accounts (author_id));
 diesel::joinable!(plans -> gyms (gym_id));
 diesel::joinable!(quota_windows -> gyms (gym_id));
-diesel::joinable!(refresh_tokens -> gyms (gym_id));
-diesel::joinable!(refresh_tokens -> sessions (session_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     accounts,
@@ -451,7 +442,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     plan_revisions,
     plans,
     quota_windows,
-    refresh_tokens,
     sealed_secrets,
     sessions,
     signing_keys,

@@ -9,7 +9,10 @@ use diesel_async::RunQueryDsl as _;
 
 use crate::app::{App, Inner};
 use crate::auth::Tokens;
+use crate::auth::refresh::RefreshTokens;
 use crate::auth::seal::MasterKey;
+use crate::auth::secrets::{Purpose, Secrets};
+use crate::auth::uses::Uses;
 use crate::cache::Cache;
 use crate::channels::Product;
 use crate::clock::Clock;
@@ -172,10 +175,11 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let clock = Clock::default();
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
-    let (tokens, partitions_until) = db::within(timeouts::START, async {
+    let (tokens, secrets, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
             let tokens = Tokens::load(conn, &master, life, now).await?;
+            let secrets = Secrets::load(conn, &master, Purpose::RefreshTokens, now).await?;
             if log::rotate_epochs_after_restore(conn).await? {
                 tracing::warn!("the database was restored (another cluster or timeline): all logs have new epochs");
             }
@@ -190,7 +194,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
                     );
                 }
             }
-            Ok::<_, Error>((tokens, until))
+            Ok::<_, Error>((tokens, secrets, until))
         })
         .await
     })
@@ -199,9 +203,11 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let hub = hub(config, &clock)?;
     let app = App::new(Inner {
         config: config.clone(),
+        uses: Uses::new(pool.clone()),
         pool,
         clock,
         tokens,
+        refresh_tokens: RefreshTokens::new(secrets),
         hub,
         limits: Limits::default(),
         cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,

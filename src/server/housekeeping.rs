@@ -36,9 +36,8 @@ pub struct Trim {
     pub kept_days: i64,
 }
 
-/// All rules, in order. Used refresh tokens come before sessions: deleting a session deletes all its tokens at once,
-/// outside the bound of a batch.
-pub const TRIMS: [Trim; 7] = [
+/// All rules, in order.
+pub const TRIMS: [Trim; 6] = [
     Trim {
         table: "idempotency_keys",
         column: "created_at",
@@ -48,11 +47,6 @@ pub const TRIMS: [Trim; 7] = [
         table: "quota_windows",
         column: "began_at",
         kept_days: 2,
-    },
-    Trim {
-        table: "refresh_tokens",
-        column: "used_at",
-        kept_days: sessions::REMEMBERED_DAYS,
     },
     Trim {
         table: "sessions",
@@ -130,16 +124,11 @@ pub async fn once(app: &App, owner_url: Option<&str>) {
     if let Err(error) = make_partitions(app).await {
         tracing::error!(error.cause = ?error, "cannot create partitions ahead; trying again in an hour");
     }
-    let mut failed: Option<&str> = None;
     for trim in &TRIMS {
-        if failed == Some("refresh_tokens") && trim.table == "sessions" {
-            continue;
-        }
         match trim.all(app).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(trim.table, trim.column, rows, "deleted expired rows"),
             Err(error) => {
-                failed = Some(trim.table);
                 tracing::warn!(trim.table, trim.column, error.cause = ?error, "cannot delete expired rows; trying again in an hour");
             }
         }

@@ -6,8 +6,9 @@
 // inline or third-party scripts, by rotation of the token at every use with reuse detection on the server, and by
 // sessions that people can see and end.
 //
-// Because of rotation, two tabs must never present the same token: a refresh takes a lock shared by all tabs, and reads
-// the stored token while holding it.
+// The first use of a refreshed access token voids the refresh token before it. So the next refresh token is stored
+// before anything uses the access token, and two tabs must never present the same token: a refresh takes a lock shared
+// by all tabs, and reads the stored token while holding it. If an answer got lost, the stored token is still good.
 import { computed, signal } from '@preact/signals';
 import { call, open, Problem, useTokens } from './api/client';
 import type { ClaimedAccount, Demo, Me, PlanStatus, Session } from './api/types';
@@ -100,6 +101,16 @@ export async function accept(secret: string, account?: ClaimedAccount): Promise<
   adopt(account
     ? await open<Session>(path, { method: 'POST', body: { secret, account } })
     : await call<Session>(path, { method: 'POST', body: { secret } }));
+}
+
+/** Changes the password. The answer voids the stored refresh token, so no tab may refresh before it is here. */
+export async function changePassword(current: string, wanted: string): Promise<void> {
+  // Before the lock is held, since this may refresh.
+  const token = await accessToken();
+  await exclusive(async () => {
+    const body = { current_password: current, new_password: wanted };
+    adopt(await open<Session>('auth/password', { method: 'POST', body }, token));
+  });
 }
 
 /** Ends the session here and on the server. Offline, the server's session lasts until it expires. */

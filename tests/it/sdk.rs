@@ -6,6 +6,7 @@ pub mod script;
 
 use chrono::TimeDelta;
 use liveplan::auth::Role;
+use liveplan::auth::refresh::FIRST;
 use liveplan::config::Config;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -63,7 +64,9 @@ impl Stage {
         let (tokens, now) = (&self.app.app.tokens, self.app.app.clock.now());
         let token = self.member.token.as_deref().expect("signed in");
         let caller = tokens.verify(token, now).expect("a good token").caller;
-        tokens.issue(&caller, now - TimeDelta::hours(1)).expect("a token")
+        tokens
+            .issue(&caller, FIRST, now - TimeDelta::hours(1))
+            .expect("a token")
     }
 }
 

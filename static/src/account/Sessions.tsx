@@ -1,4 +1,4 @@
-// The list of signed-in devices, with a button to end each session.
+// The list of signed-in devices, with a button to end each session, and the form for a new password.
 import { useEffect, useState } from 'preact/hooks';
 import { call, explain } from '../api/client';
 import type { Page, SessionRow } from '../api/types';
@@ -6,6 +6,7 @@ import { dateTime } from '../format';
 import { t } from '../i18n';
 import { ErrorNote, Skeleton } from '../ui/bits';
 import { Icon } from '../ui/Icon';
+import { Password } from './Password';
 
 /** Browser and system from a User-Agent header, or the header's first 40 characters if neither is recognised. */
 function device(agent: string | undefined): string {
@@ -19,9 +20,10 @@ export function Sessions() {
   const [rows, setRows] = useState<SessionRow[]>();
   const [error, setError] = useState<string>();
 
-  useEffect(() => {
+  function load(): void {
     call<Page<SessionRow>>('auth/sessions').then((page) => setRows(page.items), (failure) => setError(explain(failure, t().noServer)));
-  }, []);
+  }
+  useEffect(load, []);
 
   async function end(id: string): Promise<void> {
     try {
@@ -52,6 +54,7 @@ export function Sessions() {
           </li>
         ))}
       </ul>
+      <Password onChanged={load} />
     </main>
   );
 }

@@ -21,6 +21,11 @@ export const en = {
   lastUsed: (when: string) => `last used ${when}`,
   thisDevice: 'This device',
   unknownDevice: 'Unknown device',
+  changePassword: 'Change password',
+  changePasswordLead: 'All your other devices are signed out.',
+  currentPassword: 'Current password',
+  newPassword: 'New password (at least 8 characters)',
+  passwordChanged: 'Password changed',
   endSession: 'End session',
   signOut: 'Sign out',
 

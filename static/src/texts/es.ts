@@ -23,6 +23,11 @@ export const es: Texts = {
   lastUsed: (when) => `último uso: ${when}`,
   thisDevice: 'Este dispositivo',
   unknownDevice: 'Dispositivo desconocido',
+  changePassword: 'Cambiar la contraseña',
+  changePasswordLead: 'Se cierra la sesión en todos tus demás dispositivos.',
+  currentPassword: 'Contraseña actual',
+  newPassword: 'Contraseña nueva (8 caracteres como mínimo)',
+  passwordChanged: 'Contraseña cambiada',
   endSession: 'Cerrar sesión',
   signOut: 'Salir',
 

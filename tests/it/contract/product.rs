@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use diesel::sql_types::{BigInt, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::auth::Role;
+use liveplan::auth::refresh::FIRST;
 use liveplan::events::{log, user_of};
 use liveplan_hub::backend::{Backend, Standing};
 use liveplan_hub::ids::{LogId, UserId};
@@ -52,7 +53,9 @@ impl Subject for Product {
         let (tokens, now) = (&self.app.app.tokens, self.app.app.clock.now());
         let good = self.floor.trainer.token.clone().expect("signed in");
         let caller = tokens.verify(&good, now).expect("a good token").caller;
-        let over = tokens.issue(&caller, now - TimeDelta::hours(1)).expect("a token");
+        let over = tokens
+            .issue(&caller, FIRST, now - TimeDelta::hours(1))
+            .expect("a token");
         (good, over)
     }
 

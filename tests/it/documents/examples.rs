@@ -67,7 +67,7 @@ async fn the_example_runs(sdk: Sdk, language: &str, before: &str) {
         "the command was sent without its key"
     );
     until("the example's token is renewed", async || {
-        count(&app, "refresh_tokens WHERE used_at IS NOT NULL").await > 0
+        count(&app, "sessions WHERE generation > 1").await > 0
     })
     .await;
     drop(script);

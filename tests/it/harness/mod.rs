@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
+use liveplan::auth::refresh::FIRST;
 use liveplan::auth::{Caller, Role, Roles};
 use liveplan::config::{Config, HttpLimits, LiveLimits, ProxyHeader, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
@@ -93,6 +94,7 @@ pub fn config(database_url: &str) -> Config {
         workers: 1,
         access_token_seconds: 900,
         session_days: 30,
+        session_max_days: 90,
         live_retention_days: 7,
         recovery: Recovery::default(),
         live_ping_seconds: 25,
@@ -199,8 +201,8 @@ impl TestApp {
         .await
         .expect("a membership");
         diesel::sql_query(
-            "INSERT INTO sessions (id, gym_id, account_id, created_at, last_used_at, expires_at)
-             VALUES ($1, $2, $3, $4, $4, $4 + interval '30 days')",
+            "INSERT INTO sessions (id, gym_id, account_id, created_at, signed_in_at, last_used_at, expires_at)
+             VALUES ($1, $2, $3, $4, $4, $4, $4 + interval '30 days')",
         )
         .bind::<SqlUuid, _>(session)
         .bind::<SqlUuid, _>(gym.id)
@@ -216,7 +218,7 @@ impl TestApp {
             session,
             access_version: 1,
         };
-        let token = self.app.tokens.issue(&caller, now).expect("a token");
+        let token = self.app.tokens.issue(&caller, FIRST, now).expect("a token");
         Client::new(self.address, account, email, Some(token))
     }
 

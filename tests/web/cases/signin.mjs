@@ -37,6 +37,27 @@ export function signin(server, { browser }) {
       await page.context().close();
     });
 
+    await t.test('a new password signs other devices out and keeps this one', async () => {
+      const page = await newPage(browser(), { size: 'phone' });
+      await signIn(page, server.url, 'member04');
+      const elsewhere = await api(server, 'member04');
+      await page.getByTestId('account').click();
+      await page.getByTestId('sessions').click();
+      await page.getByTestId('password-current').fill('wrong');
+      await page.getByTestId('password-new').fill('bicicleta verde');
+      await page.getByTestId('password-save').click();
+      await page.getByRole('alert').getByText('no son correctos').waitFor();
+      await page.getByTestId('password-current').fill('demo');
+      await page.getByTestId('password-save').click();
+      await page.getByText('Contraseña cambiada').waitFor();
+      await assert.rejects(elsewhere.call('GET', 'auth/me'), /401/);
+      // The stored token is the new one: a reload refreshes with it.
+      await page.reload();
+      await live(page);
+      assert.deepEqual(page.faults, []);
+      await page.context().close();
+    });
+
     await t.test('each role starts on its own page, and an address for other roles redirects there', async () => {
       for (const [who, path, there] of [['owner', '/people', 'Personas'], ['manager', '/wall', 'Miembros de este entrenador'], ['nutritionist', '/plans', 'Planes']]) {
         const page = await newPage(browser());
