@@ -18,6 +18,7 @@ mod folding;
 mod follows;
 mod foods;
 mod gyms;
+mod hardening;
 mod harness;
 mod housekeeping;
 mod limits;
