@@ -18,7 +18,7 @@ pub(super) struct LoggedNode {
     pub(super) address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     child: Child,
-    reader: JoinHandle<()>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl LoggedNode {
@@ -55,7 +55,7 @@ impl LoggedNode {
             address,
             log,
             child,
-            reader,
+            reader: Some(reader),
         }
     }
 
@@ -80,9 +80,18 @@ impl LoggedNode {
     pub(super) fn end(mut self) -> Vec<String> {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
-        self.reader.join().expect("all of the log");
+        let reader = self.reader.take().expect("a reader");
+        reader.join().expect("all of the log");
         let log = self.log.lock().expect("the log");
         log.clone()
+    }
+}
+
+impl Drop for LoggedNode {
+    fn drop(&mut self) {
+        // Both fail if the node has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
