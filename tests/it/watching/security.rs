@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::lines::LoggedNode;
-use crate::harness::{PASSWORD, TestApp};
+use crate::harness::{PASSWORD, RawHttp, TestApp};
 
 #[tokio::test]
 async fn authentication_and_refusals_are_logged_with_who_and_where_and_without_a_secret() {
@@ -80,5 +80,32 @@ async fn authentication_and_refusals_are_logged_with_who_and_where_and_without_a
     let id = session["session_id"].as_str().expect("an id");
     assert_eq!(said[1]["fields"]["session.id"], id);
     assert_eq!(said[1]["fields"]["http.status"], 200);
+    maker.stop().await;
+}
+
+#[tokio::test]
+async fn malformed_requests_write_no_lines() {
+    let maker = TestApp::start().await;
+    let node = LoggedNode::start(&maker.database, "info,tokio_postgres=warn").await;
+    for _ in 0..20 {
+        let mut stranger = RawHttp::open(node.address).await;
+        let lengths = ["Content-Length: 1", "Content-Length: 2"];
+        stranger.send("POST /api/v1/auth/login", &lengths, "").await;
+        assert_eq!(stranger.answer().await.status, 400);
+    }
+    // A line that comes after all others.
+    maker
+        .nobody()
+        .at(node.address)
+        .get("/gym")
+        .await
+        .refused(401, "unauthenticated");
+    node.until("unauthenticated", 1).await;
+    let log = node.end();
+    let at = log
+        .iter()
+        .position(|line| line.contains("listening"))
+        .expect("it listens");
+    assert_eq!(log.len(), at + 2, "{:?}", &log[at..]);
     maker.stop().await;
 }
