@@ -70,11 +70,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// Builds the response. No cache may store it.
+    /// Builds the response, with the session in its extensions. No cache may store it.
     pub(super) fn response(&self) -> HttpResponse {
-        HttpResponse::Ok()
+        let mut response = HttpResponse::Ok()
             .insert_header((header::CACHE_CONTROL, "no-store"))
-            .json(self)
+            .json(self);
+        response.extensions_mut().insert(Owned {
+            gym: self.me.gym.id,
+            account: self.me.account.id,
+            session: self.me.session_id,
+        });
+        response
     }
 }
 

@@ -114,6 +114,15 @@ codes! {
     AlreadyAssigned "already_assigned" 409 1453 "This trainer is already assigned to this member." "Este entrenador ya está asignado a este miembro.";
 }
 
+impl Code {
+    /// Whether this refuses a request that is not authenticated, not permitted or too frequent, or whose link no longer
+    /// works. An expired access token is routine.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        matches!(self.status(), 401 | 403 | 410 | 429) && !matches!(self, Self::TokenExpired)
+    }
+}
+
 /// An error: its code, the values of its sentence's placeholders, and its cause.
 pub struct Error {
     /// What went wrong.
@@ -253,7 +262,7 @@ impl Error {
         Value::Object(problem)
     }
 
-    /// Builds the problem's response. It does not log the error; [`Self::log`] does.
+    /// Builds the problem's response, with the code in its extensions. It does not log the error; [`Self::log`] does.
     #[must_use]
     pub fn response(&self, lang: Lang) -> HttpResponse {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -273,7 +282,9 @@ impl Error {
         if status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        response.body(self.problem(lang).to_string())
+        let mut response = response.body(self.problem(lang).to_string());
+        response.extensions_mut().insert(self.code);
+        response
     }
 
     /// Logs a server error (status 500 and above) with its cause. Call it once, where the error is handled.

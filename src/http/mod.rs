@@ -8,6 +8,7 @@ pub mod limits;
 pub mod page;
 pub mod patch;
 pub mod peer;
+pub mod private;
 
 pub use body::Body;
 pub use etag::IfMatch;

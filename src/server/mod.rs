@@ -10,6 +10,7 @@ pub mod listen;
 pub mod metrics;
 pub mod overview;
 pub mod owner;
+pub mod security;
 pub mod trace;
 pub mod upgrade;
 pub mod web;
@@ -31,7 +32,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::http::{body, etag, lang};
+use crate::http::{body, etag, lang, private};
 use crate::{accounts, channels, demo, follows, foods, gyms, meals, members, plans, rosters};
 use docs::Bearer;
 use liveplan_hub::backend::Backend;
@@ -213,6 +214,7 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
             // The middleware that is wrapped last sees a request first.
             .wrap(from_fn(lang::problems))
             .wrap(from_fn(body::bounded))
+            .wrap(from_fn(private::by_default))
             .wrap(cors(&origins))
             .wrap(from_fn(trace::requests))
     })

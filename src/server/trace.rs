@@ -1,4 +1,4 @@
-//! One tracing span and one log line per request. The response carries the request's id in `X-Request-Id`.
+//! One tracing span per request, and its log lines. The response carries the request's id in `X-Request-Id`.
 
 use std::rc::Rc;
 
@@ -21,6 +21,7 @@ pub async fn requests<B: MessageBody>(
     async move {
         let began = std::time::Instant::now();
         let mut response = next.call(request).await?;
+        super::security::log(&response);
         // Only at debug level, since actix must match the route again to name it.
         if tracing::enabled!(tracing::Level::DEBUG) {
             let status = response.status().as_u16();

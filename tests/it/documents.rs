@@ -274,3 +274,56 @@ fn the_glossary_defines_every_italic_term_of_the_architecture() {
         .collect();
     assert_eq!(missing, Vec::<String>::new(), "terms without a definition");
 }
+
+/// The sections of OWASP ASVS 5.0.0 that have requirements of level 1 or 2, and how many: in each, they come first.
+#[rustfmt::skip]
+const ASVS: [(&str, u32); 75] = [
+    ("1.1", 2), ("1.2", 9), ("1.3", 11), ("1.4", 3), ("1.5", 2), ("2.1", 3), ("2.2", 3), ("2.3", 4), ("2.4", 1),
+    ("3.2", 2), ("3.3", 4), ("3.4", 6), ("3.5", 5), ("3.7", 2), ("4.1", 3), ("4.2", 1), ("4.3", 2), ("4.4", 4),
+    ("5.1", 1), ("5.2", 3), ("5.3", 2), ("5.4", 3), ("6.1", 3), ("6.2", 12), ("6.3", 4), ("6.4", 4), ("6.5", 5),
+    ("6.6", 3), ("6.8", 4), ("7.1", 3), ("7.2", 4), ("7.3", 2), ("7.4", 5), ("7.5", 2), ("7.6", 2), ("8.1", 2),
+    ("8.2", 3), ("8.3", 1), ("8.4", 1), ("9.1", 3), ("9.2", 4), ("10.1", 2), ("10.2", 2), ("10.3", 4), ("10.4", 11),
+    ("10.5", 5), ("10.6", 2), ("10.7", 3), ("11.1", 2), ("11.2", 3), ("11.3", 3), ("11.4", 4), ("11.5", 1), ("11.6", 1),
+    ("12.1", 3), ("12.2", 2), ("12.3", 4), ("13.1", 1), ("13.2", 5), ("13.3", 2), ("13.4", 5), ("14.1", 2), ("14.2", 4),
+    ("14.3", 3), ("15.1", 3), ("15.2", 3), ("15.3", 7), ("16.1", 1), ("16.2", 5), ("16.3", 4), ("16.4", 3), ("16.5", 3),
+    ("17.1", 1), ("17.2", 4), ("17.3", 2),
+];
+
+/// The requirements that a text names, alone or as a range such as `1.2.1 to 1.2.9`.
+fn requirements(text: &str) -> BTreeSet<String> {
+    let parse = |word: &str| -> Option<(String, u32)> {
+        let (section, number) = word.trim_matches([',', '.', ':', ';', '(', ')']).rsplit_once('.')?;
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let (chapter, of) = section.split_once('.')?;
+        (digits(chapter) && digits(of)).then_some((section.to_owned(), number.parse().ok()?))
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut found = BTreeSet::new();
+    for (at, word) in words.iter().enumerate() {
+        let Some((section, first)) = parse(word) else { continue };
+        let range = words.get(at + 1..at + 3).filter(|next| next[0] == "to");
+        let last = range.and_then(|next| parse(next[1])).filter(|(to, _)| *to == section);
+        let last = last.map_or(first, |(_, last)| last);
+        found.extend((first..=last).map(|number| format!("{section}.{number}")));
+    }
+    found
+}
+
+#[test]
+fn the_page_on_security_answers_every_requirement_and_lists_those_that_do_not_hold() {
+    let page = document("docs/security.md").text;
+    let (before, chapters) = page.split_once("\n## Requirements").expect("the chapters");
+    let answered = requirements(chapters);
+    let all = ASVS
+        .iter()
+        .flat_map(|(section, count)| (1..=*count).map(move |n| format!("{section}.{n}")));
+    let missing: Vec<_> = all.filter(|requirement| !answered.contains(requirement)).collect();
+    assert_eq!(missing, Vec::<String>::new(), "requirements without an answer");
+    let (_, list) = before.split_once("\n## What does not hold yet").expect("the list");
+    let rows = chapters
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let open = rows.filter(|(_, rest)| rest.starts_with("part") || rest.starts_with("no"));
+    let open: BTreeSet<_> = open.flat_map(|(numbers, _)| requirements(numbers)).collect();
+    assert_eq!(requirements(list), open, "the list of those that do not hold");
+}

@@ -19,6 +19,7 @@ mod folding;
 mod follows;
 mod foods;
 mod gyms;
+mod hardening;
 mod harness;
 mod housekeeping;
 mod limits;

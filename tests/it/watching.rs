@@ -1,7 +1,8 @@
-//! Observing a node: its Prometheus metrics, its log lines about sockets, and the overview that a gym's staff see.
+//! Observing a node: its Prometheus metrics, its log lines about sockets and about security, and the overview that a gym's staff see.
 
 mod lines;
 mod overview;
+mod security;
 
 use liveplan::auth::Role;
 use liveplan_hub::protocol::Codec;
