@@ -10,6 +10,7 @@ use diesel_async::RunQueryDsl as _;
 use crate::app::{App, Inner};
 use crate::auth::Tokens;
 use crate::auth::seal::MasterKey;
+use crate::auth::secrets::{Purpose, Secrets};
 use crate::cache::Cache;
 use crate::channels::Product;
 use crate::clock::Clock;
@@ -26,6 +27,8 @@ use crate::parts::Parts;
 use crate::server::housekeeping;
 use liveplan_hub::Hub;
 use liveplan_hub::backend::Backend;
+use liveplan_hub::cluster::OtherNodes;
+use liveplan_hub::cluster::client::Servers;
 use liveplan_hub::limits::LiveLimits;
 
 /// The server version that clients get in the connect reply.
@@ -100,22 +103,29 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let clock = Clock::default();
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
-    let (tokens, partitions_until) = db::within(timeouts::START, async {
+    let servers = redis(config)?;
+    let (tokens, broker, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
             let tokens = Tokens::load(conn, &master, life, now).await?;
+            let broker = Secrets::load(conn, &master, Purpose::Broker, now).await?;
             if log::rotate_epochs_after_restore(conn).await? {
                 tracing::warn!("the database was restored (another cluster or timeline): all logs have new epochs");
             }
             let until = partitions::make_ahead(conn, now).await?;
             foods::starter::load(conn, now).await?;
-            Ok::<_, Error>((tokens, until))
+            Ok::<_, Error>((tokens, broker, until))
         })
         .await
     })
     .await
     .map_err(|e| anyhow::anyhow!("{e:?}"))?;
-    let hub = hub(config, &clock)?;
+    let others = servers.map(|servers| OtherNodes {
+        servers,
+        keyring: broker.keyring(),
+    });
+    let cache = Cache::new(config.cache_bytes, others.as_ref());
+    let hub = hub(config, &clock, others);
     let app = App::new(Inner {
         config: config.clone(),
         pool,
@@ -123,7 +133,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         tokens,
         hub,
         limits: Limits::default(),
-        cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,
+        cache,
         parts: Parts::default(),
         changes_in_flight: AtomicUsize::new(0),
         partitions_until: Mutex::new(partitions_until),
@@ -134,22 +144,30 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     Ok(Booted { app, product, postgres })
 }
 
+/// The Redis servers of the configuration. Logs what is exposed about them.
+fn redis(config: &Config) -> anyhow::Result<Option<Servers>> {
+    let Some(url) = &config.redis_url else {
+        return Ok(None);
+    };
+    let authorities = match &config.redis_ca_file {
+        Some(path) => Some(std::fs::read(path).with_context(|| format!("REDIS_CA_FILE {}", path.display()))?),
+        None => None,
+    };
+    let servers = Servers::parse(url, authorities.as_deref())?;
+    for warning in servers.exposed() {
+        tracing::warn!("the Redis at {warning}");
+    }
+    Ok(Some(servers))
+}
+
 /// Builds the configured hub. Its tasks do not run yet.
-///
-/// # Errors
-/// If `REDIS_URL` is malformed.
-pub fn hub(config: &Config, clock: &Clock) -> anyhow::Result<Hub> {
+#[must_use]
+pub fn hub(config: &Config, clock: &Clock, others: Option<OtherNodes>) -> Hub {
     let limits = LiveLimits {
         ping_seconds: config.live_ping_seconds,
         ..config.live.clone()
     };
     let clock = clock.clone();
     let now = Arc::new(move || clock.now());
-    Hub::new(
-        VERSION,
-        limits,
-        config.recovery.clone(),
-        now,
-        config.redis_url.as_deref(),
-    )
+    Hub::new(VERSION, limits, config.recovery.clone(), now, others)
 }
