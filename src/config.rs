@@ -48,9 +48,15 @@ pub struct Config {
     pub pg_bindir: Option<PathBuf>,
 
     /// URL of Redis or Valkey, required for several nodes: `redis://user:password@host:6379`, or some servers of a
-    /// cluster, `redis+cluster://user:password@host:6379,host:6379`. Unset: this node is the only one.
+    /// cluster, `redis+cluster://user:password@host:6379,host:6379`; `rediss` and `rediss+cluster` mean TLS. Unset: this
+    /// node is the only one.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
+
+    /// File with the certificates (PEM) of the authorities that Redis' certificate may come from. Unset: those of the
+    /// system.
+    #[arg(long, env = "REDIS_CA_FILE")]
+    pub redis_ca_file: Option<PathBuf>,
 
     /// Maximum bytes of plans cached in memory.
     #[arg(long, env = "CACHE_BYTES", default_value_t = 64 * 1024 * 1024, value_parser = value_parser!(u64).range(..=MOST))]
@@ -246,6 +252,7 @@ mod tests {
             "database-owner-url",
             "pg-bindir",
             "redis-url",
+            "redis-ca-file",
             "master-key",
             "metrics-bind",
         ];

@@ -11,6 +11,7 @@ use super::seal::MasterKey;
 use crate::db::locks::AdvisoryLock;
 use crate::db::schema::sealed_secrets;
 use crate::ids::KeyId;
+use liveplan_hub::cluster::keyring::{Key, Keyring};
 
 /// What the keys of a set are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,21 @@ impl Secrets {
             current,
             previous: keys.collect(),
         })
+    }
+
+    /// These keys, as the hub and the cache use them for what nodes exchange through Redis.
+    #[must_use]
+    pub fn keyring(&self) -> Keyring {
+        let (current, accepted) = self.keys();
+        Keyring::new(&current, &accepted)
+    }
+
+    fn keys(&self) -> (Key, Vec<Key>) {
+        let key = |secret: &Secret| Key {
+            id: secret.id.0,
+            secret: secret.key,
+        };
+        (key(&self.current), self.previous.iter().map(key).collect())
     }
 
     /// All keys that are accepted, the current one first.

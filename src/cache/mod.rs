@@ -20,6 +20,7 @@ use crate::error::{Code, Result};
 use crate::http::etag::Stamp;
 use crate::ids::{GymId, PlanId};
 use crate::turns::Turns;
+use liveplan_hub::cluster::OtherNodes;
 use redis_level::RedisLevel;
 
 /// A compressed body is kept if it is at most 1/4 of the original. The weight of an entry includes this quarter from
@@ -144,18 +145,16 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// A cache with at most `bytes` in L1, and with an L2 if `redis_url` names a single server. With a Redis cluster
+    /// A cache with at most `bytes` in L1, and with an L2 if all nodes use a single Redis server. With a Redis cluster
     /// there is no L2; only the broker uses the cluster.
-    ///
-    /// # Errors
-    /// If the URL is malformed.
-    pub fn new(bytes: u64, redis_url: Option<&str>) -> anyhow::Result<Self> {
+    #[must_use]
+    pub fn new(bytes: u64, others: Option<&OtherNodes>) -> Self {
         let entries = usize::try_from(bytes / USUAL).unwrap_or(usize::MAX).max(16);
-        Ok(Self {
+        Self {
             local: quick_cache::sync::Cache::with_weighter(entries, bytes, ByBytes),
-            shared: redis_url.map(RedisLevel::new).transpose()?.flatten(),
+            shared: others.and_then(RedisLevel::new),
             counts: Counts::default(),
-        })
+        }
     }
 
     /// A plan's JSON with this stamp, if a level has it.
@@ -227,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_requested_version_is_served_and_the_newest_is_kept() {
-        let cache = Cache::new(1 << 20, None).expect("a cache");
+        let cache = Cache::new(1 << 20, None);
         let (gym, plan) = (GymId::new(), PlanId::new());
         let (one, two) = (stamp(1, 1), stamp(2, 1));
         assert!(cache.plan(gym, plan, one).await.is_none());
@@ -243,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_entry_with_another_shape_is_not_served_and_is_replaced() {
-        let cache = Cache::new(1 << 20, None).expect("a cache");
+        let cache = Cache::new(1 << 20, None);
         let (gym, plan) = (GymId::new(), PlanId::new());
         cache.put_plan(gym, plan, stamp(7, 1), Bytes::from_static(b"old").into());
         assert!(cache.plan(gym, plan, stamp(7, 2)).await.is_none());
@@ -254,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_level_is_bounded_in_bytes() {
-        let cache = Cache::new(1 << 20, None).expect("a cache");
+        let cache = Cache::new(1 << 20, None);
         let (gym, body) = (GymId::new(), Ready::from(Bytes::from(vec![b' '; 10_000])));
         for _ in 0..1_000 {
             cache.put_plan(gym, PlanId::new(), stamp(1, 1), body.clone());
@@ -278,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_body_is_compressed_once_and_not_on_the_calling_worker() {
-        let cache = Cache::new(1 << 20, None).expect("a cache");
+        let cache = Cache::new(1 << 20, None);
         let (gym, plan) = (GymId::new(), PlanId::new());
         let (worker, made) = (std::thread::current().id(), Arc::new(AtomicUsize::new(0)));
         // Each caller has read the plan from the database.

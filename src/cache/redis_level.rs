@@ -1,5 +1,6 @@
 //! L2: the cache that nodes share in Redis. Its timeouts are short and its failures are no errors, since the database
-//! has all data.
+//! has all data. Redis is not trusted: every value is sealed for its key, and one that does not open is a miss. A value
+//! that was put back has another stamp than the reader asks for, or is the very one that it asks for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,9 @@ use redis::{FromRedisValue, Pipeline};
 
 use crate::http::etag::{Shape, Stamp};
 use crate::ids::{GymId, PlanId};
+use liveplan_hub::cluster::OtherNodes;
 use liveplan_hub::cluster::client::{Link, Servers};
+use liveplan_hub::cluster::keyring::{Keyring, Kind};
 
 /// Seconds after which an entry expires; the same as in the system that this one replaces.
 const KEPT: u64 = 300;
@@ -25,30 +28,35 @@ pub(super) struct RedisLevel(Arc<Inner>);
 
 struct Inner {
     link: Link,
+    keyring: Keyring,
     began: Instant,
     /// End of the pause after a failure, in milliseconds since `began`.
     rests_until: AtomicU64,
 }
 
 impl RedisLevel {
-    /// The cache on the server that a URL names; `None` for a cluster. Connects on first use.
-    pub(super) fn new(url: &str) -> anyhow::Result<Option<Self>> {
-        let Servers::One(info) = Servers::parse(url)? else {
-            return Ok(None);
+    /// The cache on the server that all nodes use; `None` for a cluster. Connects on first use.
+    pub(super) fn new(others: &OtherNodes) -> Option<Self> {
+        let Servers::One(info) = &others.servers else {
+            return None;
         };
-        Ok(Some(Self(Arc::new(Inner {
-            link: Link::new(info, PATIENCE),
+        Some(Self(Arc::new(Inner {
+            link: Link::new(info.clone(), PATIENCE),
+            keyring: others.keyring.clone(),
             began: Instant::now(),
             rests_until: AtomicU64::new(0),
-        }))))
+        })))
     }
 
     /// A plan's JSON with this stamp, if Redis has it and answers in time.
     pub(super) async fn get(&self, gym: GymId, plan: PlanId, stamp: Stamp) -> Option<Bytes> {
+        let key = key(gym, plan, stamp.shape);
         let mut get = redis::pipe();
-        get.get(key(gym, plan, stamp.shape));
+        get.get(&key);
         let (found,): (Option<Vec<u8>>,) = self.ask(&get).await?;
-        let found = Bytes::from(found?);
+        let sealed = Bytes::from(found?);
+        let value = self.0.keyring.open(Kind::Value, &[key.as_bytes()], &sealed)?;
+        let found = sealed.slice_ref(value);
         let head = head(stamp);
         found.starts_with(head.as_bytes()).then(|| found.slice(head.len()..))
     }
@@ -61,8 +69,10 @@ impl RedisLevel {
             let mut value = BytesMut::with_capacity(head.len() + body.len());
             value.put_slice(head.as_bytes());
             value.put_slice(&body);
+            let key = key(gym, plan, stamp.shape);
+            let sealed = shared.0.keyring.seal(Kind::Value, &[key.as_bytes()], &value);
             let mut set = redis::pipe();
-            set.set_ex(key(gym, plan, stamp.shape), value.as_ref(), KEPT).ignore();
+            set.set_ex(key, sealed, KEPT).ignore();
             let _: Option<()> = shared.ask(&set).await;
         });
     }

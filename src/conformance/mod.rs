@@ -54,7 +54,7 @@ pub fn serve(mut config: Config, started: impl FnOnce(Started)) -> anyhow::Resul
     let clock = Clock::default();
     let hub = {
         let _runtime = runtime.enter();
-        boot::hub(&config, &clock)?
+        boot::hub(&config, &clock, None)
     };
     let backend: Arc<dyn Backend> = Arc::new(Memory::new(hub.clone(), clock));
     hub.run(&backend);

@@ -31,6 +31,8 @@ use crate::parts::Parts;
 use crate::server::housekeeping;
 use liveplan_hub::Hub;
 use liveplan_hub::backend::Backend;
+use liveplan_hub::cluster::OtherNodes;
+use liveplan_hub::cluster::client::Servers;
 use liveplan_hub::limits::LiveLimits;
 
 /// The server version that clients get in the connect reply.
@@ -175,11 +177,13 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let clock = Clock::default();
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
-    let (tokens, secrets, partitions_until) = db::within(timeouts::START, async {
+    let servers = redis(config)?;
+    let (tokens, refresh, broker, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
             let tokens = Tokens::load(conn, &master, life, now).await?;
-            let secrets = Secrets::load(conn, &master, Purpose::RefreshTokens, now).await?;
+            let refresh = Secrets::load(conn, &master, Purpose::RefreshTokens, now).await?;
+            let broker = Secrets::load(conn, &master, Purpose::Broker, now).await?;
             if log::rotate_epochs_after_restore(conn).await? {
                 tracing::warn!("the database was restored (another cluster or timeline): all logs have new epochs");
             }
@@ -194,23 +198,28 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
                     );
                 }
             }
-            Ok::<_, Error>((tokens, secrets, until))
+            Ok::<_, Error>((tokens, refresh, broker, until))
         })
         .await
     })
     .await
     .map_err(|e| anyhow::anyhow!("{e:?}"))?;
-    let hub = hub(config, &clock)?;
+    let others = servers.map(|servers| OtherNodes {
+        servers,
+        keyring: broker.keyring(),
+    });
+    let cache = Cache::new(config.cache_bytes, others.as_ref());
+    let hub = hub(config, &clock, others);
     let app = App::new(Inner {
         config: config.clone(),
         uses: Uses::new(pool.clone()),
         pool,
         clock,
         tokens,
-        refresh_tokens: RefreshTokens::new(secrets),
+        refresh_tokens: RefreshTokens::new(refresh),
         hub,
         limits: Limits::default(),
-        cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,
+        cache,
         parts: Parts::default(),
         changes_in_flight: AtomicUsize::new(0),
         partitions_until: Mutex::new(partitions_until),
@@ -221,22 +230,30 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     Ok(Booted { app, product, postgres })
 }
 
+/// The Redis servers of the configuration. Logs what is exposed about them.
+fn redis(config: &Config) -> anyhow::Result<Option<Servers>> {
+    let Some(url) = &config.redis_url else {
+        return Ok(None);
+    };
+    let authorities = match &config.redis_ca_file {
+        Some(path) => Some(std::fs::read(path).with_context(|| format!("REDIS_CA_FILE {}", path.display()))?),
+        None => None,
+    };
+    let servers = Servers::parse(url, authorities.as_deref())?;
+    for warning in servers.exposed() {
+        tracing::warn!("the Redis at {warning}");
+    }
+    Ok(Some(servers))
+}
+
 /// Builds the configured hub. Its tasks do not run yet.
-///
-/// # Errors
-/// If `REDIS_URL` is malformed.
-pub fn hub(config: &Config, clock: &Clock) -> anyhow::Result<Hub> {
+#[must_use]
+pub fn hub(config: &Config, clock: &Clock, others: Option<OtherNodes>) -> Hub {
     let limits = LiveLimits {
         ping_seconds: config.live_ping_seconds,
         ..config.live.clone()
     };
     let clock = clock.clone();
     let now = Arc::new(move || clock.now());
-    Hub::new(
-        VERSION,
-        limits,
-        config.recovery.clone(),
-        now,
-        config.redis_url.as_deref(),
-    )
+    Hub::new(VERSION, limits, config.recovery.clone(), now, others)
 }

@@ -2,8 +2,10 @@
 
 mod broker;
 mod cluster;
+pub mod forged;
 mod online;
 mod recovery;
+mod tls;
 
 use std::time::{Duration, Instant};
 
@@ -32,11 +34,18 @@ pub struct Pair {
 impl Pair {
     /// Starts both nodes on the Redis at `url`; the watching node reaches it at `watching`, which may be a proxy.
     pub async fn start(url: &str, watching: &str, sweep_every: Duration) -> Self {
+        Self::start_with(url, watching, sweep_every, |_| {}).await
+    }
+
+    /// The same, with both nodes configured by `adjust`.
+    pub async fn start_with(url: &str, watching: &str, sweep_every: Duration, adjust: impl Fn(&mut Config)) -> Self {
+        let adjust = &adjust;
         let on = |url: &str| {
             let url = url.to_owned();
             move |config: &mut Config| {
                 config.redis_url = Some(url);
                 config.live.sweep_every = sweep_every;
+                adjust(config);
             }
         };
         let one = TestApp::start_with(on(url)).await;

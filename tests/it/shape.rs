@@ -206,7 +206,7 @@ fn locked_versions() -> BTreeMap<String, Vec<String>> {
 fn each_cryptographic_primitive_has_one_library_and_unused_ones_are_absent() {
     let versions = locked_versions();
     assert!(versions.len() > 200, "{} packages", versions.len());
-    for unused in ["rsa", "p256", "p384", "ring", "aws-lc-rs", "openssl"] {
+    for unused in ["rsa", "p256", "p384", "aws-lc-rs", "openssl", "native-tls"] {
         assert_eq!(versions.get(unused), None, "{unused}");
     }
     for once in [
@@ -216,6 +216,8 @@ fn each_cryptographic_primitive_has_one_library_and_unused_ones_are_absent() {
         "ed25519-dalek",
         "hmac",
         "rand",
+        "ring",
+        "rustls",
         "sha2",
     ] {
         assert_eq!(

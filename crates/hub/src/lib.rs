@@ -41,7 +41,8 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use backend::{Backend, Failure};
-use cluster::{broker::Broker, presence};
+use cluster::keyring::Keyring;
+use cluster::{OtherNodes, broker::Broker, presence};
 use counters::{Counters, NO_CLOSE};
 use fanout::registry::Registry;
 use ids::LogId;
@@ -100,24 +101,22 @@ impl Deref for Hub {
 }
 
 impl Hub {
-    /// Creates a hub on the current tokio runtime. Its tasks start with [`run`](Self::run).
-    ///
-    /// # Errors
-    /// If `REDIS_URL` cannot be parsed. An unreachable Redis is not an error: the broker keeps trying and blocks
-    /// nothing.
+    /// Creates a hub on the current tokio runtime. Its tasks start with [`run`](Self::run). An unreachable Redis is not an
+    /// error: the broker keeps trying and blocks nothing.
+    #[must_use]
     pub fn new(
         version: &'static str,
         limits: LiveLimits,
         recovery: Recovery,
         clock: WallClock,
-        redis_url: Option<&str>,
-    ) -> anyhow::Result<Self> {
+        others: Option<OtherNodes>,
+    ) -> Self {
         let node = uuid::Uuid::new_v4();
         let door = Door::new(&limits, open_files());
         let turns = Semaphore::new(limits.reads_at_once.max(1));
         let counters = Arc::<Counters>::default();
-        let broker = Broker::new(redis_url, node, counters.broker.clone())?;
-        Ok(Self(Arc::new(HubInner {
+        let broker = Broker::new(others, node, counters.broker.clone());
+        Self(Arc::new(HubInner {
             node: node.to_string(),
             version,
             limits,
@@ -136,7 +135,7 @@ impl Hub {
             counters,
             sweep_now: Notify::new(),
             draining: AtomicBool::new(false),
-        })))
+        }))
     }
 
     /// Starts the hub's tasks. They end when the hub or the backend is dropped.
@@ -263,6 +262,12 @@ impl HubInner {
     #[must_use]
     pub fn has_other_nodes(&self) -> bool {
         self.broker.is_shared()
+    }
+
+    /// The keys of what nodes exchange, if the broker connects this node to others.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&Keyring> {
+        self.broker.keyring()
     }
 
     /// The number of logs with a running sequencer on this node.

@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::{meals, plans};
+use liveplan_hub::cluster::keyring::Kind;
 use liveplan_hub::counters::{Counters, Reason};
 use liveplan_hub::protocol::Codec;
 use text::Text;
@@ -318,7 +319,14 @@ fn redis(text: &mut Text, app: &App) -> fmt::Result {
     for (name, help, count) in rows {
         text.counter(name, help, &count.get())?;
     }
-    Ok(())
+    let refused = |kind: Kind| app.hub.keyring().map_or(0, |keyring| keyring.refused(kind));
+    text.counters(
+        "redis_refused",
+        "Messages, presence records and cached values from Redis that were forged, altered, replayed or of another \
+         release.",
+        "kind",
+        Kind::ALL.map(|kind| (kind.name(), refused(kind))),
+    )
 }
 
 fn answers(text: &mut Text, app: &App) -> fmt::Result {

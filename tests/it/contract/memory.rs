@@ -28,7 +28,7 @@ impl Subject for InMemory {
         let clock = Clock::default();
         let time = clock.clone();
         let time = Arc::new(move || time.now());
-        let hub = Hub::new("test", LiveLimits::default(), Recovery::default(), time, None).expect("a hub");
+        let hub = Hub::new("test", LiveLimits::default(), Recovery::default(), time, None);
         let memory = Arc::new(Memory::new(hub, clock));
         let anybody = memory.authenticate("").await.expect("anybody").expect("somebody");
         let log = memory.locate(&anybody.session, CHANNEL).expect("a channel").log;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use tempfile::TempDir;
 
-use super::redis::{Program, ask, signal};
+use super::certificates::Authority;
+use super::redis::{Program, ask, ask_by, signal, tls_arguments};
 
 /// The slots of each server, first and last.
 const RANGES: [(u16, u16); 3] = [(0, 5460), (5461, 10922), (10923, 16383)];
@@ -15,25 +16,54 @@ const RANGES: [(u16, u16); 3] = [(0, 5460), (5461, 10922), (10923, 16383)];
 pub struct Cluster {
     program: Program,
     servers: Vec<Server>,
+    /// The authority of the servers' certificates, if they accept TLS only.
+    authority: Option<Vec<u8>>,
 }
 
 struct Server {
     port: u16,
     dir: TempDir,
+    arguments: Vec<String>,
     child: Child,
 }
 
 impl Cluster {
     pub async fn start(program: Program) -> Self {
+        let plain = |port: u16| vec!["--port".to_owned(), port.to_string()];
+        Self::of(program, None, plain).await
+    }
+
+    /// A cluster that accepts TLS only, between its servers too.
+    pub async fn with_tls(program: Program, authority: &Authority) -> Self {
+        let pem = std::fs::read(authority.file()).expect("an authority");
+        Self::of(program, Some(pem), |port| {
+            let mut arguments = tls_arguments(port, authority, &["127.0.0.1"]);
+            arguments.extend(["--tls-cluster", "yes", "--tls-replication", "yes"].map(str::to_owned));
+            arguments
+        })
+        .await
+    }
+
+    async fn of(program: Program, authority: Option<Vec<u8>>, arguments: impl Fn(u16) -> Vec<String>) -> Self {
         let servers = (0..3)
             .map(|_| {
                 let port = cluster_port();
                 let dir = tempfile::tempdir().expect("a directory");
-                let child = run(program, port, &dir);
-                Server { port, dir, child }
+                let arguments = arguments(port);
+                let child = run(program, &arguments, &dir);
+                Server {
+                    port,
+                    dir,
+                    arguments,
+                    child,
+                }
             })
             .collect();
-        let cluster = Self { program, servers };
+        let cluster = Self {
+            program,
+            servers,
+            authority,
+        };
         for (server, (first, last)) in cluster.servers.iter().zip(RANGES) {
             let range = [first.to_string(), last.to_string()];
             cluster.when(server.port, &["PING"], |_| true).await;
@@ -54,7 +84,8 @@ impl Cluster {
         let [a, b, _] = &self.servers[..] else {
             panic!("three servers")
         };
-        format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", a.port, b.port)
+        let scheme = if self.authority.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}+cluster://127.0.0.1:{},127.0.0.1:{}", a.port, b.port)
     }
 
     /// The index of the server that holds a gym's channel.
@@ -117,8 +148,10 @@ impl Cluster {
 
     /// Starts a server again after [`Cluster::kill`]; it still knows its slots.
     pub async fn restart(&mut self, server: usize) {
-        let Server { port, dir, child } = &mut self.servers[server];
-        *child = run(self.program, *port, dir);
+        let Server {
+            dir, arguments, child, ..
+        } = &mut self.servers[server];
+        *child = run(self.program, arguments, dir);
         self.is_whole().await;
     }
 
@@ -144,12 +177,26 @@ impl Cluster {
     }
 
     async fn tell(&self, port: u16, command: &[&str]) -> Value {
-        ask(port, command).await.unwrap_or_else(|e| panic!("{command:?}: {e}"))
+        self.ask(port, command)
+            .await
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    }
+
+    async fn ask(&self, port: u16, command: &[&str]) -> redis::RedisResult<Value> {
+        let Some(pem) = &self.authority else {
+            return ask(port, command).await;
+        };
+        let certificates = redis::TlsCertificates {
+            client_tls: None,
+            root_cert: Some(pem.clone()),
+        };
+        let client = redis::Client::build_with_tls(format!("rediss://127.0.0.1:{port}"), certificates)?;
+        ask_by(&client, command).await
     }
 
     async fn when(&self, port: u16, command: &[&str], asked: impl Fn(&Value) -> bool) {
         let began = Instant::now();
-        while !ask(port, command).await.is_ok_and(|answer| asked(&answer)) {
+        while !self.ask(port, command).await.is_ok_and(|answer| asked(&answer)) {
             assert!(
                 began.elapsed() < Duration::from_secs(30),
                 "{command:?} did not get the expected answer within 30 s"
@@ -168,11 +215,11 @@ impl Drop for Cluster {
     }
 }
 
-fn run(program: Program, port: u16, dir: &TempDir) -> Child {
+fn run(program: Program, arguments: &[String], dir: &TempDir) -> Child {
     Command::new(program.path())
         .current_dir(dir.path())
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no"])
+        .args(arguments)
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"])
         // The other servers keep serving when one is down.
         .args(["--cluster-require-full-coverage", "no"])

@@ -3,6 +3,7 @@
 
 pub mod balancer;
 pub mod binary;
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod foreign;
@@ -86,6 +87,7 @@ pub fn config(database_url: &str) -> Config {
         database_statement: Duration::from_secs(15),
         pg_bindir: None,
         redis_url: None,
+        redis_ca_file: None,
         cache_bytes: 1 << 24,
         master_key: Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()),
         allowed_origins: Vec::new(),

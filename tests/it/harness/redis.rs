@@ -1,8 +1,10 @@
 //! A Redis or Valkey for one test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use super::certificates::Authority;
 
 /// The server program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,7 @@ impl Program {
 pub struct Redis {
     pub port: u16,
     program: Program,
+    arguments: Vec<String>,
     child: Child,
 }
 
@@ -37,16 +40,31 @@ impl Redis {
 
     pub async fn of(program: Program) -> Self {
         let port = super::free_port();
-        let child = Self::run(program, port);
-        let redis = Self { port, program, child };
+        Self::at(program, port, vec!["--port".into(), port.to_string()]).await
+    }
+
+    /// A Redis that accepts TLS only, with a certificate for these names.
+    pub async fn with_tls(authority: &Authority, names: &[&str]) -> Self {
+        let port = super::free_port();
+        Self::at(Program::Redis, port, tls_arguments(port, authority, names)).await
+    }
+
+    async fn at(program: Program, port: u16, arguments: Vec<String>) -> Self {
+        let child = Self::run(program, &arguments);
+        let redis = Self {
+            port,
+            program,
+            arguments,
+            child,
+        };
         redis.wait().await;
         redis
     }
 
-    fn run(program: Program, port: u16) -> Child {
+    fn run(program: Program, arguments: &[String]) -> Child {
         Command::new(program.path())
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no"])
+            .args(arguments)
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
             .expect("a server")
@@ -68,7 +86,7 @@ impl Redis {
 
     /// Starts the server again after [`Redis::kill`], empty.
     pub async fn restart(&mut self) {
-        self.child = Self::run(self.program, self.port);
+        self.child = Self::run(self.program, &self.arguments);
         self.wait().await;
     }
 
@@ -113,9 +131,31 @@ impl Drop for Redis {
     }
 }
 
+/// The arguments of a server that listens with TLS only.
+pub fn tls_arguments(port: u16, authority: &Authority, names: &[&str]) -> Vec<String> {
+    let issued = authority.issue(names);
+    let path = |path: &Path| path.to_str().expect("a path").to_owned();
+    let arguments = [
+        ("--port", "0".to_owned()),
+        ("--tls-port", port.to_string()),
+        ("--tls-cert-file", path(&issued.certificate)),
+        ("--tls-key-file", path(&issued.key)),
+        ("--tls-ca-cert-file", path(&authority.file())),
+        ("--tls-auth-clients", "no".to_owned()),
+    ];
+    arguments
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect()
+}
+
 /// Sends a command to the server at a port.
 pub async fn ask(port: u16, command: &[&str]) -> redis::RedisResult<redis::Value> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
+    ask_by(&redis::Client::open(format!("redis://127.0.0.1:{port}"))?, command).await
+}
+
+/// Sends a command to a client's server.
+pub async fn ask_by(client: &redis::Client, command: &[&str]) -> redis::RedisResult<redis::Value> {
     let mut connection = client.get_multiplexed_async_connection().await?;
     let mut message = redis::cmd(command[0]);
     for word in &command[1..] {

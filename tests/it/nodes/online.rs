@@ -12,17 +12,17 @@ use crate::harness::redis::Redis;
 use crate::harness::{Client, Gym, Socket, TestApp, until};
 
 /// A trainer who watches their roster at one node, and the trainer's members.
-struct Wall {
-    watching: TestApp,
-    gym: Gym,
+pub struct Wall {
+    pub watching: TestApp,
+    pub gym: Gym,
     trainer: Client,
-    members: Vec<Client>,
+    pub members: Vec<Client>,
     roster: String,
     socket: Socket,
 }
 
 impl Wall {
-    async fn start(redis: Option<&Redis>, members: usize) -> Self {
+    pub async fn start(redis: Option<&Redis>, members: usize) -> Self {
         let url = redis.map(Redis::url);
         let watching = TestApp::start_with(|config| config.redis_url = url).await;
         let gym = watching.gym().await;
@@ -46,7 +46,7 @@ impl Wall {
     }
 
     /// Waits for the next change of presence and returns the member's index and whether they are online.
-    async fn hears(&mut self) -> (usize, bool) {
+    pub async fn hears(&mut self) -> (usize, bool) {
         let (offset, event) = self.socket.publication(&self.roster).await;
         assert_eq!((offset, event["type"].as_str()), (0, Some("presence.changed")));
         let (account, online) = event["patch"]["online"]
@@ -61,7 +61,7 @@ impl Wall {
     }
 
     /// The roster state that a new subscription gets.
-    async fn shows(&self) -> Value {
+    pub async fn shows(&self) -> Value {
         let mut fresh = self.trainer.socket().await;
         fresh.subscribe(&self.roster).await["subscribe"]["data"].take()
     }
@@ -151,7 +151,7 @@ async fn flushed_leases_are_renewed_and_nobody_flickers() {
     let other = TestApp::node(&wall.watching.database, |config| config.redis_url = Some(url)).await;
     let phone = wall.members[0].at(other.address).socket().await;
     assert_eq!(wall.hears().await, (0, true));
-    let list = format!("liveplan:{{{}}}:online", wall.gym.id);
+    let list = format!("liveplan:{{{}}}:presence", wall.gym.id);
     for _ in 0..4 {
         redis.ask(&["FLUSHALL"]).await;
         // Both nodes have written their lists again.

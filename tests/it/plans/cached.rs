@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::follows::kit::Kit;
 use crate::harness::redis::Redis;
 use crate::harness::{Client, TestApp};
+use crate::nodes::forged::Attacker;
 
 /// How often L1, L2 and neither had a plan.
 fn counts(app: &App) -> (u64, u64, u64) {
@@ -57,6 +58,79 @@ async fn nodes_share_cached_plans_and_never_serve_an_old_version() {
     assert_eq!(title(&kit.author, &plan).await, "Later");
     other.stop().await;
     kit.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_value_in_redis_that_no_node_wrote_for_its_key_is_never_shown() {
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let mut kit = Kit::start_with(|config| config.redis_url = Some(url.clone())).await;
+    let other = TestApp::node(&kit.app.database, |config| config.redis_url = Some(url.clone())).await;
+    let (plan, breakfast, there) = (
+        kit.plan.id.clone(),
+        kit.plan.breakfast.clone(),
+        kit.author.at(other.address),
+    );
+    let mut attacker = Attacker::on(&redis).await;
+    // Another plan of the gym with the same version.
+    let twin = crate::follows::kit::publish(&kit.author, kit.food, &json!({"cycle": "weekly", "name": "Twin"})).await;
+    let mut replaced = Vec::new();
+    for n in 0..4_u64 {
+        let (true_title, twin_title) = (format!("True {n}"), format!("Twin {n}"));
+        kit.edit(1, &breakfast, &json!({"title": true_title})).await;
+        let edit = json!({"title": twin_title});
+        let path = format!("/plans/{}/days/1/meals/{}", twin.id, twin.breakfast);
+        let version = twin.version + i64::try_from(n).expect("small");
+        kit.author
+            .write(reqwest::Method::PATCH, &path, Some(&edit), version)
+            .await
+            .ok();
+        assert_eq!(version + 1, kit.plan.version);
+        let mut keys = Vec::new();
+        for id in [&plan, &twin.id] {
+            kit.author.get(&format!("/plans/{id}")).await.ok();
+            keys.push(fresh_value(&mut attacker, &kit, id, &replaced).await);
+        }
+        let [(key, value), (_, of_twin)] = &keys[..] else {
+            panic!("two")
+        };
+        let at = value.windows(5).position(|w| w == b"True ").expect("the title");
+        let mut altered = value.clone();
+        altered[at..at + 4].copy_from_slice(b"Fake");
+        let forged = match n {
+            0 => altered,
+            // As an earlier release stores it: without a MAC.
+            1 => altered[49..].to_vec(),
+            2 => of_twin.clone(),
+            _ => value[..value.len() / 2].to_vec(),
+        };
+        attacker.ask(&[b"SET", key.as_bytes(), &forged]).await;
+        replaced.push(value.clone());
+        replaced.push(of_twin.clone());
+        assert_eq!(title(&there, &plan).await, true_title);
+        let keyring = other.app.hub.keyring().expect("other nodes");
+        assert_eq!(keyring.refused(liveplan_hub::cluster::keyring::Kind::Value), n + 1);
+    }
+    assert_eq!(counts(&other.app), (0, 0, 4));
+    other.stop().await;
+    kit.app.stop().await;
+}
+
+/// Waits until Redis has a value of a plan that is none of these, and returns its key and the value.
+async fn fresh_value(attacker: &mut Attacker, kit: &Kit, plan: &str, old: &[Vec<u8>]) -> (String, Vec<u8>) {
+    let pattern = format!("gym:{}:plan:{plan}*", kit.gym.id);
+    for _ in 0..500 {
+        if let redis::Value::Array(keys) = attacker.ask(&[b"KEYS", pattern.as_bytes()]).await
+            && let Some(redis::Value::BulkString(key)) = keys.first()
+            && let Some(value) = attacker.bytes(&[b"GET", key]).await
+            && !old.contains(&value)
+            && value.windows(5).any(|w| w == b"True " || w == b"Twin ")
+        {
+            return (String::from_utf8(key.clone()).expect("text"), value);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the plan was not cached in Redis");
 }
 
 #[tokio::test]

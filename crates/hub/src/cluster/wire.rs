@@ -1,6 +1,6 @@
 //! The binary messages between nodes. A message has a version byte, the sending node, a kind byte, and then either a
 //! committed change (log, number, epoch, and each event's channel and payload) or a probe's number. Numbers and lengths
-//! are big-endian.
+//! are big-endian. Every message travels sealed: see [`keyring`](super::keyring).
 
 use bytes::{Buf, BufMut as _, Bytes};
 use uuid::Uuid;

@@ -13,7 +13,7 @@ use super::link::{self, Link};
 use super::servers::{self, Range, slot_of};
 use super::{BrokerCounters, BrokerInner, PLAIN, SHARDED};
 use crate::HubInner;
-use crate::cluster::client::Servers;
+use crate::cluster::client::{self, Servers};
 use crate::ids::LogId;
 
 /// Interval between queries for a cluster's servers in normal operation, and after trouble.
@@ -117,7 +117,7 @@ impl Keeper {
     /// answers is believed; if its answer is wrong, lines fail and the keeper asks again.
     async fn ask(&mut self, seeds: &[ConnectionInfo]) {
         let Some(seed) = seeds.first() else { return };
-        let at = |host: &str, port| seed.clone().set_addr(ConnectionAddr::Tcp(host.to_owned(), port));
+        let at = |host: &str, port| client::at(seed, host, port);
         let mut known: Vec<ConnectionInfo> = self.known.iter().map(|r| at(&r.host, r.port)).collect();
         known.extend_from_slice(seeds);
         known.shuffle(&mut rand::rng());
@@ -175,7 +175,7 @@ async fn describe(server: &ConnectionInfo, counters: &Arc<BrokerCounters>) -> Op
             return None;
         }
     };
-    let ConnectionAddr::Tcp(host, _) = server.addr() else {
+    let (ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) = server.addr() else {
         return None;
     };
     let mut ranges = servers::ranges(answer.first()?, host)?;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::health::Health;
 use super::{BrokerInner, Verbs, channel_of, link, log_of};
 use crate::HubInner;
+use crate::cluster::keyring::Kind;
 use crate::cluster::wire::{self, NodeMessage};
 use crate::ids::LogId;
 
@@ -165,8 +166,8 @@ impl Listener {
     fn hear(&self, push: &PushInfo, ears: &mut Ears) -> Result<(), Deaf> {
         match push.kind {
             PushKind::Message | PushKind::SMessage => {
-                if let Some(Value::BulkString(message)) = push.data.get(1) {
-                    self.take(message, ears);
+                if let [Value::BulkString(channel), Value::BulkString(message)] = &push.data[..] {
+                    self.take(channel, message, ears);
                 }
                 Ok(())
             }
@@ -178,9 +179,16 @@ impl Listener {
         }
     }
 
-    fn take(&self, message: &[u8], ears: &mut Ears) {
+    /// Takes a message if a node has sealed it for this channel. Redis is not trusted: whoever can publish there could
+    /// otherwise make screens show what never happened.
+    fn take(&self, channel: &[u8], message: &[u8], ears: &mut Ears) {
         let counters = &self.shared.counters;
+        let keyring = &self.shared.keyring;
+        let Some(message) = keyring.open(Kind::Message, &[channel], message) else {
+            return;
+        };
         match wire::decode(message) {
+            // A replay is harmless: the sequencer drops numbers that it has delivered, and other epochs.
             Some((node, NodeMessage::Change(change))) if node != self.shared.node => {
                 counters.received.inc();
                 if let Some(hub) = self.hub.upgrade() {
@@ -191,7 +199,7 @@ impl Listener {
                 ears.sent = None;
             }
             Some(_) => {}
-            None => tracing::warn!("cannot decode a message of another node; the sweep finds its changes"),
+            None => keyring.refuse(Kind::Message),
         }
     }
 
@@ -218,9 +226,8 @@ impl Listener {
         ears.number += 1;
         ears.sent = Some(Instant::now());
         let mut command = redis::cmd(self.verbs.publish);
-        command
-            .arg(channel_of(log))
-            .arg(wire::encode_probe(self.shared.node, ears.number));
+        let probe = wire::encode_probe(self.shared.node, ears.number);
+        command.arg(channel_of(log)).arg(self.shared.seal(log, &probe));
         command.exec_async(redis).await
     }
 }

@@ -25,7 +25,8 @@ use uuid::Uuid;
 
 use crate::HubInner;
 use crate::cluster::client::Servers;
-use crate::cluster::wire;
+use crate::cluster::keyring::{Keyring, Kind};
+use crate::cluster::{OtherNodes, wire};
 use crate::ids::LogId;
 use crate::log::change::Committed;
 pub use counters::BrokerCounters;
@@ -54,6 +55,8 @@ pub(crate) struct BrokerInner {
     /// This node's id in messages.
     node: Uuid,
     counters: Arc<BrokerCounters>,
+    /// Seals and opens all that is exchanged: Redis is not trusted.
+    keyring: Keyring,
     /// The wanted logs, and when each was last wanted.
     wanted: Mutex<HashMap<LogId, Instant>>,
     wanted_changed: Notify,
@@ -83,19 +86,22 @@ const SHARDED: Verbs = Verbs {
 
 impl Broker {
     /// Creates a broker, not yet started. An unreachable Redis is not an error, because it may come back.
-    pub fn new(url: Option<&str>, node: Uuid, counters: Arc<BrokerCounters>) -> anyhow::Result<Self> {
-        let Some(url) = url else { return Ok(Self::Local) };
-        Ok(Self::Redis(RedisBroker {
-            servers: Servers::parse(url)?,
+    pub fn new(others: Option<OtherNodes>, node: Uuid, counters: Arc<BrokerCounters>) -> Self {
+        let Some(OtherNodes { servers, keyring }) = others else {
+            return Self::Local;
+        };
+        Self::Redis(RedisBroker {
+            servers,
             shared: Arc::new(BrokerInner {
                 node,
                 counters,
+                keyring,
                 wanted: Mutex::default(),
                 wanted_changed: Notify::new(),
                 trouble: Notify::new(),
                 routes: RwLock::default(),
             }),
-        }))
+        })
     }
 
     /// Starts the broker's tasks, which end with the hub.
@@ -113,7 +119,7 @@ impl Broker {
             Some(line) => {
                 let message = line::Outgoing {
                     log: change.log,
-                    bytes: wire::encode(shared.node, change),
+                    bytes: shared.seal(change.log, &wire::encode(shared.node, change)),
                     committed_at: change.committed_at,
                 };
                 line.publish(message, &shared.counters);
@@ -159,6 +165,14 @@ impl Broker {
         }
     }
 
+    /// The keys of what nodes exchange, if there are other nodes.
+    pub fn keyring(&self) -> Option<&Keyring> {
+        match self {
+            Self::Local => None,
+            Self::Redis(redis) => Some(&redis.shared.keyring),
+        }
+    }
+
     /// Returns the presence leases, if there are other nodes.
     pub(crate) fn leases(&self) -> Option<Leases> {
         match self {
@@ -169,6 +183,11 @@ impl Broker {
 }
 
 impl BrokerInner {
+    /// Seals a message for a log's channel.
+    fn seal(&self, log: LogId, message: &[u8]) -> Vec<u8> {
+        self.keyring.seal(Kind::Message, &[channel_of(log).as_bytes()], message)
+    }
+
     fn wanted(&self) -> MutexGuard<'_, HashMap<LogId, Instant>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }

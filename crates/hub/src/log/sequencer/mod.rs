@@ -19,7 +19,7 @@ use crate::ids::LogId;
 use crate::limits::{LiveLimits, Recovery};
 use crate::log::change::{Bounds, Committed, Head, LoggedEvent};
 use crate::log::replay::{Recalled, ReplayBuffer};
-use crate::log::waiting::Waiting;
+use crate::log::waiting::{self, Waiting};
 
 /// Capacity of the inbox in changes. Further changes are dropped, and later read from the log.
 const INBOX: usize = 4096;
@@ -32,6 +32,11 @@ const WAITING: usize = 1024;
 const TOGETHER: usize = 64;
 /// Changes per read of the log.
 const REFILL: u64 = 500;
+/// How far above the position a change of another node is believed. One farther ahead only causes a read of the log, which
+/// says how far it really goes.
+const BELIEVED: u64 = waiting::CHANGES as u64;
+/// Interval between two sweeps because of changes with another epoch: old messages may be sent again.
+const DOUBT_EVERY: Duration = Duration::from_millis(250);
 
 /// An input of a sequencer.
 enum Input {
@@ -95,6 +100,7 @@ impl SequencedLog {
                 waiting: Waiting::default(),
                 fill_at: None,
                 failing_since: None,
+                doubted: None,
             };
             hub.runtime.spawn(task.run(receiver));
         }
@@ -171,6 +177,8 @@ struct Sequencer {
     /// When to read the missing changes.
     fill_at: Option<Instant>,
     failing_since: Option<Instant>,
+    /// When a change with another epoch last caused a sweep.
+    doubted: Option<Instant>,
 }
 
 impl Sequencer {
@@ -216,11 +224,16 @@ impl Sequencer {
     fn take(&mut self, hub: &Arc<HubInner>, change: Committed) {
         if change.epoch != self.head.epoch {
             // The sweep reads the log's current epoch.
-            hub.sweep_soon();
+            let now = Instant::now();
+            if self.doubted.is_none_or(|at| now.duration_since(at) >= DOUBT_EVERY) {
+                self.doubted = Some(now);
+                hub.sweep_soon();
+            }
             return;
         }
-        self.known = self.known.max(change.seq);
-        if change.seq > self.head.seq {
+        let believed = self.head.seq.saturating_add(BELIEVED);
+        self.known = self.known.max(change.seq.min(believed));
+        if change.seq > self.head.seq && change.seq <= believed {
             self.waiting.insert(change);
         }
     }

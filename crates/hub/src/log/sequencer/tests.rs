@@ -124,8 +124,7 @@ fn scene(count: usize, bytes: usize) -> (Hub, Arc<Shelf>, Arc<SequencedLog>, Seq
         Recovery::default(),
         Arc::new(|| DateTime::UNIX_EPOCH),
         None,
-    )
-    .expect("a hub");
+    );
     let log = SequencedLog::new(id, &Recovery::default());
     let head = Head {
         epoch: "e".into(),
@@ -143,6 +142,7 @@ fn scene(count: usize, bytes: usize) -> (Hub, Arc<Shelf>, Arc<SequencedLog>, Seq
         waiting: Waiting::default(),
         fill_at: None,
         failing_since: None,
+        doubted: None,
     };
     (hub, shelf, log, sequencer)
 }
@@ -179,6 +179,41 @@ async fn waiting_changes_are_bounded_while_the_log_cannot_be_read_and_none_is_lo
         assert_eq!(log.position(), Some(shelf.head()));
         assert_eq!((sequencer.waiting.len(), sequencer.waiting.size()), (0, 0));
     }
+}
+
+#[tokio::test]
+async fn a_number_far_ahead_is_compared_with_the_log_and_not_believed() {
+    for claimed in [1_000_000_000_000_000, u64::MAX] {
+        let (hub, shelf, log, mut sequencer) = scene(3, 2);
+        shelf.away.store(false, Ordering::SeqCst);
+        sequencer.take(&hub.0, change(log.id(), claimed, 2));
+        sequencer.hand_on(&hub.0).await;
+        sequencer.mind_the_hole(&hub.0);
+        assert_eq!(
+            sequencer.waiting.len(),
+            0,
+            "the change must not wait for numbers that will never come"
+        );
+        assert!(sequencer.fill_at.is_some(), "the log must say how far it goes");
+        sequencer.fill(&hub.0).await;
+        assert_eq!(log.position(), Some(shelf.head()));
+        assert_eq!((sequencer.known, sequencer.fill_at), (3, None));
+    }
+}
+
+#[tokio::test]
+async fn changes_of_an_earlier_epoch_cause_few_sweeps_however_often_they_are_sent() {
+    let (hub, _, log, mut sequencer) = scene(3, 2);
+    let old = Committed {
+        epoch: "before".into(),
+        ..change(log.id(), 4, 2)
+    };
+    let mut sweeps = 0;
+    for _ in 0..100 {
+        sequencer.take(&hub.0, old.clone());
+        sweeps += usize::from(hub.sweep_now.notified().now_or_never().is_some());
+    }
+    assert_eq!((sweeps, sequencer.waiting.len()), (1, 0));
 }
 
 #[tokio::test]
