@@ -106,7 +106,7 @@ async fn any_older_refresh_token_ends_the_session_on_any_day() {
     for _ in 0..3 {
         app.app.clock.advance(TimeDelta::days(20));
         newest = refresh(&member, &newest).await.ok();
-        liveplan::server::housekeeping::once(&app.app, &app.database).await;
+        liveplan::server::housekeeping::once(&app.app, Some(&app.database)).await;
     }
     ends_the_session(&app, &member, &first, &newest).await;
     app.stop().await;
@@ -173,7 +173,7 @@ async fn a_session_ends_after_ninety_days_although_it_is_used() {
         session = refresh(&member, &session).await.ok();
     }
     // The log has partitions for two weeks ahead only.
-    liveplan::server::housekeeping::once(&app.app, &app.database).await;
+    liveplan::server::housekeeping::once(&app.app, Some(&app.database)).await;
     // The session in another gym inherits the end.
     let switched = member
         .with(&session)
