@@ -21,7 +21,7 @@ use crate::ids::AccountId;
 
 /// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(create_reset_link);
+    config.service(issue_reset_link);
 }
 
 /// A link that sets a new password.
@@ -55,7 +55,7 @@ struct ResetLink {
     security(("bearer" = []))
 )]
 #[post("/memberships/{account}/reset-link")]
-async fn create_reset_link(
+async fn issue_reset_link(
     app: web::Data<App>,
     caller: Caller,
     key: IdempotencyKey,
@@ -65,7 +65,7 @@ async fn create_reset_link(
     let account = path.into_inner();
     let answer = app
         .change(&caller, async move |tx| {
-            once_with_secret(tx, &key, "create_reset_link", &account, 201, async |tx| {
+            once_with_secret(tx, &key, "issue_reset_link", &account, 201, async |tx| {
                 let secret = Secret::random();
                 create(tx, &caller, account, &secret).await?;
                 let expires_at = tx.now + link::LIFE;
