@@ -56,19 +56,6 @@ pub struct Answer {
     pub replayed: bool,
 }
 
-impl Answer {
-    /// Adds what must not be stored, such as the secret of a link, to the first answer. A replay stays without it.
-    ///
-    /// # Errors
-    /// If it cannot be serialised.
-    pub fn with_unstored(mut self, whole: impl FnOnce() -> Result<String>) -> Result<Self> {
-        if !self.replayed {
-            self.body = whole()?;
-        }
-        Ok(self)
-    }
-}
-
 impl Responder for Answer {
     type Body = BoxBody;
 
@@ -123,6 +110,29 @@ pub async fn once<T: Serialize>(
         status,
         body,
         replayed: false,
+    })
+}
+
+/// Does the same for an answer with a part that must not be stored, such as the secret of a link. `work` returns the
+/// answer that is stored, which a repeat gets, and the whole answer.
+pub async fn once_with_secret<T: Serialize>(
+    tx: &mut Tx,
+    key: &IdempotencyKey,
+    operation: &str,
+    request: &impl Serialize,
+    status: u16,
+    work: impl AsyncFnOnce(&mut Tx) -> Result<(T, T)>,
+) -> Result<Answer> {
+    let mut whole = None;
+    let answer = once(tx, key, operation, request, status, async |tx| {
+        let (stored, all) = work(tx).await?;
+        whole = Some(to_json(&all)?);
+        Ok(stored)
+    })
+    .await?;
+    Ok(match whole {
+        Some(body) => Answer { body, ..answer },
+        None => answer,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::gyms::rules::{self, RUNS, Standing};
 use crate::gyms::store as gyms;
 use crate::gyms::store::invitations::{self, Invitation, NewInvitation};
 use crate::http::{Body, Page, PageQuery};
-use crate::idempotency::{Answer, IdempotencyKey, once, to_json};
+use crate::idempotency::{Answer, IdempotencyKey, once_with_secret};
 use crate::ids::{AccountId, InvitationId};
 
 /// Mounts the routes.
@@ -40,15 +40,14 @@ struct InvitationLink {
 }
 
 impl InvitationLink {
-    fn without(invitation: Invitation) -> Self {
-        Self { invitation, link: None }
-    }
-
-    fn with_link(self, secret: &Secret) -> Result<String> {
-        to_json(&Self {
-            link: Some(secret.link(Opens::Invitation)),
-            ..self
-        })
+    /// The answer without the link, and the answer with it.
+    fn both(invitation: Invitation, secret: &Secret) -> (Self, Self) {
+        let link = Some(secret.link(Opens::Invitation));
+        let without = Self {
+            invitation: invitation.clone(),
+            link: None,
+        };
+        (without, Self { invitation, link })
     }
 }
 
@@ -123,19 +122,12 @@ async fn create_invitation(
         ..body.0
     };
     app.change(&caller, async move |tx| {
-        let secret = Secret::random();
-        let mut made = None;
-        let answer = once(tx, &key, "create_invitation", &request, 201, async |tx| {
+        once_with_secret(tx, &key, "create_invitation", &request, 201, async |tx| {
+            let secret = Secret::random();
             let invitation = create(tx, &caller, &request, &secret).await?;
-            let answer = InvitationLink::without(invitation);
-            made = Some(answer.clone());
-            Ok(answer)
+            Ok(InvitationLink::both(invitation, &secret))
         })
-        .await?;
-        match made {
-            Some(made) => answer.with_unstored(|| made.with_link(&secret)),
-            None => Ok(answer),
-        }
+        .await
     })
     .await
 }
@@ -189,21 +181,13 @@ async fn renew_invitation(
     caller.require(&RUNS)?;
     let id = path.into_inner();
     app.change(&caller, async move |tx| {
-        let secret = Secret::random();
-        let mut made = None;
-        let answer = once(tx, &key, "renew_invitation", &id, 200, async |tx| {
-            let (gym, now) = (tx.gym, tx.now);
+        once_with_secret(tx, &key, "renew_invitation", &id, 200, async |tx| {
+            let (gym, now, secret) = (tx.gym, tx.now, Secret::random());
             lock(tx, &caller, id).await?;
             let invitation = invitations::renew(tx, gym, id, caller.account, &secret, now).await?;
-            let answer = InvitationLink::without(invitation);
-            made = Some(answer.clone());
-            Ok(answer)
+            Ok(InvitationLink::both(invitation, &secret))
         })
-        .await?;
-        match made {
-            Some(made) => answer.with_unstored(|| made.with_link(&secret)),
-            None => Ok(answer),
-        }
+        .await
     })
     .await
 }

@@ -16,12 +16,12 @@ use crate::error::{Error, Result};
 use crate::events::Tx;
 use crate::gyms::rules::{self, RUNS};
 use crate::gyms::store as gyms;
-use crate::idempotency::{Answer, IdempotencyKey, once, to_json};
+use crate::idempotency::{Answer, IdempotencyKey, once_with_secret};
 use crate::ids::AccountId;
 
 /// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(create_reset_link);
+    config.service(issue_reset_link);
 }
 
 /// A link that sets a new password.
@@ -55,7 +55,7 @@ struct ResetLink {
     security(("bearer" = []))
 )]
 #[post("/memberships/{account}/reset-link")]
-async fn create_reset_link(
+async fn issue_reset_link(
     app: web::Data<App>,
     caller: Caller,
     key: IdempotencyKey,
@@ -65,23 +65,14 @@ async fn create_reset_link(
     let account = path.into_inner();
     let answer = app
         .change(&caller, async move |tx| {
-            let secret = Secret::random();
-            let mut made = None;
-            let answer = once(tx, &key, "create_reset_link", &account, 201, async |tx| {
+            once_with_secret(tx, &key, "issue_reset_link", &account, 201, async |tx| {
+                let secret = Secret::random();
                 create(tx, &caller, account, &secret).await?;
-                let answer = ResetLink {
-                    link: None,
-                    expires_at: tx.now + link::LIFE,
-                };
-                made = Some(answer.clone());
-                Ok(answer)
+                let expires_at = tx.now + link::LIFE;
+                let with = |link| ResetLink { link, expires_at };
+                Ok((with(None), with(Some(secret.link(Page::Reset)))))
             })
-            .await?;
-            let link = Some(secret.link(Page::Reset));
-            match made {
-                Some(made) => answer.with_unstored(|| to_json(&ResetLink { link, ..made })),
-                None => Ok(answer),
-            }
+            .await
         })
         .await?;
     if !answer.replayed {
