@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::{self, ExitCode};
 
 use anyhow::anyhow;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum, value_parser};
+use liveplan::auth::rotation::Kind;
+use liveplan::auth::secrets::Purpose;
 use liveplan::config::Config;
 use liveplan::db::migrations::{self, Direction};
 use liveplan::server::{self, boot};
@@ -24,7 +26,8 @@ const LOAD_TOOL: &str = "liveplan-load";
 /// A real-time nutrition-plan hub for gyms.
 ///
 /// Without `DATABASE_URL` it runs its own Postgres in `DATA_DIR`. With `REDIS_URL` it shares changes with other nodes.
-/// Every option can also be set by an environment variable; `.env.example` explains them.
+/// Every option can also be set by an environment variable; `.env.example` explains them. Secrets are no options: they
+/// come from variables, or from files that variables or options name.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -74,8 +77,44 @@ enum Command {
     /// Manage the epochs of the gyms' logs.
     #[command(subcommand)]
     Epoch(EpochCommand),
+    /// Manage the keys in the database and the master key that encrypts them.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print the OpenAPI document.
     Openapi,
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Replace keys while the nodes run. Nothing is interrupted: the keys before are accepted for as long as what was made
+    /// with them is valid.
+    ///
+    /// The keys `signing`, `broker` and `refresh` are in the database, and nodes load them every few seconds. To replace
+    /// `master`, first let every node accept both master keys (`MASTER_KEY_PREVIOUS`), then run this with the new one as
+    /// `MASTER_KEY` and the old one as `MASTER_KEY_PREVIOUS`, then give the nodes the new one alone. A master key in
+    /// `DATA_DIR/master.key` is replaced there.
+    Rotate {
+        /// The keys to replace.
+        which: Which,
+        /// Seconds until the nodes use the new key: all of them must have loaded it before. Not for `master`.
+        #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(10..=86_400))]
+        after_seconds: u32,
+        #[command(flatten)]
+        config: Config,
+    },
+}
+
+/// The keys that `keys rotate` can replace.
+#[derive(Clone, Copy, ValueEnum)]
+enum Which {
+    /// The keys that sign access tokens.
+    Signing,
+    /// The keys of what nodes exchange through Redis.
+    Broker,
+    /// The keys of refresh tokens. Tokens of the key before stay good for as long as their sessions.
+    Refresh,
+    /// The key that encrypts all others.
+    Master,
 }
 
 #[derive(Subcommand)]
@@ -137,6 +176,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve { conformance, config } => {
+            let config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             if conformance {
                 liveplan::conformance::serve(config, |_| {})
@@ -144,7 +184,8 @@ fn run(command: Command) -> anyhow::Result<()> {
                 server::run(config, |_| {})
             }
         }
-        Command::Demo(mut config) => {
+        Command::Demo(config) => {
+            let mut config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             config.demo = true;
             server::run(config, |started| {
@@ -154,6 +195,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             })
         }
         Command::Migrate { revert, config } => {
+            let config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             let direction = if revert { Direction::Down } else { Direction::Up };
             runtime()?.block_on(async {
@@ -176,6 +218,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             password,
             config,
         }) => {
+            let config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             let gym = liveplan::gyms::NewGym {
                 slug,
@@ -198,9 +241,32 @@ fn run(command: Command) -> anyhow::Result<()> {
             })
         }
         Command::Epoch(EpochCommand::Rotate { gym, config }) => {
+            let config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             let rotated = runtime()?.block_on(server::epoch::rotate(&config, gym.as_deref()))?;
             println!("{rotated} epochs rotated");
+            Ok(())
+        }
+        Command::Keys(KeysCommand::Rotate {
+            which,
+            after_seconds,
+            config,
+        }) => {
+            let config = config.with_secrets()?;
+            telemetry::start(&config.log_format);
+            let kind = match which {
+                Which::Signing => Some(Kind::Signing),
+                Which::Broker => Some(Kind::Shared(Purpose::Broker)),
+                Which::Refresh => Some(Kind::Shared(Purpose::RefreshTokens)),
+                Which::Master => None,
+            };
+            let done = runtime()?.block_on(async {
+                match kind {
+                    Some(kind) => server::keys::rotate(&config, kind, after_seconds).await,
+                    None => server::keys::rotate_master(&config).await,
+                }
+            })?;
+            println!("{done}");
             Ok(())
         }
         Command::Simulate(options) => {

@@ -3,8 +3,9 @@
 //! - Every request uses [`tokens`] (with [`jwt`], their algorithms), [`caller`], [`roles`], and [`access`], which
 //!   checks that the session is open and the membership active.
 //! - Sign-in uses [`sessions`], [`password`] and [`email`]; its routes are in [`crate::accounts`].
-//! - [`store`] has the rows of accounts, [`status`] the status of a membership, [`seal`] the master key, and
-//!   [`secrets`] the keys that it seals.
+//! - [`store`] has the rows of accounts, [`status`] the status of a membership.
+//! - [`seal`] has the master key, which seals the signing keys and the shared [`secrets`]; [`rotation`] replaces them,
+//!   and [`succession`] says which are in use.
 
 pub mod access;
 pub mod caller;
@@ -12,11 +13,13 @@ pub mod email;
 pub mod jwt;
 pub mod password;
 pub mod roles;
+pub mod rotation;
 pub mod seal;
 pub mod secrets;
 pub mod sessions;
 pub mod status;
 pub mod store;
+pub mod succession;
 pub mod tokens;
 
 pub use caller::Caller;

@@ -349,6 +349,7 @@ diesel::table! {
         sealed -> Bytea,
         created_at -> Timestamptz,
         retired_at -> Nullable<Timestamptz>,
+        active_from -> Timestamptz,
     }
 }
 
@@ -374,6 +375,7 @@ diesel::table! {
         sealed_private_key -> Bytea,
         created_at -> Timestamptz,
         retired_at -> Nullable<Timestamptz>,
+        active_from -> Timestamptz,
     }
 }
 

@@ -9,7 +9,8 @@ use diesel_async::RunQueryDsl as _;
 
 use crate::app::{App, Inner};
 use crate::auth::Tokens;
-use crate::auth::seal::MasterKey;
+use crate::auth::rotation::{self, Reseal};
+use crate::auth::seal::{MasterKey, Missing};
 use crate::auth::secrets::{Purpose, Secrets};
 use crate::cache::Cache;
 use crate::channels::Product;
@@ -18,13 +19,13 @@ use crate::config::Config;
 use crate::db::embedded::{self, EmbeddedPostgres, Options};
 use crate::db::migrations::{self, Direction};
 use crate::db::timeouts::{self, Timeouts};
-use crate::db::{self, Mode, Scope};
+use crate::db::{self, Mode, Scope, tls};
 use crate::error::Error;
 use crate::events::{log, partitions};
 use crate::foods;
 use crate::http::limits::Limits;
 use crate::parts::Parts;
-use crate::server::housekeeping;
+use crate::server::{housekeeping, keys};
 use liveplan_hub::Hub;
 use liveplan_hub::backend::Backend;
 use liveplan_hub::cluster::OtherNodes;
@@ -57,7 +58,14 @@ impl Booted {
 /// The URL of the configured database, or else of the embedded Postgres, which this starts.
 pub async fn database(config: &Config) -> anyhow::Result<(String, Option<EmbeddedPostgres>)> {
     if let Some(url) = &config.database_url {
-        return Ok((url.clone(), None));
+        if let Some(warning) = tls::exposed(url)? {
+            tracing::warn!("the connection to the database: {warning}");
+        }
+        let url = match &config.database_ca_file {
+            Some(file) => tls::with_authorities(url, file)?,
+            None => url.clone(),
+        };
+        return Ok((url, None));
     }
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
@@ -99,7 +107,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let timeouts = Timeouts::with_statement(config.database_statement);
     let pool = db::connect(&url, config.database_pool, timeouts).await?;
     db::within(timeouts::START, db::check_row_level_security(&pool)).await?;
-    let master = MasterKey::load(config.master_key.as_deref(), &config.data_dir, embedded)?;
+    let master = MasterKey::load(config, missing_master_key(embedded, &pool).await?)?;
     let clock = Clock::default();
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
@@ -107,6 +115,13 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let (tokens, broker, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
+            let resealed = rotation::reseal(conn, &master, Reseal::Unplaced).await?;
+            if resealed > 0 {
+                tracing::info!(
+                    keys = resealed,
+                    "sealed the keys of an earlier release again, each for its place"
+                );
+            }
             let tokens = Tokens::load(conn, &master, life, now).await?;
             let broker = Secrets::load(conn, &master, Purpose::Broker, now).await?;
             if log::rotate_epochs_after_restore(conn).await? {
@@ -120,9 +135,10 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     })
     .await
     .map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    let keyring = broker.keyring();
     let others = servers.map(|servers| OtherNodes {
         servers,
-        keyring: broker.keyring(),
+        keyring: keyring.clone(),
     });
     let cache = Cache::new(config.cache_bytes, others.as_ref());
     let hub = hub(config, &clock, others);
@@ -141,7 +157,22 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let product: Arc<dyn Backend> = Arc::new(Product::new(app.clone()));
     app.hub.run(&product);
     tokio::spawn(housekeeping::tend(app.clone(), url));
+    tokio::spawn(keys::tend(app.clone(), broker, keyring));
     Ok(Booted { app, product, postgres })
+}
+
+/// Whether the master key may be made if there is none: not if it is configured elsewhere, nor if it has encrypted keys
+/// already, since those would be lost with it.
+async fn missing_master_key(embedded: bool, pool: &db::Pool) -> anyhow::Result<Missing> {
+    let sealed = db::run(pool, Scope::System, Mode::Snapshot, async |conn| {
+        Ok(rotation::any_sealed(conn).await?)
+    });
+    let sealed = sealed.await.map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    Ok(if embedded && !sealed {
+        Missing::IsMade
+    } else {
+        Missing::IsAnError
+    })
 }
 
 /// The Redis servers of the configuration. Logs what is exposed about them.
