@@ -1,9 +1,12 @@
 //! Configuration: one struct, read once from the environment or flags. Each variable is documented on its field, which
 //! is also its `--help` text, and in `.env.example`. Tests build the struct directly.
+//!
+//! Secrets come from variables or from files, never from flags, which every account of the machine can read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum, value_parser};
 use ipnet::IpNet;
 
@@ -13,7 +16,16 @@ use liveplan_hub::limits::{MOST, seconds, whole};
 /// Seconds in a day.
 const DAY: i64 = 24 * 60 * 60;
 
-/// All settings, each an environment variable and a flag.
+/// The variables of secrets, which are no flags. Each can also be in a file that the variable with `_FILE` names.
+pub const SECRETS: [&str; 5] = [
+    "DATABASE_URL",
+    "REDIS_URL",
+    "MASTER_KEY",
+    "MASTER_KEY_PREVIOUS",
+    "DATABASE_OWNER_URL",
+];
+
+/// All settings: each is an environment variable, and those that are not secret are flags too.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Address and port to listen on.
@@ -24,15 +36,31 @@ pub struct Config {
     #[arg(long, env = "DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
-    /// URL of a Postgres 15 or later, with a login of the server's own, which `liveplan migrate` makes. Unset: an embedded
-    /// Postgres in `DATA_DIR`.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    /// `DATABASE_URL`. [`Config::with_secrets`] sets it.
+    #[arg(skip)]
     pub database_url: Option<String>,
 
-    /// URL of the same database with its owner's login, for `migrate` and `housekeeping`. A server that has it migrates
-    /// at start and drops old live events by itself; better not to give it to servers.
-    #[arg(long, env = "DATABASE_OWNER_URL", hide_env_values = true)]
+    /// File with the URL of a Postgres 15 or later, with a login of the server's own, which `liveplan migrate` makes. The
+    /// variable DATABASE_URL can contain the URL itself; there is no flag for it. Both unset: an embedded Postgres in
+    /// `DATA_DIR`.
+    #[arg(long, env = "DATABASE_URL_FILE")]
+    pub database_url_file: Option<PathBuf>,
+
+    /// `DATABASE_OWNER_URL`. [`Config::with_secrets`] sets it.
+    #[arg(skip)]
     pub database_owner_url: Option<String>,
+
+    /// File with the URL of the same database with its owner's login, for `migrate` and `housekeeping`. The variable
+    /// DATABASE_OWNER_URL can contain the URL itself. A server that has it migrates at start and drops old live events by
+    /// itself; better not to give it to servers.
+    #[arg(long, env = "DATABASE_OWNER_URL_FILE")]
+    pub database_owner_url_file: Option<PathBuf>,
+
+    /// File with the certificates (PEM) of the authorities that the database's certificate may come from. Unset: those of
+    /// the system. A database that is not on this machine is reached by TLS, and its certificate must name it, unless
+    /// `sslmode` in its URL says otherwise.
+    #[arg(long, env = "DATABASE_CA_FILE")]
+    pub database_ca_file: Option<PathBuf>,
 
     /// Maximum connections to Postgres.
     #[arg(long, env = "DATABASE_POOL", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
@@ -47,11 +75,15 @@ pub struct Config {
     #[arg(long, env = "PG_BINDIR")]
     pub pg_bindir: Option<PathBuf>,
 
-    /// URL of Redis or Valkey, required for several nodes: `redis://user:password@host:6379`, or some servers of a
-    /// cluster, `redis+cluster://user:password@host:6379,host:6379`; `rediss` and `rediss+cluster` mean TLS. Unset: this
-    /// node is the only one.
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    /// `REDIS_URL`. [`Config::with_secrets`] sets it.
+    #[arg(skip)]
     pub redis_url: Option<String>,
+
+    /// File with the URL of Redis or Valkey, required for several nodes: `redis://user:password@host:6379`, or some
+    /// servers of a cluster, `redis+cluster://user:password@host:6379,host:6379`; `rediss` and `rediss+cluster` mean TLS.
+    /// The variable REDIS_URL can contain the URL itself; there is no flag for it. Both unset: this node is the only one.
+    #[arg(long, env = "REDIS_URL_FILE")]
+    pub redis_url_file: Option<PathBuf>,
 
     /// File with the certificates (PEM) of the authorities that Redis' certificate may come from. Unset: those of the
     /// system.
@@ -62,10 +94,24 @@ pub struct Config {
     #[arg(long, env = "CACHE_BYTES", default_value_t = 64 * 1024 * 1024, value_parser = value_parser!(u64).range(..=MOST))]
     pub cache_bytes: u64,
 
-    /// Key that encrypts the signing keys: 32 bytes in base64. Unset: `DATA_DIR/master.key`, created on the first start
-    /// if the Postgres is the embedded one.
-    #[arg(long, env = "MASTER_KEY", hide_env_values = true)]
+    /// `MASTER_KEY`. [`Config::with_secrets`] sets it.
+    #[arg(skip)]
     pub master_key: Option<String>,
+
+    /// File with the key that encrypts the keys in the database: 32 bytes in base64. The variable MASTER_KEY can contain
+    /// the key itself; there is no flag for it. Both unset: `DATA_DIR/master.key`, created on the first start if the
+    /// Postgres is the embedded one.
+    #[arg(long, env = "MASTER_KEY_FILE")]
+    pub master_key_file: Option<PathBuf>,
+
+    /// `MASTER_KEY_PREVIOUS`. [`Config::with_secrets`] sets it.
+    #[arg(skip)]
+    pub master_key_previous: Option<String>,
+
+    /// File with a second master key that decrypts too, while the first is replaced. The variable MASTER_KEY_PREVIOUS can
+    /// contain the key itself. A running node reads this file and the one before again every few seconds.
+    #[arg(long, env = "MASTER_KEY_PREVIOUS_FILE")]
+    pub master_key_previous_file: Option<PathBuf>,
 
     /// Other origins whose pages may call the API and open sockets, such as `https://app.example.com`.
     #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',')]
@@ -141,6 +187,67 @@ pub struct Config {
     /// Bounds of the live hub.
     #[command(flatten)]
     pub live: LiveLimits,
+}
+
+impl Config {
+    /// Reads the secrets from the environment, or from the files that it names.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a secret is set in both ways.
+    pub fn with_secrets(mut self) -> anyhow::Result<Self> {
+        let [database, redis, master, previous, owner] = SECRETS;
+        self.database_url = text(database, variable(database)?, self.database_url_file.as_deref())?;
+        self.database_owner_url = text(owner, variable(owner)?, self.database_owner_url_file.as_deref())?;
+        self.redis_url = text(redis, variable(redis)?, self.redis_url_file.as_deref())?;
+        // The files of master keys are read again later.
+        self.master_key = variable(master)?;
+        self.master_key_previous = variable(previous)?;
+        self.master_key()?;
+        self.master_key_previous()?;
+        Ok(self)
+    }
+
+    /// The configured master key, read from its file if it is in one.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the key is set in both ways.
+    pub fn master_key(&self) -> anyhow::Result<Option<String>> {
+        text(SECRETS[2], self.master_key.clone(), self.master_key_file.as_deref())
+    }
+
+    /// The second master key, if one is configured: see [`Self::master_key`].
+    ///
+    /// # Errors
+    /// As [`Self::master_key`].
+    pub fn master_key_previous(&self) -> anyhow::Result<Option<String>> {
+        text(
+            SECRETS[3],
+            self.master_key_previous.clone(),
+            self.master_key_previous_file.as_deref(),
+        )
+    }
+}
+
+/// The value of a variable; an empty one counts as unset.
+fn variable(name: &str) -> anyhow::Result<Option<String>> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty());
+    let text = value.map(|value| value.into_string().map_err(|_| anyhow::anyhow!("{name} is not UTF-8")));
+    text.transpose()
+}
+
+/// A secret from its variable or from its file, but not from both.
+fn text(name: &str, value: Option<String>, file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    match (value, file) {
+        (Some(_), Some(_)) => anyhow::bail!("both {name} and {name}_FILE are set; unset one of them"),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path);
+            let text = text.with_context(|| format!("cannot read {name}_FILE {}", path.display()))?;
+            let text = text.trim();
+            anyhow::ensure!(!text.is_empty(), "{name}_FILE {} is empty", path.display());
+            Ok(Some(text.to_owned()))
+        }
+        (value, None) => Ok(value),
+    }
 }
 
 /// Bounds of plain connections (those that are not WebSockets) and of request bodies.
@@ -228,7 +335,7 @@ mod tests {
         let command = Cli::command();
         let variables: Vec<_> = command.get_arguments().filter_map(|a| a.get_env()?.to_str()).collect();
         assert!(variables.len() > 30, "{variables:?}");
-        for variable in variables {
+        for variable in variables.into_iter().chain(SECRETS) {
             assert!(
                 example.contains(&format!("# {variable}=")),
                 "{variable} is not in .env.example"
@@ -248,12 +355,14 @@ mod tests {
         let texts = [
             "bind",
             "data-dir",
-            "database-url",
-            "database-owner-url",
+            "database-url-file",
+            "database-owner-url-file",
+            "database-ca-file",
             "pg-bindir",
-            "redis-url",
+            "redis-url-file",
             "redis-ca-file",
-            "master-key",
+            "master-key-file",
+            "master-key-previous-file",
             "metrics-bind",
         ];
         let texts = [&texts[..], &["allowed-origins", "trusted-proxies", "log-format"]].concat();
@@ -275,6 +384,39 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(["liveplan", none]).is_err(), "{none} is accepted");
         }
+    }
+
+    #[test]
+    fn no_flag_takes_a_secret() {
+        for name in SECRETS {
+            let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
+            let refused = Cli::try_parse_from(["liveplan".to_owned(), format!("{flag}=hunter2")]).err();
+            let refused = refused.expect(&flag).to_string();
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_read_from_its_file_without_the_line_break_at_its_end() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("secret");
+        std::fs::write(&file, "postgres://u:p@h/d\n").expect("written");
+        let read = |value: Option<&str>, file: Option<&Path>| text("DATABASE_URL", value.map(str::to_owned), file);
+        assert_eq!(
+            read(None, Some(&file)).expect("read").as_deref(),
+            Some("postgres://u:p@h/d")
+        );
+        assert_eq!(read(Some("a"), None).expect("read").as_deref(), Some("a"));
+        assert_eq!(read(None, None).expect("nothing"), None);
+        for (value, file) in [
+            (Some("a"), file.as_path()),
+            (None, dir.path()),
+            (None, &dir.path().join("none")),
+        ] {
+            assert!(read(value, Some(file)).is_err(), "{}", file.display());
+        }
+        std::fs::write(&file, "\n").expect("written");
+        assert!(read(None, Some(&file)).is_err(), "an empty file is a mistake");
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::process::{self, ExitCode};
 
 use anyhow::anyhow;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use liveplan::app::App;
 use liveplan::auth::link::{Page, Secret};
+use liveplan::auth::rotation::Kind;
+use liveplan::auth::secrets::Purpose;
 use liveplan::config::Config;
 use liveplan::demo;
 use liveplan::error::Lang;
@@ -27,7 +29,8 @@ const LOAD_TOOL: &str = "liveplan-load";
 /// A real-time nutrition-plan hub for gyms.
 ///
 /// Without `DATABASE_URL` it runs its own Postgres in `DATA_DIR`. With `REDIS_URL` it shares changes with other nodes.
-/// Every option can also be set by an environment variable; `.env.example` explains them.
+/// Every option can also be set by an environment variable; `.env.example` explains them. Secrets are no options: they
+/// come from variables, or from files that variables or options name.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -91,8 +94,44 @@ enum Command {
     /// Manage the epochs of the gyms' logs.
     #[command(subcommand)]
     Epoch(EpochCommand),
+    /// Manage the keys in the database and the master key that encrypts them.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print the OpenAPI document.
     Openapi,
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Replace keys while the nodes run. Nothing is interrupted: the keys before are accepted for as long as what was made
+    /// with them is valid.
+    ///
+    /// The keys `signing`, `broker` and `refresh` are in the database, and nodes load them every few seconds. To replace
+    /// `master`, first let every node accept both master keys (`MASTER_KEY_PREVIOUS`), then run this with the new one as
+    /// `MASTER_KEY` and the old one as `MASTER_KEY_PREVIOUS`, then give the nodes the new one alone. A master key in
+    /// `DATA_DIR/master.key` is replaced there.
+    Rotate {
+        /// The keys to replace.
+        which: Which,
+        /// Seconds until the nodes use the new key: all of them must have loaded it before. Not for `master`.
+        #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(10..=86_400))]
+        after_seconds: u32,
+        #[command(flatten)]
+        config: Config,
+    },
+}
+
+/// The keys that `keys rotate` can replace.
+#[derive(Clone, Copy, ValueEnum)]
+enum Which {
+    /// The keys that sign access tokens.
+    Signing,
+    /// The keys of what nodes exchange through Redis.
+    Broker,
+    /// The keys of refresh tokens. Tokens of the key before stay good for as long as their sessions.
+    Refresh,
+    /// The key that encrypts all others.
+    Master,
 }
 
 #[derive(Subcommand)]
@@ -205,6 +244,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve { conformance, config } => {
+            let config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             if conformance {
                 liveplan::conformance::serve(config, |_| {})
@@ -213,6 +253,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::Demo(config) => {
+            let config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             let config = demo::configure(config)?;
             server::run(config, |started| {
@@ -222,12 +263,14 @@ fn run(command: Command) -> anyhow::Result<()> {
             })
         }
         Command::Migrate { revert, config } => {
+            let config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             let ran = runtime()?.block_on(server::owner::migrate(&config, revert))?;
             println!("{ran} migrations ran");
             Ok(())
         }
         Command::Housekeeping(config) => {
+            let config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             let dropped = runtime()?.block_on(server::owner::housekeeping(&config))?;
             println!("{dropped} partitions dropped");
@@ -240,16 +283,37 @@ fn run(command: Command) -> anyhow::Result<()> {
             site,
             config,
         }) => {
-            let secret = with_app(&config, async |app| {
-                accounts::reset_by_operator(app, &gym, &email).await
-            })?;
+            let secret = with_app(config, async |app| accounts::reset_by_operator(app, &gym, &email).await)?;
             println!("{}", site.link(&secret, Page::Reset));
             Ok(())
         }
         Command::Epoch(EpochCommand::Rotate { gym, config }) => {
+            let config = config.with_secrets()?;
             telemetry::start(&config.log_format);
             let rotated = runtime()?.block_on(server::epoch::rotate(&config, gym.as_deref()))?;
             println!("{rotated} epochs rotated");
+            Ok(())
+        }
+        Command::Keys(KeysCommand::Rotate {
+            which,
+            after_seconds,
+            config,
+        }) => {
+            let config = config.with_secrets()?;
+            telemetry::start(&config.log_format);
+            let kind = match which {
+                Which::Signing => Some(Kind::Signing),
+                Which::Broker => Some(Kind::Shared(Purpose::Broker)),
+                Which::Refresh => Some(Kind::Shared(Purpose::RefreshTokens)),
+                Which::Master => None,
+            };
+            let done = runtime()?.block_on(async {
+                match kind {
+                    Some(kind) => server::keys::rotate(&config, kind, after_seconds).await,
+                    None => server::keys::rotate_master(&config).await,
+                }
+            })?;
+            println!("{done}");
             Ok(())
         }
         Command::Simulate(options) => {
@@ -286,7 +350,7 @@ fn manage_gym(command: GymCommand) -> anyhow::Result<()> {
                 owner_email,
                 owner_name,
             };
-            let (gym, secret) = with_app(&config, async |app| gyms::create(app, gym).await)?;
+            let (gym, secret) = with_app(config, async |app| gyms::create(app, gym).await)?;
             println!("gym {gym} created");
             println!("{}", site.link(&secret, Page::Invitation));
         }
@@ -298,7 +362,7 @@ fn manage_gym(command: GymCommand) -> anyhow::Result<()> {
             site,
             config,
         } => {
-            let secret = with_app(&config, async |app| {
+            let secret = with_app(config, async |app| {
                 gyms::invite_owner(app, &slug, &email, &name, &locale).await
             })?;
             println!("{}", site.link(&secret, Page::Invitation));
@@ -308,10 +372,11 @@ fn manage_gym(command: GymCommand) -> anyhow::Result<()> {
 }
 
 /// Runs `work` with an [`App`] that does not serve.
-fn with_app<T>(config: &Config, work: impl AsyncFnOnce(&App) -> liveplan::error::Result<T>) -> anyhow::Result<T> {
+fn with_app<T>(config: Config, work: impl AsyncFnOnce(&App) -> liveplan::error::Result<T>) -> anyhow::Result<T> {
+    let config = config.with_secrets()?;
     telemetry::start(&config.log_format);
     runtime()?.block_on(async {
-        let booted = boot::boot(config).await?;
+        let booted = boot::boot(&config).await?;
         let done = work(&booted.app).await;
         booted.stop().await;
         done.map_err(|e| anyhow!("{}", e.detail(Lang::En)))

@@ -62,7 +62,7 @@ impl Stage {
         let server = Node::start(&database, &[]).await;
         let address = server.address.clone();
         let http = reqwest::Client::new();
-        let master = MasterKey::load(Some(KEY), directory.path(), false).expect("a key");
+        let master = MasterKey::of(KEY, None).expect("a key");
         let mut conn = liveplan::db::establish(&database).await.expect("a connection");
         let tokens = Tokens::load(&mut conn, &master, TOKEN_LIFE, Clock::default().now())
             .await

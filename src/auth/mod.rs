@@ -5,8 +5,9 @@
 //! - Sign-in uses [`sessions`], [`password`] and [`email`]; its routes are in [`crate::accounts`]. A session's refresh
 //!   tokens are in [`refresh`], and [`uses`] records which of them a client has got.
 //! - [`link`] is the secret of a one-time link, and [`resets`] has the rows of those that set a new password.
-//! - [`store`] has the rows of accounts, [`status`] the status of a membership, [`seal`] the master key, and
-//!   [`secrets`] the keys that it seals.
+//! - [`store`] has the rows of accounts, [`status`] the status of a membership.
+//! - [`seal`] has the master key, which seals the signing keys and the shared [`secrets`]; [`rotation`] replaces them,
+//!   and [`succession`] says which are in use.
 
 pub mod access;
 pub mod caller;
@@ -17,11 +18,13 @@ pub mod password;
 pub mod refresh;
 pub mod resets;
 pub mod roles;
+pub mod rotation;
 pub mod seal;
 pub mod secrets;
 pub mod sessions;
 pub mod status;
 pub mod store;
+pub mod succession;
 pub mod tokens;
 pub mod uses;
 

@@ -74,9 +74,13 @@ impl RefreshTokens {
         Self(RwLock::new(Arc::new(secrets)))
     }
 
-    /// Replaces the keys while the node runs.
-    pub fn replace(&self, secrets: Secrets) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
+    /// Replaces the keys while the node runs. Returns whether they are others.
+    pub fn replace(&self, secrets: Secrets) -> bool {
+        let others = !self.secrets().same_as(&secrets);
+        if others {
+            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
+        }
+        others
     }
 
     fn secrets(&self) -> Arc<Secrets> {

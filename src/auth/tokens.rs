@@ -2,10 +2,12 @@
 //! accepts every node's tokens; the private keys are sealed with the master key.
 //!
 //! Every request carries a token, so [`Tokens`] caches verified tokens by the SHA-256 of the whole token and verifies
-//! each signature once. The cache belongs to one set of keys: a new [`Tokens`] with other keys starts empty. The expiry
-//! is checked on every request.
+//! each signature once. The cache belongs to one set of keys: other keys start with an empty one. The expiry is checked
+//! on every request.
+//!
+//! Keys are replaced while nodes run: see [`super::rotation`].
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,7 +20,9 @@ use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::seal::MasterKey;
+use super::rotation::database_now;
+use super::seal::{MasterKey, Place};
+use super::succession::{Standing, Stored, standing};
 use super::{Caller, Roles, jwt};
 use crate::db::locks::AdvisoryLock;
 use crate::db::schema::signing_keys;
@@ -52,18 +56,46 @@ struct Claims {
     exp: i64,
 }
 
-/// Signs and verifies access tokens.
+/// Signs and verifies access tokens. Clones share the keys.
 #[derive(Clone)]
 pub struct Tokens(Arc<Inner>);
 
 struct Inner {
+    keys: RwLock<Arc<Keys>>,
+    life: TimeDelta,
+    checks: Checks,
+}
+
+/// The keys in use at one time.
+struct Keys {
     current: KeyId,
     encoding: EncodingKey,
     decoding: Vec<(KeyId, DecodingKey)>,
-    life: TimeDelta,
     /// Verified tokens of these keys, by their SHA-256.
     good: Cache<[u8; 32], Verified>,
-    checks: Checks,
+}
+
+impl Keys {
+    /// Signs with `key` and accepts tokens of the `trusted` keys.
+    fn of<'a>(current: KeyId, key: &SigningKey, trusted: impl Iterator<Item = (KeyId, &'a [u8])>) -> Self {
+        Self {
+            current,
+            encoding: jwt::signing_key(key),
+            decoding: trusted.map(|(id, public)| (id, jwt::verifying_key(public))).collect(),
+            good: Cache::new(REMEMBERED),
+        }
+    }
+
+    /// The key that signs, and then the others.
+    fn ids(&self) -> impl Iterator<Item = KeyId> {
+        std::iter::once(self.current).chain(self.decoding.iter().map(|(id, _)| *id))
+    }
+}
+
+/// A stored key, opened and found to be whole.
+struct SigningPair {
+    id: KeyId,
+    private: SigningKey,
 }
 
 /// Counts of token checks.
@@ -85,45 +117,37 @@ impl Tokens {
     ) -> anyhow::Result<Self> {
         // The lock makes sure that nodes that start together create one key.
         AdvisoryLock::SigningKeys.take_for_transaction(conn).await?;
-        let mut keys: Vec<(KeyId, Vec<u8>, Vec<u8>)> = signing_keys::table
-            .filter(signing_keys::retired_at.is_null())
-            .order(signing_keys::created_at.desc())
-            .select((
-                signing_keys::id,
-                signing_keys::public_key,
-                signing_keys::sealed_private_key,
-            ))
-            .load(conn)
-            .await?;
-        if keys.is_empty() {
-            let key = SigningKey::from_bytes(&rand::random());
-            let row = (
-                KeyId::new(),
-                key.verifying_key().to_bytes().to_vec(),
-                master.seal(&key.to_bytes())?,
-            );
-            diesel::insert_into(signing_keys::table)
-                .values((
-                    signing_keys::id.eq(row.0),
-                    signing_keys::public_key.eq(&row.1),
-                    signing_keys::sealed_private_key.eq(&row.2),
-                    signing_keys::created_at.eq(now),
-                ))
-                .execute(conn)
-                .await?;
-            keys.push(row);
+        if read_keys(conn, life).await?.is_none() {
+            let active_from = database_now(conn).await?;
+            create(conn, master, now, active_from).await?;
         }
-        let (current, _, sealed) = keys.as_slice().first().context("no signing key")?;
-        let secret: [u8; 32] = master
-            .open(sealed)
-            .context("the master key cannot decrypt the signing keys; is MASTER_KEY the one that encrypted them?")?
-            .as_slice()
-            .try_into()?;
-        let trusted = keys.iter().map(|(id, public, _)| (*id, public.as_slice()));
-        Ok(Self::of(*current, &SigningKey::from_bytes(&secret), trusted, life))
+        let keys = load_keys(conn, master, life).await?;
+        Ok(Self(Arc::new(Inner {
+            keys: RwLock::new(Arc::new(keys)),
+            life,
+            checks: Checks::default(),
+        })))
     }
 
-    /// Signs with `key` and accepts tokens of the `trusted` keys. The set of keys never changes afterwards.
+    /// Loads the keys again, while the node runs. Returns true if they have changed. Runs as the system.
+    ///
+    /// # Errors
+    /// If the keys cannot be read or opened; the ones before stay in use.
+    pub async fn reload(&self, conn: &mut AsyncPgConnection, master: &MasterKey) -> anyhow::Result<bool> {
+        let keys = load_keys(conn, master, self.0.life).await?;
+        let same = keys.ids().eq(self.keys().ids());
+        if !same {
+            *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        }
+        Ok(!same)
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.0.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Signs with `key` and accepts tokens of the `trusted` keys.
+    #[cfg(test)]
     fn of<'a>(
         current: KeyId,
         key: &SigningKey,
@@ -131,11 +155,8 @@ impl Tokens {
         life: TimeDelta,
     ) -> Self {
         Self(Arc::new(Inner {
-            current,
-            encoding: jwt::signing_key(key),
-            decoding: trusted.map(|(id, public)| (id, jwt::verifying_key(public))).collect(),
+            keys: RwLock::new(Arc::new(Keys::of(current, key, trusted))),
             life,
-            good: Cache::new(REMEMBERED),
             checks: Checks::default(),
         }))
     }
@@ -149,7 +170,7 @@ impl Tokens {
     /// Number of cached tokens.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        self.0.good.len()
+        self.keys().good.len()
     }
 
     /// Lifetime of a new token, in seconds.
@@ -160,8 +181,9 @@ impl Tokens {
 
     /// Signs a token for a caller whose session has this generation.
     pub fn issue(&self, caller: &Caller, generation: i64, now: DateTime<Utc>) -> Result<String> {
+        let keys = self.keys();
         let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(self.0.current.to_string());
+        header.kid = Some(keys.current.to_string());
         let claims = Claims {
             sub: caller.account,
             gym: caller.gym,
@@ -172,7 +194,7 @@ impl Tokens {
             iat: now.timestamp(),
             exp: (now + self.0.life).timestamp(),
         };
-        jwt::encode(&header, &claims, &self.0.encoding).map_err(|e| Error::new(Code::Internal).caused_by(e))
+        jwt::encode(&header, &claims, &keys.encoding).map_err(|e| Error::new(Code::Internal).caused_by(e))
     }
 
     /// Verifies signature and expiry.
@@ -181,25 +203,28 @@ impl Tokens {
     /// [`Code::TokenExpired`] for an expired token of ours; [`Code::Unauthenticated`] for any other invalid token.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified> {
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let known = self.0.good.get(&digest);
+        let keys = self.keys();
+        let known = keys.good.get(&digest);
         let verified = if let Some(known) = known {
             self.0.checks.remembered.inc();
             known
         } else {
             self.0.checks.signatures.inc();
-            self.check_signature(token)?
+            keys.check_signature(token)?
         };
         if verified.expires_at <= now {
-            self.0.good.remove(&digest);
+            keys.good.remove(&digest);
             return Err(Error::new(Code::TokenExpired));
         }
         if known.is_none() {
-            self.0.good.insert(digest, verified);
+            keys.good.insert(digest, verified);
         }
         Ok(verified)
     }
+}
 
-    /// Verifies that one of our keys signed a token, and reads its claims. Ignores the expiry.
+impl Keys {
+    /// Verifies that one of these keys signed a token, and reads its claims. Ignores the expiry.
     fn check_signature(&self, token: &str) -> Result<Verified> {
         let refused = || Error::new(Code::Unauthenticated);
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
@@ -209,7 +234,7 @@ impl Tokens {
             .unwrap_or_default()
             .parse()
             .map_err(|_| refused())?;
-        let (_, key) = self.0.decoding.iter().find(|(id, _)| *id == kid).ok_or_else(refused)?;
+        let (_, key) = self.decoding.iter().find(|(id, _)| *id == kid).ok_or_else(refused)?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         // The caller checks the expiry with the injected clock.
         validation.validate_exp = false;
@@ -230,6 +255,82 @@ impl Tokens {
             expires_at,
         })
     }
+}
+
+/// The place of a signing key's seal.
+pub(super) fn place(id: KeyId) -> Place {
+    Place {
+        table: "signing_keys",
+        row: id.0,
+        purpose: "signing",
+    }
+}
+
+/// Stores a new key.
+pub(super) async fn create(
+    conn: &mut AsyncPgConnection,
+    master: &MasterKey,
+    now: DateTime<Utc>,
+    active_from: DateTime<Utc>,
+) -> anyhow::Result<KeyId> {
+    let (id, key) = (KeyId::new(), SigningKey::from_bytes(&rand::random()));
+    diesel::insert_into(signing_keys::table)
+        .values((
+            signing_keys::id.eq(id),
+            signing_keys::public_key.eq(&key.verifying_key().to_bytes()[..]),
+            signing_keys::sealed_private_key.eq(master.seal(&place(id), &key.to_bytes())?),
+            signing_keys::created_at.eq(now),
+            signing_keys::active_from.eq(active_from),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(id)
+}
+
+/// A key's row: id, public key, and sealed private key.
+type Row = (KeyId, Vec<u8>, Vec<u8>);
+
+/// Reads the keys that have not been retired, by their standing; `None` if there are none.
+pub(super) async fn read_keys(conn: &mut AsyncPgConnection, life: TimeDelta) -> anyhow::Result<Option<Standing<Row>>> {
+    let rows: Vec<(Row, DateTime<Utc>)> = signing_keys::table
+        .filter(signing_keys::retired_at.is_null())
+        .select((
+            (
+                signing_keys::id,
+                signing_keys::public_key,
+                signing_keys::sealed_private_key,
+            ),
+            signing_keys::active_from,
+        ))
+        .load(conn)
+        .await?;
+    let stored = rows.into_iter().map(|(key, active_from)| Stored { active_from, key });
+    Ok(standing(stored.collect(), Some(life), database_now(conn).await?))
+}
+
+async fn load_keys(conn: &mut AsyncPgConnection, master: &MasterKey, life: TimeDelta) -> anyhow::Result<Keys> {
+    let standing = read_keys(conn, life).await?.context("no signing key")?;
+    let current = open(master, standing.current)?;
+    let accepted = standing.accepted.into_iter().map(|row| open(master, row));
+    let accepted: Vec<SigningPair> = accepted.collect::<anyhow::Result<_>>()?;
+    let public = |pair: &SigningPair| (pair.id, pair.private.verifying_key().to_bytes());
+    let trusted: Vec<_> = std::iter::once(&current).chain(&accepted).map(public).collect();
+    let trusted = trusted.iter().map(|(id, public)| (*id, &public[..]));
+    Ok(Keys::of(current.id, &current.private, trusted))
+}
+
+/// Opens a key. Its public half must belong to it: a row without the private key would otherwise let whoever can write
+/// to the table sign tokens with a key of their own.
+fn open(master: &MasterKey, (id, public, sealed): Row) -> anyhow::Result<SigningPair> {
+    let opened = master.open(&place(id), &sealed)?;
+    let secret: [u8; 32] = opened.as_slice().try_into()?;
+    let private = SigningKey::from_bytes(&secret);
+    anyhow::ensure!(
+        private.verifying_key().to_bytes() == *public,
+        "the public half of the signing key {id} does not belong to its private half: somebody has changed the table \
+         signing_keys"
+    );
+    Ok(SigningPair { id, private })
 }
 
 #[cfg(test)]
@@ -379,7 +480,10 @@ mod tests {
             expires_at: noon(),
         };
         for n in 0..3 * REMEMBERED {
-            tokens.0.good.insert(Sha256::digest(n.to_le_bytes()).into(), verified);
+            tokens
+                .keys()
+                .good
+                .insert(Sha256::digest(n.to_le_bytes()).into(), verified);
         }
         assert!(tokens.remembered() <= REMEMBERED, "{}", tokens.remembered());
         assert!(tokens.remembered() > REMEMBERED / 2, "{}", tokens.remembered());

@@ -14,17 +14,20 @@ pub mod migrations;
 pub mod schema;
 pub mod statement;
 pub mod timeouts;
+pub mod tls;
 
 use anyhow::Context as _;
 use diesel::{ConnectionError, QueryResult};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _};
 use futures_util::FutureExt as _;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Code, Error};
 use crate::ids::GymId;
 use timeouts::Timeouts;
 pub use timeouts::within;
+use tls::Address;
 
 /// A pool of connections and their timeouts.
 #[derive(Clone)]
@@ -108,8 +111,8 @@ pub async fn establish(url: &str) -> Result<AsyncPgConnection, ConnectionError> 
 /// Opens one connection with these timeouts, within [`Timeouts::connect`].
 pub async fn establish_with(url: &str, timeouts: &Timeouts) -> Result<AsyncPgConnection, ConnectionError> {
     let made = async {
-        let config = client_config(url, timeouts)?;
-        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad_connection)?;
+        let (config, tls) = client_config(url, timeouts)?;
+        let (client, connection) = config.connect(tls).await.map_err(bad_connection)?;
         AsyncPgConnection::try_from_client_and_connection(client, connection).await
     };
     // The driver's own `connect_timeout` covers the TCP connection only, not the handshake of Postgres.
@@ -123,8 +126,8 @@ pub async fn establish_with(url: &str, timeouts: &Timeouts) -> Result<AsyncPgCon
 pub async fn establish_for_maintenance(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
     let timeouts = Timeouts::with_statement(timeouts::MAINTENANCE_STATEMENT);
     let made = async {
-        let config = client_config(url, &timeouts)?;
-        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad_connection)?;
+        let (config, tls) = client_config(url, &timeouts)?;
+        let (client, connection) = config.connect(tls).await.map_err(bad_connection)?;
         tokio::spawn(tokio::time::timeout(timeouts::MAINTENANCE, connection));
         AsyncPgConnection::try_from(client).await
     };
@@ -138,8 +141,14 @@ fn bad_connection(error: tokio_postgres::Error) -> ConnectionError {
     ConnectionError::BadConnection(error.to_string())
 }
 
-fn client_config(url: &str, timeouts: &Timeouts) -> Result<tokio_postgres::Config, ConnectionError> {
-    let mut config: tokio_postgres::Config = url.parse().map_err(bad_connection)?;
+fn client_config(
+    url: &str,
+    timeouts: &Timeouts,
+) -> Result<(tokio_postgres::Config, MakeRustlsConnect), ConnectionError> {
+    let refused = |error: anyhow::Error| ConnectionError::InvalidConnectionUrl(format!("{error:#}"));
+    let address = Address::parse(url).map_err(refused)?;
+    let tls = address.connector().map_err(refused)?;
+    let mut config = address.config;
     config
         .application_name("liveplan")
         .connect_timeout(timeouts.connect)
@@ -154,7 +163,7 @@ fn client_config(url: &str, timeouts: &Timeouts) -> Result<tokio_postgres::Confi
         timeouts.statement.as_millis(),
         timeouts.idle.as_millis()
     ));
-    Ok(config)
+    Ok((config, tls))
 }
 
 /// Takes a connection from the pool; waits for one at most [`Timeouts::connect`].

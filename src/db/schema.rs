@@ -371,6 +371,7 @@ diesel::table! {
         sealed -> Bytea,
         created_at -> Timestamptz,
         retired_at -> Nullable<Timestamptz>,
+        active_from -> Timestamptz,
     }
 }
 
@@ -399,6 +400,7 @@ diesel::table! {
         sealed_private_key -> Bytea,
         created_at -> Timestamptz,
         retired_at -> Nullable<Timestamptz>,
+        active_from -> Timestamptz,
     }
 }
 

@@ -10,7 +10,8 @@ use diesel_async::RunQueryDsl as _;
 use crate::app::{App, Inner};
 use crate::auth::Tokens;
 use crate::auth::refresh::RefreshTokens;
-use crate::auth::seal::MasterKey;
+use crate::auth::rotation::{self, Reseal};
+use crate::auth::seal::{MasterKey, Missing};
 use crate::auth::secrets::{Purpose, Secrets};
 use crate::auth::uses::Uses;
 use crate::cache::Cache;
@@ -21,14 +22,14 @@ use crate::db::embedded::{self as postgres, EmbeddedPostgres, Options};
 use crate::db::logins;
 use crate::db::migrations::{self, Direction};
 use crate::db::timeouts::{self, Timeouts};
-use crate::db::{self, Mode, Scope};
+use crate::db::{self, Mode, Scope, tls};
 use crate::demo;
 use crate::error::Error;
 use crate::events::{log, partitions};
 use crate::foods;
 use crate::http::limits::Limits;
 use crate::parts::Parts;
-use crate::server::housekeeping;
+use crate::server::{housekeeping, keys};
 use liveplan_hub::Hub;
 use liveplan_hub::backend::Backend;
 use liveplan_hub::cluster::OtherNodes;
@@ -75,8 +76,11 @@ pub struct Database {
 pub async fn database(config: &Config) -> anyhow::Result<Database> {
     if let Some(url) = &config.database_url {
         return Ok(Database {
-            url: url.clone(),
-            owner_url: config.database_owner_url.clone(),
+            url: reachable(config, url)?,
+            owner_url: match &config.database_owner_url {
+                Some(owner) => Some(reachable(config, owner)?),
+                None => None,
+            },
             postgres: None,
         });
     }
@@ -93,7 +97,7 @@ pub async fn database(config: &Config) -> anyhow::Result<Database> {
 /// If only the server's address is configured, or the embedded Postgres does not start.
 pub async fn owners_database(config: &Config) -> anyhow::Result<(String, Option<EmbeddedPostgres>)> {
     if let Some(owner) = &config.database_owner_url {
-        return Ok((owner.clone(), None));
+        return Ok((reachable(config, owner)?, None));
     }
     anyhow::ensure!(
         config.database_url.is_none(),
@@ -106,6 +110,17 @@ pub async fn owners_database(config: &Config) -> anyhow::Result<(String, Option<
         postgres,
     } = embedded(config).await?;
     Ok((owner_url.unwrap_or(url), postgres))
+}
+
+/// A configured URL with the authorities of its certificate. Logs if the connection can be read or changed on its way.
+fn reachable(config: &Config, url: &str) -> anyhow::Result<String> {
+    if let Some(warning) = tls::exposed(url)? {
+        tracing::warn!("the connection to the database: {warning}");
+    }
+    match &config.database_ca_file {
+        Some(file) => tls::with_authorities(url, file),
+        None => Ok(url.to_owned()),
+    }
 }
 
 async fn embedded(config: &Config) -> anyhow::Result<Database> {
@@ -173,7 +188,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         logins::check_row_level_security(&pool).await
     })
     .await?;
-    let master = MasterKey::load(config.master_key.as_deref(), &config.data_dir, embedded)?;
+    let master = MasterKey::load(config, missing_master_key(embedded, &pool).await?)?;
     let clock = Clock::default();
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
@@ -181,6 +196,13 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let (tokens, refresh, broker, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
+            let resealed = rotation::reseal(conn, &master, Reseal::Unplaced).await?;
+            if resealed > 0 {
+                tracing::info!(
+                    keys = resealed,
+                    "sealed the keys of an earlier release again, each for its place"
+                );
+            }
             let tokens = Tokens::load(conn, &master, life, now).await?;
             let refresh = Secrets::load(conn, &master, Purpose::RefreshTokens, now).await?;
             let broker = Secrets::load(conn, &master, Purpose::Broker, now).await?;
@@ -204,9 +226,10 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     })
     .await
     .map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    let keyring = broker.keyring();
     let others = servers.map(|servers| OtherNodes {
         servers,
-        keyring: broker.keyring(),
+        keyring: keyring.clone(),
     });
     let cache = Cache::new(config.cache_bytes, others.as_ref());
     let hub = hub(config, &clock, others);
@@ -227,7 +250,22 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let product: Arc<dyn Backend> = Arc::new(Product::new(app.clone()));
     app.hub.run(&product);
     tokio::spawn(housekeeping::tend(app.clone(), owner_url));
+    tokio::spawn(keys::tend(app.clone(), broker, keyring));
     Ok(Booted { app, product, postgres })
+}
+
+/// Whether the master key may be made if there is none: not if it is configured elsewhere, nor if it has encrypted keys
+/// already, since those would be lost with it.
+async fn missing_master_key(embedded: bool, pool: &db::Pool) -> anyhow::Result<Missing> {
+    let sealed = db::run(pool, Scope::System, Mode::Snapshot, async |conn| {
+        Ok(rotation::any_sealed(conn).await?)
+    });
+    let sealed = sealed.await.map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    Ok(if embedded && !sealed {
+        Missing::IsMade
+    } else {
+        Missing::IsAnError
+    })
 }
 
 /// The Redis servers of the configuration. Logs what is exposed about them.

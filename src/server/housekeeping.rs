@@ -1,4 +1,4 @@
-//! Hourly jobs: create partitions of live events ahead, drop old ones, and delete expired rows. Each job runs by
+//! Hourly jobs: create partitions of live events ahead, drop old ones, delete expired rows, and retire replaced keys. Each job runs by
 //! itself, so that a failure does not stop the others.
 
 use std::sync::PoisonError;
@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use crate::app::App;
-use crate::auth::sessions;
+use crate::auth::{rotation, sessions};
 use crate::db::{self, Mode, Scope};
 use crate::error::{Error, Result};
 use crate::events::partitions;
@@ -133,6 +133,13 @@ pub async fn once(app: &App, owner_url: Option<&str>) {
             }
         }
     }
+    match retire_keys(app).await {
+        Ok(0) => {}
+        Ok(keys) => tracing::info!(keys, "retired replaced keys"),
+        Err(error) => {
+            tracing::warn!(error.cause = ?error, "cannot retire replaced keys; trying again in an hour");
+        }
+    }
     if let Err(error) = retire_partitions(app, owner_url).await {
         tracing::warn!(error.cause = ?error, "cannot drop old partitions of live events; trying again in an hour");
     }
@@ -149,6 +156,11 @@ async fn make_partitions(app: &App) -> Result<()> {
     let until = until.await?;
     *app.partitions_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     Ok(())
+}
+
+async fn retire_keys(app: &App) -> Result<usize> {
+    let life = TimeDelta::seconds(app.config.access_token_seconds);
+    app.system(async |conn| Ok(rotation::retire(conn, life).await?)).await
 }
 
 /// Retires old partitions on a connection of the owner's: a concurrent detach needs the owner's rights, and no

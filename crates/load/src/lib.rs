@@ -52,6 +52,11 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// Files that the process needs besides its sockets.
 const OTHER_FILES: u64 = 256;
 
+/// The accounts' password: every account of the machine can read flags, so it comes from the environment.
+fn password() -> String {
+    std::env::var("LIVEPLAN_PASSWORD").unwrap_or_else(|_| DEMO_PASSWORD.to_owned())
+}
+
 /// The load to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -117,11 +122,12 @@ pub struct Options {
     /// only as accurate as the two clocks.
     #[arg(long, value_name = "HOST")]
     pub allow_remote: Vec<String>,
-    /// Accounts to use instead of the demo gym's; repeat it. Staff accounts edit and watch, member accounts tick.
+    /// Accounts to use instead of the demo gym's; repeat it. Staff accounts edit and watch, member accounts tick. Their
+    /// password is in the variable LIVEPLAN_PASSWORD, and never a flag.
     #[arg(long)]
     pub email: Vec<String>,
     /// Password of the accounts.
-    #[arg(long, env = "LIVEPLAN_PASSWORD", default_value = DEMO_PASSWORD, hide_env_values = true)]
+    #[arg(skip = password())]
     pub password: String,
     /// Plan to edit and watch; by default the one that the first member follows today.
     #[arg(long)]
