@@ -11,6 +11,7 @@
 import { computed, signal } from '@preact/signals';
 import { call, open, Problem, useTokens } from './api/client';
 import type { Demo, Me, PlanStatus, Session } from './api/types';
+import { forgetStored } from './storage';
 
 const KEY = 'liveplan.session';
 
@@ -90,10 +91,15 @@ export async function signIn(email: string, password: string, gym?: string): Pro
   adopt(await open<Session>('auth/login', { method: 'POST', body: { email, password, ...(gym ? { gym } : {}) } }));
 }
 
-/** Ends the session here and on the server. Offline, the server's session lasts until it expires. */
+/**
+ * Ends the session here and on the server, and removes everything that the app keeps in the browser, unsent commands
+ * included. Offline, the server's session lasts until it expires.
+ */
 export async function signOut(): Promise<void> {
   await call('auth/logout', { method: 'POST' }).catch(() => undefined);
-  localStorage.removeItem(KEY);
+  // A refresh that is under way would store the session again.
+  await refreshing?.catch(() => undefined);
+  forgetStored();
   forget();
 }
 

@@ -21,6 +21,8 @@ export const en = {
   unknownDevice: 'Unknown device',
   endSession: 'End session',
   signOut: 'Sign out',
+  signOutLoses: (n: number) =>
+    `${n === 1 ? '1 change has' : `${n} changes have`} not been sent yet. Signing out discards ${n === 1 ? 'it' : 'them'}. Sign out anyway?`,
   role: {
     owner: 'Owner', manager: 'Manager', nutritionist: 'Nutritionist', trainer: 'Trainer', member: 'Member', auditor: 'Auditor',
   },

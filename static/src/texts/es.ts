@@ -23,6 +23,10 @@ export const es: Texts = {
   unknownDevice: 'Dispositivo desconocido',
   endSession: 'Cerrar sesión',
   signOut: 'Salir',
+  signOutLoses: (n: number) =>
+    n === 1
+      ? 'Aún queda 1 cambio por enviar. Si sales, se descartará. ¿Quieres salir igualmente?'
+      : `Aún quedan ${n} cambios por enviar. Si sales, se descartarán. ¿Quieres salir igualmente?`,
   role: {
     owner: 'Propietario', manager: 'Gerente', nutritionist: 'Nutricionista', trainer: 'Entrenador', member: 'Miembro', auditor: 'Auditor',
   },
