@@ -69,6 +69,12 @@ pub struct Config {
     #[arg(long, env = "PROXY_HEADER", value_enum, default_value_t = ProxyHeader::XForwardedFor)]
     pub proxy_header: ProxyHeader,
 
+    /// Whether responses tell browsers to use only TLS for this host and those below it, for a year
+    /// (`Strict-Transport-Security`): `auto` if a trusted proxy says in its header that the request came by TLS,
+    /// `always`, or `never`.
+    #[arg(long, env = "HSTS", value_enum, default_value_t = Hsts::Auto)]
+    pub hsts: Hsts,
+
     /// Threads that serve sockets and requests; 0 means one per core.
     #[arg(long, env = "WORKERS", default_value_t = 0, value_parser = whole(0..=1024))]
     pub workers: usize,
@@ -130,13 +136,14 @@ pub struct Config {
 /// Bounds of plain connections (those that are not WebSockets) and of request bodies.
 #[derive(Args, Clone, Debug)]
 pub struct HttpLimits {
-    /// Maximum plain connections of this node: requests and WebSocket handshakes. The node closes further ones at once.
-    /// A quarter of the files that the process may open is a second bound.
+    /// Maximum plain connections of this node: requests and WebSocket handshakes. For a further one, the oldest of the
+    /// address that has most is closed, unless the server works on its request. A quarter of the files that the process
+    /// may open is a second bound.
     #[arg(long = "http-connections", env = "HTTP_CONNECTIONS", default_value_t = Self::DEFAULT.connections, value_parser = whole(1..=MOST))]
     pub connections: usize,
 
     /// Maximum plain connections per IPv4 address or IPv6 /64. High, since the phones in a gym share the address of its
-    /// Wi-Fi. Not applied to trusted proxies.
+    /// Wi-Fi. For a further one, the oldest of the address is closed. Not applied to trusted proxies.
     #[arg(long = "http-connections-per-address", env = "HTTP_CONNECTIONS_PER_ADDRESS", default_value_t = Self::DEFAULT.connections_per_address, value_parser = whole(1..=MOST))]
     pub connections_per_address: usize,
 
@@ -168,6 +175,17 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self::DEFAULT
     }
+}
+
+/// When responses carry `Strict-Transport-Security`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Hsts {
+    /// If a trusted proxy says that the request came by TLS.
+    Auto,
+    /// On every response.
+    Always,
+    /// On none.
+    Never,
 }
 
 /// The header in which proxies name the client's address.

@@ -19,6 +19,7 @@ mod follows;
 mod foods;
 mod gyms;
 mod harness;
+mod headers;
 mod housekeeping;
 mod limits;
 mod live;

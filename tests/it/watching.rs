@@ -18,7 +18,7 @@ async fn metrics_have_their_own_listener_which_serves_nothing_else() {
     let app = TestApp::start().await;
     let outside = app.nobody().send(Method::GET, "/metrics", None, &[]).await;
     outside.refused(404, "not_found");
-    for path in ["/", "/readyz", "/api/v1/gym", "/connection/websocket"] {
+    for path in ["/", "/healthz", "/api/v1/gym", "/connection/websocket"] {
         let answer = reqwest::get(format!("http://{}{path}", app.metrics))
             .await
             .expect("an answer");

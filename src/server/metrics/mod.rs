@@ -1,4 +1,4 @@
-//! `/metrics` for Prometheus, on a separate listener. A proxy that serves the main listener cannot expose it by
+//! `/metrics` for Prometheus and a detailed `/readyz`, on a separate listener. A proxy that serves the main listener cannot expose it by
 //! mistake, and it answers while the main listener drains or is overloaded. There is no such listener unless
 //! `METRICS_BIND` is set.
 //!
@@ -13,6 +13,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
 use actix_web::{App as ActixApp, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
 use prometheus_client::collector::Collector;
@@ -20,6 +21,8 @@ use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
+use super::connection::Connections;
+use super::{headers, health};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::{meals, plans};
@@ -53,7 +56,11 @@ pub fn serve(bind: Option<&str>, app: &App) -> anyhow::Result<Option<Metrics>> {
         registry.register_collector(Box::new(Node(app.clone())));
         ActixApp::new()
             .app_data(web::Data::new(registry))
+            .app_data(web::Data::new(app.clone()))
+            .app_data(web::Data::new(app.config.clone()))
             .route("/metrics", web::get().to(show_metrics))
+            .configure(health::detailed_routes)
+            .wrap(from_fn(headers::protective))
     })
     .workers(1)
     .disable_signals()
@@ -89,6 +96,7 @@ impl Collector for Node {
         let mut text = Text(encoder);
         let counters = &self.0.hub.counters;
         node(&mut text, &self.0)?;
+        doors(&mut text, &self.0)?;
         sockets(&mut text, &self.0)?;
         delivery(&mut text, counters)?;
         order(&mut text, counters)?;
@@ -116,6 +124,25 @@ fn node(text: &mut Text, app: &App) -> fmt::Result {
         "changes_in_flight",
         "Changes that have begun and have neither committed nor failed.",
         changes,
+    )
+}
+
+fn doors(text: &mut Text, app: &App) -> fmt::Result {
+    let connections = app.part::<Connections>();
+    text.counter(
+        "http_connections_gave_way",
+        "Plain connections closed for a newcomer, because a bound on them was reached.",
+        &connections.gave_way.get(),
+    )?;
+    text.counter(
+        "live_sockets_gave_way",
+        "WebSockets without a valid token closed for a newcomer, because a bound on unfinished connects was reached.",
+        &app.hub.door().gave_way.get(),
+    )?;
+    text.counter(
+        "http_forgotten_proxy_requests",
+        "Requests with forwarding headers from this machine or a private network although TRUSTED_PROXIES is unset.",
+        &connections.forgotten().requests.get(),
     )
 }
 

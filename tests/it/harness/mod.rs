@@ -23,7 +23,7 @@ use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
 use liveplan::auth::{Caller, Role, Roles};
-use liveplan::config::{Config, HttpLimits, LiveLimits, ProxyHeader, Recovery};
+use liveplan::config::{Config, Hsts, HttpLimits, LiveLimits, ProxyHeader, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use liveplan_hub::backend::Backend;
@@ -41,6 +41,12 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(began.elapsed() < Duration::from_secs(20), "waited 20 s until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// The status and the details of a node's readiness, from the listener of its metrics.
+pub async fn readiness(metrics: SocketAddr) -> (u16, serde_json::Value) {
+    let answer = reqwest::get(format!("http://{metrics}/readyz")).await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
 /// A running server with a database of its own.
@@ -88,6 +94,7 @@ pub fn config(database_url: &str) -> Config {
         allowed_origins: Vec::new(),
         trusted_proxies: Vec::new(),
         proxy_header: ProxyHeader::XForwardedFor,
+        hsts: Hsts::Auto,
         workers: 1,
         access_token_seconds: 900,
         session_days: 30,
@@ -150,6 +157,11 @@ impl TestApp {
     /// Connects as the database's owner, who bypasses row-level security.
     pub async fn owner(&self) -> AsyncPgConnection {
         liveplan::db::establish(&self.database).await.expect("a connection")
+    }
+
+    /// The status of the detailed readiness, and its details.
+    pub async fn readiness(&self) -> (u16, serde_json::Value) {
+        readiness(self.metrics).await
     }
 
     /// Inserts a gym without members.

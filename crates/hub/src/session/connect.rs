@@ -33,6 +33,7 @@ pub(crate) async fn connect(
         Err(failure) if failure.kind == Kind::Unauthenticated => return Err(Close::InvalidToken),
         Err(failure) => return failed(failure),
     };
+    connection.identified();
     let log = match connection.hub().log(backend, session.log).await {
         Ok(log) => log,
         Err(failure) if failure.kind == Kind::NotFound => return Err(Close::InvalidToken),
