@@ -131,6 +131,60 @@ pub struct Config {
     /// Bounds of the live hub.
     #[command(flatten)]
     pub live: LiveLimits,
+
+    /// Budgets of signed-in accounts.
+    #[command(flatten)]
+    pub budgets: BudgetLimits,
+}
+
+/// Budgets of every signed-in account, over all of its devices and all nodes that share a Redis server. An account may
+/// use a minute's budget at once.
+#[derive(Args, Clone, Debug)]
+pub struct BudgetLimits {
+    /// Requests per minute of one account that change nothing; 0 means without limit.
+    #[arg(long = "budget-reads-per-minute", env = "BUDGET_READS_PER_MINUTE", default_value_t = Self::DEFAULT.reads, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub reads: u32,
+
+    /// Requests per minute of one account that may change something; 0 means without limit.
+    #[arg(long = "budget-writes-per-minute", env = "BUDGET_WRITES_PER_MINUTE", default_value_t = Self::DEFAULT.writes, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub writes: u32,
+
+    /// Lists, searches and histories per minute of one account, which count as reads too; 0 means without limit.
+    #[arg(long = "budget-expensive-reads-per-minute", env = "BUDGET_EXPENSIVE_READS_PER_MINUTE", default_value_t = Self::DEFAULT.expensive, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub expensive: u32,
+
+    /// Commands per minute of one account on its sockets; 0 means without limit.
+    #[arg(long = "budget-commands-per-minute", env = "BUDGET_COMMANDS_PER_MINUTE", default_value_t = Self::DEFAULT.commands, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub commands: u32,
+
+    /// Changes of one meal on one date that a member's history keeps; further ones are refused. 0 means without limit.
+    #[arg(long = "budget-changes-of-a-meal", env = "BUDGET_CHANGES_OF_A_MEAL", default_value_t = Self::DEFAULT.changes_of_a_meal, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub changes_of_a_meal: u32,
+
+    /// Lists, searches and histories that this node reads at once, of all accounts. A fraction of DATABASE_POOL, so that
+    /// they leave database connections for everything else.
+    #[arg(long = "expensive-reads-at-once", env = "EXPENSIVE_READS_AT_ONCE", default_value_t = Self::DEFAULT.expensive_at_once, value_parser = whole(1..=10_000))]
+    pub expensive_at_once: usize,
+}
+
+/// The highest budget: a debt of a minute is counted in microseconds.
+const MOST_PER_MINUTE: i64 = 60_000_000;
+
+impl BudgetLimits {
+    const DEFAULT: Self = Self {
+        reads: 3000,
+        writes: 1200,
+        expensive: 600,
+        commands: 6000,
+        changes_of_a_meal: 200,
+        expensive_at_once: 4,
+    };
+}
+
+impl Default for BudgetLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 /// Bounds of plain connections (those that are not WebSockets) and of request bodies.
@@ -221,6 +275,10 @@ mod tests {
         let config = Cli::parse_from(["liveplan"]).config;
         assert_eq!(format!("{:?}", config.live), format!("{:?}", LiveLimits::default()));
         assert_eq!(format!("{:?}", config.http), format!("{:?}", HttpLimits::default()));
+        assert_eq!(
+            format!("{:?}", config.budgets),
+            format!("{:?}", BudgetLimits::default())
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod names;
 pub mod page;
 pub mod patch;
 pub mod peer;
+pub mod rate;
 
 pub use body::Body;
 pub use etag::IfMatch;

@@ -16,6 +16,7 @@ use crate::auth::access;
 use crate::auth::sessions::{self, Reason};
 use crate::auth::store::NewAccount;
 use crate::auth::{Caller, Email, Role, Roles, Status, password};
+use crate::budget::Permit;
 use crate::db;
 use crate::error::{Code, Error, Lang, Result};
 use crate::events::Tx;
@@ -70,6 +71,7 @@ struct MembershipsQuery {
 async fn list_memberships(
     app: web::Data<App>,
     caller: Caller,
+    _permit: Permit,
     query: web::Query<MembershipsQuery>,
 ) -> Result<web::Json<Page<Membership>>> {
     let sees_all = caller.roles.any(&SEES_ALL);

@@ -10,6 +10,7 @@ use diesel_async::RunQueryDsl as _;
 use crate::app::{App, Inner};
 use crate::auth::Tokens;
 use crate::auth::seal::MasterKey;
+use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::channels::Product;
 use crate::clock::Clock;
@@ -116,6 +117,8 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     .await
     .map_err(|e| anyhow::anyhow!("{e:?}"))?;
     let hub = hub(config, &clock)?;
+    let budgets = Budgets::new(config)?;
+    budgets.run();
     let app = App::new(Inner {
         config: config.clone(),
         pool,
@@ -123,6 +126,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         tokens,
         hub,
         limits: Limits::default(),
+        budgets,
         cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,
         parts: Parts::default(),
         changes_in_flight: AtomicUsize::new(0),

@@ -30,11 +30,12 @@ use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
+use crate::budget;
 use crate::config::Config;
 use crate::http::{body, etag, lang};
 use crate::{accounts, channels, demo, follows, foods, gyms, meals, members, plans, rosters};
-use docs::Bearer;
 use connection::Connections;
+use docs::Bearer;
 use liveplan_hub::backend::Backend;
 use upgrade::Sockets;
 
@@ -219,6 +220,7 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
             // The middleware that is wrapped last sees a request first.
             .wrap(from_fn(lang::problems))
             .wrap(from_fn(body::bounded))
+            .wrap(from_fn(budget::tell))
             .wrap(cors(&origins))
             .wrap(from_fn(headers::protective))
             .wrap(from_fn(connection::recognise))

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test that lacks something it needs fails")]
 
 mod auth;
+mod budgets;
 mod completions;
 mod conformance;
 mod contract;

@@ -125,7 +125,7 @@ async fn no_metric_series_belongs_to_one_gym_or_account() {
             floor.plan.id.clone(),
         ];
         assert!(ids.iter().all(|id| !scrape.text.contains(id)), "{}", scrape.text);
-        let known = ["code", "codec", "how", "le", "of", "path", "reason", "version"];
+        let known = ["class", "code", "codec", "how", "le", "of", "path", "reason", "version"];
         assert!(
             scrape.labels().iter().all(|label| known.contains(label)),
             "{:?}",

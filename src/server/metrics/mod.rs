@@ -24,6 +24,7 @@ use prometheus_client::registry::Registry;
 use super::connection::Connections;
 use super::{headers, health};
 use crate::app::App;
+use crate::budget::Class;
 use crate::error::{Error, Result};
 use crate::{meals, plans};
 use liveplan_hub::counters::{Counters, Reason};
@@ -103,6 +104,7 @@ impl Collector for Node {
         recovery(&mut text, counters)?;
         redis(&mut text, &self.0)?;
         answers(&mut text, &self.0)?;
+        budgets(&mut text, &self.0)?;
         database(&mut text, &self.0)
     }
 }
@@ -386,6 +388,32 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
         "completions_waiting",
         "Ticks that wait for the current batch of their gym, or for a lock on their member's follow.",
         app.part::<meals::Queues>().waiting_in_all(),
+    )
+}
+
+fn budgets(text: &mut Text, app: &App) -> fmt::Result {
+    let counts = &app.budgets.counts;
+    text.counters(
+        "budget_refused",
+        "Requests and commands refused because the account's budget was used up.",
+        "class",
+        Class::ALL.map(|class| (class.name(), counts.refused(class))),
+    )?;
+    text.counter(
+        "expensive_reads_refused",
+        "Lists, searches and histories refused because too many were being read or waited.",
+        &counts.crowded.get(),
+    )?;
+    text.counter("budget_trips", "Queries to Redis about budgets.", &counts.trips.get())?;
+    text.counter(
+        "budget_waits",
+        "Requests and commands that waited for a query to Redis about budgets.",
+        &counts.waits.get(),
+    )?;
+    text.counter(
+        "budget_failures",
+        "Queries to Redis about budgets that failed.",
+        &counts.failures.get(),
     )
 }
 

@@ -23,7 +23,7 @@ use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
 use liveplan::auth::{Caller, Role, Roles};
-use liveplan::config::{Config, Hsts, HttpLimits, LiveLimits, ProxyHeader, Recovery};
+use liveplan::config::{BudgetLimits, Config, Hsts, HttpLimits, LiveLimits, ProxyHeader, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use liveplan_hub::backend::Backend;
@@ -45,7 +45,9 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// The status and the details of a node's readiness, from the listener of its metrics.
 pub async fn readiness(metrics: SocketAddr) -> (u16, serde_json::Value) {
-    let answer = reqwest::get(format!("http://{metrics}/readyz")).await.expect("an answer");
+    let answer = reqwest::get(format!("http://{metrics}/readyz"))
+        .await
+        .expect("an answer");
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
@@ -109,6 +111,7 @@ pub fn config(database_url: &str) -> Config {
         throwaway: false,
         http: HttpLimits::default(),
         live: LiveLimits::default(),
+        budgets: BudgetLimits::default(),
     }
 }
 
