@@ -4,6 +4,7 @@
 
 use std::future::{Ready, ready};
 use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -12,11 +13,13 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use chrono::NaiveDate;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
+use futures_util::future::{Either, FutureExt as _, LocalBoxFuture};
 
 use crate::auth::access::{self, AccessClaim};
 use crate::auth::refresh::RefreshTokens;
 use crate::auth::uses::Uses;
 use crate::auth::{Caller, Tokens, Verified};
+use crate::budget::{self, Budgets, Class, Permit};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -53,6 +56,8 @@ pub struct Inner {
     pub hub: Hub,
     /// Limits on attempts per key, such as sign-ins of an account.
     pub limits: Limits,
+    /// What accounts may still ask for in this minute.
+    pub budgets: Arc<Budgets>,
     /// Plans as JSON.
     pub cache: Cache,
     /// State of modules above this one.
@@ -299,17 +304,52 @@ impl Drop for InFlight {
     }
 }
 
-/// Extraction verifies the token only. The transaction that the handler opens checks the session, membership and roles.
+/// Extraction verifies the token only, and takes one request from the account's budget of reads or writes. The
+/// transaction that the handler opens checks the session, membership and roles.
 impl FromRequest for Caller {
     type Error = Error;
-    type Future = Ready<Result<Self>>;
+    type Future = Either<Ready<Result<Self>>, LocalBoxFuture<'static, Result<Self>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(from_header(request))
+        let (app, caller) = match signed_in(request) {
+            Ok(signed_in) => signed_in,
+            Err(error) => return Either::Left(ready(Err(error))),
+        };
+        let class = if request.method().is_safe() {
+            Class::Read
+        } else {
+            Class::Write
+        };
+        if let Some(taken) = app.budgets.try_take(caller.account, class) {
+            return Either::Left(ready(budget::note(request, taken).map(|()| caller)));
+        }
+        let (app, request) = (app.clone(), request.clone());
+        let asked = async move {
+            let taken = app.budgets.take(caller.account, class).await;
+            budget::note(&request, taken).map(|()| caller)
+        };
+        Either::Right(asked.boxed_local())
     }
 }
 
-fn from_header(request: &HttpRequest) -> Result<Caller> {
+/// Extraction takes one request from the account's budget of expensive reads, and waits for a permit.
+impl FromRequest for Permit {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let signed_in = signed_in(request).map(|(app, caller)| (app.clone(), caller));
+        let request = request.clone();
+        Box::pin(async move {
+            let (app, caller) = signed_in?;
+            budget::note(&request, app.budgets.take(caller.account, Class::Expensive).await)?;
+            app.budgets.permit().await
+        })
+    }
+}
+
+/// The caller that a request's token names.
+fn signed_in(request: &HttpRequest) -> Result<(&web::Data<App>, Caller)> {
     let app = request
         .app_data::<web::Data<App>>()
         .ok_or_else(|| Error::new(Code::Internal))?;
@@ -319,5 +359,5 @@ fn from_header(request: &HttpRequest) -> Result<Caller> {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "))
         .ok_or_else(|| Error::new(Code::Unauthenticated))?;
-    app.verify(token).map(|verified| verified.caller)
+    app.verify(token).map(|verified| (app, verified.caller))
 }

@@ -127,6 +127,12 @@ pub struct Config {
     #[arg(long, env = "PROXY_HEADER", value_enum, default_value_t = ProxyHeader::XForwardedFor)]
     pub proxy_header: ProxyHeader,
 
+    /// Whether responses tell browsers to use only TLS for this host and those below it, for a year
+    /// (`Strict-Transport-Security`): `auto` if a trusted proxy says in its header that the request came by TLS,
+    /// `always`, or `never`.
+    #[arg(long, env = "HSTS", value_enum, default_value_t = Hsts::Auto)]
+    pub hsts: Hsts,
+
     /// Threads that serve sockets and requests; 0 means one per core.
     #[arg(long, env = "WORKERS", default_value_t = 0, value_parser = whole(0..=1024))]
     pub workers: usize,
@@ -187,6 +193,60 @@ pub struct Config {
     /// Bounds of the live hub.
     #[command(flatten)]
     pub live: LiveLimits,
+
+    /// Budgets of signed-in accounts.
+    #[command(flatten)]
+    pub budgets: BudgetLimits,
+}
+
+/// Budgets of every signed-in account, over all of its devices and all nodes that share a Redis server. An account may
+/// use a minute's budget at once.
+#[derive(Args, Clone, Debug)]
+pub struct BudgetLimits {
+    /// Requests per minute of one account that change nothing; 0 means without limit.
+    #[arg(long = "budget-reads-per-minute", env = "BUDGET_READS_PER_MINUTE", default_value_t = Self::DEFAULT.reads, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub reads: u32,
+
+    /// Requests per minute of one account that may change something; 0 means without limit.
+    #[arg(long = "budget-writes-per-minute", env = "BUDGET_WRITES_PER_MINUTE", default_value_t = Self::DEFAULT.writes, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub writes: u32,
+
+    /// Lists, searches and histories per minute of one account, which count as reads too; 0 means without limit.
+    #[arg(long = "budget-expensive-reads-per-minute", env = "BUDGET_EXPENSIVE_READS_PER_MINUTE", default_value_t = Self::DEFAULT.expensive, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub expensive: u32,
+
+    /// Commands per minute of one account on its sockets; 0 means without limit.
+    #[arg(long = "budget-commands-per-minute", env = "BUDGET_COMMANDS_PER_MINUTE", default_value_t = Self::DEFAULT.commands, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub commands: u32,
+
+    /// Changes of one meal on one date that a member's history keeps; further ones are refused. 0 means without limit.
+    #[arg(long = "budget-changes-of-a-meal", env = "BUDGET_CHANGES_OF_A_MEAL", default_value_t = Self::DEFAULT.changes_of_a_meal, value_parser = value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub changes_of_a_meal: u32,
+
+    /// Lists, searches and histories that this node reads at once, of all accounts. A fraction of DATABASE_POOL, so that
+    /// they leave database connections for everything else.
+    #[arg(long = "expensive-reads-at-once", env = "EXPENSIVE_READS_AT_ONCE", default_value_t = Self::DEFAULT.expensive_at_once, value_parser = whole(1..=10_000))]
+    pub expensive_at_once: usize,
+}
+
+/// The highest budget: a debt of a minute is counted in microseconds.
+const MOST_PER_MINUTE: i64 = 60_000_000;
+
+impl BudgetLimits {
+    const DEFAULT: Self = Self {
+        reads: 3000,
+        writes: 1200,
+        expensive: 600,
+        commands: 6000,
+        changes_of_a_meal: 200,
+        expensive_at_once: 4,
+    };
+}
+
+impl Default for BudgetLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 impl Config {
@@ -253,13 +313,14 @@ fn text(name: &str, value: Option<String>, file: Option<&Path>) -> anyhow::Resul
 /// Bounds of plain connections (those that are not WebSockets) and of request bodies.
 #[derive(Args, Clone, Debug)]
 pub struct HttpLimits {
-    /// Maximum plain connections of this node: requests and WebSocket handshakes. The node closes further ones at once.
-    /// A quarter of the files that the process may open is a second bound.
+    /// Maximum plain connections of this node: requests and WebSocket handshakes. For a further one, the oldest of the
+    /// address that has most is closed, unless the server works on its request. A quarter of the files that the process
+    /// may open is a second bound.
     #[arg(long = "http-connections", env = "HTTP_CONNECTIONS", default_value_t = Self::DEFAULT.connections, value_parser = whole(1..=MOST))]
     pub connections: usize,
 
     /// Maximum plain connections per IPv4 address or IPv6 /64. High, since the phones in a gym share the address of its
-    /// Wi-Fi. Not applied to trusted proxies.
+    /// Wi-Fi. For a further one, the oldest of the address is closed. Not applied to trusted proxies.
     #[arg(long = "http-connections-per-address", env = "HTTP_CONNECTIONS_PER_ADDRESS", default_value_t = Self::DEFAULT.connections_per_address, value_parser = whole(1..=MOST))]
     pub connections_per_address: usize,
 
@@ -291,6 +352,17 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self::DEFAULT
     }
+}
+
+/// When responses carry `Strict-Transport-Security`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Hsts {
+    /// If a trusted proxy says that the request came by TLS.
+    Auto,
+    /// On every response.
+    Always,
+    /// On none.
+    Never,
 }
 
 /// The header in which proxies name the client's address.
@@ -326,6 +398,10 @@ mod tests {
         let config = Cli::parse_from(["liveplan"]).config;
         assert_eq!(format!("{:?}", config.live), format!("{:?}", LiveLimits::default()));
         assert_eq!(format!("{:?}", config.http), format!("{:?}", HttpLimits::default()));
+        assert_eq!(
+            format!("{:?}", config.budgets),
+            format!("{:?}", BudgetLimits::default())
+        );
     }
 
     #[test]

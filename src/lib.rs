@@ -9,6 +9,7 @@
 //! - [`demo`]: a gym with sample data; [`simulate`]: simulated members of that gym, as clients.
 //! - [`auth`]: tokens, roles, sessions. [`liveplan_hub`]: the live hub, a separate crate.
 //! - [`idempotency`] and [`quota`]: idempotency keys and limits per account, stored in the transaction of the change.
+//!   [`budget`]: limits per account on everything that it asks for, before anything is read.
 //! - [`events`]: live events, from a change to the hub.
 //! - Machinery: [`db`], [`cache`], [`http`], [`gather`], [`parts`], [`error`], [`ids`], [`clock`], [`config`],
 //!   [`telemetry`], [`turns`].
@@ -17,6 +18,7 @@ pub mod accounts;
 pub mod app;
 pub mod assignments;
 pub mod auth;
+pub mod budget;
 pub mod cache;
 pub mod channels;
 pub mod clock;

@@ -3,7 +3,6 @@
 //! [`crate::http::limits`] is for attempts that count even if they fail, such as sign-ins.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::{HeaderName, HeaderValue};
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::QueryableByName;
 use diesel::sql_types::{Integer, Text, Timestamptz, Uuid as SqlUuid};
@@ -11,6 +10,7 @@ use diesel_async::RunQueryDsl as _;
 
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
+use crate::http::rate::Rest;
 
 /// A quota per gym and account.
 #[derive(Clone, Copy, Debug)]
@@ -69,37 +69,24 @@ impl Quota {
             return Ok(Some(left));
         }
         let refused = Error::new(Code::TooMany).with("seconds", left.seconds);
-        let [(policy, told), (state, is)] = left.headers();
+        let [(policy, told), (state, is)] = left.rest().headers();
         Err(refused.header(policy, told).header(state, is))
     }
 }
 
 impl Left {
-    /// The headers `RateLimit-Policy` (quota, window) and `RateLimit` (rest, seconds to its reset) of the IETF draft.
-    fn headers(self) -> [(&'static str, String); 2] {
-        let (
-            Quota {
-                operation,
-                times,
-                window,
-            },
-            left,
-        ) = (self.quota, self.times);
-        [
-            (
-                "ratelimit-policy",
-                format!("\"{operation}\";q={times};w={}", window.num_seconds()),
-            ),
-            ("ratelimit", format!("\"{operation}\";r={left};t={}", self.seconds)),
-        ]
+    fn rest(self) -> Rest {
+        Rest {
+            name: self.quota.operation,
+            times: self.quota.times.into(),
+            window: self.quota.window.num_seconds(),
+            left: self.times.into(),
+            seconds: self.seconds,
+        }
     }
 
-    /// Adds the headers to a response.
+    /// Adds the headers `RateLimit-Policy` and `RateLimit` to a response.
     pub fn tell(self, response: &mut HttpResponse) {
-        for (name, value) in self.headers() {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                response.headers_mut().insert(HeaderName::from_static(name), value);
-            }
-        }
+        self.rest().tell(response.headers_mut());
     }
 }

@@ -1,6 +1,7 @@
 //! [`Product`]: the hub's backend. The nouns answer its questions from Postgres.
 
 use std::collections::{HashMap, HashSet};
+use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::{authorise, snapshot};
 use crate::app::{App, For};
 use crate::auth::access::{self, Standing as Claimed};
 use crate::auth::{Caller, Role};
+use crate::budget::{Class, Refused};
 use crate::db::{self, Mode, Scope};
 use crate::error::{Code, Error, Lang, Result};
 use crate::events::log::{self, Head};
@@ -150,7 +152,7 @@ impl Backend for Product {
             "" => Ok(None),
             token => identity(&self.app, token).map(Some),
         };
-        std::future::ready(identity.map_err(Failure::from)).boxed_local()
+        ready(identity.map_err(Failure::from)).boxed_local()
     }
 
     fn locate(&self, session: &Session, channel: &str) -> Option<Location> {
@@ -193,6 +195,26 @@ impl Backend for Product {
         changes: &'a [PresenceChange],
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>> {
         async move { Ok(record_seen(&self.app, GymId(log.0), seen, changes).await?) }.boxed()
+    }
+
+    fn admit<'a>(&'a self, session: &'a Session) -> Option<LocalBoxFuture<'a, Result<(), Failure>>> {
+        let budgets = &self.app.budgets;
+        let refused = |refused: Refused| Failure::from(Error::from(refused));
+        let account = match caller(session) {
+            Ok(caller) => caller.account,
+            Err(error) => return Some(ready(Err(error.into())).boxed_local()),
+        };
+        match budgets.try_take(account, Class::Command) {
+            Some(Ok(_)) => None,
+            Some(Err(over)) => Some(ready(Err(refused(over))).boxed_local()),
+            None => Some(
+                async move {
+                    let taken = budgets.take(account, Class::Command).await;
+                    taken.map(drop).map_err(refused)
+                }
+                .boxed_local(),
+            ),
+        }
     }
 
     fn call<'a>(

@@ -1,14 +1,14 @@
 //! SQL that reads completions and daily progress, for many follows at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::Text;
+use diesel::sql_types::{Array, BigInt, Date, Text, Uuid as SqlUuid};
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, QueryResult, Queryable, Selectable,
-    SelectableHelper as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, QueryDsl as _, QueryResult, Queryable, QueryableByName,
+    Selectable, SelectableHelper as _,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan_nutrition::nutrients::Totals;
@@ -20,6 +20,7 @@ use super::progress::Progress;
 use super::{By, Completed, Tick};
 use crate::db::json::Json;
 use crate::db::schema::{completions, daily_progress};
+use crate::db::statement::{Bind as _, Statement, statement};
 use crate::ids::{AccountId, FollowId, GymId, MealId};
 
 /// A status by its name in the database.
@@ -156,6 +157,41 @@ impl Row {
             },
         )
     }
+}
+
+#[derive(QueryableByName)]
+struct KeyRow {
+    #[diesel(sql_type = SqlUuid)]
+    follow: FollowId,
+    #[diesel(sql_type = Date)]
+    date: NaiveDate,
+    #[diesel(sql_type = SqlUuid)]
+    meal: MealId,
+}
+
+const FULL: Statement = statement(
+    "SELECT follow_id AS follow, date, meal_id AS meal FROM completion_history
+     WHERE gym_id = $ AND follow_id = ANY($) AND date = ANY($) AND meal_id = ANY($)
+     GROUP BY follow_id, date, meal_id HAVING count(*) >= $",
+);
+
+/// The keys among these with at least `entries` entries in their history; none for 0.
+pub async fn full(mut conn: &AsyncPgConnection, gym: GymId, keys: &[Key], entries: u32) -> QueryResult<HashSet<Key>> {
+    if entries == 0 {
+        return Ok(HashSet::new());
+    }
+    let rows: Vec<KeyRow> = FULL
+        .bind::<SqlUuid, _>(gym)
+        .bind::<Array<SqlUuid>, _>(keys.iter().map(|key| key.follow).collect::<Vec<_>>())
+        .bind::<Array<Date>, _>(keys.iter().map(|key| key.date).collect::<Vec<_>>())
+        .bind::<Array<SqlUuid>, _>(keys.iter().map(|key| key.meal).collect::<Vec<_>>())
+        .bind::<BigInt, _>(i64::from(entries))
+        .load(&mut conn)
+        .await?;
+    let keys = rows
+        .into_iter()
+        .map(|KeyRow { follow, date, meal }| Key { follow, date, meal });
+    Ok(keys.collect())
 }
 
 /// Reads the daily progress of these follows on these dates.

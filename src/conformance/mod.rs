@@ -21,9 +21,11 @@ use anyhow::Context as _;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{body, lang};
+use crate::server::connection::{self, Connections};
 use crate::server::upgrade::{self, Sockets};
-use crate::server::{self, Stop, boot, health, listen, trace};
+use crate::server::{self, Stop, boot, headers, health, listen, trace};
 use liveplan_hub::backend::Backend;
+use liveplan_hub::open_files;
 use memory::Memory;
 
 /// A server that listens.
@@ -63,15 +65,20 @@ pub fn serve(mut config: Config, started: impl FnOnce(Started)) -> anyhow::Resul
         backend,
         config: Arc::new(config.clone()),
     };
+    let connections = Arc::new(Connections::bounded(&config, open_files()));
     let result = actix_web::rt::System::new().block_on(async move {
-        let (server, address) = listen::serve(&config, move || {
+        let (server, address) = listen::serve(&config, &connections.clone(), move || {
             ActixApp::new()
                 .app_data(web::Data::new(sockets.clone()))
+                .app_data(web::Data::from(sockets.config.clone()))
+                .app_data(web::Data::from(connections.clone()))
                 .configure(upgrade::routes)
                 .configure(echo::routes)
                 .configure(health::routes_alone)
                 .wrap(from_fn(lang::problems))
                 .wrap(from_fn(body::bounded))
+                .wrap(from_fn(headers::protective))
+                .wrap(from_fn(connection::recognise))
                 .wrap(from_fn(trace::requests))
         })?;
         let handle = server.handle();

@@ -9,6 +9,7 @@ use super::rules::Action;
 use super::{Beginning, Follow, store};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::budget::Permit;
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, bounds};
 use crate::idempotency::{Answer, IdempotencyKey, once};
@@ -95,6 +96,7 @@ struct FollowsQuery {
 pub(super) async fn list_follows(
     app: web::Data<App>,
     caller: Caller,
+    _permit: Permit,
     query: web::Query<FollowsQuery>,
 ) -> Result<web::Json<Page<Follow>>> {
     let member = query.member.unwrap_or(caller.account);

@@ -12,7 +12,7 @@ use super::model::{Allergen, Allergens, Food, Kind, Portion, Portions, Presence}
 use super::rules;
 use crate::db::schema::gym_foods;
 use crate::error::{Error, Result};
-use crate::http::Patch;
+use crate::http::{Patch, names};
 use liveplan_nutrition::nutrients::Nutrients;
 
 /// The most portions that one food may have.
@@ -218,6 +218,7 @@ fn name(field: &str, text: &str) -> Result<String> {
     let tidy = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let length = tidy.chars().count();
     if length <= 200 && !tidy.chars().any(char::is_control) && !rules::search_text(&tidy).is_empty() {
+        names::check(field, &tidy)?;
         Ok(tidy)
     } else {
         Err(Error::invalid(
@@ -291,6 +292,7 @@ mod tests {
         assert_eq!(food.search, "pan de espelta\npan de espelta");
         assert!(checked(json!({"per_100g": {}})).is_err());
         assert!(checked(json!({"name_en": "?!", "per_100g": {}})).is_err());
+        assert!(checked(json!({"name_en": "Ri\u{200B}ce", "per_100g": {}})).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::model::Food;
 use super::{search, store};
 use crate::app::App;
 use crate::auth::{Caller, Role};
+use crate::budget::Permit;
 use crate::error::{Error, Result};
 use crate::events::Tx;
 use crate::http::{Body, Page, PageQuery};
@@ -55,6 +56,7 @@ struct FoodsQuery {
 async fn list_foods(
     app: web::Data<App>,
     caller: Caller,
+    _permit: Permit,
     query: web::Query<FoodsQuery>,
 ) -> Result<web::Json<Page<Food>>> {
     let page = PageQuery {

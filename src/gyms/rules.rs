@@ -5,6 +5,7 @@ use chrono_tz::Tz;
 
 use crate::auth::{Role, Roles, Status};
 use crate::error::{Code, Error, Result};
+use crate::http::names;
 
 /// Roles that manage memberships.
 pub const RUNS: [Role; 2] = [Role::Owner, Role::Manager];
@@ -136,7 +137,7 @@ pub fn roles_not_empty(roles: Roles) -> Result<()> {
 pub fn check_name(field: &str, name: &str) -> Result<()> {
     let length = name.trim().chars().count();
     if (1..=200).contains(&length) && !name.chars().any(char::is_control) {
-        Ok(())
+        names::check(field, name)
     } else {
         Err(Error::invalid(
             field,
@@ -377,5 +378,6 @@ mod tests {
         }
         assert!(check_name("name", "Gimnasio Ñandú").is_ok());
         assert!(check_name("name", " ").is_err() && check_name("name", "a\nb").is_err());
+        assert!(check_name("name", "Ana\u{202E}").is_err() && check_name("name", "A\u{200B}na").is_err());
     }
 }

@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream as _;
 use serde::de::DeserializeOwned;
 
+use super::activity::{Activity, Receiving};
 use super::lang;
 use crate::config::HttpLimits;
 use crate::error::{Code, Error, Result};
@@ -87,6 +88,7 @@ fn time_for(bytes: usize, limits: &HttpLimits) -> Duration {
 struct Incoming {
     payload: RefCell<Payload>,
     ended: Cell<bool>,
+    receiving: RefCell<Option<Receiving>>,
 }
 
 impl Incoming {
@@ -96,8 +98,12 @@ impl Incoming {
             Payload::None => return None,
             payload => RefCell::new(payload),
         };
-        let ended = Cell::new(false);
-        let incoming = Rc::new(Self { payload, ended });
+        let activity = request.conn_data::<Rc<Activity>>();
+        let incoming = Rc::new(Self {
+            payload,
+            ended: Cell::new(false),
+            receiving: RefCell::new(activity.map(Activity::receiving)),
+        });
         request.extensions_mut().insert(incoming.clone());
         Some(incoming)
     }
@@ -106,6 +112,7 @@ impl Incoming {
         let next = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
         if let Poll::Ready(None | Some(Err(_))) = next {
             self.ended.set(true);
+            self.receiving.take();
         }
         next
     }

@@ -1,14 +1,17 @@
-//! Shared by all routes: JSON bodies, bounds, problems in the caller's language, ETags, pages, limits. Knows no noun.
+//! Shared by all routes: JSON bodies, bounds, names, problems in the caller's language, ETags, pages, limits. Knows no noun.
 
+pub mod activity;
 pub mod body;
 pub mod bounds;
 pub mod etag;
 pub mod lang;
 pub mod limits;
+pub mod names;
 pub mod page;
 pub mod patch;
 pub mod peer;
 pub mod private;
+pub mod rate;
 
 pub use body::Body;
 pub use etag::IfMatch;

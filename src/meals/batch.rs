@@ -1,7 +1,7 @@
 //! The state of a batch of commands: the members' follows, locked, and the days that the commands name. One statement
 //! per table reads and writes it for all commands; in between, the commands apply to it in memory, in order.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::QueryResult;
@@ -56,6 +56,10 @@ pub(super) struct Batch {
     /// The named days, ordered by follow and date.
     pub days: BTreeMap<(FollowId, NaiveDate), TouchedDay>,
     history: Vec<HistoryRow>,
+    /// The meals that have been changed too often to be changed again.
+    full: HashSet<Key>,
+    /// How often a meal may be changed on one date; 0 means without limit.
+    longest_history: u32,
     /// The trainers of each member, on whose rosters the member is.
     pub trainers: HashMap<AccountId, Vec<AccountId>>,
     /// The event and the actor of each member's last change.
@@ -89,6 +93,8 @@ impl Batch {
             follows: follows.into_iter().map(|f| (f.follow.member_id, f)).collect(),
             days: BTreeMap::new(),
             history: Vec::new(),
+            full: HashSet::new(),
+            longest_history: 0,
             trainers: HashMap::new(),
             events: BTreeMap::new(),
         })
@@ -99,12 +105,14 @@ impl Batch {
         self.follows.contains_key(&member)
     }
 
-    /// Reads the days that the commands name, except those that are not open for ticks.
+    /// Reads the days that the commands name, except those that are not open for ticks. A meal accepts no more changes
+    /// on a date once its history has `longest_history` entries; 0 means without limit.
     pub(super) async fn read_days(
         &mut self,
         conn: &AsyncPgConnection,
         planned: &PlannedDays,
         commands: &[&Command],
+        longest_history: u32,
     ) -> Result<()> {
         let named: BTreeMap<_, _> = commands
             .iter()
@@ -126,14 +134,22 @@ impl Batch {
         let dates: Vec<_> = named.keys().map(|(_, date)| *date).collect();
         let members: BTreeSet<_> = named.values().map(|f| f.follow.member_id).collect();
         let members: Vec<_> = members.into_iter().collect();
+        let keys = commands.iter().filter_map(|c| {
+            let follow = self.admit(c).ok()?.follow.id;
+            let (date, meal) = (c.date, c.meal_id);
+            Some(Key { follow, date, meal })
+        });
+        let keys: Vec<_> = keys.collect();
 
         // One round trip: the statements are pipelined.
-        let (planned, ticked, mut rows, trainers) = tokio::try_join!(
+        let (planned, ticked, mut rows, trainers, full) = tokio::try_join!(
             planned.read(conn, self.gym, &plan_days),
             store::completed(conn, self.gym, &follows, &dates),
             store::progress(conn, self.gym, &follows, &dates),
             assignments::trainers_of(conn, self.gym, &members, self.now),
+            store::full(conn, self.gym, &keys, longest_history),
         )?;
+        (self.full, self.longest_history) = (full, longest_history);
         self.trainers = trainers;
         let mut completed: HashMap<_, BTreeMap<_, _>> = HashMap::new();
         for (key, meal) in ticked {
@@ -204,6 +220,13 @@ impl Batch {
             date: command.date,
             meal: command.meal_id,
         };
+        if self.full.contains(&key) {
+            let most = self.longest_history;
+            return Err(Error::conflict((
+                format!("This meal was changed {most} times on this day, so it can no longer be changed."),
+                format!("Esta comida se ha cambiado {most} veces en este día, así que ya no se puede cambiar."),
+            )));
+        }
         let day = self
             .days
             .get_mut(&(follow, command.date))

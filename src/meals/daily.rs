@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 use crate::app::App;
 use crate::assignments;
 use crate::auth::Caller;
+use crate::budget::Permit;
 use crate::completions::{Progress, store};
 use crate::error::{Error, Result};
 use crate::follows;
@@ -43,6 +44,7 @@ struct Range {
 pub(super) async fn list_daily_progress(
     app: web::Data<App>,
     caller: Caller,
+    _permit: Permit,
     query: web::Query<Range>,
 ) -> Result<web::Json<Page<Progress>>> {
     let member = query.member.unwrap_or(caller.account);

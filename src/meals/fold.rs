@@ -52,7 +52,13 @@ pub(super) enum Turn {
 ///
 /// # Errors
 /// Errors of the database and of [`write`] fail the batch as a whole; the caller must roll back.
-pub(super) async fn carry_out(tx: &mut Tx, planned: &PlannedDays, asked: &[Asked], lock: Lock) -> Result<Vec<Turn>> {
+pub(super) async fn carry_out(
+    tx: &mut Tx,
+    planned: &PlannedDays,
+    longest_history: u32,
+    asked: &[Asked],
+    lock: Lock,
+) -> Result<Vec<Turn>> {
     let (gym, now) = (tx.gym, tx.now);
     let claims: Vec<_> = asked.iter().map(|a| a.caller.claim()).collect();
     let members = asked.iter().map(|a| a.command.member).collect();
@@ -69,7 +75,7 @@ pub(super) async fn carry_out(tx: &mut Tx, planned: &PlannedDays, asked: &[Asked
     let (stored, rights, days) = tokio::join!(
         idempotency::stored(tx, gym, &keys),
         assignments::rights_to_act(tx, gym, &pairs, now),
-        batch.read_days(tx, planned, &commands),
+        batch.read_days(tx, planned, &commands, longest_history),
     );
     let (stored, rights) = (stored?, rights?);
     days?;

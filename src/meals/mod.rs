@@ -187,7 +187,7 @@ pub async fn complete(tx: &mut Tx, commands: &[Command]) -> Result<Vec<Result<Ou
     let commands: Vec<_> = commands.iter().collect();
     let members = commands.iter().map(|command| command.member).collect();
     let mut batch = Batch::lock(tx, tx.gym, tx.now, members, Lock::Wait).await?;
-    batch.read_days(tx, &PlannedDays::default(), &commands).await?;
+    batch.read_days(tx, &PlannedDays::default(), &commands, 0).await?;
     let outcomes = apply(tx, &mut batch, &commands).await?;
     tell(tx, &batch);
     // The product itself has no caller whose access would have to be checked again.

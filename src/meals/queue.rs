@@ -60,6 +60,8 @@ pub struct Queues {
     /// Commands that run alone.
     pub(super) alone: Lines,
     planned: PlannedDays,
+    /// See [`crate::config::BudgetLimits::changes_of_a_meal`].
+    longest_history: u32,
 }
 
 impl Part for Queues {
@@ -69,6 +71,7 @@ impl Part for Queues {
             batches: Gatherer::new(WAITING),
             alone: Lines::new(WAITING, alone::of_a_node(config)),
             planned: PlannedDays::default(),
+            longest_history: config.budgets.changes_of_a_meal,
         }
     }
 }
@@ -189,7 +192,7 @@ pub(super) async fn turns(
 ) -> Result<Vec<Turn>> {
     let queues = queues.clone();
     app.change(For::gym(gym).planned(), async move |tx| {
-        let turns = fold::carry_out(tx, &queues.planned, &asked, lock).await?;
+        let turns = fold::carry_out(tx, &queues.planned, queues.longest_history, &asked, lock).await?;
         tx.more_soon = lock == Lock::IfFree && queues.waiting(gym) > 0;
         Ok(turns)
     })

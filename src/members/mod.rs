@@ -18,6 +18,7 @@ use crate::assignments::store::Ending;
 use crate::auth::sessions::{self, Reason};
 use crate::auth::store::{NewAccount, create_account};
 use crate::auth::{Caller, Role, Roles, Status, access, resets as links};
+use crate::budget::Permit;
 use crate::db;
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
@@ -69,6 +70,7 @@ struct MembershipsQuery {
 async fn list_memberships(
     app: web::Data<App>,
     caller: Caller,
+    _permit: Permit,
     query: web::Query<MembershipsQuery>,
 ) -> Result<web::Json<Page<Membership>>> {
     let sees_all = caller.roles.any(&SEES_ALL);

@@ -5,6 +5,7 @@ use chrono::{Days, NaiveDate};
 use super::model::{Plan, Target};
 use super::words::Kind;
 use crate::error::{Error, Result};
+use crate::http::names;
 
 /// Days per plan.
 pub const DAYS: std::ops::RangeInclusive<i32> = 1..=84;
@@ -52,6 +53,7 @@ pub fn optional_title(field: &str, value: &str) -> Result<String> {
             ),
         ));
     }
+    names::check(field, value)?;
     if value.chars().count() > TITLE {
         return Err(Error::invalid(
             field,
@@ -232,10 +234,19 @@ mod tests {
     fn titles_are_trimmed_and_have_one_to_200_characters() {
         assert_eq!(title("name", "  Día de fuerza ").expect("a title"), "Día de fuerza");
         assert!(title("name", &"ñ".repeat(200)).is_ok());
-        for bad in ["", "   ", "a\0b", "two\nlines", &"x".repeat(201)] {
+        for bad in [
+            "",
+            "   ",
+            "a\0b",
+            "two\nlines",
+            "a\u{2066}b",
+            "\u{200B}",
+            &"x".repeat(201),
+        ] {
             assert!(title("name", bad).is_err(), "{bad:?}");
         }
         assert_eq!(optional_title("title", " ").expect("none"), "");
+        assert!(optional_title("title", "a\u{200F}").is_err());
         assert!(text("notes", "two\nlines").is_ok());
         assert!(text("notes", "a\0b").is_err());
     }

@@ -15,6 +15,7 @@ use super::live::member_entry;
 use crate::app::{App, For};
 use crate::assignments::store::{self, Assignment, AssignmentsWanted, Ending};
 use crate::auth::{Caller, Role};
+use crate::budget::Permit;
 use crate::error::{Code, Error, Result};
 use crate::events::{Channel, Tx};
 use crate::follows::live::hold;
@@ -61,6 +62,7 @@ struct AssignmentsQuery {
 async fn list_assignments(
     app: web::Data<App>,
     caller: Caller,
+    _permit: Permit,
     query: web::Query<AssignmentsQuery>,
 ) -> Result<web::Json<Page<Assignment>>> {
     let (trainer, member) = seen_by(&caller, query.trainer, query.member)?;

@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::live::{self, RosterState};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::budget::Permit;
 use crate::error::{Error, Result};
 use crate::events::{Access, log};
 use crate::gyms::store::find_membership;
@@ -42,6 +43,7 @@ struct Roster {
 pub(super) async fn find_roster(
     app: web::Data<App>,
     caller: Caller,
+    _permit: Permit,
     query: web::Query<RosterQuery>,
 ) -> Result<web::Json<Roster>> {
     let trainer = query.trainer.unwrap_or(caller.account);

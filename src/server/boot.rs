@@ -14,6 +14,7 @@ use crate::auth::rotation::{self, Reseal};
 use crate::auth::seal::{MasterKey, Missing};
 use crate::auth::secrets::{Purpose, Secrets};
 use crate::auth::uses::Uses;
+use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::channels::Product;
 use crate::clock::Clock;
@@ -231,6 +232,8 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         servers,
         keyring: keyring.clone(),
     });
+    let budgets = Budgets::new(config, others.as_ref().map(|others| &others.servers));
+    budgets.run();
     let cache = Cache::new(config.cache_bytes, others.as_ref());
     let hub = hub(config, &clock, others);
     let app = App::new(Inner {
@@ -242,6 +245,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         refresh_tokens: RefreshTokens::new(refresh),
         hub,
         limits: Limits::default(),
+        budgets,
         cache,
         parts: Parts::default(),
         changes_in_flight: AtomicUsize::new(0),

@@ -1,143 +1,159 @@
 //! Plain connections: those that carry requests or WebSocket handshakes, before an upgrade. Their number is bounded per
 //! node and per address, and an idle one is closed. The hub admits WebSockets and counts them separately.
+//!
+//! Where a bound is reached, the oldest connection of the address that has most gives way to the newcomer, unless the
+//! server works on its request. So nobody can keep others out with connections that ask for nothing.
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
 use actix_web::rt::net::TcpStream;
+use actix_web::web;
 use ipnet::IpNet;
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::config::Config;
+use crate::http::activity::{Activity, Seat};
+use crate::http::peer::{self, ForgottenProxies};
+use crate::parts::Part;
+use liveplan_hub::open_files;
+use liveplan_hub::ws::crowd::Crowd;
 
 /// Plain connections use at most 1/4 of the files that the process may open; WebSockets and the database need the rest.
 const PART_OF_FILES: usize = 4;
+/// Connections that have given way and are not closed yet are at most 1/16 of the node's bound, and come on top of it.
+const PART_LEAVING: usize = 16;
 
-/// The bounds of plain connections, and counts of the open ones.
+/// The bounds of plain connections, and the open ones.
 pub struct Connections {
     most: usize,
     most_per_address: usize,
     proxies: Vec<IpNet>,
+    forgotten: ForgottenProxies,
     open: Mutex<Open>,
+    /// Connections that gave way to newcomers.
+    pub gave_way: Counter,
 }
 
 #[derive(Default)]
 struct Open {
+    next: u64,
+    /// Connections that have a place, those of trusted proxies included.
     all: usize,
-    of: HashMap<IpAddr, usize>,
+    /// Connections that have given way and are not closed yet.
+    leaving: usize,
+    /// Connections by host, without those of trusted proxies.
+    of: Crowd<IpAddr, Arc<Seat>>,
+}
+
+impl Part for Connections {
+    fn new(config: &Config) -> Self {
+        Self::bounded(config, open_files())
+    }
 }
 
 impl Connections {
     /// Bounds from the configuration, for a process that may open `files` files.
     #[must_use]
-    pub fn new(config: &Config, files: usize) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn bounded(config: &Config, files: usize) -> Self {
+        Self {
             most: config.http.connections.min((files / PART_OF_FILES).max(1)),
             most_per_address: config.http.connections_per_address,
             proxies: config.trusted_proxies.clone(),
+            forgotten: ForgottenProxies::default(),
             open: Mutex::default(),
-        })
+            gave_way: Counter::default(),
+        }
+    }
+
+    /// The proxies that somebody forgot to configure.
+    #[must_use]
+    pub const fn forgotten(&self) -> &ForgottenProxies {
+        &self.forgotten
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits a connection; `None` if a bound is reached. The bound per address does not apply to a trusted proxy,
-    /// which carries the connections of many clients.
+    /// Admits a connection; `None` if a bound is reached and none gives way. The bound per address does not apply to a
+    /// proxy, which carries the connections of many clients; connections of a trusted one never give way.
     pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
         let peer = peer.to_canonical();
         let is_proxy = self.proxies.iter().any(|network| network.contains(&peer));
-        let host = (!is_proxy).then(|| host(peer));
+        let host = (!is_proxy).then(|| peer::host(peer));
         let mut open = self.lock();
-        if open.all >= self.most {
-            return None;
-        }
-        if let Some(host) = host {
-            let here = open.of.entry(host).or_default();
-            if *here >= self.most_per_address {
+        let full = host.filter(|host| open.of.of(*host) >= self.most_per_address && !self.forgotten.knows(*host));
+        let gives_way = match full {
+            Some(host) => Some(open.of.find_of(host, |seat| seat.may_give_way())?),
+            None if open.all >= self.most => Some(open.of.find(|seat| seat.may_give_way())?),
+            None => None,
+        };
+        if let Some((host, number)) = gives_way {
+            if open.leaving > self.most / PART_LEAVING {
                 return None;
             }
-            *here += 1;
+            open.of.leave(host, number)?.give_way();
+            open.all -= 1;
+            open.leaving += 1;
+            self.gave_way.inc();
         }
+        let (number, seat) = (open.next, Arc::<Seat>::default());
+        open.next += 1;
         open.all += 1;
+        if let Some(host) = host {
+            open.of.enter(host, number, seat.clone());
+        }
         Some(Slot {
             connections: self.clone(),
+            number,
             host,
+            seat,
         })
     }
 }
 
-/// The host behind an address: an IPv4 address, or the /64 prefix of an IPv6 address, since a host usually owns a whole
-/// /64.
-fn host(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-    }
+/// Middleware. Recognises the proxies that somebody forgot to configure, by their requests. Needs the [`Config`] and the
+/// [`Connections`] in the app's data.
+///
+/// # Errors
+/// Those of the wrapped service.
+pub async fn recognise<B: MessageBody>(
+    config: web::Data<Config>,
+    connections: web::Data<Connections>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    connections.forgotten.look(request.request(), &config);
+    next.call(request).await
 }
 
 /// The place of an admitted connection; dropping it frees the place.
 pub struct Slot {
     connections: Arc<Connections>,
+    number: u64,
     host: Option<IpAddr>,
+    seat: Arc<Seat>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
-        open.all -= 1;
-        if let Some(host) = self.host
-            && let Some(here) = open.of.get_mut(&host)
-        {
-            *here -= 1;
-            if *here == 0 {
-                open.of.remove(&host);
-            }
+        if self.host.is_none_or(|host| open.of.leave(host, self.number).is_some()) {
+            open.all -= 1;
+        } else {
+            open.leaving -= 1;
         }
-    }
-}
-
-/// Whether a connection is in use. Middleware finds it in the connection's data and marks each request on it.
-#[derive(Default)]
-pub struct Activity {
-    answering: Cell<usize>,
-    since_last_look: Cell<bool>,
-}
-
-impl Activity {
-    /// Marks a request as under way until the guard is dropped.
-    #[must_use]
-    pub fn answering(self: &Rc<Self>) -> Answering {
-        self.answering.set(self.answering.get() + 1);
-        Answering(self.clone())
-    }
-
-    fn mark(&self) {
-        self.since_last_look.set(true);
-    }
-
-    /// Whether there was activity since the last call, or a request is under way.
-    fn look(&self) -> bool {
-        self.since_last_look.replace(false) || self.answering.get() > 0
-    }
-}
-
-/// The guard of [`Activity::answering`].
-pub struct Answering(Rc<Activity>);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.answering.set(self.0.answering.get() - 1);
-        self.0.mark();
     }
 }
 
@@ -158,7 +174,7 @@ impl PlainStream {
     pub fn new(stream: TcpStream, slot: Slot, every: Duration) -> Self {
         Self {
             stream,
-            activity: Rc::default(),
+            activity: Activity::of(slot.seat.clone()),
             every,
             look: Box::pin(sleep(every)),
             _slot: slot,
@@ -183,38 +199,46 @@ impl PlainStream {
         self.stream
     }
 
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Why the connection ends before the client ends it: it has given way, or it is idle.
+    fn end(&mut self, cx: &mut Context<'_>) -> Option<io::ErrorKind> {
+        if self.activity.seat().has_given_way(cx.waker()) {
+            return Some(io::ErrorKind::ConnectionAborted);
+        }
         while self.look.as_mut().poll(cx).is_ready() {
             if !self.activity.look() {
-                return true;
+                return Some(io::ErrorKind::TimedOut);
             }
             self.look.as_mut().reset(Instant::now() + self.every);
         }
-        false
+        None
     }
 
-    fn wrote(&self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(1..)) = written {
-            self.activity.mark();
+    fn wrote(&self, cx: &Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(1..)) => self.activity.mark(),
+            Poll::Pending if self.activity.seat().has_given_way(cx.waker()) => {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            _ => {}
         }
+        written
     }
 }
 
 impl AsyncRead for PlainStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if read.is_pending() && self.is_over(cx) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        match read {
+            Poll::Pending => self.end(cx).map_or(Poll::Pending, |end| Poll::Ready(Err(end.into()))),
+            read => read,
         }
-        read
     }
 }
 
 impl AsyncWrite for PlainStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.wrote(&written);
-        written
+        self.wrote(cx, written)
     }
 
     fn poll_write_vectored(
@@ -223,8 +247,7 @@ impl AsyncWrite for PlainStream {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.wrote(&written);
-        written
+        self.wrote(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -242,14 +265,18 @@ impl AsyncWrite for PlainStream {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
 
     fn connections(most: usize, most_per_address: usize) -> Arc<Connections> {
         Arc::new(Connections {
             most,
             most_per_address,
-            proxies: vec!["10.0.0.0/8".parse().expect("a network")],
+            proxies: vec!["192.0.2.128/25".parse().expect("a network")],
+            forgotten: ForgottenProxies::default(),
             open: Mutex::default(),
+            gave_way: Counter::default(),
         })
     }
 
@@ -257,46 +284,68 @@ mod tests {
         connections.enter(peer.parse().expect("an address"))
     }
 
+    /// A connection on whose request the server works.
+    fn busy(connections: &Arc<Connections>, peer: &str) -> Option<(Slot, crate::http::activity::Answering)> {
+        let slot = enter(connections, peer)?;
+        let answering = Activity::of(slot.seat.clone()).answering();
+        Some((slot, answering))
+    }
+
+    fn gave_way(slot: &Slot) -> bool {
+        slot.seat.has_given_way(Waker::noop())
+    }
+
     #[test]
     fn an_address_and_the_node_have_bounds_and_a_closed_connection_makes_room() {
         let connections = connections(4, 2);
-        let mut slots: Vec<_> = (0..2).filter_map(|_| enter(&connections, "192.0.2.1")).collect();
+        let mut slots: Vec<_> = (0..2).filter_map(|_| busy(&connections, "192.0.2.1")).collect();
         assert_eq!(slots.len(), 2);
         assert!(enter(&connections, "::ffff:192.0.2.1").is_none(), "the same address");
-        slots.extend((0..2).filter_map(|_| enter(&connections, "192.0.2.2")));
+        slots.extend((0..2).filter_map(|_| busy(&connections, "192.0.2.2")));
         assert_eq!(slots.len(), 4);
         assert!(enter(&connections, "192.0.2.3").is_none(), "the node is full");
         slots.remove(0);
         assert!(enter(&connections, "192.0.2.1").is_some());
         drop(slots);
         let open = connections.lock();
-        assert_eq!((open.all, open.of.len()), (0, 0));
+        assert_eq!((open.all, open.leaving, open.of.find(|_| true)), (0, 0, None));
     }
 
     #[test]
-    fn the_bound_per_address_does_not_apply_to_a_proxy() {
+    fn the_oldest_without_a_request_of_the_address_that_has_most_gives_way() {
+        let connections = connections(64, 40);
+        let (_works, _answering) = busy(&connections, "192.0.2.1").expect("room");
+        let of_one: Vec<_> = (0..39).filter_map(|_| enter(&connections, "192.0.2.1")).collect();
+        let newer = enter(&connections, "192.0.2.1").expect("its own oldest gives way");
+        assert!(gave_way(&of_one[0]) && !gave_way(&of_one[1]) && !gave_way(&newer));
+        let of_two: Vec<_> = (0..24).filter_map(|_| enter(&connections, "192.0.2.2")).collect();
+        assert_eq!(of_two.len(), 24);
+        let other = enter(&connections, "192.0.2.3").expect("the other's oldest gives way");
+        assert!(gave_way(&of_one[1]) && !of_two.iter().any(gave_way) && !gave_way(&other));
+        // Connections that are not closed yet are bounded.
+        let more: Vec<_> = (0..9).filter_map(|_| enter(&connections, "192.0.2.4")).collect();
+        assert_eq!((more.len(), connections.lock().leaving), (3, 5));
+        drop(of_one);
+        assert_eq!(connections.lock().leaving, 0);
+        assert!(enter(&connections, "192.0.2.4").is_some());
+        assert_eq!(connections.gave_way.get(), 5);
+    }
+
+    #[test]
+    fn the_bound_per_address_does_not_apply_to_a_proxy_which_never_gives_way() {
         let connections = connections(3, 1);
-        let slots: Vec<_> = (0..4).filter_map(|_| enter(&connections, "::ffff:10.1.2.3")).collect();
-        assert_eq!((slots.len(), connections.lock().of.len()), (3, 0));
+        let slots: Vec<_> = (0..4)
+            .filter_map(|_| enter(&connections, "::ffff:192.0.2.129"))
+            .collect();
+        assert_eq!((slots.len(), slots.iter().any(gave_way)), (3, false));
+        assert!(enter(&connections, "192.0.2.1").is_none());
     }
 
     #[test]
-    fn an_ipv6_host_is_its_64_bit_prefix() {
+    fn an_ipv6_host_is_one_address() {
         let connections = connections(9, 1);
-        let one = enter(&connections, "2001:db8:0:1::1");
+        let one = busy(&connections, "2001:db8:0:1::1");
         assert!(one.is_some() && enter(&connections, "2001:db8:0:1:ffff::2").is_none());
         assert!(enter(&connections, "2001:db8:0:2::1").is_some());
-    }
-
-    #[test]
-    fn activity_is_a_request_under_way_or_a_mark_since_the_last_check() {
-        let activity = Rc::<Activity>::default();
-        assert!(!activity.look());
-        let answering = activity.answering();
-        assert!(activity.look() && activity.look());
-        drop(answering);
-        assert!(activity.look() && !activity.look());
-        activity.mark();
-        assert!(activity.look() && !activity.look());
     }
 }

@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use actix_web::http::header;
 use actix_web::{HttpResponse, web};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use utoipa::Modify;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
@@ -25,6 +28,8 @@ pub struct Documents {
     openapi: Arc<str>,
     live: Arc<str>,
     page: Arc<str>,
+    /// The content security policy of the page: only its own style sheet, by its hash.
+    policy: Arc<str>,
 }
 
 impl Documents {
@@ -35,6 +40,11 @@ impl Documents {
         let live = live();
         Self {
             page: page(&value, &live).into(),
+            policy: format!(
+                "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                BASE64_STANDARD.encode(Sha256::digest(STYLE))
+            )
+            .into(),
             openapi: value.to_string().into(),
             live: live.to_string().into(),
         }
@@ -65,6 +75,7 @@ async fn show_live(documents: web::Data<Documents>) -> HttpResponse {
 async fn show_docs(documents: web::Data<Documents>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
+        .insert_header((header::CONTENT_SECURITY_POLICY, &*documents.policy))
         .body(documents.page.to_string())
 }
 
@@ -110,14 +121,20 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
+/// The style sheet of the page.
+const STYLE: &str = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;\
+     color:#1a1f1c;background:#fff}code{font:14px ui-monospace,monospace}table{border-collapse:collapse;width:100%}\
+     td,th{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid #ddd}h2{margin-top:2.5rem}\
+     @media(prefers-color-scheme:dark){body{color:#e6ebe8;background:#121614}td,th{border-color:#333}a{color:#8cc8ff}}";
+
 fn page(openapi: &Value, live: &Value) -> String {
     let mut out = String::from(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>liveplan API</title><style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;\
-         color:#1a1f1c;background:#fff}code{font:14px ui-monospace,monospace}table{border-collapse:collapse;width:100%}\
-         td,th{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid #ddd}h2{margin-top:2.5rem}\
-         @media(prefers-color-scheme:dark){body{color:#e6ebe8;background:#121614}td,th{border-color:#333}a{color:#8cc8ff}}\
-         </style><h1>liveplan API</h1><p>Machine-readable: <a href=\"/api/openapi.json\">OpenAPI 3.1</a>, \
+         <title>liveplan API</title><style>",
+    );
+    out.push_str(STYLE);
+    out.push_str(
+        "</style><h1>liveplan API</h1><p>Machine-readable: <a href=\"/api/openapi.json\">OpenAPI 3.1</a>, \
          <a href=\"/api/live.json\">channels, events and commands</a>.</p><h2>REST</h2><table><tr><th>Route<th>What it does",
     );
     for (path, methods) in openapi["paths"].as_object().into_iter().flatten() {

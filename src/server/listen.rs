@@ -30,7 +30,6 @@ use tokio::time::timeout;
 use super::connection::{Connections, PlainStream};
 use super::upgrade::{Handover, Upgradable};
 use crate::config::Config;
-use liveplan_hub::open_files;
 
 /// Length of the kernel's queue of connections that wait to be accepted.
 const BACKLOG: i32 = 2048;
@@ -44,7 +43,11 @@ const SHUTDOWN_SECONDS: u64 = 2;
 ///
 /// # Errors
 /// If it cannot listen on a configured address.
-pub fn serve<F, I, S, B>(config: &Config, app: F) -> anyhow::Result<(Server, SocketAddr)>
+pub fn serve<F, I, S, B>(
+    config: &Config,
+    connections: &Arc<Connections>,
+    app: F,
+) -> anyhow::Result<(Server, SocketAddr)>
 where
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
@@ -71,7 +74,6 @@ where
         // Twice the node's bound per worker, so that excess connections are accepted and closed by `admit`; otherwise
         // they would wait in the kernel's queue.
         .max_concurrent_connections(config.http.connections.saturating_mul(2));
-    let connections = Connections::new(config, open_files());
     let stopping = server.graceful_shutdown_signal();
     let mut first = None;
     for address in config.bind.to_socket_addrs().with_context(|| cannot_listen(config))? {

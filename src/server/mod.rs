@@ -4,6 +4,7 @@ pub mod boot;
 pub mod connection;
 pub mod docs;
 pub mod epoch;
+pub mod headers;
 pub mod health;
 pub mod housekeeping;
 pub mod keys;
@@ -32,9 +33,11 @@ use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
+use crate::budget;
 use crate::config::Config;
 use crate::http::{body, etag, lang, private};
 use crate::{accounts, channels, demo, follows, foods, gyms, meals, members, plans, rosters};
+use connection::Connections;
 use docs::Bearer;
 use liveplan_hub::backend::Backend;
 use upgrade::Sockets;
@@ -135,10 +138,12 @@ pub fn run(config: Config, started: impl FnOnce(Started)) -> anyhow::Result<()> 
         if config.demo && demo::seed(&app).await.map_err(|e| anyhow::anyhow!("{e:?}"))? {
             tracing::info!("created the demo gym; every password is `{}`", demo::PASSWORD);
         }
+        health::check(&app).await;
         let (server, address) = bind(&config, app.clone(), product.clone())?;
         let metrics = metrics::serve(config.metrics_bind.as_deref(), &app)?;
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
+        actix_web::rt::spawn(health::tend(app.clone()));
         actix_web::rt::spawn(rosters::tend(app.clone()));
         actix_web::rt::spawn(follows::ending::tend(app.clone()));
         let (stop, stopped) = Stop::new();
@@ -191,7 +196,8 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
         config: Arc::new(config.clone()),
     };
     let snapshots = channels::Snapshots::default();
-    listen::serve(config, move || {
+    let connections = app.part::<Connections>();
+    listen::serve(config, &connections.clone(), move || {
         let (actix, document) = ActixApp::new()
             .into_utoipa_app()
             .openapi(Document::openapi())
@@ -204,6 +210,8 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
         actix
             .app_data(actix_web::web::Data::new(app.clone()))
             .app_data(actix_web::web::Data::new(sockets.clone()))
+            .app_data(actix_web::web::Data::from(sockets.config.clone()))
+            .app_data(actix_web::web::Data::from(connections.clone()))
             .app_data(actix_web::web::Data::new(snapshots.clone()))
             .app_data(actix_web::web::Data::new(docs::Documents::new(&document)))
             .configure(body::configure(&limits))
@@ -216,7 +224,10 @@ fn bind(config: &Config, app: App, product: Arc<dyn Backend>) -> anyhow::Result<
             .wrap(from_fn(lang::problems))
             .wrap(from_fn(body::bounded))
             .wrap(from_fn(private::by_default))
+            .wrap(from_fn(budget::tell))
             .wrap(cors(&origins))
+            .wrap(from_fn(headers::protective))
+            .wrap(from_fn(connection::recognise))
             .wrap(from_fn(trace::requests))
     })
 }

@@ -8,7 +8,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use tracing::Instrument as _;
 
-use super::connection::Activity;
+use crate::http::activity::Activity;
 
 /// Middleware. Runs a request in its span, and marks its connection as active until the response is ready.
 pub async fn requests<B: MessageBody>(

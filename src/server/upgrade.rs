@@ -41,7 +41,7 @@ async fn open_websocket(request: HttpRequest, sockets: web::Data<Sockets>) -> Re
         return Err(busy());
     }
     check_origin(&request, &sockets.config.allowed_origins)?;
-    let address = peer::address(&request, &sockets.config);
+    let address = peer::address(&request, &sockets.config).map(peer::host);
     let place = sockets.hub.door().enter(address).map_err(|_| busy())?;
     let agreed = agree_on_codec(&request);
     let accepted = Accepted {

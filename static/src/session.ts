@@ -12,6 +12,7 @@
 import { computed, signal } from '@preact/signals';
 import { call, open, Problem, useTokens } from './api/client';
 import type { ClaimedAccount, Demo, Me, PlanStatus, Session } from './api/types';
+import { forgetStored } from './storage';
 
 const KEY = 'liveplan.session';
 
@@ -113,10 +114,15 @@ export async function changePassword(current: string, wanted: string): Promise<v
   });
 }
 
-/** Ends the session here and on the server. Offline, the server's session lasts until it expires. */
+/**
+ * Ends the session here and on the server, and removes everything that the app keeps in the browser, unsent commands
+ * included. Offline, the server's session lasts until it expires.
+ */
 export async function signOut(): Promise<void> {
   await call('auth/logout', { method: 'POST' }).catch(() => undefined);
-  localStorage.removeItem(KEY);
+  // A refresh that is under way would store the session again.
+  await refreshing?.catch(() => undefined);
+  forgetStored();
   forget();
 }
 

@@ -142,6 +142,8 @@ impl Node {
             .env("LIVE_PING_SECONDS", "5")
             // Short, so that a silent Postgres exceeds the deadline within a run.
             .env("DATABASE_STATEMENT_SECONDS", "3")
+            // Members change the same meal all the time.
+            .env("BUDGET_CHANGES_OF_A_MEAL", "0")
             .env("RUST_LOG", "info")
             .stderr(Stdio::from(log.try_clone().expect("a log")))
             .stdout(Stdio::from(log))

@@ -2,6 +2,7 @@
 //! other client is delayed, and a client that returns within the bound is served again.
 
 mod abuse;
+mod attack;
 mod bodies;
 mod connections;
 mod door;

@@ -29,7 +29,16 @@ fn options(app: &TestApp, line: &str) -> Options {
 }
 
 async fn demo() -> TestApp {
-    TestApp::start_with(|config| config.demo = true).await
+    TestApp::start_with(|config| {
+        config.demo = true;
+        // The load is that of few accounts.
+        (
+            config.budgets.writes,
+            config.budgets.commands,
+            config.budgets.changes_of_a_meal,
+        ) = (0, 0, 0);
+    })
+    .await
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test that lacks something it needs fails")]
 
 mod auth;
+mod budgets;
 mod claims;
 mod completions;
 mod conformance;
@@ -22,6 +23,7 @@ mod foods;
 mod gyms;
 mod hardening;
 mod harness;
+mod headers;
 mod housekeeping;
 mod keys;
 mod limits;

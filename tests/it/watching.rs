@@ -19,7 +19,7 @@ async fn metrics_have_their_own_listener_which_serves_nothing_else() {
     let app = TestApp::start().await;
     let outside = app.nobody().send(Method::GET, "/metrics", None, &[]).await;
     outside.refused(404, "not_found");
-    for path in ["/", "/readyz", "/api/v1/gym", "/connection/websocket"] {
+    for path in ["/", "/healthz", "/api/v1/gym", "/connection/websocket"] {
         let answer = reqwest::get(format!("http://{}{path}", app.metrics))
             .await
             .expect("an answer");
@@ -126,7 +126,7 @@ async fn no_metric_series_belongs_to_one_gym_or_account() {
             floor.plan.id.clone(),
         ];
         assert!(ids.iter().all(|id| !scrape.text.contains(id)), "{}", scrape.text);
-        let known = ["code", "codec", "how", "le", "of", "path", "reason", "version"];
+        let known = ["class", "code", "codec", "how", "le", "of", "path", "reason", "version"];
         assert!(
             scrape.labels().iter().all(|label| known.contains(label)),
             "{:?}",

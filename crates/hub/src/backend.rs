@@ -56,6 +56,14 @@ pub trait Backend: Send + Sync + 'static {
         changes: &'a [PresenceChange],
     ) -> BoxFuture<'a, Result<Vec<Notice>, Failure>>;
 
+    /// Admits a command of a session, before the hub does anything for it; a `connect` counts once its token is known to
+    /// be valid. Returns `None` if the command is admitted, or else the decision, for which the hub waits. A command that
+    /// is not admitted is answered with the failure.
+    fn admit<'a>(&'a self, session: &'a Session) -> Option<LocalBoxFuture<'a, Result<(), Failure>>> {
+        let _ = session;
+        None
+    }
+
     /// Runs a command and returns its answer as JSON. Returns `None` if the backend has no commands.
     fn call<'a>(
         &'a self,

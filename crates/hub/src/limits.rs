@@ -64,8 +64,9 @@ pub struct LiveLimits {
     /// Sockets of one gym on this node; further ones are closed with 3013, and their clients come back later.
     #[arg(value_name = "SOCKETS_PER_GYM", long = "live-sockets-per-gym", env = "LIVE_SOCKETS_PER_GYM", default_value_t = Self::DEFAULT.sockets_per_log, value_parser = whole(1..=MOST))]
     pub sockets_per_log: usize,
-    /// Open sockets that have not finished `connect`; over it, upgrades are answered with 503. One IP address may hold
-    /// half of them.
+    /// Open sockets that have not finished `connect`; one IP address may hold half of them. Beyond either, the oldest
+    /// socket without a valid token of the address that has most of them is closed (3013) for the newcomer; if all have
+    /// one, the upgrade is answered with 503.
     #[arg(long = "live-connecting", env = "LIVE_CONNECTING", default_value_t = Self::DEFAULT.connecting, value_parser = whole(1..=MOST))]
     pub connecting: usize,
     /// Connects and subscribes that may read the database at once. A few less than DATABASE_POOL, so that a reconnect

@@ -94,7 +94,8 @@ impl Codecs {
 /// The load to generate, where and for how long.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// The load to generate.
+    /// The load to generate. Few accounts make it, so start the server with `BUDGET_WRITES_PER_MINUTE=0`,
+    /// `BUDGET_COMMANDS_PER_MINUTE=0` and `BUDGET_CHANGES_OF_A_MEAL=0`, or it refuses them after a while.
     #[arg(value_enum, default_value = "fanout")]
     pub mode: Mode,
     /// Sockets to open, authenticated and subscribed. For more than 250 on the demo gym, start the server with a higher

@@ -9,6 +9,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{CREATIONS, Counted, Tagged, not_modified, tagged, tagged_bytes, tagged_list};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::budget::Permit;
 use crate::cache::Ready;
 use crate::error::{Error, Result};
 use crate::http::etag::{Coding, Stamp};
@@ -63,6 +64,7 @@ struct PlanQuery {
 async fn list_plans(
     app: web::Data<App>,
     caller: Caller,
+    _permit: Permit,
     query: web::Query<PlanQuery>,
     request: HttpRequest,
 ) -> Result<HttpResponse> {

@@ -7,6 +7,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::budget::Permit;
 use crate::error::{Error, Result};
 use crate::http::PageQuery;
 use crate::ids::PlanId;
@@ -55,6 +56,7 @@ struct RevisionPage {
 async fn list_revisions(
     app: web::Data<App>,
     caller: Caller,
+    _permit: Permit,
     plan: web::Path<PlanId>,
     query: web::Query<RevisionQuery>,
 ) -> Result<web::Json<RevisionPage>> {
@@ -90,7 +92,12 @@ async fn list_revisions(
     security(("bearer" = []))
 )]
 #[get("/plans/{plan}/revisions/{revision}")]
-async fn find_revision(app: web::Data<App>, caller: Caller, ids: web::Path<(PlanId, i32)>) -> Result<HttpResponse> {
+async fn find_revision(
+    app: web::Data<App>,
+    caller: Caller,
+    _permit: Permit,
+    ids: web::Path<(PlanId, i32)>,
+) -> Result<HttpResponse> {
     let (plan, revision) = *ids;
     let now = app.clock.now();
     let plan = app

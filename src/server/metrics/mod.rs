@@ -1,4 +1,4 @@
-//! `/metrics` for Prometheus, on a separate listener. A proxy that serves the main listener cannot expose it by
+//! `/metrics` for Prometheus and a detailed `/readyz`, on a separate listener. A proxy that serves the main listener cannot expose it by
 //! mistake, and it answers while the main listener drains or is overloaded. There is no such listener unless
 //! `METRICS_BIND` is set.
 //!
@@ -13,6 +13,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
 use actix_web::{App as ActixApp, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
 use prometheus_client::collector::Collector;
@@ -20,7 +21,10 @@ use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
+use super::connection::Connections;
+use super::{headers, health};
 use crate::app::App;
+use crate::budget::Class;
 use crate::error::{Error, Result};
 use crate::{meals, plans};
 use liveplan_hub::cluster::keyring::Kind;
@@ -54,7 +58,11 @@ pub fn serve(bind: Option<&str>, app: &App) -> anyhow::Result<Option<Metrics>> {
         registry.register_collector(Box::new(Node(app.clone())));
         ActixApp::new()
             .app_data(web::Data::new(registry))
+            .app_data(web::Data::new(app.clone()))
+            .app_data(web::Data::new(app.config.clone()))
             .route("/metrics", web::get().to(show_metrics))
+            .configure(health::detailed_routes)
+            .wrap(from_fn(headers::protective))
     })
     .workers(1)
     .disable_signals()
@@ -90,12 +98,14 @@ impl Collector for Node {
         let mut text = Text(encoder);
         let counters = &self.0.hub.counters;
         node(&mut text, &self.0)?;
+        doors(&mut text, &self.0)?;
         sockets(&mut text, &self.0)?;
         delivery(&mut text, counters)?;
         order(&mut text, counters)?;
         recovery(&mut text, counters)?;
         redis(&mut text, &self.0)?;
         answers(&mut text, &self.0)?;
+        budgets(&mut text, &self.0)?;
         database(&mut text, &self.0)
     }
 }
@@ -117,6 +127,25 @@ fn node(text: &mut Text, app: &App) -> fmt::Result {
         "changes_in_flight",
         "Changes that have begun and have neither committed nor failed.",
         changes,
+    )
+}
+
+fn doors(text: &mut Text, app: &App) -> fmt::Result {
+    let connections = app.part::<Connections>();
+    text.counter(
+        "http_connections_gave_way",
+        "Plain connections closed for a newcomer, because a bound on them was reached.",
+        &connections.gave_way.get(),
+    )?;
+    text.counter(
+        "live_sockets_gave_way",
+        "WebSockets without a valid token closed for a newcomer, because a bound on unfinished connects was reached.",
+        &app.hub.door().gave_way.get(),
+    )?;
+    text.counter(
+        "http_forgotten_proxy_requests",
+        "Requests with forwarding headers from this machine or a private network although TRUSTED_PROXIES is unset.",
+        &connections.forgotten().requests.get(),
     )
 }
 
@@ -367,6 +396,32 @@ fn answers(text: &mut Text, app: &App) -> fmt::Result {
         "completions_waiting",
         "Ticks that wait for the current batch of their gym, or for a lock on their member's follow.",
         app.part::<meals::Queues>().waiting_in_all(),
+    )
+}
+
+fn budgets(text: &mut Text, app: &App) -> fmt::Result {
+    let counts = &app.budgets.counts;
+    text.counters(
+        "budget_refused",
+        "Requests and commands refused because the account's budget was used up.",
+        "class",
+        Class::ALL.map(|class| (class.name(), counts.refused(class))),
+    )?;
+    text.counter(
+        "expensive_reads_refused",
+        "Lists, searches and histories refused because too many were being read or waited.",
+        &counts.crowded.get(),
+    )?;
+    text.counter("budget_trips", "Queries to Redis about budgets.", &counts.trips.get())?;
+    text.counter(
+        "budget_waits",
+        "Requests and commands that waited for a query to Redis about budgets.",
+        &counts.waits.get(),
+    )?;
+    text.counter(
+        "budget_failures",
+        "Queries to Redis about budgets that failed.",
+        &counts.failures.get(),
     )
 }
 

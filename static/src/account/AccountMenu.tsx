@@ -1,6 +1,7 @@
 // The account menu behind the avatar: name, language, sessions, signing out.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { t } from '../i18n';
+import { pending } from '../live/connection';
 import { href } from '../router';
 import { me, signOut } from '../session';
 import { Avatar } from '../ui/bits';
@@ -30,6 +31,11 @@ export function AccountMenu() {
     };
   }, [shown]);
 
+  const leave = (): void => {
+    const unsent = pending.value.filter((command) => !command.done).length;
+    if (unsent === 0 || confirm(t().signOutLoses(unsent))) void signOut();
+  };
+
   const who = me.value;
   if (!who) return null;
   return (
@@ -48,7 +54,7 @@ export function AccountMenu() {
         <a class="menu-item" href={href('/account')} onClick={() => setShown(false)} data-testid="sessions">
           <Icon name="device" />{t().sessions}
         </a>
-        <button class="menu-item" onClick={() => void signOut()} data-testid="signout"><Icon name="out" />{t().signOut}</button>
+        <button class="menu-item" onClick={leave} data-testid="signout"><Icon name="out" />{t().signOut}</button>
       </div>
     </div>
   );

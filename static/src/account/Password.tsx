@@ -41,7 +41,7 @@ export function Password({ onChanged }: { onChanged: () => void }) {
             onInput={(event) => setCurrent(event.currentTarget.value)} />
         </label>
         <label class="field">
-          <span>{t().newPassword}</span>
+          <span>{t().wantedPassword}</span>
           <input type="password" autocomplete="new-password" required minLength={8} maxLength={256} value={wanted}
             data-testid="password-new" onInput={(event) => setWanted(event.currentTarget.value)} />
         </label>

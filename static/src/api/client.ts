@@ -30,15 +30,28 @@ async function problem(response: Response): Promise<Problem> {
   return new Problem(response.status, body.code ?? 'unknown', body.detail ?? body.title ?? `HTTP ${response.status}`);
 }
 
+/**
+ * The address of a path of the API, or of a URL that the server named. Refuses whatever is not below `/api/` of the own
+ * origin, so that no answer of the server can direct a token elsewhere.
+ */
+export function address(path: string, origin: string): string {
+  const url = new URL(path.startsWith('/') ? path : `/api/v1/${path}`, origin);
+  if (url.origin !== origin || !url.pathname.startsWith('/api/')) throw new Problem(0, 'foreign_address', '');
+  return url.href;
+}
+
 /** A call without credentials: sign-in, refresh, the demo's accounts. */
 export async function open<T>(path: string, call: Call = {}, bearer?: string): Promise<T> {
   const headers: Record<string, string> = { 'Accept-Language': language.value };
   if (call.body !== undefined) headers['Content-Type'] = 'application/json';
   if (call.ifMatch !== undefined) headers['If-Match'] = `"${call.ifMatch}"`;
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
-  const response = await fetch(path.startsWith('/') ? path : `/api/v1/${path}`, {
+  const response = await fetch(address(path, location.origin), {
     method: call.method ?? 'GET',
     headers,
+    // Nothing of a person stays in the browser's cache, and no redirect is followed with the token.
+    cache: 'no-store',
+    redirect: 'error',
     body: call.body === undefined ? undefined : JSON.stringify(call.body),
     signal: call.signal,
   });

@@ -24,7 +24,7 @@ export const en = {
   changePassword: 'Change password',
   changePasswordLead: 'All your other devices are signed out.',
   currentPassword: 'Current password',
-  newPassword: 'New password (at least 8 characters)',
+  wantedPassword: 'New password (at least 8 characters)',
   passwordChanged: 'Password changed',
   endSession: 'End session',
   signOut: 'Sign out',
@@ -55,6 +55,8 @@ export const en = {
   resetAdvice: 'If you did not ask for it, tell the gym and change your password.',
   understood: 'Understood',
 
+  signOutLoses: (n: number) =>
+    `${n === 1 ? '1 change has' : `${n} changes have`} not been sent yet. Signing out discards ${n === 1 ? 'it' : 'them'}. Sign out anyway?`,
   role: {
     owner: 'Owner', manager: 'Manager', nutritionist: 'Nutritionist', trainer: 'Trainer', member: 'Member', auditor: 'Auditor',
   },

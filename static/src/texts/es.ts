@@ -26,7 +26,7 @@ export const es: Texts = {
   changePassword: 'Cambiar la contraseña',
   changePasswordLead: 'Se cierra la sesión en todos tus demás dispositivos.',
   currentPassword: 'Contraseña actual',
-  newPassword: 'Contraseña nueva (8 caracteres como mínimo)',
+  wantedPassword: 'Contraseña nueva (8 caracteres como mínimo)',
   passwordChanged: 'Contraseña cambiada',
   endSession: 'Cerrar sesión',
   signOut: 'Salir',
@@ -57,6 +57,10 @@ export const es: Texts = {
   resetAdvice: 'Si no lo pediste, avisa al gimnasio y cambia tu contraseña.',
   understood: 'Entendido',
 
+  signOutLoses: (n: number) =>
+    n === 1
+      ? 'Aún queda 1 cambio por enviar. Si sales, se descartará. ¿Quieres salir igualmente?'
+      : `Aún quedan ${n} cambios por enviar. Si sales, se descartarán. ¿Quieres salir igualmente?`,
   role: {
     owner: 'Propietario', manager: 'Gerente', nutritionist: 'Nutricionista', trainer: 'Entrenador', member: 'Miembro', auditor: 'Auditor',
   },

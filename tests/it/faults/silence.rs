@@ -56,17 +56,19 @@ async fn a_silent_postgres_delays_every_caller_at_most_until_the_deadline() {
 
     proxy.silence(true);
     let reader = floor.trainer.at(app.address);
-    let (sent, read, readiness) = tokio::join!(
+    let (sent, read, ()) = tokio::join!(
         in_time("a change", TRANSACTION, lost.send(app.address)),
         in_time("a read", TRANSACTION, reader.get("/auth/me")),
-        in_time("readiness", Duration::from_secs(2), ready(&app)),
+        in_time(
+            "the node's readiness",
+            Duration::from_secs(3),
+            until("it is not ready", async || { ready(&app).await.status == 503 })
+        ),
     );
     assert!(!sent, "a change was acknowledged during the silence");
     read.refused(503, "unavailable");
-    assert_eq!(
-        (readiness.status.as_u16(), &readiness.body["database"]),
-        (503, &json!(false))
-    );
+    let (status, details) = app.readiness().await;
+    assert_eq!((status, &details["database"]), (503, &json!(false)));
     // A change that another node commits meanwhile arrives when the database is back.
     assert!(elsewhere.send(direct.address).await);
     proxy.silence(false);

@@ -25,7 +25,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use liveplan::app::App;
 use liveplan::auth::refresh::FIRST;
 use liveplan::auth::{Caller, Role, Roles};
-use liveplan::config::{Config, HttpLimits, LiveLimits, ProxyHeader, Recovery};
+use liveplan::config::{BudgetLimits, Config, Hsts, HttpLimits, LiveLimits, ProxyHeader, Recovery};
 use liveplan::ids::{AccountId, GymId, SessionId};
 use liveplan::server::{self, Started, Stop};
 use liveplan_hub::backend::Backend;
@@ -43,6 +43,14 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(began.elapsed() < Duration::from_secs(20), "waited 20 s until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// The status and the details of a node's readiness, from the listener of its metrics.
+pub async fn readiness(metrics: SocketAddr) -> (u16, serde_json::Value) {
+    let answer = reqwest::get(format!("http://{metrics}/readyz"))
+        .await
+        .expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
 /// A running server with a database of its own.
@@ -100,6 +108,7 @@ pub fn config(database_url: &str) -> Config {
         allowed_origins: Vec::new(),
         trusted_proxies: Vec::new(),
         proxy_header: ProxyHeader::XForwardedFor,
+        hsts: Hsts::Auto,
         workers: 1,
         access_token_seconds: 900,
         session_days: 30,
@@ -115,6 +124,7 @@ pub fn config(database_url: &str) -> Config {
         throwaway: false,
         http: HttpLimits::default(),
         live: LiveLimits::default(),
+        budgets: BudgetLimits::default(),
     }
 }
 
@@ -163,6 +173,11 @@ impl TestApp {
     /// Connects as the database's owner, who bypasses row-level security.
     pub async fn owner(&self) -> AsyncPgConnection {
         liveplan::db::establish(&self.database).await.expect("a connection")
+    }
+
+    /// The status of the detailed readiness, and its details.
+    pub async fn readiness(&self) -> (u16, serde_json::Value) {
+        readiness(self.metrics).await
     }
 
     /// Inserts a gym without members.

@@ -7,7 +7,7 @@ use liveplan::auth::Role;
 use liveplan::config::Config;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{RawHttp, Socket, TestApp, until};
+use crate::harness::{RawHttp, Socket, TestApp};
 
 const HEALTH: &str = "GET /healthz";
 
@@ -30,33 +30,6 @@ async fn admitted(app: &TestApp) -> RawHttp {
 async fn is_full(app: &TestApp) {
     let mut refused = RawHttp::open(app.address).await;
     assert!(refused.ends().await, "the connection was not closed");
-}
-
-#[tokio::test]
-async fn a_connection_beyond_the_bound_of_its_address_or_node_is_closed_at_once() {
-    for (connections, per_address) in [(3, 100), (100, 3)] {
-        let app = TestApp::start_with(at_most(connections, per_address)).await;
-        let mut inside = Vec::new();
-        for _ in 0..3 {
-            inside.push(admitted(&app).await);
-        }
-        is_full(&app).await;
-        // Admitted connections continue to be served.
-        for client in &mut inside {
-            client.send(HEALTH, &[], "").await;
-            assert_eq!(client.answer().await.status, 200);
-        }
-        inside.remove(0);
-        until("a new connection is admitted", async || {
-            let mut next = RawHttp::open(app.address).await;
-            let _ = next.0.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
-            let mut first = [0; 12];
-            let read = next.0.read_exact(&mut first).await;
-            read.is_ok() && first == *b"HTTP/1.1 200"
-        })
-        .await;
-        app.stop().await;
-    }
 }
 
 #[tokio::test]

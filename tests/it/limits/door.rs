@@ -64,7 +64,7 @@ fn of_node(sockets: usize, per_address: usize, connecting: usize) -> impl FnOnce
 
 #[tokio::test]
 async fn a_full_node_refuses_before_the_upgrade_and_admits_later() {
-    for bounds in [(3, 100, 100), (100, 3, 100), (100, 100, 6)] {
+    for bounds in [(3, 100, 100), (100, 3, 100)] {
         let app = TestApp::start_with(of_node(bounds.0, bounds.1, bounds.2)).await;
         let mut inside = Vec::new();
         for _ in 0..3 {
@@ -129,14 +129,11 @@ async fn addresses_are_taken_from_a_trusted_proxy() {
 
 #[tokio::test]
 async fn sign_ins_are_limited_by_the_address_that_a_trusted_proxy_reports() {
-    let trusting = |config: &mut Config| config.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")];
-    for (trusts, other_code) in [(true, "bad_credentials"), (false, "too_many_requests")] {
-        let app = TestApp::start_with(|config| {
-            if trusts {
-                trusting(config);
-            }
-        })
-        .await;
+    for (proxy, other_code) in [
+        ("127.0.0.1/32", "bad_credentials"),
+        ("192.0.2.0/24", "too_many_requests"),
+    ] {
+        let app = TestApp::start_with(|config| config.trusted_proxies = vec![proxy.parse().expect("a network")]).await;
         let nobody = app.nobody();
         // A malformed address, so that no password is hashed; the attempt counts for the IP address all the same.
         let body = json!({"email": "nobody", "password": "none"});

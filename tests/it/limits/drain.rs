@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::side_of;
 use crate::faults::Floor;
-use crate::harness::{Socket, TestApp, until};
+use crate::harness::{Socket, TestApp, readiness, until};
 
 #[derive(diesel::QueryableByName)]
 struct Count {
@@ -22,7 +22,7 @@ struct Count {
 async fn a_draining_node_is_not_ready_admits_nobody_and_answers_accepted_commands() {
     let app = TestApp::start_with(|config| config.drain_seconds = 1).await;
     let floor = Floor::make(&app, 2).await;
-    let (member, hub, address) = (&floor.members[0], app.app.hub.clone(), app.address);
+    let (member, hub, address, metrics) = (&floor.members[0], app.app.hub.clone(), app.address, app.metrics);
     let nobody = app.nobody();
     let mut lock = app.owner().await;
     let mut phone = member.socket().await;
@@ -47,7 +47,11 @@ async fn a_draining_node_is_not_ready_admits_nobody_and_answers_accepted_command
     let stopping = tokio::spawn(app.stop());
     until("the node drains", async || hub.is_draining()).await;
     let ready = nobody.send(reqwest::Method::GET, "/readyz", None, &[]).await;
-    assert_eq!((ready.status.as_u16(), &ready.body["draining"]), (503, &json!(true)));
+    assert_eq!(
+        (ready.status.as_u16(), ready.body),
+        (503, json!({"status": "not ready"}))
+    );
+    assert_eq!(readiness(metrics).await.1["draining"], true);
     let (status, wait) = Socket::try_open(address).await.err().expect("refused");
     assert!(status == 503 && wait > 0);
     assert_eq!(unsaid.closed().await, 3001);

@@ -1,12 +1,14 @@
 //! Connects and disconnects of every kind, against the binary: afterwards memory and open files are as before. The long
 //! form, with 50,000 of them, is `make leaks`.
 
+use std::net::SocketAddr;
+
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use liveplan::auth::Role;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::process::Node;
-use crate::harness::{Client, Socket, TestApp, until};
+use crate::harness::{Client, Socket, TestApp, free_port, readiness, until};
 
 /// Sockets in each half; the first half warms up.
 const HALF: usize = 1500;
@@ -42,7 +44,12 @@ async fn sockets_that_come_and_go_leak_neither_memory_nor_files() {
     for _ in 0..20 {
         members.push(maker.person(gym, &[Role::Member]).await);
     }
-    let node = Node::with(&maker.database, &[("LIVE_SOCKETS_PER_ACCOUNT", "1000")]).await;
+    let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let variables = [
+        ("LIVE_SOCKETS_PER_ACCOUNT", "1000"),
+        ("METRICS_BIND", &metrics.to_string()),
+    ];
+    let node = Node::with(&maker.database, &variables).await;
     let half = async || {
         stream::iter(0..HALF)
             .map(|n| come_and_go(n, members[n % members.len()].clone(), node.address))
@@ -50,10 +57,9 @@ async fn sockets_that_come_and_go_leak_neither_memory_nor_files() {
             .collect::<Vec<()>>()
             .await;
     };
-    let nobody = Client::new(node.address, members[0].account, String::new(), None);
     let quiet = async || loop {
-        let ready = nobody.send(reqwest::Method::GET, "/readyz", None, &[]).await;
-        if ready.body["sockets"] == 0 && ready.body["subscriptions"] == 0 {
+        let (_, details) = readiness(metrics).await;
+        if details["sockets"] == 0 && details["subscriptions"] == 0 {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

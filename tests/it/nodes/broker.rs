@@ -124,11 +124,8 @@ async fn a_node_starts_without_its_redis_and_connects_when_redis_is_up() {
     redis.kill();
     let url = redis.url();
     let one = TestApp::start_with(|config| config.redis_url = Some(url.clone())).await;
-    let answer = reqwest::get(format!("http://{}/readyz", one.address))
-        .await
-        .expect("an answer");
-    assert!(answer.status().is_success(), "a node without its Redis is not ready");
-    let said: serde_json::Value = answer.json().await.expect("JSON");
+    let (status, said) = one.readiness().await;
+    assert_eq!(status, 200, "a node without its Redis is not ready");
     assert_eq!(said["broker"], false, "readiness does not report the missing broker");
     redis.restart().await;
     until("the broker is up", async || one.app.hub.broker_is_up()).await;

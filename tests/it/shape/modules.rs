@@ -9,7 +9,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use super::root;
 
 /// The product's modules in order; each depends only on those before it.
-const PRODUCT: [&str; 31] = [
+const PRODUCT: [&str; 32] = [
     // Machinery.
     "telemetry",
     "error",
@@ -26,6 +26,7 @@ const PRODUCT: [&str; 31] = [
     "auth",
     "idempotency",
     "quota",
+    "budget",
     "app",
     // Nouns.
     "gyms",

@@ -1,7 +1,9 @@
 // Signing in, staying signed in, and signing out.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { api, live, newPage, signIn } from '../kit.mjs';
+import { api, edit, live, newPage, signIn, until } from '../kit.mjs';
 
 export function signin(server, { browser }) {
   test('signing in', async (t) => {
@@ -94,6 +96,97 @@ export function signin(server, { browser }) {
       await page.getByTestId('account').click();
       await page.getByTestId('language-es').click();
       await page.getByTestId('summary').getByText('Proteína').waitFor();
+      await page.context().close();
+    });
+
+    await t.test('signing out asks about unsent changes, and leaves nothing in the browser', async () => {
+      const page = await newPage(browser(), { size: 'phone' });
+      const kept = () => page.evaluate(async () => ({
+        local: Object.keys(localStorage).filter((name) => name !== 'foreign'),
+        session: Object.keys(sessionStorage),
+        caches: await caches.keys(),
+        databases: (await indexedDB.databases()).map((one) => one.name),
+        cookies: document.cookie,
+      }));
+      await signIn(page, server.url, 'member01');
+      await page.evaluate(() => localStorage.setItem('foreign', 'of another app on this origin'));
+      await page.getByTestId('account').click();
+      await page.getByTestId('language-en').click();
+      const trainer = await api(server, 'trainer1');
+      const today = await (await api(server, 'member01')).call('GET', 'follows/today');
+      await edit(trainer, today, today.meals[0].id, { notes: `before signing out ${Date.now()}` });
+      await until('the change is recorded', async () => (await kept()).local.includes('liveplan.changes'));
+      await page.context().setOffline(true);
+      await page.locator('[data-testid=connection]:not([data-state=live])').waitFor({ state: 'attached', timeout: 60_000 });
+      await page.keyboard.press('Escape');
+      await page.locator('[data-testid^=meal-][data-status=open] [data-testid=tick]').first().click();
+      await until('the tick waits', async () => (await kept()).local.some((name) => name.startsWith('liveplan.outbox.')));
+      const said = [];
+      page.on('dialog', (dialog) => {
+        said.push(dialog.message());
+        return said.length === 1 ? dialog.dismiss() : dialog.accept();
+      });
+      await page.getByTestId('account').click();
+      await page.getByTestId('signout').click();
+      assert.ok((await kept()).local.includes('liveplan.session'), 'signed out although it was cancelled');
+      await page.getByTestId('signout').click();
+      await page.getByTestId('signin-email').waitFor();
+      assert.deepEqual(said.map((text) => /^1 change has not been sent/.test(text)), [true, true]);
+      assert.deepEqual(await kept(), { local: [], session: [], caches: [], databases: [], cookies: '' });
+      await page.context().setOffline(false);
+      await page.reload();
+      await page.getByTestId('signin-email').waitFor();
+      // Not even commands that the page still had in memory come back.
+      await page.waitForTimeout(1000);
+      assert.deepEqual((await kept()).local, []);
+      await page.context().close();
+    });
+
+    await t.test('the token goes to the own origin only, wherever the server directs the page', async () => {
+      const seen = [];
+      const elsewhere = createServer((request, response) => {
+        seen.push(`${request.method} ${request.headers.authorization ?? request.headers['access-control-request-headers']}`);
+        response.writeHead(200, { 'Access-Control-Allow-Origin': '*', 'Access-Control-Allow-Headers': '*, Authorization' }).end('{}');
+      });
+      await once(elsewhere.listen(0, '127.0.0.1'), 'listening');
+      t.after(() => elsewhere.close());
+      // Without the policy that would stop the request, too.
+      const page = await newPage(browser(), { size: 'phone', bypassCSP: true });
+      let directed = 0;
+      await page.routeWebSocket(/connection\/websocket/, (near) => {
+        const far = near.connectToServer();
+        far.onMessage((message) => near.send(String(message).split('\n').map((line) => {
+          const reply = JSON.parse(line);
+          for (const sub of Object.values(reply.connect?.subs ?? {})) {
+            sub.data = { fetch: true, url: `//localhost:${elsewhere.address().port}/api/v1/live/snapshots/member:1` };
+            directed += 1;
+          }
+          return JSON.stringify(reply);
+        }).join('\n')));
+      });
+      await signIn(page, server.url, 'member02');
+      // Long enough for the second attempt, too.
+      await page.waitForTimeout(1500);
+      assert.ok(directed > 0, 'the page was not directed elsewhere');
+      assert.deepEqual(seen, []);
+      await page.context().close();
+    });
+
+    await t.test('every page runs under its policy, the documentation included', async () => {
+      const page = await newPage(browser());
+      for (const path of ['/app/', '/api/docs', '/api/openapi.json', '/nowhere']) {
+        const response = await page.goto(`${server.url}${path}`);
+        const policy = response.headers()['content-security-policy'];
+        assert.match(policy, /frame-ancestors 'none'/, path);
+        assert.doesNotMatch(policy, /ws:|wss:|https?:|unsafe|\*/, path);
+      }
+      await page.goto(`${server.url}/api/docs`);
+      assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector('table')).borderCollapse), 'collapse');
+      // The page may not even ask another origin.
+      await page.goto(`${server.url}/app/`);
+      const reached = await page.evaluate(() => fetch('http://localhost:1/').then(() => 'sent', (error) => error.name));
+      assert.equal(reached, 'TypeError');
+      assert.ok(page.faults.some((text) => /Content Security Policy|connect-src/i.test(text)), page.faults.join());
       await page.context().close();
     });
 

@@ -43,6 +43,12 @@ async fn answer(
     let Some(session) = connection.session() else {
         return Err(Close::BadRequest);
     };
+    // An SDK whose `unsubscribe` fails would reconnect, which costs more.
+    if command.unsubscribe.is_none()
+        && let Err(failure) = admit(&**backend, &session).await
+    {
+        return Ok(command.send.is_none().then(|| failed(connection, &failure)));
+    }
     if let Some(request) = command.rpc {
         return Ok(Some(rpc(&**backend, connection, &session, &request).await));
     }
@@ -81,6 +87,14 @@ async fn answer(
         return Ok(Some(queries::history(&**backend, connection, &session, &request).await));
     }
     Err(Close::BadRequest)
+}
+
+/// Asks the backend whether it admits a command of a session.
+pub(crate) async fn admit(backend: &dyn Backend, session: &Session) -> Result<(), Failure> {
+    match backend.admit(session) {
+        Some(decision) => decision.await,
+        None => Ok(()),
+    }
 }
 
 async fn rpc(backend: &dyn Backend, connection: &Connection, session: &Session, request: &RpcRequest) -> Answer {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::commands;
 use super::start::{self, Outcome, Own, Target};
 use crate::backend::{Answers, Ask, Backend, Failure, Identity, Kind, Location, Session, Standing};
 use crate::fanout::subscription::{Ready, Subscription};
@@ -33,6 +34,10 @@ pub(crate) async fn connect(
         Err(failure) if failure.kind == Kind::Unauthenticated => return Err(Close::InvalidToken),
         Err(failure) => return failed(failure),
     };
+    connection.identified();
+    if let Err(failure) = commands::admit(&**backend, &session).await {
+        return failed(failure);
+    }
     let log = match connection.hub().log(backend, session.log).await {
         Ok(log) => log,
         Err(failure) if failure.kind == Kind::NotFound => return Err(Close::InvalidToken),

@@ -83,6 +83,12 @@ impl Newcomer for Connection {
     fn send_away(&self, close: Close) {
         self.close_when_done(close);
     }
+
+    fn give_way(&self) {
+        self.outbox.give_up(Close::TooManyRequests);
+        self.outbox.leave();
+        self.woken.notify_one();
+    }
 }
 
 impl Connection {
@@ -184,6 +190,13 @@ impl Connection {
     #[must_use]
     pub fn takes_commands(&self) -> bool {
         self.lock().pending.closing().is_none() && self.outbox.closed().is_none()
+    }
+
+    /// Called when the client has sent a valid token.
+    pub(crate) fn identified(&self) {
+        if let Some(place) = self.place.upgrade() {
+            place.identified();
+        }
     }
 
     /// Called when `connect` is being answered: the pings start, and the place no longer counts as an unfinished
