@@ -348,6 +348,12 @@ impl FromRequest for Permit {
     }
 }
 
+/// The caller that a request's token names, if the token is valid. Takes nothing from a budget.
+#[must_use]
+pub fn caller_of(request: &HttpRequest) -> Option<Caller> {
+    signed_in(request).ok().map(|(_, caller)| caller)
+}
+
 /// The caller that a request's token names.
 fn signed_in(request: &HttpRequest) -> Result<(&web::Data<App>, Caller)> {
     let app = request

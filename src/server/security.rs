@@ -5,10 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServiceResponse;
-use actix_web::{FromRequest as _, web};
+use actix_web::web;
 
-use crate::app::App;
-use crate::auth::Caller;
+use crate::app::{self, App};
 use crate::auth::sessions::Owned;
 use crate::config::Config;
 use crate::error::Code;
@@ -46,12 +45,7 @@ pub fn log<B>(response: &ServiceResponse<B>) {
         tracing::info!(refusals = unlogged, "refused more requests than one minute's lines");
     }
     // The token that the answer carries, or else that of the request.
-    let caller = || {
-        Caller::extract(request)
-            .into_inner()
-            .ok()
-            .map(|caller| Owned::of(&caller))
-    };
+    let caller = || app::caller_of(request).map(|caller| Owned::of(&caller));
     let owned = entered.or_else(caller);
     let (account, gym, session) = (owned.map(|o| o.account), owned.map(|o| o.gym), owned.map(|o| o.session));
     let address = peer::address(request, &app.config);
