@@ -68,6 +68,8 @@ ids! {
     AssignmentId;
     /// A session: one signed-in device.
     SessionId;
+    /// A deployment: the issuer of access tokens.
+    DeploymentId;
     /// A key that signs access tokens.
     KeyId;
     /// A food, either shared or a gym's own.

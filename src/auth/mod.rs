@@ -1,6 +1,6 @@
 //! Authentication and access.
 //!
-//! - Every request uses [`tokens`] (with [`jwt`], their algorithms), [`caller`], [`roles`], and [`access`], which
+//! - Every request uses [`tokens`] (with [`jwt`], their algorithms, and [`deployment`], their issuer), [`caller`], [`roles`], and [`access`], which
 //!   checks that the session is open and the membership active.
 //! - Sign-in uses [`sessions`], [`password`] and [`email`]; its routes are in [`crate::accounts`]. A session's refresh
 //!   tokens are in [`refresh`], and [`uses`] records which of them a client has got.
@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod caller;
+pub mod deployment;
 pub mod email;
 pub mod jwt;
 pub mod password;

@@ -3,9 +3,9 @@
 //!
 //! Every request carries a token, so [`Tokens`] caches verified tokens by the SHA-256 of the whole token and verifies
 //! each signature once. The cache belongs to one set of keys: a new [`Tokens`] with other keys starts empty. The expiry
-//! is checked on every request.
+//! and the issuer are checked on every request.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,7 +23,7 @@ use super::{Caller, Roles, jwt};
 use crate::db::locks::AdvisoryLock;
 use crate::db::schema::signing_keys;
 use crate::error::{Code, Error, Result};
-use crate::ids::{AccountId, GymId, KeyId, SessionId};
+use crate::ids::{AccountId, DeploymentId, GymId, KeyId, SessionId};
 
 /// Maximum cached tokens; they take about 1 MB.
 const REMEMBERED: usize = 8_192;
@@ -35,12 +35,15 @@ pub struct Verified {
     pub caller: Caller,
     /// The generation of the session in which it was issued: see [`super::refresh`].
     pub generation: i64,
+    /// The deployment that issued it.
+    pub issuer: DeploymentId,
     /// When it expires.
     pub expires_at: DateTime<Utc>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
+    iss: DeploymentId,
     sub: AccountId,
     gym: GymId,
     roles: Roles,
@@ -60,6 +63,8 @@ struct Inner {
     current: KeyId,
     encoding: EncodingKey,
     decoding: Vec<(KeyId, DecodingKey)>,
+    /// This deployment. A restore of the database gives it another identifier while nodes run.
+    issuer: RwLock<DeploymentId>,
     life: TimeDelta,
     /// Verified tokens of these keys, by their SHA-256.
     good: Cache<[u8; 32], Verified>,
@@ -80,6 +85,7 @@ impl Tokens {
     pub async fn load(
         conn: &mut AsyncPgConnection,
         master: &MasterKey,
+        issuer: DeploymentId,
         life: TimeDelta,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Self> {
@@ -120,7 +126,13 @@ impl Tokens {
             .as_slice()
             .try_into()?;
         let trusted = keys.iter().map(|(id, public, _)| (*id, public.as_slice()));
-        Ok(Self::of(*current, &SigningKey::from_bytes(&secret), trusted, life))
+        Ok(Self::of(
+            *current,
+            &SigningKey::from_bytes(&secret),
+            trusted,
+            issuer,
+            life,
+        ))
     }
 
     /// Signs with `key` and accepts tokens of the `trusted` keys. The set of keys never changes afterwards.
@@ -128,12 +140,14 @@ impl Tokens {
         current: KeyId,
         key: &SigningKey,
         trusted: impl Iterator<Item = (KeyId, &'a [u8])>,
+        issuer: DeploymentId,
         life: TimeDelta,
     ) -> Self {
         Self(Arc::new(Inner {
             current,
             encoding: jwt::signing_key(key),
             decoding: trusted.map(|(id, public)| (id, jwt::verifying_key(public))).collect(),
+            issuer: RwLock::new(issuer),
             life,
             good: Cache::new(REMEMBERED),
             checks: Checks::default(),
@@ -158,11 +172,23 @@ impl Tokens {
         self.0.life.num_seconds()
     }
 
+    /// The deployment that issues tokens.
+    #[must_use]
+    pub fn issuer(&self) -> DeploymentId {
+        *self.0.issuer.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows a change of the deployment's identifier. Tokens of the earlier one are refused from now on.
+    pub fn set_issuer(&self, issuer: DeploymentId) {
+        *self.0.issuer.write().unwrap_or_else(PoisonError::into_inner) = issuer;
+    }
+
     /// Signs a token for a caller whose session has this generation.
     pub fn issue(&self, caller: &Caller, generation: i64, now: DateTime<Utc>) -> Result<String> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.0.current.to_string());
         let claims = Claims {
+            iss: self.issuer(),
             sub: caller.account,
             gym: caller.gym,
             roles: caller.roles,
@@ -175,7 +201,7 @@ impl Tokens {
         jwt::encode(&header, &claims, &self.0.encoding).map_err(|e| Error::new(Code::Internal).caused_by(e))
     }
 
-    /// Verifies signature and expiry.
+    /// Verifies signature, issuer and expiry.
     ///
     /// # Errors
     /// [`Code::TokenExpired`] for an expired token of ours; [`Code::Unauthenticated`] for any other invalid token.
@@ -189,6 +215,10 @@ impl Tokens {
             self.0.checks.signatures.inc();
             self.check_signature(token)?
         };
+        if verified.issuer != self.issuer() {
+            self.0.good.remove(&digest);
+            return Err(Error::new(Code::Unauthenticated));
+        }
         if verified.expires_at <= now {
             self.0.good.remove(&digest);
             return Err(Error::new(Code::TokenExpired));
@@ -199,7 +229,7 @@ impl Tokens {
         Ok(verified)
     }
 
-    /// Verifies that one of our keys signed a token, and reads its claims. Ignores the expiry.
+    /// Verifies that one of our keys signed a token, and reads its claims. Ignores issuer and expiry.
     fn check_signature(&self, token: &str) -> Result<Verified> {
         let refused = || Error::new(Code::Unauthenticated);
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
@@ -227,6 +257,7 @@ impl Tokens {
         Ok(Verified {
             caller,
             generation: claims.generation,
+            issuer: claims.iss,
             expires_at,
         })
     }
@@ -249,7 +280,7 @@ mod tests {
 
     fn tokens(current: &Key, trusted: &[&Key]) -> Tokens {
         let trusted = trusted.iter().map(|key| (key.0, key.2.as_slice()));
-        Tokens::of(current.0, &current.1, trusted, TimeDelta::seconds(900))
+        Tokens::of(current.0, &current.1, trusted, id(8), TimeDelta::seconds(900))
     }
 
     fn caller() -> Caller {
@@ -319,10 +350,11 @@ mod tests {
 
     /// A token and its key, recorded from another library.
     const RECORDED: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFZERTQSIsImtpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSJ9.\
-        eyJzdWIiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDIiLCJneW0iOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAw\
-        MDAwMDMiLCJyb2xlcyI6WyJ0cmFpbmVyIiwibWVtYmVyIl0sInNpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwNCIsImdl\
-        biI6NiwiYXYiOjUsImlhdCI6MTc4MTA5MjgwMCwiZXhwIjoxNzgxMDkzNzAwfQ.\
-        jLx1Vt5nXb9Y2TQ7xyHAp90uRDLxT2QN40yHnz6RT8QBgwZ-kX5IwN8raC41evAR1CwdmgScb7cVQagAh65QBA";
+        eyJpc3MiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDgiLCJzdWIiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAw\
+        MDAwMDIiLCJneW0iOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDMiLCJyb2xlcyI6WyJ0cmFpbmVyIiwibWVtYmVyIl0sInNp\
+        ZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwNCIsImdlbiI6NiwiYXYiOjUsImlhdCI6MTc4MTA5MjgwMCwiZXhwIjoxNzgx\
+        MDkzNzAwfQ.\
+        3XHrGKiEYedkSFsjLqSdVFse91ZKb_CmWE56hzco6URyyZIVFN9kd8MPsXLev2qv7WfSowNeQvPPJ1l-Ndd6Dw";
 
     fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(digit: u32) -> T {
         format!("00000000-0000-7000-8000-00000000000{digit}")
@@ -354,6 +386,49 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_another_deployment_is_refused_although_it_was_cached() {
+        let key = Key::new();
+        let tokens = tokens(&key, &[&key]);
+        let token = tokens.issue(&caller(), 1, noon()).expect("a token");
+        assert_eq!(tokens.verify(&token, noon()).expect("good").issuer, id(8));
+        tokens.set_issuer(id(9));
+        for _ in 0..2 {
+            let refused = tokens.verify(&token, noon()).expect_err("another's");
+            assert_eq!(refused.code, Code::Unauthenticated);
+        }
+        assert_eq!(tokens.remembered(), 0);
+        let token = tokens.issue(&caller(), 1, noon()).expect("a token");
+        tokens.verify(&token, noon()).expect("good");
+    }
+
+    #[test]
+    fn a_token_that_names_no_deployment_is_refused() {
+        let key = Key::new();
+        let tokens = tokens(&key, &[&key]);
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(key.0.to_string());
+        let mut claims = serde_json::json!({
+            "iss": id::<DeploymentId>(8), "sub": AccountId::new(), "gym": GymId::new(), "roles": ["member"],
+            "sid": SessionId::new(), "gen": 1, "av": 1, "iat": noon().timestamp(), "exp": noon().timestamp() + 900,
+        });
+        let verify = |claims: &serde_json::Value| {
+            let token = jwt::encode(&header, claims, &jwt::signing_key(&key.1)).expect("a token");
+            tokens.verify(&token, noon()).map(|_| ()).map_err(|e| e.code)
+        };
+        assert_eq!(verify(&claims), Ok(()));
+        for iss in [
+            serde_json::json!(id::<DeploymentId>(9)),
+            serde_json::json!(""),
+            serde_json::Value::Null,
+        ] {
+            claims["iss"] = iss;
+            assert_eq!(verify(&claims), Err(Code::Unauthenticated));
+        }
+        claims.as_object_mut().expect("claims").remove("iss");
+        assert_eq!(verify(&claims), Err(Code::Unauthenticated));
+    }
+
+    #[test]
     fn tokens_of_a_retired_key_are_refused_although_they_were_cached() {
         let (old, new) = (Key::new(), Key::new());
         let before = tokens(&old, &[&old]);
@@ -376,6 +451,7 @@ mod tests {
         let verified = Verified {
             caller: caller(),
             generation: 1,
+            issuer: id(8),
             expires_at: noon(),
         };
         for n in 0..3 * REMEMBERED {

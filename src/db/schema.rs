@@ -73,6 +73,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    deployment (only_row) {
+        only_row -> Bool,
+        id -> Uuid,
+        made_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     follows (id) {
         id -> Uuid,
         gym_id -> Uuid,
@@ -215,6 +223,7 @@ diesel::table! {
         only_row -> Bool,
         system_id -> Text,
         timeline -> Text,
+        database_oid -> Nullable<Int8>,
     }
 }
 
@@ -388,6 +397,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     completion_history,
     completions,
     daily_progress,
+    deployment,
     follows,
     food_tables,
     foods,

@@ -9,6 +9,7 @@ use diesel_async::RunQueryDsl as _;
 
 use crate::app::{App, Inner};
 use crate::auth::Tokens;
+use crate::auth::deployment;
 use crate::auth::refresh::RefreshTokens;
 use crate::auth::seal::MasterKey;
 use crate::auth::secrets::{Purpose, Secrets};
@@ -26,7 +27,7 @@ use crate::events::{log, partitions};
 use crate::foods;
 use crate::http::limits::Limits;
 use crate::parts::Parts;
-use crate::server::housekeeping;
+use crate::server::{housekeeping, issuer};
 use liveplan_hub::Hub;
 use liveplan_hub::backend::Backend;
 use liveplan_hub::limits::LiveLimits;
@@ -106,11 +107,16 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let (tokens, secrets, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
-            let tokens = Tokens::load(conn, &master, life, now).await?;
-            let secrets = Secrets::load(conn, &master, Purpose::RefreshTokens, now).await?;
-            if log::rotate_epochs_after_restore(conn).await? {
-                tracing::warn!("the database was restored (another cluster or timeline): all logs have new epochs");
+            let restored = log::rotate_epochs_after_restore(conn).await?;
+            if restored {
+                tracing::warn!(
+                    "the database was restored (another cluster, timeline or database): all logs have new epochs, and \
+                     earlier access tokens are refused"
+                );
             }
+            let issuer = deployment::load(conn, restored, now).await?;
+            let tokens = Tokens::load(conn, &master, issuer, life, now).await?;
+            let secrets = Secrets::load(conn, &master, Purpose::RefreshTokens, now).await?;
             let until = partitions::make_ahead(conn, now).await?;
             foods::starter::load(conn, now).await?;
             Ok::<_, Error>((tokens, secrets, until))
@@ -137,6 +143,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let product: Arc<dyn Backend> = Arc::new(Product::new(app.clone()));
     app.hub.run(&product);
     tokio::spawn(housekeeping::tend(app.clone(), url));
+    tokio::spawn(issuer::follow(app.clone()));
     Ok(Booted { app, product, postgres })
 }
 

@@ -6,6 +6,7 @@ pub mod docs;
 pub mod epoch;
 pub mod health;
 pub mod housekeeping;
+pub mod issuer;
 pub mod listen;
 pub mod metrics;
 pub mod overview;

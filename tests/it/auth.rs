@@ -1,5 +1,6 @@
 //! Signing in, staying signed in, signing out.
 
+mod deployment;
 mod refresh;
 
 use chrono::TimeDelta;
