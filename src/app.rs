@@ -14,6 +14,8 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 
 use crate::auth::access::{self, AccessClaim};
+use crate::auth::guesses::Guesses;
+use crate::auth::keyring::Keyring;
 use crate::auth::refresh::RefreshTokens;
 use crate::auth::uses::Uses;
 use crate::auth::{Caller, Tokens, Verified};
@@ -23,7 +25,6 @@ use crate::config::Config;
 use crate::db::{self, Mode, Pool, Scope, failure};
 use crate::error::{Code, Error, Result};
 use crate::events::Tx;
-use crate::http::limits::Limits;
 use crate::ids::{AccountId, GymId};
 use crate::parts::{Part, Parts};
 use liveplan_hub::Hub;
@@ -51,8 +52,10 @@ pub struct Inner {
     pub uses: Uses,
     /// Sockets, channels and logs.
     pub hub: Hub,
-    /// Limits on attempts per key, such as sign-ins of an account.
-    pub limits: Limits,
+    /// Counts of wrong passwords.
+    pub guesses: Guesses,
+    /// Keys of what guards a sign-in: secrets of known devices, and keys of counts.
+    pub sign_in_keys: Keyring,
     /// Plans as JSON.
     pub cache: Cache,
     /// State of modules above this one.

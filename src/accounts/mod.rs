@@ -1,7 +1,8 @@
-//! Accounts and their sessions: sign-in, refresh and sign-out (`routes`, `signin`), the password and the list of
-//! sessions (`devices`), and the account's memberships (`store`).
+//! Accounts and their sessions: sign-in, refresh and sign-out (`routes`, `signin`), whose passwords are verified in
+//! `lanes`; the password and the list of sessions (`devices`); and the account's memberships (`store`).
 
 mod devices;
+mod lanes;
 mod routes;
 mod signin;
 mod store;

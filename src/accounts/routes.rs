@@ -5,15 +5,18 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::lanes::{Lanes, Waits};
 use super::signin::{self, Me, Session};
-use super::{devices, store};
+use super::store;
 use crate::app::{App, For};
+use crate::auth::guesses::Guesser;
 use crate::auth::sessions::{self, Device, Life, Owned, Reason, Rotation};
 use crate::auth::store as accounts;
-use crate::auth::{Caller, Email, Status, access, password};
+use crate::auth::{Caller, Email, Status, access, devices};
 use crate::error::{Code, Error, Result};
 use crate::http::body::SMALL_BYTES;
 use crate::http::{Body, peer};
+use crate::ids::AccountId;
 
 /// Mounts the routes under `/auth`.
 pub fn routes(config: &mut ServiceConfig) {
@@ -23,7 +26,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(logout)
         .service(find_me)
         .service(switch_gym);
-    devices::routes(config);
+    super::devices::routes(config);
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -36,9 +39,15 @@ struct Login {
     password: String,
     /// Slug of the gym; required if the account belongs to several.
     gym: Option<String>,
+    /// Secret that this device got at an earlier sign-in to the account.
+    #[schema(format = Password)]
+    device_secret: Option<String>,
 }
 
 /// Sign in.
+///
+/// Wrong passwords are counted by account and address, and more slowly by account and by address. Those of a device that
+/// sends its secret are counted apart.
 #[utoipa::path(
     tag = "auth",
     request_body = Login,
@@ -47,33 +56,40 @@ struct Login {
         (status = 401, description = "bad_credentials: the same for a wrong password and an unknown email"),
         (status = 403, description = "no_membership: the account has no active membership of the gym"),
         (status = 409, description = "gym_required: the account belongs to several gyms; `gyms` lists their slugs"),
-        (status = 429, description = "too_many_requests: too many attempts for this account or from this address"),
+        (status = 429, description = "too_many_requests: too many wrong passwords for this account or from this address"),
+        (status = 503, description = "busy: too many sign-ins at once"),
     )
 )]
 #[post("/auth/login")]
 async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMALL_BYTES>) -> Result<HttpResponse> {
-    let Login { email, password, gym } = body.0;
+    let Login {
+        email,
+        password,
+        gym,
+        device_secret,
+    } = body.0;
     let now = app.clock.now();
     let refused = || Error::new(Code::BadCredentials);
-    if let Some(address) = peer::address(&request, &app.config) {
-        app.limits
-            .take(&format!("login:address:{address}"), signin::PER_ADDRESS, now)?;
-    }
     // A malformed email address cannot match an account.
-    let email = Email::parse(&email).map_err(|_| refused())?;
-    // Count the attempt before verifying the password, so that concurrent guesses count too.
-    let counter = format!("login:account:{email}");
-    app.limits.take(&counter, signin::PER_ACCOUNT, now)?;
-
-    let known = app
-        .system(async |conn| Ok(accounts::credentials(conn, &email).await?))
-        .await?;
-    let hash = known.as_ref().map(|(_, hash)| hash.clone());
-    if !password::verify(password, hash).await? {
+    let address = peer::address(&request, &app.config);
+    let Ok(email) = Email::parse(&email) else {
+        let _wrong = app
+            .guesses
+            .count(Guesser::Nobody(address), &app.sign_in_keys, now)
+            .await?;
         return Err(refused());
+    };
+    let known_device = known_device(&app, &email, device_secret.as_deref()).await?;
+    let (guesser, waits) = match &known_device {
+        Some(hash) => (Guesser::Device(hash), Waits::Device(*hash)),
+        None => (Guesser::Stranger(&email, address), Waits::Stranger(address)),
+    };
+    let attempt = app.guesses.count(guesser, &app.sign_in_keys, now).await?;
+    let right = proved(&app, &email, password, waits).await;
+    if !matches!(right, Ok(None)) {
+        app.guesses.was_right(&attempt);
     }
-    let (account, hash) = known.ok_or_else(refused)?;
-    app.limits.forget(&counter);
+    let (account, hash) = right?.ok_or_else(refused)?;
     let device = Device::of(&request, &app.config);
     let session = app
         .system(async |conn| {
@@ -82,10 +98,42 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
             if !accounts::hold_password(conn, account, &hash).await? {
                 return Err(refused());
             }
-            signin::enter(conn, &app, account, gym.as_deref(), &device, now).await
+            let mut session = signin::enter(conn, &app, account, gym.as_deref(), &device, now).await?;
+            let hash = known_device.unwrap_or_else(|| {
+                let (secret, hash) = devices::make(&app.sign_in_keys, &email);
+                session.device_secret = Some(secret);
+                hash
+            });
+            devices::remember(conn, account, &hash, now).await?;
+            Ok(session)
         })
         .await?;
     Ok(session.response())
+}
+
+/// The hash of a device's secret, if the device has signed in to the account before.
+async fn known_device(app: &App, email: &Email, secret: Option<&str>) -> Result<Option<devices::Hash>> {
+    let Some(hash) = secret.and_then(|secret| devices::open(&app.sign_in_keys, email, secret)) else {
+        return Ok(None);
+    };
+    app.system(async |conn| {
+        let known = match accounts::credentials(conn, email).await? {
+            Some((account, _)) => devices::is_known(conn, account, &hash).await?,
+            None => false,
+        };
+        Ok(known.then_some(hash))
+    })
+    .await
+}
+
+/// The account with this email and its password's hash, if the password is right.
+async fn proved(app: &App, email: &Email, password: String, waits: Waits) -> Result<Option<(AccountId, String)>> {
+    let known = app
+        .system(async |conn| Ok(accounts::credentials(conn, email).await?))
+        .await?;
+    let hash = known.as_ref().map(|(_, hash)| hash.clone());
+    let right = app.part::<Lanes>().matches(waits, password, hash).await?;
+    Ok(known.filter(|_| right))
 }
 
 #[derive(Deserialize, ToSchema)]

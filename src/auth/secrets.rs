@@ -17,6 +17,8 @@ use crate::ids::KeyId;
 pub enum Purpose {
     /// The MAC of refresh tokens.
     RefreshTokens,
+    /// The MACs of what guards a sign-in: secrets of known devices, and keys of counts.
+    SignIn,
     /// The MAC of messages and values in Redis.
     Broker,
 }
@@ -25,6 +27,7 @@ impl Purpose {
     const fn name(self) -> &'static str {
         match self {
             Self::RefreshTokens => "refresh_tokens",
+            Self::SignIn => "sign_in",
             Self::Broker => "broker",
         }
     }

@@ -198,6 +198,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    known_devices (account_id, secret_hash) {
+        account_id -> Uuid,
+        secret_hash -> Bytea,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     last_seen (gym_id, account_id) {
         gym_id -> Uuid,
         account_id -> Uuid,
@@ -382,6 +391,7 @@ diesel::table! {
 diesel::joinable!(gym_foods -> gyms (gym_id));
 diesel::joinable!(gym_log_heads -> gyms (gym_id));
 diesel::joinable!(idempotency_keys -> gyms (gym_id));
+diesel::joinable!(known_devices -> accounts (account_id));
 diesel::joinable!(last_seen -> accounts (account_id));
 diesel::joinable!(last_seen -> gyms (gym_id));
 diesel::joinable!(memberships -> accounts (account_id));
@@ -405,6 +415,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     gym_log_heads,
     gyms,
     idempotency_keys,
+    known_devices,
     last_seen,
     live_events,
     log_origin,

@@ -48,7 +48,11 @@ pub async fn create(app: &App, new: NewGym) -> Result<GymId> {
     rules::check_name("name", &new.name)?;
     rules::check_name("owner_name", &new.owner_name)?;
     rules::check_time_zone(&new.time_zone)?;
-    password::check_length("password", &new.password)?;
+    password::check(
+        "password",
+        &new.password,
+        &[&new.owner_name, &new.owner_email, &new.name],
+    )?;
     let locale = match new.locale.as_str() {
         "es" => Lang::Es,
         "en" => Lang::En,

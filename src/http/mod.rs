@@ -4,7 +4,6 @@ pub mod body;
 pub mod bounds;
 pub mod etag;
 pub mod lang;
-pub mod limits;
 pub mod page;
 pub mod patch;
 pub mod peer;

@@ -152,7 +152,7 @@ async fn create_membership(
     let email = Email::parse(&email)?;
     rules::check_name("name", &name)?;
     rules::roles_not_empty(roles)?;
-    password::check_length("password", &password)?;
+    password::check("password", &password, &[&name, email.as_str()])?;
     if roles.has(Role::Owner) {
         caller.require(&[Role::Owner])?;
     }

@@ -10,6 +10,8 @@ use diesel_async::RunQueryDsl as _;
 use crate::app::{App, Inner};
 use crate::auth::Tokens;
 use crate::auth::deployment;
+use crate::auth::guesses::Guesses;
+use crate::auth::keyring::Keyring;
 use crate::auth::refresh::RefreshTokens;
 use crate::auth::seal::MasterKey;
 use crate::auth::secrets::{Purpose, Secrets};
@@ -25,7 +27,6 @@ use crate::db::{self, Mode, Scope};
 use crate::error::Error;
 use crate::events::{log, partitions};
 use crate::foods;
-use crate::http::limits::Limits;
 use crate::parts::Parts;
 use crate::server::{housekeeping, issuer};
 use liveplan_hub::Hub;
@@ -104,7 +105,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let clock = Clock::default();
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
-    let (tokens, secrets, partitions_until) = db::within(timeouts::START, async {
+    let (tokens, refresh, sign_in, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
             let restored = log::rotate_epochs_after_restore(conn).await?;
@@ -116,10 +117,11 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
             }
             let issuer = deployment::load(conn, restored, now).await?;
             let tokens = Tokens::load(conn, &master, issuer, life, now).await?;
-            let secrets = Secrets::load(conn, &master, Purpose::RefreshTokens, now).await?;
+            let refresh = Secrets::load(conn, &master, Purpose::RefreshTokens, now).await?;
+            let sign_in = Secrets::load(conn, &master, Purpose::SignIn, now).await?;
             let until = partitions::make_ahead(conn, now).await?;
             foods::starter::load(conn, now).await?;
-            Ok::<_, Error>((tokens, secrets, until))
+            Ok::<_, Error>((tokens, refresh, sign_in, until))
         })
         .await
     })
@@ -132,9 +134,10 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         pool,
         clock,
         tokens,
-        refresh_tokens: RefreshTokens::new(secrets),
+        refresh_tokens: RefreshTokens::new(Keyring::new(refresh)),
         hub,
-        limits: Limits::default(),
+        guesses: Guesses::new(config.redis_url.as_deref())?,
+        sign_in_keys: Keyring::new(sign_in),
         cache: Cache::new(config.cache_bytes, config.redis_url.as_deref())?,
         parts: Parts::default(),
         changes_in_flight: AtomicUsize::new(0),

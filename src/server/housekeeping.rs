@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use crate::app::App;
-use crate::auth::sessions;
+use crate::auth::{devices, sessions};
 use crate::db::{self, Mode, Scope};
 use crate::error::{Error, Result};
 use crate::events::partitions;
@@ -33,7 +33,7 @@ pub struct Trim {
 }
 
 /// All rules, in order.
-pub const TRIMS: [Trim; 4] = [
+pub const TRIMS: [Trim; 5] = [
     Trim {
         table: "idempotency_keys",
         column: "created_at",
@@ -53,6 +53,11 @@ pub const TRIMS: [Trim; 4] = [
         table: "sessions",
         column: "expires_at",
         kept_days: sessions::REMEMBERED_DAYS,
+    },
+    Trim {
+        table: "known_devices",
+        column: "last_used_at",
+        kept_days: devices::REMEMBERED_DAYS,
     },
 ];
 

@@ -14,6 +14,8 @@ import { call, open, Problem, useTokens } from './api/client';
 import type { Demo, Me, PlanStatus, Session } from './api/types';
 
 const KEY = 'liveplan.session';
+/** Secrets that this device got at its first sign-in to each account, by email. They outlive an expired session. */
+const DEVICE = 'liveplan.device';
 
 interface Stored { refresh_token: string; account_id: string }
 
@@ -32,19 +34,23 @@ export function mayEdit(plan: { author_id: string; status: PlanStatus }): boolea
 let access: { token: string; good_until: number; from: number } | undefined;
 let refreshing: Promise<string> | undefined;
 
-function stored(): Stored | undefined {
+function read<T>(key: string): T | undefined {
   try {
-    return JSON.parse(localStorage.getItem(KEY) ?? 'null') ?? undefined;
+    return JSON.parse(localStorage.getItem(key) ?? 'null') ?? undefined;
   } catch {
     return undefined;
   }
 }
 
+const stored = (): Stored | undefined => read<Stored>(KEY);
+const deviceSecrets = (): Record<string, string> => read<Record<string, string>>(DEVICE) ?? {};
+
 function adopt(session: Session): void {
-  const { access_token, refresh_token, token_type: _, expires_in, ...rest } = session;
+  const { access_token, refresh_token, device_secret, token_type: _, expires_in, ...rest } = session;
   const now = Date.now();
   access = { token: access_token, from: now, good_until: now + Math.max(5, expires_in - 30) * 1000 };
   localStorage.setItem(KEY, JSON.stringify({ refresh_token, account_id: rest.account.id } satisfies Stored));
+  if (device_secret) localStorage.setItem(DEVICE, JSON.stringify({ ...deviceSecrets(), [rest.account.email]: device_secret }));
   me.value = rest;
 }
 
@@ -88,7 +94,9 @@ export async function accessToken(force = false): Promise<string> {
 export const renew = refresh;
 
 export async function signIn(email: string, password: string, gym?: string): Promise<void> {
-  adopt(await open<Session>('auth/login', { method: 'POST', body: { email, password, ...(gym ? { gym } : {}) } }));
+  const device_secret = deviceSecrets()[email.trim().toLowerCase()];
+  const body = { email, password, ...(gym ? { gym } : {}), ...(device_secret ? { device_secret } : {}) };
+  adopt(await open<Session>('auth/login', { method: 'POST', body }));
 }
 
 /** Changes the password. The answer voids the stored refresh token, so no tab may refresh before it is here. */
@@ -105,6 +113,7 @@ export async function changePassword(current: string, wanted: string): Promise<v
 export async function signOut(): Promise<void> {
   await call('auth/logout', { method: 'POST' }).catch(() => undefined);
   localStorage.removeItem(KEY);
+  localStorage.removeItem(DEVICE);
   forget();
 }
 
