@@ -16,6 +16,8 @@ use diesel_async::AsyncPgConnection;
 use futures_util::future::{Either, FutureExt as _, LocalBoxFuture};
 
 use crate::auth::access::{self, AccessClaim};
+use crate::auth::guesses::Guesses;
+use crate::auth::keyring::Keyring;
 use crate::auth::refresh::RefreshTokens;
 use crate::auth::uses::Uses;
 use crate::auth::{Caller, Tokens, Verified};
@@ -54,10 +56,14 @@ pub struct Inner {
     pub uses: Uses,
     /// Sockets, channels and logs.
     pub hub: Hub,
-    /// Limits on attempts per key, such as sign-ins of an account.
+    /// Limits on attempts per key, such as uses of a link.
     pub limits: Limits,
     /// What accounts may still ask for in this minute.
     pub budgets: Arc<Budgets>,
+    /// Counts of wrong passwords.
+    pub guesses: Guesses,
+    /// Keys of what guards a sign-in: secrets of known devices, and keys of counts.
+    pub sign_in_keys: Keyring,
     /// Plans as JSON.
     pub cache: Cache,
     /// State of modules above this one.

@@ -70,6 +70,8 @@ ids! {
     SessionId;
     /// An invitation to a gym.
     InvitationId;
+    /// A deployment: the issuer of access tokens.
+    DeploymentId;
     /// A key that signs access tokens.
     KeyId;
     /// A food, either shared or a gym's own.

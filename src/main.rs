@@ -130,6 +130,8 @@ enum Which {
     Broker,
     /// The keys of refresh tokens. Tokens of the key before stay good for as long as their sessions.
     Refresh,
+    /// The keys of what guards a sign-in: secrets of known devices, and keys of counts.
+    SignIn,
     /// The key that encrypts all others.
     Master,
 }
@@ -305,6 +307,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 Which::Signing => Some(Kind::Signing),
                 Which::Broker => Some(Kind::Shared(Purpose::Broker)),
                 Which::Refresh => Some(Kind::Shared(Purpose::RefreshTokens)),
+                Which::SignIn => Some(Kind::Shared(Purpose::SignIn)),
                 Which::Master => None,
             };
             let done = runtime()?.block_on(async {

@@ -1,6 +1,6 @@
 //! Quotas: how often an account may perform an operation in a time window. The transaction of the operation counts it,
 //! so all nodes agree, and an operation that fails for another reason or repeats an idempotency key does not count.
-//! [`crate::http::limits`] is for attempts that count even if they fail, such as sign-ins.
+//! [`crate::auth::guesses`] counts attempts that fail, such as wrong passwords.
 
 use actix_web::HttpResponse;
 use chrono::{DateTime, TimeDelta, Utc};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use liveplan::auth::deployment;
 use liveplan::auth::refresh::FIRST;
 use liveplan::auth::seal::MasterKey;
 use liveplan::auth::{Caller, Role, Tokens};
@@ -64,7 +65,9 @@ impl Stage {
         let http = reqwest::Client::new();
         let master = MasterKey::of(KEY, None).expect("a key");
         let mut conn = liveplan::db::establish(&database).await.expect("a connection");
-        let tokens = Tokens::load(&mut conn, &master, TOKEN_LIFE, Clock::default().now())
+        let now = Clock::default().now();
+        let issuer = deployment::load(&mut conn, false, now).await.expect("a deployment");
+        let tokens = Tokens::load(&mut conn, &master, issuer, TOKEN_LIFE, now)
             .await
             .expect("signing keys");
         Self {

@@ -197,7 +197,7 @@ async fn accept_invitation(
 async fn join_with_new(app: &App, secret: &Secret, new: ClaimedAccount, device: &Device) -> Result<HttpResponse> {
     let email = Email::parse(&new.email)?;
     rules::check_name("name", &new.name)?;
-    password::check_length("password", &new.password)?;
+    password::check("password", &new.password, &[&new.name, &new.email])?;
     let now = app.clock.now();
     let (_, invitation) = app.system(async |conn| find(conn, secret, now).await).await?;
     // A password is hashed only for somebody who has a link.
@@ -329,9 +329,20 @@ async fn reset_password(
 ) -> Result<HttpResponse> {
     count(&app, &request)?;
     let secret = Secret::parse(&body.0.secret)?;
-    password::check_length("new_password", &body.0.new_password)?;
     let now = app.clock.now();
-    let (gym, account) = app.system(async |conn| find_reset(conn, &secret, now).await).await?;
+    let (gym, account, about) = app
+        .system(async |conn| {
+            let (gym, account) = find_reset(conn, &secret, now).await?;
+            let known = accounts::account(conn, account).await?;
+            Ok((
+                gym,
+                account,
+                [known.name, known.email, gyms::find_gym(conn, gym).await?.name],
+            ))
+        })
+        .await?;
+    let about = about.each_ref().map(String::as_str);
+    password::check("new_password", &body.0.new_password, &about)?;
     app.limits.take(&format!("link:{account}"), PER_LINK, now)?;
     let hash = password::hash(body.0.new_password).await?;
     app.change(For::account(gym, account), async move |tx| {

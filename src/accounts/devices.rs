@@ -1,7 +1,7 @@
 //! Routes for the caller's own credentials: change the password, list sessions, end a session.
 
 use actix_web::{HttpResponse, delete, get, post, web};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -9,20 +9,14 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::signin::{self, Session};
 use super::store;
 use crate::app::App;
+use crate::auth::guesses::Guesser;
 use crate::auth::sessions::{self, Life, OpenSession, Owned, Reason};
 use crate::auth::store as accounts;
 use crate::auth::{Caller, access, password, resets};
 use crate::db;
 use crate::error::{Code, Error, Result};
-use crate::http::limits::Limit;
 use crate::http::{Body, Page};
 use crate::ids::SessionId;
-
-/// Limit on attempts with a wrong current password, per account and node.
-const PASSWORD_CHANGES: Limit = Limit {
-    attempts: 10,
-    window: TimeDelta::minutes(15),
-};
 
 /// Mounts the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
@@ -37,7 +31,8 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 struct PasswordChange {
     #[schema(format = Password)]
     current_password: String,
-    /// 8 to 256 characters.
+    /// 8 to 256 characters; neither one of the most common passwords, nor little more than the account's name or email
+    /// or the gym's name.
     #[schema(format = Password)]
     new_password: String,
 }
@@ -51,7 +46,7 @@ struct PasswordChange {
     responses(
         (status = 200, body = Session),
         (status = 401, description = "bad_credentials: the current password is wrong; or not signed in"),
-        (status = 422, description = "the new password is too short or too long"),
+        (status = 422, description = "the new password is too short, too long, too common or too close to the account"),
         (status = 429, description = "too many wrong passwords"),
     ),
     security(("bearer" = []))
@@ -62,21 +57,29 @@ async fn change_password(app: web::Data<App>, caller: Caller, body: Body<Passwor
         current_password,
         new_password,
     } = body.0;
-    password::check_length("new_password", &new_password)?;
-    let counter = format!("password:{}", caller.account);
-    app.limits.take(&counter, PASSWORD_CHANGES, app.clock.now())?;
-    let old = app
+    let (old, account, belonging) = app
         .read(&caller, async |conn| {
-            db::as_system(conn, async |conn| {
+            let old = db::as_system(conn, async |conn| {
                 Ok(accounts::password_hash(conn, caller.account).await?)
             })
-            .await
+            .await?;
+            let account = accounts::account(conn, caller.account).await?;
+            let belonging = store::belonging(conn, caller.gym, caller.account, app.config.demo).await?;
+            Ok((old, account, belonging))
         })
         .await?;
-    if !password::verify(current_password, Some(old.clone())).await? {
+    let gym = belonging.map(|b| b.gym.name).unwrap_or_default();
+    password::check("new_password", &new_password, &[&account.name, &account.email, &gym])?;
+    // By session, so that whoever stole one cannot keep the owner from changing the password in another.
+    let guesser = Guesser::Session(caller.session);
+    let attempt = app.guesses.count(guesser, &app.sign_in_keys, app.clock.now()).await?;
+    let verified = password::verify(current_password, Some(old.clone())).await;
+    if !matches!(verified, Ok(false)) {
+        app.guesses.was_right(&attempt);
+    }
+    if !verified? {
         return Err(Error::new(Code::BadCredentials));
     }
-    app.limits.forget(&counter);
     let new = password::hash(new_password).await?;
     let (handle, life) = (app.clone(), Life::of(&app.config));
     let session = app

@@ -1,8 +1,10 @@
-//! Accounts and their sessions: sign-in, refresh and sign-out (`routes`, `signin`), the password and the list of
-//! sessions (`devices`), one-time links as their holders use them (`claims`), and the account's memberships (`store`).
+//! Accounts and their sessions: sign-in, refresh and sign-out (`routes`, `signin`), whose passwords are verified in
+//! `lanes`; the password and the list of sessions (`devices`); one-time links as their holders use them (`claims`); and
+//! the account's memberships (`store`).
 
 mod claims;
 mod devices;
+mod lanes;
 mod routes;
 mod signin;
 mod store;

@@ -1,22 +1,26 @@
 //! Routes for sign-in, refresh, sign-out, the caller's own data, and the switch to another gym.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::lanes::{Lanes, Waits};
 use super::signin::{self, Me, Session};
-use super::{claims, devices, store};
+use super::{claims, store};
 use crate::app::{App, For};
+use crate::auth::guesses::Guesser;
 use crate::auth::link::Secret;
 use crate::auth::sessions::{self, Device, Life, Owned, Reason, Rotation};
 use crate::auth::store as accounts;
-use crate::auth::{Caller, Email, Status, access, password};
+use crate::auth::{Caller, Email, Status, access, devices};
 use crate::db;
 use crate::error::{Code, Error, Result};
 use crate::gyms::{Joining, accept, rules};
 use crate::http::body::SMALL_BYTES;
 use crate::http::{Body, peer};
+use crate::ids::AccountId;
 
 /// Mounts the routes under `/auth`.
 pub fn routes(config: &mut ServiceConfig) {
@@ -26,7 +30,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(logout)
         .service(find_me)
         .service(switch_gym);
-    devices::routes(config);
+    super::devices::routes(config);
     claims::routes(config);
 }
 
@@ -44,9 +48,15 @@ struct Login {
     /// The text after the `#` of an invitation's link. The account accepts it, and signs in to its gym; `gym` may then
     /// name another gym of the account.
     invitation: Option<String>,
+    /// Secret that this device got at an earlier sign-in to the account.
+    #[schema(format = Password)]
+    device_secret: Option<String>,
 }
 
 /// Sign in, and accept an invitation with the account.
+///
+/// Wrong passwords are counted by account and address, and more slowly by account and by address. Those of a device that
+/// sends its secret are counted apart.
 #[utoipa::path(
     tag = "auth",
     request_body = Login,
@@ -56,7 +66,8 @@ struct Login {
         (status = 403, description = "no_membership: the account has no active membership of the gym"),
         (status = 409, description = "gym_required: the account belongs to several gyms; `gyms` lists their slugs. With an invitation: already_member, email_in_use"),
         (status = 410, description = "link_invalid: the invitation's link no longer works"),
-        (status = 429, description = "too_many_requests: too many attempts for this account or from this address"),
+        (status = 429, description = "too_many_requests: too many wrong passwords for this account or from this address"),
+        (status = 503, description = "busy: too many sign-ins at once"),
     )
 )]
 #[post("/auth/login")]
@@ -66,37 +77,36 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
         password,
         gym,
         invitation,
+        device_secret,
     } = body.0;
     let invitation = invitation.as_deref().map(Secret::parse).transpose()?;
     let now = app.clock.now();
     let refused = || Error::new(Code::BadCredentials);
-    if let Some(address) = peer::address(&request, &app.config) {
-        app.limits
-            .take(&format!("login:address:{address}"), signin::PER_ADDRESS, now)?;
-    }
     // A malformed email address cannot match an account.
-    let email = Email::parse(&email).map_err(|_| refused())?;
-    // Count the attempt before verifying the password, so that concurrent guesses count too.
-    let counter = format!("login:account:{email}");
-    app.limits.take(&counter, signin::PER_ACCOUNT, now)?;
-
-    let known = app
-        .system(async |conn| {
-            let joins = match &invitation {
-                Some(secret) => Some(claims::slug_of(conn, secret, now).await?),
-                None => None,
-            };
-            let named = gym.as_deref().or(joins.as_deref());
-            let named = named.filter(|slug| rules::check_slug(slug).is_ok());
-            Ok(accounts::credentials(conn, &email, named).await?)
-        })
-        .await?;
-    let hash = known.as_ref().map(|(_, hash)| hash.clone());
-    if !password::verify(password, hash).await? {
+    let address = peer::address(&request, &app.config);
+    let nobody = || app.guesses.count(Guesser::Nobody(address), &app.sign_in_keys, now);
+    let Ok(email) = Email::parse(&email) else {
+        let _wrong = nobody().await?;
         return Err(refused());
+    };
+    let named = match named_gym(&app, gym.as_deref(), invitation.as_ref(), now).await {
+        Ok(named) => named,
+        Err(error) => {
+            let _wrong = nobody().await?;
+            return Err(error);
+        }
+    };
+    let known_device = known_device(&app, &email, named.as_deref(), device_secret.as_deref()).await?;
+    let (guesser, waits) = match &known_device {
+        Some(hash) => (Guesser::Device(hash), Waits::Device(*hash)),
+        None => (Guesser::Stranger(&email, address), Waits::Stranger(address)),
+    };
+    let attempt = app.guesses.count(guesser, &app.sign_in_keys, now).await?;
+    let right = proved(&app, &email, named.as_deref(), password, waits).await;
+    if !matches!(right, Ok(None)) {
+        app.guesses.was_right(&attempt);
     }
-    let (account, hash) = known.ok_or_else(refused)?;
-    app.limits.forget(&counter);
+    let (account, hash) = right?.ok_or_else(refused)?;
     let device = Device::of(&request, &app.config);
     let (session, joined) = app
         .system(async |conn| {
@@ -110,8 +120,14 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
             if !accounts::hold_password(conn, account, &hash).await? {
                 return Err(refused());
             }
-            let named = joined.as_ref().map(|joined| joined.slug.as_str()).or(gym.as_deref());
-            let session = signin::enter(conn, &app, account, named, &device, now).await?;
+            let joined_gym = joined.as_ref().map(|joined| joined.slug.as_str()).or(gym.as_deref());
+            let mut session = signin::enter(conn, &app, account, joined_gym, &device, now).await?;
+            let hash = known_device.unwrap_or_else(|| {
+                let (secret, hash) = devices::make(&app.sign_in_keys, &email);
+                session.device_secret = Some(secret);
+                hash
+            });
+            devices::remember(conn, account, &hash, now).await?;
             Ok((session, joined))
         })
         .await?;
@@ -119,6 +135,60 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
         joined.log();
     }
     Ok(session.response())
+}
+
+/// The slug of the gym that names the account among those with the same email: the named gym, or that of the invitation.
+async fn named_gym(
+    app: &App,
+    gym: Option<&str>,
+    invitation: Option<&Secret>,
+    now: DateTime<Utc>,
+) -> Result<Option<String>> {
+    let joins = match invitation {
+        Some(secret) => Some(
+            app.system(async |conn| claims::slug_of(conn, secret, now).await)
+                .await?,
+        ),
+        None => None,
+    };
+    let named = gym.map(str::to_owned).or(joins);
+    Ok(named.filter(|slug| rules::check_slug(slug).is_ok()))
+}
+
+/// The hash of a device's secret, if the device has signed in to the account before.
+async fn known_device(
+    app: &App,
+    email: &Email,
+    gym: Option<&str>,
+    secret: Option<&str>,
+) -> Result<Option<devices::Hash>> {
+    let Some(hash) = secret.and_then(|secret| devices::open(&app.sign_in_keys, email, secret)) else {
+        return Ok(None);
+    };
+    app.system(async |conn| {
+        let known = match accounts::credentials(conn, email, gym).await? {
+            Some((account, _)) => devices::is_known(conn, account, &hash).await?,
+            None => false,
+        };
+        Ok(known.then_some(hash))
+    })
+    .await
+}
+
+/// The account with this email and its password's hash, if the password is right.
+async fn proved(
+    app: &App,
+    email: &Email,
+    gym: Option<&str>,
+    password: String,
+    waits: Waits,
+) -> Result<Option<(AccountId, String)>> {
+    let known = app
+        .system(async |conn| Ok(accounts::credentials(conn, email, gym).await?))
+        .await?;
+    let hash = known.as_ref().map(|(_, hash)| hash.clone());
+    let right = app.part::<Lanes>().matches(waits, password, hash).await?;
+    Ok(known.filter(|_| right))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use serde::Serialize;
 use serde_json::json;
@@ -18,19 +18,7 @@ use crate::auth::{Caller, Role, Roles, Status};
 use crate::error::{Code, Error, Result};
 use crate::events::Channel;
 use crate::gyms::Gym;
-use crate::http::limits::Limit;
 use crate::ids::{AccountId, SessionId};
-
-/// Limit on attempts with a wrong password, per account and node.
-pub(super) const PER_ACCOUNT: Limit = Limit {
-    attempts: 10,
-    window: TimeDelta::minutes(15),
-};
-/// Limit on attempts per IP address and node. It is high because all phones on a gym's Wi-Fi share one address.
-pub(super) const PER_ADDRESS: Limit = Limit {
-    attempts: 300,
-    window: TimeDelta::minutes(15),
-};
 
 /// A signed-in account and gym.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,6 +48,11 @@ pub struct Session {
     /// Refresh token. The refresh returns the next one. It works once, and again with the same answer for up to 24 hours
     /// while neither token of that answer has been used. Store the next one before you use its access token.
     pub refresh_token: String,
+    /// Secret of this device, only in the answer to a sign-in without one. Send it with the account's next sign-ins
+    /// from this device, which wrong passwords of others then cannot lock out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub device_secret: Option<String>,
     /// Always `Bearer`.
     pub token_type: &'static str,
     /// Lifetime of the access token in seconds.
@@ -144,6 +137,7 @@ pub(super) async fn with_tokens(
     Ok(Session {
         access_token: app.tokens.issue(&caller, generation, now)?,
         refresh_token: app.refresh_tokens.issue(owned.session, generation),
+        device_secret: None,
         token_type: "Bearer",
         expires_in: app.tokens.life_seconds(),
         me: me(conn, owned, belonging).await?,

@@ -4,17 +4,13 @@
 //! Each refresh answers with the next generation. [`judge`] decides what a token is worth: the current one is good, and
 //! its predecessor too while nothing shows that the client has got the current one, since phones lose answers.
 
-use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
-
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use hmac::Mac as _;
 use uuid::Uuid;
 
-use super::secrets::{Secret, Secrets};
+use super::keyring::{Keyring, mac};
 use crate::ids::{KeyId, SessionId};
 
 /// The generation of a session's first token.
@@ -65,34 +61,28 @@ pub fn judge(presented: i64, session: Generations, now: DateTime<Utc>) -> Verdic
 }
 
 /// Issues refresh tokens, and recognises those that one of the keys has made.
-pub struct RefreshTokens(RwLock<Arc<Secrets>>);
+#[derive(Debug)]
+pub struct RefreshTokens(Keyring);
 
 impl RefreshTokens {
     /// Uses these keys.
     #[must_use]
-    pub fn new(secrets: Secrets) -> Self {
-        Self(RwLock::new(Arc::new(secrets)))
+    pub fn new(keys: Keyring) -> Self {
+        Self(keys)
     }
 
-    /// Replaces the keys while the node runs. Returns whether they are others.
-    pub fn replace(&self, secrets: Secrets) -> bool {
-        let others = !self.secrets().same_as(&secrets);
-        if others {
-            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
-        }
-        others
-    }
-
-    fn secrets(&self) -> Arc<Secrets> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The keys, to replace them.
+    #[must_use]
+    pub fn keys(&self) -> &Keyring {
+        &self.0
     }
 
     /// The token of a session's generation.
     #[must_use]
     pub fn issue(&self, session: SessionId, generation: i64) -> String {
-        let secrets = self.secrets();
+        let secrets = self.0.secrets();
         let head = head(secrets.current.id, session, generation);
-        let mac = mac(&secrets.current, &head).finalize().into_bytes();
+        let mac = mac(&secrets.current).chain_update(head).finalize().into_bytes();
         BASE64_URL_SAFE_NO_PAD.encode([&head[..], &mac].concat())
     }
 
@@ -108,19 +98,12 @@ impl RefreshTokens {
         let (key, rest) = rest.split_first_chunk()?;
         let (session, generation) = rest.split_first_chunk()?;
         let key = KeyId(Uuid::from_bytes(*key));
-        let secrets = self.secrets();
+        let secrets = self.0.secrets();
         let secret = secrets.accepted().find(|secret| secret.id == key)?;
         // Takes the same time for every wrong MAC.
-        mac(secret, head).verify_slice(tag).ok()?;
+        mac(secret).chain_update(head).verify_slice(tag).ok()?;
         let generation = i64::from_be_bytes(generation.try_into().ok()?);
         (*version == VERSION).then_some((SessionId(Uuid::from_bytes(*session)), generation))
-    }
-}
-
-/// Shows no key.
-impl fmt::Debug for RefreshTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RefreshTokens").field(&self.secrets()).finish()
     }
 }
 
@@ -132,13 +115,6 @@ fn head(key: KeyId, session: SessionId, generation: i64) -> [u8; HEAD_BYTES] {
     head
 }
 
-fn mac(secret: &Secret, head: &[u8]) -> Hmac<Sha256> {
-    // HMAC pads a key to the hash's block with zeros. Given a whole block, the constructor cannot fail.
-    let mut block = [0; 64];
-    block[..secret.key.len()].copy_from_slice(&secret.key);
-    Hmac::<Sha256>::new(&block.into()).chain_update(head)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -146,6 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::auth::secrets::{Secret, Secrets};
 
     fn secret() -> Secret {
         Secret {
@@ -155,10 +132,10 @@ mod tests {
     }
 
     fn tokens(current: &Secret, previous: &[&Secret]) -> RefreshTokens {
-        RefreshTokens::new(Secrets {
+        RefreshTokens::new(Keyring::new(Secrets {
             current: current.clone(),
             previous: previous.iter().map(|&secret| secret.clone()).collect(),
-        })
+        }))
     }
 
     fn noon() -> DateTime<Utc> {
@@ -186,7 +163,7 @@ mod tests {
         let token = keys.issue(session, 7);
         let both = tokens(&new, &[&old]);
         assert_eq!(both.open(&token), Some((session, 7)));
-        keys.replace((*both.secrets()).clone());
+        keys.keys().replace((*both.keys().secrets()).clone());
         assert_eq!(keys.open(&token), Some((session, 7)));
         assert_ne!(keys.issue(session, 7), token);
         assert_eq!(tokens(&new, &[]).open(&token), None);

@@ -21,17 +21,20 @@ use liveplan_hub::cluster::keyring::{Key, Keyring};
 pub enum Purpose {
     /// The MAC of refresh tokens.
     RefreshTokens,
+    /// The MACs of what guards a sign-in: secrets of known devices, and keys of counts.
+    SignIn,
     /// The MAC of messages and values in Redis.
     Broker,
 }
 
 impl Purpose {
     /// All purposes.
-    pub const ALL: [Self; 2] = [Self::RefreshTokens, Self::Broker];
+    pub const ALL: [Self; 3] = [Self::RefreshTokens, Self::SignIn, Self::Broker];
 
     const fn name(self) -> &'static str {
         match self {
             Self::RefreshTokens => "refresh_tokens",
+            Self::SignIn => "sign_in",
             Self::Broker => "broker",
         }
     }
@@ -55,7 +58,8 @@ impl Purpose {
     const fn valid(self) -> Option<TimeDelta> {
         match self {
             // A refresh token is good for as long as its session.
-            Self::RefreshTokens => None,
+            // A device's secret is good for as long as the device is known.
+            Self::RefreshTokens | Self::SignIn => None,
             // Cached values live longest: 300 s.
             Self::Broker => Some(TimeDelta::seconds(300)),
         }

@@ -2,8 +2,8 @@
 //! accepts every node's tokens; the private keys are sealed with the master key.
 //!
 //! Every request carries a token, so [`Tokens`] caches verified tokens by the SHA-256 of the whole token and verifies
-//! each signature once. The cache belongs to one set of keys: other keys start with an empty one. The expiry is checked
-//! on every request.
+//! each signature once. The cache belongs to one set of keys: other keys start with an empty one. The expiry and the
+//! issuer are checked on every request.
 //!
 //! Keys are replaced while nodes run: see [`super::rotation`].
 
@@ -27,7 +27,7 @@ use super::{Caller, Roles, jwt};
 use crate::db::locks::AdvisoryLock;
 use crate::db::schema::signing_keys;
 use crate::error::{Code, Error, Result};
-use crate::ids::{AccountId, GymId, KeyId, SessionId};
+use crate::ids::{AccountId, DeploymentId, GymId, KeyId, SessionId};
 
 /// Maximum cached tokens; they take about 1 MB.
 const REMEMBERED: usize = 8_192;
@@ -39,12 +39,15 @@ pub struct Verified {
     pub caller: Caller,
     /// The generation of the session in which it was issued: see [`super::refresh`].
     pub generation: i64,
+    /// The deployment that issued it.
+    pub issuer: DeploymentId,
     /// When it expires.
     pub expires_at: DateTime<Utc>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
+    iss: DeploymentId,
     sub: AccountId,
     gym: GymId,
     roles: Roles,
@@ -62,6 +65,8 @@ pub struct Tokens(Arc<Inner>);
 
 struct Inner {
     keys: RwLock<Arc<Keys>>,
+    /// This deployment. A restore of the database gives it another identifier while nodes run.
+    issuer: RwLock<DeploymentId>,
     life: TimeDelta,
     checks: Checks,
 }
@@ -112,6 +117,7 @@ impl Tokens {
     pub async fn load(
         conn: &mut AsyncPgConnection,
         master: &MasterKey,
+        issuer: DeploymentId,
         life: TimeDelta,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Self> {
@@ -124,6 +130,7 @@ impl Tokens {
         let keys = load_keys(conn, master, life).await?;
         Ok(Self(Arc::new(Inner {
             keys: RwLock::new(Arc::new(keys)),
+            issuer: RwLock::new(issuer),
             life,
             checks: Checks::default(),
         })))
@@ -152,10 +159,12 @@ impl Tokens {
         current: KeyId,
         key: &SigningKey,
         trusted: impl Iterator<Item = (KeyId, &'a [u8])>,
+        issuer: DeploymentId,
         life: TimeDelta,
     ) -> Self {
         Self(Arc::new(Inner {
             keys: RwLock::new(Arc::new(Keys::of(current, key, trusted))),
+            issuer: RwLock::new(issuer),
             life,
             checks: Checks::default(),
         }))
@@ -179,12 +188,24 @@ impl Tokens {
         self.0.life.num_seconds()
     }
 
+    /// The deployment that issues tokens.
+    #[must_use]
+    pub fn issuer(&self) -> DeploymentId {
+        *self.0.issuer.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows a change of the deployment's identifier. Tokens of the earlier one are refused from now on.
+    pub fn set_issuer(&self, issuer: DeploymentId) {
+        *self.0.issuer.write().unwrap_or_else(PoisonError::into_inner) = issuer;
+    }
+
     /// Signs a token for a caller whose session has this generation.
     pub fn issue(&self, caller: &Caller, generation: i64, now: DateTime<Utc>) -> Result<String> {
         let keys = self.keys();
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(keys.current.to_string());
         let claims = Claims {
+            iss: self.issuer(),
             sub: caller.account,
             gym: caller.gym,
             roles: caller.roles,
@@ -197,7 +218,7 @@ impl Tokens {
         jwt::encode(&header, &claims, &keys.encoding).map_err(|e| Error::new(Code::Internal).caused_by(e))
     }
 
-    /// Verifies signature and expiry.
+    /// Verifies signature, issuer and expiry.
     ///
     /// # Errors
     /// [`Code::TokenExpired`] for an expired token of ours; [`Code::Unauthenticated`] for any other invalid token.
@@ -212,6 +233,10 @@ impl Tokens {
             self.0.checks.signatures.inc();
             keys.check_signature(token)?
         };
+        if verified.issuer != self.issuer() {
+            keys.good.remove(&digest);
+            return Err(Error::new(Code::Unauthenticated));
+        }
         if verified.expires_at <= now {
             keys.good.remove(&digest);
             return Err(Error::new(Code::TokenExpired));
@@ -224,7 +249,7 @@ impl Tokens {
 }
 
 impl Keys {
-    /// Verifies that one of these keys signed a token, and reads its claims. Ignores the expiry.
+    /// Verifies that one of these keys signed a token, and reads its claims. Ignores issuer and expiry.
     fn check_signature(&self, token: &str) -> Result<Verified> {
         let refused = || Error::new(Code::Unauthenticated);
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
@@ -252,6 +277,7 @@ impl Keys {
         Ok(Verified {
             caller,
             generation: claims.generation,
+            issuer: claims.iss,
             expires_at,
         })
     }
@@ -350,7 +376,7 @@ mod tests {
 
     fn tokens(current: &Key, trusted: &[&Key]) -> Tokens {
         let trusted = trusted.iter().map(|key| (key.0, key.2.as_slice()));
-        Tokens::of(current.0, &current.1, trusted, TimeDelta::seconds(900))
+        Tokens::of(current.0, &current.1, trusted, id(8), TimeDelta::seconds(900))
     }
 
     fn caller() -> Caller {
@@ -420,10 +446,11 @@ mod tests {
 
     /// A token and its key, recorded from another library.
     const RECORDED: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFZERTQSIsImtpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSJ9.\
-        eyJzdWIiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDIiLCJneW0iOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAw\
-        MDAwMDMiLCJyb2xlcyI6WyJ0cmFpbmVyIiwibWVtYmVyIl0sInNpZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwNCIsImdl\
-        biI6NiwiYXYiOjUsImlhdCI6MTc4MTA5MjgwMCwiZXhwIjoxNzgxMDkzNzAwfQ.\
-        jLx1Vt5nXb9Y2TQ7xyHAp90uRDLxT2QN40yHnz6RT8QBgwZ-kX5IwN8raC41evAR1CwdmgScb7cVQagAh65QBA";
+        eyJpc3MiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDgiLCJzdWIiOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAw\
+        MDAwMDIiLCJneW0iOiIwMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDMiLCJyb2xlcyI6WyJ0cmFpbmVyIiwibWVtYmVyIl0sInNp\
+        ZCI6IjAwMDAwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwNCIsImdlbiI6NiwiYXYiOjUsImlhdCI6MTc4MTA5MjgwMCwiZXhwIjoxNzgx\
+        MDkzNzAwfQ.\
+        3XHrGKiEYedkSFsjLqSdVFse91ZKb_CmWE56hzco6URyyZIVFN9kd8MPsXLev2qv7WfSowNeQvPPJ1l-Ndd6Dw";
 
     fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(digit: u32) -> T {
         format!("00000000-0000-7000-8000-00000000000{digit}")
@@ -455,6 +482,49 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_another_deployment_is_refused_although_it_was_cached() {
+        let key = Key::new();
+        let tokens = tokens(&key, &[&key]);
+        let token = tokens.issue(&caller(), 1, noon()).expect("a token");
+        assert_eq!(tokens.verify(&token, noon()).expect("good").issuer, id(8));
+        tokens.set_issuer(id(9));
+        for _ in 0..2 {
+            let refused = tokens.verify(&token, noon()).expect_err("another's");
+            assert_eq!(refused.code, Code::Unauthenticated);
+        }
+        assert_eq!(tokens.remembered(), 0);
+        let token = tokens.issue(&caller(), 1, noon()).expect("a token");
+        tokens.verify(&token, noon()).expect("good");
+    }
+
+    #[test]
+    fn a_token_that_names_no_deployment_is_refused() {
+        let key = Key::new();
+        let tokens = tokens(&key, &[&key]);
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(key.0.to_string());
+        let mut claims = serde_json::json!({
+            "iss": id::<DeploymentId>(8), "sub": AccountId::new(), "gym": GymId::new(), "roles": ["member"],
+            "sid": SessionId::new(), "gen": 1, "av": 1, "iat": noon().timestamp(), "exp": noon().timestamp() + 900,
+        });
+        let verify = |claims: &serde_json::Value| {
+            let token = jwt::encode(&header, claims, &jwt::signing_key(&key.1)).expect("a token");
+            tokens.verify(&token, noon()).map(|_| ()).map_err(|e| e.code)
+        };
+        assert_eq!(verify(&claims), Ok(()));
+        for iss in [
+            serde_json::json!(id::<DeploymentId>(9)),
+            serde_json::json!(""),
+            serde_json::Value::Null,
+        ] {
+            claims["iss"] = iss;
+            assert_eq!(verify(&claims), Err(Code::Unauthenticated));
+        }
+        claims.as_object_mut().expect("claims").remove("iss");
+        assert_eq!(verify(&claims), Err(Code::Unauthenticated));
+    }
+
+    #[test]
     fn tokens_of_a_retired_key_are_refused_although_they_were_cached() {
         let (old, new) = (Key::new(), Key::new());
         let before = tokens(&old, &[&old]);
@@ -477,6 +547,7 @@ mod tests {
         let verified = Verified {
             caller: caller(),
             generation: 1,
+            issuer: id(8),
             expires_at: noon(),
         };
         for n in 0..3 * REMEMBERED {

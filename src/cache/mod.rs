@@ -5,7 +5,9 @@
 //! So the cache never serves a stale plan, one from another release, or one the caller may not read, and needs no
 //! invalidation: a stale entry only takes up memory.
 
+pub mod counters;
 mod redis_level;
+mod sketch;
 
 use std::io::Write as _;
 use std::sync::{Arc, LazyLock, OnceLock};

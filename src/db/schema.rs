@@ -73,6 +73,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    deployment (only_row) {
+        only_row -> Bool,
+        id -> Uuid,
+        made_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     follows (id) {
         id -> Uuid,
         gym_id -> Uuid,
@@ -208,6 +216,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    known_devices (account_id, secret_hash) {
+        account_id -> Uuid,
+        secret_hash -> Bytea,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     last_seen (gym_id, account_id) {
         gym_id -> Uuid,
         account_id -> Uuid,
@@ -233,6 +250,7 @@ diesel::table! {
         only_row -> Bool,
         system_id -> Text,
         timeline -> Text,
+        database_oid -> Nullable<Int8>,
     }
 }
 
@@ -408,6 +426,7 @@ diesel::joinable!(gym_foods -> gyms (gym_id));
 diesel::joinable!(gym_log_heads -> gyms (gym_id));
 diesel::joinable!(idempotency_keys -> gyms (gym_id));
 diesel::joinable!(invitations -> gyms (gym_id));
+diesel::joinable!(known_devices -> accounts (account_id));
 diesel::joinable!(last_seen -> accounts (account_id));
 diesel::joinable!(last_seen -> gyms (gym_id));
 diesel::joinable!(memberships -> accounts (account_id));
@@ -425,6 +444,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     completion_history,
     completions,
     daily_progress,
+    deployment,
     follows,
     food_tables,
     foods,
@@ -433,6 +453,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     gyms,
     idempotency_keys,
     invitations,
+    known_devices,
     last_seen,
     live_events,
     log_origin,

@@ -238,8 +238,8 @@ pub async fn channel_tail(
         .collect())
 }
 
-/// Gives every gym's log a new epoch if the database was restored: if its cluster or its WAL timeline differs from the
-/// recorded one. Returns whether it did.
+/// Gives every gym's log a new epoch if the database was restored or copied: if its cluster, its WAL timeline or its
+/// object identifier differs from the recorded one. Returns whether it did.
 pub async fn rotate_epochs_after_restore(conn: &mut AsyncPgConnection) -> QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Origin {
@@ -247,35 +247,41 @@ pub async fn rotate_epochs_after_restore(conn: &mut AsyncPgConnection) -> QueryR
         system_id: String,
         #[diesel(sql_type = Text)]
         timeline: String,
+        // Null if an earlier release recorded the origin.
+        #[diesel(sql_type = Nullable<BigInt>)]
+        database_oid: Option<i64>,
     }
     let now: Origin = diesel::sql_query(
-        "SELECT system_identifier::text AS system_id, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline
+        "SELECT system_identifier::text AS system_id, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline,
+                (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid
          FROM pg_control_system()",
     )
     .get_result(conn)
     .await?;
-    let was: Option<Origin> = diesel::sql_query("SELECT system_id, timeline FROM log_origin FOR UPDATE")
+    let was: Option<Origin> = diesel::sql_query("SELECT system_id, timeline, database_oid FROM log_origin FOR UPDATE")
         .get_result(conn)
         .await
         .optional()?;
-    let same = was
-        .as_ref()
-        .is_some_and(|w| w.system_id == now.system_id && w.timeline == now.timeline);
-    if same {
+    let restored = was.as_ref().is_some_and(|was| {
+        let other_database = was.database_oid.is_some() && was.database_oid != now.database_oid;
+        was.system_id != now.system_id || was.timeline != now.timeline || other_database
+    });
+    if !restored && was.is_some_and(|was| was.database_oid.is_some()) {
         return Ok(false);
     }
     diesel::sql_query(
-        "INSERT INTO log_origin (system_id, timeline) VALUES ($1, $2)
-         ON CONFLICT (only_row) DO UPDATE SET system_id = $1, timeline = $2",
+        "INSERT INTO log_origin (system_id, timeline, database_oid) VALUES ($1, $2, $3)
+         ON CONFLICT (only_row) DO UPDATE SET system_id = $1, timeline = $2, database_oid = $3",
     )
     .bind::<Text, _>(now.system_id)
     .bind::<Text, _>(now.timeline)
+    .bind::<Nullable<BigInt>, _>(now.database_oid)
     .execute(conn)
     .await?;
-    if was.is_some() {
+    if restored {
         rotate_epochs(conn, None).await?;
     }
-    Ok(was.is_some())
+    Ok(restored)
 }
 
 /// Gives the log of one gym, or of all gyms, a new epoch, so that every client takes a new snapshot. Returns the number

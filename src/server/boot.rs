@@ -9,6 +9,9 @@ use diesel_async::RunQueryDsl as _;
 
 use crate::app::{App, Inner};
 use crate::auth::Tokens;
+use crate::auth::deployment;
+use crate::auth::guesses::Guesses;
+use crate::auth::keyring::Keyring;
 use crate::auth::refresh::RefreshTokens;
 use crate::auth::rotation::{self, Reseal};
 use crate::auth::seal::{MasterKey, Missing};
@@ -30,7 +33,7 @@ use crate::events::{log, partitions};
 use crate::foods;
 use crate::http::limits::Limits;
 use crate::parts::Parts;
-use crate::server::{housekeeping, keys};
+use crate::server::{housekeeping, issuer, keys};
 use liveplan_hub::Hub;
 use liveplan_hub::backend::Backend;
 use liveplan_hub::cluster::OtherNodes;
@@ -194,9 +197,16 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     let now = clock.now();
     let life = TimeDelta::seconds(config.access_token_seconds);
     let servers = redis(config)?;
-    let (tokens, refresh, broker, partitions_until) = db::within(timeouts::START, async {
+    let (tokens, refresh, sign_in, broker, partitions_until) = db::within(timeouts::START, async {
         let mut conn = db::take(&pool).await?;
         db::transaction(&mut conn, Scope::System, Mode::Write, async |conn| {
+            let restored = log::rotate_epochs_after_restore(conn).await?;
+            if restored {
+                tracing::warn!(
+                    "the database was restored (another cluster, timeline or database): all logs have new epochs, and \
+                     earlier access tokens are refused"
+                );
+            }
             let resealed = rotation::reseal(conn, &master, Reseal::Unplaced).await?;
             if resealed > 0 {
                 tracing::info!(
@@ -204,12 +214,10 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
                     "sealed the keys of an earlier release again, each for its place"
                 );
             }
-            let tokens = Tokens::load(conn, &master, life, now).await?;
+            let issuer = deployment::load(conn, restored, now).await?;
+            let tokens = Tokens::load(conn, &master, issuer, life, now).await?;
             let refresh = Secrets::load(conn, &master, Purpose::RefreshTokens, now).await?;
-            let broker = Secrets::load(conn, &master, Purpose::Broker, now).await?;
-            if log::rotate_epochs_after_restore(conn).await? {
-                tracing::warn!("the database was restored (another cluster or timeline): all logs have new epochs");
-            }
+            let sign_in = Secrets::load(conn, &master, Purpose::SignIn, now).await?;
             let until = partitions::make_ahead(conn, now).await?;
             foods::starter::load(conn, now).await?;
             if !config.demo {
@@ -221,7 +229,8 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
                     );
                 }
             }
-            Ok::<_, Error>((tokens, refresh, broker, until))
+            let broker = Secrets::load(conn, &master, Purpose::Broker, now).await?;
+            Ok::<_, Error>((tokens, refresh, sign_in, broker, until))
         })
         .await
     })
@@ -234,6 +243,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     });
     let budgets = Budgets::new(config, others.as_ref().map(|others| &others.servers));
     budgets.run();
+    let guesses = Guesses::new(others.as_ref().map(|others| &others.servers));
     let cache = Cache::new(config.cache_bytes, others.as_ref());
     let hub = hub(config, &clock, others);
     let app = App::new(Inner {
@@ -242,8 +252,10 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
         pool,
         clock,
         tokens,
-        refresh_tokens: RefreshTokens::new(refresh),
+        refresh_tokens: RefreshTokens::new(Keyring::new(refresh)),
         hub,
+        guesses,
+        sign_in_keys: Keyring::new(sign_in),
         limits: Limits::default(),
         budgets,
         cache,
@@ -255,6 +267,7 @@ pub async fn boot(config: &Config) -> anyhow::Result<Booted> {
     app.hub.run(&product);
     tokio::spawn(housekeeping::tend(app.clone(), owner_url));
     tokio::spawn(keys::tend(app.clone(), broker, keyring));
+    tokio::spawn(issuer::follow(app.clone()));
     Ok(Booted { app, product, postgres })
 }
 

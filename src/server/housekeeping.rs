@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use crate::app::App;
-use crate::auth::{rotation, sessions};
+use crate::auth::{devices, rotation, sessions};
 use crate::db::{self, Mode, Scope};
 use crate::error::{Error, Result};
 use crate::events::partitions;
@@ -37,7 +37,7 @@ pub struct Trim {
 }
 
 /// All rules, in order.
-pub const TRIMS: [Trim; 6] = [
+pub const TRIMS: [Trim; 7] = [
     Trim {
         table: "idempotency_keys",
         column: "created_at",
@@ -67,6 +67,11 @@ pub const TRIMS: [Trim; 6] = [
         table: "password_resets",
         column: "expires_at",
         kept_days: LINKS_KEPT_DAYS,
+    },
+    Trim {
+        table: "known_devices",
+        column: "last_used_at",
+        kept_days: devices::REMEMBERED_DAYS,
     },
 ];
 

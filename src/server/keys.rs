@@ -43,12 +43,14 @@ async fn load(app: &App, broker: &mut Secrets, keyring: &Keyring) -> anyhow::Res
             tracing::info!("loaded other signing keys");
         }
         let refresh = Secrets::reload(conn, &master, Purpose::RefreshTokens).await?;
-        Ok((Secrets::reload(conn, &master, Purpose::Broker).await?, refresh))
+        let sign_in = Secrets::reload(conn, &master, Purpose::SignIn).await?;
+        Ok((Secrets::reload(conn, &master, Purpose::Broker).await?, refresh, sign_in))
     });
-    let (loaded, refresh) = loaded.await.map_err(|e| anyhow::anyhow!("{e:?}"))?;
-    if app.refresh_tokens.replace(refresh) {
+    let (loaded, refresh, sign_in) = loaded.await.map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    if app.refresh_tokens.keys().replace(refresh) {
         tracing::info!("loaded other keys for refresh tokens");
     }
+    app.sign_in_keys.replace(sign_in);
     if !loaded.same_as(broker) {
         loaded.replace(keyring);
         *broker = loaded;

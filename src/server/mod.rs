@@ -7,6 +7,7 @@ pub mod epoch;
 pub mod headers;
 pub mod health;
 pub mod housekeeping;
+pub mod issuer;
 pub mod keys;
 pub mod listen;
 pub mod metrics;

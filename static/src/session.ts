@@ -15,6 +15,8 @@ import type { ClaimedAccount, Demo, Me, PlanStatus, Session } from './api/types'
 import { forgetStored } from './storage';
 
 const KEY = 'liveplan.session';
+/** Secrets that this device got at its first sign-in to each account, by email. They outlive an expired session. */
+const DEVICE = 'liveplan.device';
 
 interface Stored { refresh_token: string; account_id: string }
 
@@ -33,19 +35,23 @@ export function mayEdit(plan: { author_id: string; status: PlanStatus }): boolea
 let access: { token: string; good_until: number; from: number } | undefined;
 let refreshing: Promise<string> | undefined;
 
-function stored(): Stored | undefined {
+function read<T>(key: string): T | undefined {
   try {
-    return JSON.parse(localStorage.getItem(KEY) ?? 'null') ?? undefined;
+    return JSON.parse(localStorage.getItem(key) ?? 'null') ?? undefined;
   } catch {
     return undefined;
   }
 }
 
+const stored = (): Stored | undefined => read<Stored>(KEY);
+const deviceSecrets = (): Record<string, string> => read<Record<string, string>>(DEVICE) ?? {};
+
 function adopt(session: Session): void {
-  const { access_token, refresh_token, token_type: _, expires_in, ...rest } = session;
+  const { access_token, refresh_token, device_secret, token_type: _, expires_in, ...rest } = session;
   const now = Date.now();
   access = { token: access_token, from: now, good_until: now + Math.max(5, expires_in - 30) * 1000 };
   localStorage.setItem(KEY, JSON.stringify({ refresh_token, account_id: rest.account.id } satisfies Stored));
+  if (device_secret) localStorage.setItem(DEVICE, JSON.stringify({ ...deviceSecrets(), [rest.account.email]: device_secret }));
   me.value = rest;
 }
 
@@ -92,7 +98,10 @@ export const renew = refresh;
 
 /** Signs in. With the secret of an invitation, the account accepts it and signs in to its gym. */
 export async function signIn(email: string, password: string, gym?: string, invitation?: string): Promise<void> {
-  const body = { email, password, ...(gym ? { gym } : {}), ...(invitation ? { invitation } : {}) };
+  const device_secret = deviceSecrets()[email.trim().toLowerCase()];
+  const body = {
+    email, password, ...(gym ? { gym } : {}), ...(invitation ? { invitation } : {}), ...(device_secret ? { device_secret } : {}),
+  };
   adopt(await open<Session>('auth/login', { method: 'POST', body }));
 }
 

@@ -48,7 +48,9 @@ async fn partitions_are_created_while_the_deletes_wait_for_a_lock() {
             .expect("dropped");
     }
     locker
-        .batch_execute("BEGIN; LOCK TABLE idempotency_keys, quota_windows, sessions IN ACCESS EXCLUSIVE MODE")
+        .batch_execute(
+            "BEGIN; LOCK TABLE idempotency_keys, quota_windows, sessions, known_devices IN ACCESS EXCLUSIVE MODE",
+        )
         .await
         .expect("locked");
     let (served, url) = (app.app.clone(), app.database.clone());

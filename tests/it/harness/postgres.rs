@@ -100,12 +100,19 @@ async fn template() -> MutexGuard<'static, bool> {
 
 /// Creates a migrated database for one test and returns its URL, with the login of its owner, who is a superuser.
 pub async fn fresh_database() -> String {
-    let cluster = cluster().await;
     let _template = template().await;
+    copy_of(&cluster().await.url("template_liveplan")).await
+}
+
+/// Copies a database that nobody uses, and returns the copy's URL.
+pub async fn copy_of(url: &str) -> String {
+    let cluster = cluster().await;
+    let original = url.rsplit_once('/').expect("a database").1;
+    let original = original.split('?').next().unwrap_or_default();
     let name = format!("t_{}", uuid::Uuid::new_v4().simple());
     run(
         &cluster.url("postgres"),
-        &format!("CREATE DATABASE {name} TEMPLATE template_liveplan"),
+        &format!("CREATE DATABASE {name} TEMPLATE {original}"),
     )
     .await;
     cluster.url(&name)

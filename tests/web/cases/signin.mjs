@@ -60,6 +60,27 @@ export function signin(server, { browser }) {
       await page.context().close();
     });
 
+    await t.test('the device keeps its secret when its session ends elsewhere, and signing out removes it', async () => {
+      const page = await newPage(browser(), { size: 'phone' });
+      const secrets = () => page.evaluate(() => Object.keys(JSON.parse(localStorage.getItem('liveplan.device') ?? '{}')));
+      await signIn(page, server.url, 'member03');
+      assert.deepEqual(await secrets(), ['member03@demo.test']);
+      const elsewhere = await api(server, 'member03');
+      const { items } = await elsewhere.call('GET', 'auth/sessions');
+      for (const session of items.filter((one) => !one.current)) await elsewhere.call('DELETE', `auth/sessions/${session.id}`);
+      await page.getByTestId('signin-email').waitFor();
+      assert.deepEqual(await secrets(), ['member03@demo.test']);
+      const signedIn = page.waitForRequest((request) => request.url().endsWith('/auth/login'));
+      await page.getByTestId('demo-member03').click();
+      assert.equal(typeof (await signedIn).postDataJSON().device_secret, 'string');
+      await live(page);
+      await page.getByTestId('account').click();
+      await page.getByTestId('signout').click();
+      await page.getByTestId('signin-email').waitFor();
+      assert.equal(await page.evaluate(() => localStorage.getItem('liveplan.device') ?? localStorage.getItem('liveplan.session')), null);
+      await page.context().close();
+    });
+
     await t.test('each role starts on its own page, and an address for other roles redirects there', async () => {
       for (const [who, path, there] of [['owner', '/people', 'Personas'], ['manager', '/wall', 'Miembros de este entrenador'], ['nutritionist', '/plans', 'Planes']]) {
         const page = await newPage(browser());

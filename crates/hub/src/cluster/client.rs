@@ -139,7 +139,8 @@ fn trusting(info: ConnectionInfo, pem: &[u8]) -> anyhow::Result<ConnectionInfo> 
 }
 
 /// The same credentials and TLS settings at another server of the cluster.
-pub(crate) fn at(seed: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+#[must_use]
+pub fn at(seed: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
     let addr = match seed.addr().clone() {
         ConnectionAddr::TcpTls {
             insecure, tls_params, ..

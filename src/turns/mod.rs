@@ -1,5 +1,8 @@
 //! Runs CPU-bound work, such as password hashing, on blocking threads, so that it does not block the workers. Only a
-//! few run at a time, so that cores remain free for the workers.
+//! few run at a time, so that cores remain free for the workers. [`Turns`] are for work of signed-in callers, a
+//! [`lane::Lane`] is for work that strangers can ask for.
+
+pub mod lane;
 
 use std::time::Duration;
 
@@ -9,6 +12,12 @@ use crate::error::{Code, Error, Result};
 
 /// How long work may wait for a permit.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The cores of this machine.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// Permits for one kind of work: half as many as there are cores, at least one.
 pub struct Turns {
@@ -21,9 +30,8 @@ impl Turns {
     /// time to wait before a retry.
     #[must_use]
     pub fn new(refusal: Code) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            free: Semaphore::new((cores / 2).max(1)),
+            free: Semaphore::new((cores() / 2).max(1)),
             refusal,
         }
     }

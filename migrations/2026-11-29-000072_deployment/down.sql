@@ -1,0 +1,2 @@
+ALTER TABLE log_origin DROP COLUMN database_oid;
+DROP TABLE deployment;
