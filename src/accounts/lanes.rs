@@ -63,7 +63,7 @@ impl Lanes {
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << (128 - 56)))),
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

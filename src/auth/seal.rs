@@ -238,7 +238,7 @@ fn read(path: &Path) -> anyhow::Result<Option<String>> {
     };
     let mode = file.metadata()?.permissions().mode() & 0o777;
     anyhow::ensure!(
-        mode & 0o077 == 0,
+        mode % 0o100 == 0,
         "{} has mode {mode:o}: others than its owner may use the master key. If none of them can have read it, \
          run chmod 600 {0}; if not, run liveplan keys rotate master afterwards",
         path.display()

@@ -180,12 +180,15 @@ pub(super) async fn create(
     Ok(id)
 }
 
+/// A key's id and seal, and when nodes begin to use it.
+type Row = ((KeyId, Vec<u8>), DateTime<Utc>);
+
 /// Reads the keys of a purpose that have not been retired, by their standing; `None` if there are none.
 pub(super) async fn read(
     conn: &mut AsyncPgConnection,
     purpose: Purpose,
 ) -> anyhow::Result<Option<Standing<(KeyId, Vec<u8>)>>> {
-    let rows: Vec<((KeyId, Vec<u8>), DateTime<Utc>)> = sealed_secrets::table
+    let rows: Vec<Row> = sealed_secrets::table
         .filter(sealed_secrets::purpose.eq(purpose.name()))
         .filter(sealed_secrets::retired_at.is_null())
         .select((

@@ -55,7 +55,7 @@ impl Shared {
             return None;
         };
         Some(Self {
-            link: Link::new(info.clone(), PATIENCE),
+            link: Link::new((**info).clone(), PATIENCE),
             script: Mutex::default(),
             began: Instant::now(),
             rests_until: AtomicU64::new(0),

@@ -177,7 +177,7 @@ struct Current {
 impl Shared {
     fn new(servers: &Servers) -> Option<Self> {
         let servers = match servers.clone() {
-            Servers::One(server) => vec![server],
+            Servers::One(server) => vec![*server],
             Servers::Cluster(seeds) => seeds,
         };
         let first = servers.first().cloned()?;

@@ -41,7 +41,7 @@ impl RedisLevel {
             return None;
         };
         Some(Self(Arc::new(Inner {
-            link: Link::new(info.clone(), PATIENCE),
+            link: Link::new((**info).clone(), PATIENCE),
             keyring: others.keyring.clone(),
             began: Instant::now(),
             rests_until: AtomicU64::new(0),

@@ -117,11 +117,11 @@ pub async fn check_row_level_security(pool: &Pool) -> anyhow::Result<()> {
 fn listed(faults: &[String]) -> String {
     const SHOWN: usize = 4;
     let more = faults.len().saturating_sub(SHOWN);
-    let mut text = faults[..faults.len() - more].join(", ");
-    if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+    let text = faults[..faults.len() - more].join(", ");
+    match more {
+        0 => text,
+        _ => format!("{text} and {more} more"),
     }
-    text
 }
 
 fn roles() -> Vec<String> {

@@ -230,7 +230,7 @@ impl AsyncRead for PlainStream {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         match read {
             Poll::Pending => self.end(cx).map_or(Poll::Pending, |end| Poll::Ready(Err(end.into()))),
-            read => read,
+            read @ Poll::Ready(_) => read,
         }
     }
 }

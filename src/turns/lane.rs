@@ -22,7 +22,7 @@ pub struct Bounds {
 
 /// Items in a line per key. The lines take turns.
 struct Lines<K, T> {
-    lines: HashMap<K, VecDeque<T>>,
+    by_key: HashMap<K, VecDeque<T>>,
     /// Keys with a line, the next one first.
     turns: VecDeque<K>,
     waiting: usize,
@@ -32,7 +32,7 @@ struct Lines<K, T> {
 impl<K: Copy + Eq + Hash, T> Lines<K, T> {
     fn new(bounds: Bounds) -> Self {
         Self {
-            lines: HashMap::new(),
+            by_key: HashMap::new(),
             turns: VecDeque::new(),
             waiting: 0,
             bounds,
@@ -40,7 +40,7 @@ impl<K: Copy + Eq + Hash, T> Lines<K, T> {
     }
 
     fn length(&self, key: &K) -> usize {
-        self.lines.get(key).map_or(0, VecDeque::len)
+        self.by_key.get(key).map_or(0, VecDeque::len)
     }
 
     /// Appends an item to its key's line. If all lines are full together, the last item of the longest line gives way
@@ -60,13 +60,13 @@ impl<K: Copy + Eq + Hash, T> Lines<K, T> {
                 return Err(item);
             };
             // The line keeps at least one item, and so its turn.
-            gone = self.lines.get_mut(&longest).and_then(VecDeque::pop_back);
+            gone = self.by_key.get_mut(&longest).and_then(VecDeque::pop_back);
             self.waiting -= usize::from(gone.is_some());
         }
         if own == 0 {
             self.turns.push_back(key);
         }
-        self.lines.entry(key).or_default().push_back(item);
+        self.by_key.entry(key).or_default().push_back(item);
         self.waiting += 1;
         Ok(gone)
     }
@@ -74,10 +74,10 @@ impl<K: Copy + Eq + Hash, T> Lines<K, T> {
     /// Takes the first item of the line whose turn it is.
     fn pop(&mut self) -> Option<T> {
         let key = self.turns.pop_front()?;
-        let line = self.lines.get_mut(&key)?;
+        let line = self.by_key.get_mut(&key)?;
         let item = line.pop_front();
         if line.is_empty() {
-            self.lines.remove(&key);
+            self.by_key.remove(&key);
         } else {
             self.turns.push_back(key);
         }
@@ -87,12 +87,12 @@ impl<K: Copy + Eq + Hash, T> Lines<K, T> {
 
     /// Removes all other items.
     fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        for line in self.lines.values_mut() {
+        for line in self.by_key.values_mut() {
             line.retain(&keep);
         }
-        self.lines.retain(|_, line| !line.is_empty());
-        self.turns.retain(|key| self.lines.contains_key(key));
-        self.waiting = self.lines.values().map(VecDeque::len).sum();
+        self.by_key.retain(|_, line| !line.is_empty());
+        self.turns.retain(|key| self.by_key.contains_key(key));
+        self.waiting = self.by_key.values().map(VecDeque::len).sum();
     }
 }
 
@@ -233,8 +233,8 @@ mod tests {
                     prop_assert!(lines.pop().is_none());
                 }
                 prop_assert!(lines.waiting <= BOUNDS.waiting);
-                prop_assert_eq!(lines.waiting, lines.lines.values().map(VecDeque::len).sum::<usize>());
-                prop_assert_eq!(lines.turns.len(), lines.lines.len());
+                prop_assert_eq!(lines.waiting, lines.by_key.values().map(VecDeque::len).sum::<usize>());
+                prop_assert_eq!(lines.turns.len(), lines.by_key.len());
             }
         }
     }

@@ -136,9 +136,10 @@ async fn the_web_app_may_load_and_connect_to_its_own_origin_only_and_json_nothin
 
 #[tokio::test]
 async fn browsers_are_told_to_use_tls_only_behind_a_proxy_that_says_so_or_by_configuration() {
+    type Case<'a> = (Hsts, bool, &'a [(&'a str, &'a str)], bool);
     let trusting = |config: &mut Config| config.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")];
     let by_tls = [("X-Forwarded-Proto", "https")];
-    let cases: [(Hsts, bool, &[(&str, &str)], bool); 5] = [
+    let cases: [Case<'_>; 5] = [
         (Hsts::Auto, true, &by_tls, true),
         (Hsts::Auto, true, &[], false),
         (Hsts::Auto, false, &by_tls, false),

@@ -164,7 +164,7 @@ async fn holding(n: usize, last: u8, to: SocketAddr) -> RawHttp {
         _ => {
             client
                 .send("POST /api/v1/auth/login", &[json, "Content-Length: 100"], "{")
-                .await
+                .await;
         }
     }
     client

@@ -23,7 +23,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub enum Servers {
     /// One server.
-    One(ConnectionInfo),
+    One(Box<ConnectionInfo>),
     /// A cluster; these seeds are asked for its other servers.
     Cluster(Vec<ConnectionInfo>),
 }
@@ -49,7 +49,7 @@ impl Servers {
             .iter()
             .find_map(|(of, each)| Some((url.strip_prefix(of)?, each)));
         let Some((rest, scheme)) = cluster else {
-            return Ok(Self::One(resp3(url, authorities)?));
+            return Ok(Self::One(Box::new(resp3(url, authorities)?)));
         };
         let (credentials, hosts) = match rest.rsplit_once('@') {
             Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
@@ -69,7 +69,7 @@ impl Servers {
     #[must_use]
     pub fn exposed(&self) -> Vec<String> {
         let servers = match self {
-            Self::One(server) => std::slice::from_ref(server),
+            Self::One(server) => std::slice::from_ref(server.as_ref()),
             Self::Cluster(seeds) => seeds,
         };
         let mut said = Vec::new();
@@ -304,7 +304,7 @@ mod tests {
         let Ok(Servers::One(info)) = Servers::parse(&url, None) else {
             panic!("a server")
         };
-        let link = Link::new(info, Duration::from_millis(50));
+        let link = Link::new(*info, Duration::from_millis(50));
         let began = std::time::Instant::now();
         for _ in 0..2 {
             let mut ping = redis::pipe();

@@ -72,7 +72,7 @@ pub(crate) async fn run(servers: Servers, shared: Arc<BrokerInner>, hub: Weak<Hu
     };
     match &servers {
         Servers::One(info) => {
-            let whole = [(0, u16::MAX, info.clone())];
+            let whole = [(0, u16::MAX, (**info).clone())];
             keeper.set_lines(&whole, PLAIN);
         }
         Servers::Cluster(seeds) => keeper.ask(seeds).await,

@@ -46,7 +46,7 @@ pub(crate) struct Leases {
     said: HashMap<LogId, Entry>,
     /// The expiry that was written last. The next one is higher even if the system's clock was set back.
     expiry: u64,
-    leases: Freshness<NodeName>,
+    freshness: Freshness<NodeName>,
     entries: Freshness<(LogId, NodeName)>,
 }
 
@@ -74,7 +74,7 @@ impl Leases {
             shared,
             said: HashMap::new(),
             expiry: 0,
-            leases: Freshness::new(LEASE),
+            freshness: Freshness::new(LEASE),
             entries: Freshness::new(ENTRY),
         }
     }
@@ -83,7 +83,7 @@ impl Leases {
     /// out.
     pub async fn exchange(&mut self, here: &Online) -> Online {
         let now = Moment::now();
-        self.leases.forget_old(now);
+        self.freshness.forget_old(now);
         self.entries.forget_old(now);
         let living = match self.renew(now).await {
             Ok(living) => living,
@@ -198,7 +198,7 @@ impl Leases {
             return false;
         };
         let expires = body.try_into().map(u64::from_be_bytes);
-        let valid = expires.is_ok_and(|expires| self.leases.accepts(node.to_vec(), expires, now));
+        let valid = expires.is_ok_and(|expires| self.freshness.accepts(node.to_vec(), expires, now));
         if !valid {
             keyring.refuse(Kind::Presence);
         }
