@@ -1,4 +1,4 @@
-//! Leaky buckets by key that all nodes share in Redis, each with a twin in this process ([`Sketch`]). An attempt needs
+//! Leaky buckets by key that all nodes share in Redis, each with a twin in this process (`Sketch`). An attempt needs
 //! room in both. So a Redis that fails, answers late or lies takes nothing from the bounds of one node; it only makes
 //! nodes count apart.
 

@@ -1,6 +1,6 @@
 //! Routes of memberships: list people, and change their roles and status. A change also ends the sessions, assignments
-//! and one-time links that the new roles or status no longer allow. The routes of [`invitations`] and of links to set a
-//! new password ([`resets`]) are modules of their own.
+//! and one-time links that the new roles or status no longer allow. The routes of `invitations` and of links to set a
+//! new password (`resets`) are modules of their own.
 
 mod invitations;
 mod resets;

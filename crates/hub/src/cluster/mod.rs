@@ -1,6 +1,6 @@
 //! The connection to other nodes: [`broker`] carries changes as [`wire`] messages, and [`presence`] tracks who is
 //! online on any node. [`client`] connects to Redis, [`keyring`] authenticates all that nodes write there, and
-//! [`freshness`] detects replays.
+//! `freshness` detects replays.
 
 pub mod broker;
 pub mod client;
