@@ -10,6 +10,7 @@ use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl as _, 
 use postgres_protocol::password::scram_sha_256;
 
 use super::locks::AdvisoryLock;
+use super::tls::Address;
 use super::{Mode, Pool, Scope};
 use crate::ids::GymId;
 
@@ -146,7 +147,7 @@ struct Login {
 
 impl Login {
     fn of(url: &str) -> anyhow::Result<Self> {
-        let config: tokio_postgres::Config = url.parse().context("DATABASE_URL is malformed")?;
+        let config = Address::parse(url).context("DATABASE_URL is malformed")?.config;
         let name = config.get_user().context("DATABASE_URL names no user")?.to_owned();
         let verifier = config.get_password().map(scram_sha_256);
         Ok(Self { name, verifier })

@@ -320,7 +320,7 @@ async fn secrets_are_read_from_files_and_refused_as_flags() {
         path.to_str().expect("a path").to_owned()
     };
     let (url, broker, key) = (
-        file("database", &database),
+        file("database", &postgres::as_server(&database)),
         file("redis", &redis.url()),
         file("master", &text(OLD)),
     );
@@ -333,10 +333,8 @@ async fn secrets_are_read_from_files_and_refused_as_flags() {
     ];
     let node = Node::with(&database, &variables).await;
     until("the node reaches its Redis", async || {
-        let answer = reqwest::get(format!("http://{}/readyz", node.address))
-            .await
-            .expect("an answer");
-        answer.json::<Value>().await.expect("JSON")["broker"] == true
+        let clients = format!("{:?}", redis.ask(&["CLIENT", "LIST"]).await);
+        clients.matches("age=").count() > 1
     })
     .await;
     drop(node);
