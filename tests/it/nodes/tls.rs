@@ -5,7 +5,7 @@ use crate::harness::certificates::Authority;
 use crate::harness::cluster::Cluster;
 use crate::harness::process::Node;
 use crate::harness::redis::{Program, Redis};
-use crate::harness::{TestApp, postgres, until};
+use crate::harness::{TestApp, free_port, postgres, until};
 
 #[tokio::test]
 async fn changes_cross_nodes_through_a_redis_with_tls() {
@@ -93,13 +93,16 @@ async fn without_a_file_of_authorities_those_of_the_system_count() {
     let url = format!("rediss://localhost:{}", redis.port);
     let system = authority.file();
     let system = system.to_str().expect("a path");
-    let node = Node::with(
-        &postgres::fresh_database().await,
-        &[("REDIS_URL", &url), ("SSL_CERT_FILE", system)],
-    )
-    .await;
+    // The metrics' listener has the details of readiness.
+    let details = format!("127.0.0.1:{}", free_port());
+    let variables = [
+        ("REDIS_URL", url.as_str()),
+        ("SSL_CERT_FILE", system),
+        ("METRICS_BIND", &details),
+    ];
+    let _node = Node::with(&postgres::fresh_database().await, &variables).await;
     until("the broker is up", async || {
-        let answer = reqwest::get(format!("http://{}/readyz", node.address))
+        let answer = reqwest::get(format!("http://{details}/readyz"))
             .await
             .expect("an answer");
         let said: serde_json::Value = answer.json().await.expect("JSON");
