@@ -135,6 +135,14 @@ export async function signIn(page, url, who) {
   await live(page);
 }
 
+/** Signs in with the form, as somebody who has no card on the page. */
+export async function signInByForm(page, who) {
+  await page.getByTestId('signin-email').fill(`${who}@demo.test`);
+  await page.getByTestId('signin-password').fill('demo');
+  await page.getByTestId('signin-submit').click();
+  await live(page);
+}
+
 export const live = (page) => page.locator('[data-testid=connection][data-state=live]').waitFor({ state: 'attached', timeout: 25_000 });
 
 /** The REST API, signed in as one of the demo's people. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { api, edit, live, newPage, signIn, until } from '../kit.mjs';
+import { api, edit, live, newPage, signIn, signInByForm, until } from '../kit.mjs';
 
 export function signin(server, { browser }) {
   test('signing in', async (t) => {
@@ -41,7 +41,8 @@ export function signin(server, { browser }) {
 
     await t.test('a new password signs other devices out and keeps this one', async () => {
       const page = await newPage(browser(), { size: 'phone' });
-      await signIn(page, server.url, 'member04');
+      await page.goto(`${server.url}/app/`);
+      await signInByForm(page, 'member04');
       const elsewhere = await api(server, 'member04');
       await page.getByTestId('account').click();
       await page.getByTestId('sessions').click();
@@ -63,7 +64,8 @@ export function signin(server, { browser }) {
     await t.test('the device keeps its secret when its session ends elsewhere, and signing out removes it', async () => {
       const page = await newPage(browser(), { size: 'phone' });
       const secrets = () => page.evaluate(() => Object.keys(JSON.parse(localStorage.getItem('liveplan.device') ?? '{}')));
-      await signIn(page, server.url, 'member03');
+      await page.goto(`${server.url}/app/`);
+      await signInByForm(page, 'member03');
       assert.deepEqual(await secrets(), ['member03@demo.test']);
       const elsewhere = await api(server, 'member03');
       const { items } = await elsewhere.call('GET', 'auth/sessions');
@@ -71,9 +73,8 @@ export function signin(server, { browser }) {
       await page.getByTestId('signin-email').waitFor();
       assert.deepEqual(await secrets(), ['member03@demo.test']);
       const signedIn = page.waitForRequest((request) => request.url().endsWith('/auth/login'));
-      await page.getByTestId('demo-member03').click();
+      await signInByForm(page, 'member03');
       assert.equal(typeof (await signedIn).postDataJSON().device_secret, 'string');
-      await live(page);
       await page.getByTestId('account').click();
       await page.getByTestId('signout').click();
       await page.getByTestId('signin-email').waitFor();
