@@ -26,8 +26,8 @@ use crate::http::limits::Limit;
 use crate::http::{Body, peer};
 use crate::ids::{AccountId, GymId};
 
-/// Limit on requests with links per IP address and node. It is high because all phones on a gym's Wi-Fi share one
-/// address.
+/// Limit on requests with links per host (an IPv6 host is a /64) and node. It is high because all phones on a gym's Wi-Fi
+/// share one address.
 const PER_ADDRESS: Limit = Limit {
     attempts: 300,
     window: TimeDelta::minutes(15),
@@ -47,11 +47,12 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(reset_password);
 }
 
-/// Counts a request with a link.
-fn count(app: &App, request: &HttpRequest) -> Result<()> {
+/// Counts a request with a link, before the link is looked up.
+pub(super) fn count(app: &App, request: &HttpRequest) -> Result<()> {
     peer::address(request, &app.config).map_or(Ok(()), |address| {
+        let host = peer::host(address);
         app.limits
-            .take(&format!("link:address:{address}"), PER_ADDRESS, app.clock.now())
+            .take(&format!("link:address:{host}"), PER_ADDRESS, app.clock.now())
     })
 }
 

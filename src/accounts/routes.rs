@@ -89,6 +89,9 @@ async fn login(app: web::Data<App>, request: HttpRequest, body: Body<Login, SMAL
         let _wrong = nobody().await?;
         return Err(refused());
     };
+    if invitation.is_some() {
+        claims::count(&app, &request)?;
+    }
     let named = match named_gym(&app, gym.as_deref(), invitation.as_ref(), now).await {
         Ok(named) => named,
         Err(error) => {

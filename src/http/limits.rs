@@ -1,4 +1,4 @@
-//! Limits on attempts per key in a time window, such as sign-ins of an account. Each node counts for itself, in memory,
+//! Limits on attempts per key in a time window, such as uses of a link. Each node counts for itself, in memory,
 //! and drops the keys whose windows have ended.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,11 +60,6 @@ impl Limits {
         }
         Ok(())
     }
-
-    /// Resets the attempts of a key, for example after a success.
-    pub fn forget(&self, key: &str) {
-        self.windows.remove(key);
-    }
 }
 
 #[cfg(test)]
@@ -84,7 +79,5 @@ mod tests {
         assert_eq!(limits.take("a", limit, start).expect_err("over").code, Code::TooMany);
         assert!(limits.take("b", limit, start).is_ok());
         assert!(limits.take("a", limit, start + TimeDelta::seconds(11)).is_ok());
-        limits.forget("a");
-        assert!(limits.take("a", limit, start).is_ok());
     }
 }

@@ -73,6 +73,12 @@ fn kid(session: &Value) -> String {
     header["kid"].as_str().expect("a key id").to_owned()
 }
 
+/// The id of the key that made a session's refresh token.
+fn refresh_key(session: &Value) -> Vec<u8> {
+    let token = session["refresh_token"].as_str().expect("a token");
+    BASE64_URL_SAFE_NO_PAD.decode(token).expect("base64")[1..17].to_vec()
+}
+
 /// Runs `liveplan keys rotate …` with the new master key, which also opens what the old one sealed.
 fn rotate(database: &str, words: &[&str]) -> Output {
     let mut command = liveplan(database);
@@ -208,15 +214,15 @@ async fn keys_are_replaced_under_two_working_nodes_and_nobody_notices() {
     let nodes = [pair.one.address, pair.two.address];
     let received = count(&pair.heard().received);
     let (mut session, mut edits, mut broker_keys) = (first.clone(), 0, Vec::new());
-    let mut signing_keys = vec![kid(&first)];
+    let (mut signing_keys, mut refresh_keys) = (vec![kid(&first)], vec![refresh_key(&first)]);
 
     let done = succeeded(&rotate(&database, &["master"]));
     let resealed: usize = done.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
     assert!(resealed >= 2, "{done}");
-    for which in ["signing", "broker"] {
+    for which in ["signing", "broker", "refresh", "sign-in"] {
         succeeded(&rotate(&database, &[which, "--after-seconds", "10"]));
     }
-    // Real work, until both nodes have used both new keys for a while.
+    // Real work, until both nodes have used the new keys for a while.
     let (began, mut settled) = (Instant::now(), 0);
     while settled < 20 {
         assert!(began.elapsed() < Duration::from_mins(1), "the new keys are not used");
@@ -234,10 +240,14 @@ async fn keys_are_replaced_under_two_working_nodes_and_nobody_notices() {
         if !signing_keys.contains(&kid(&session)) {
             signing_keys.push(kid(&session));
         }
+        if !refresh_keys.contains(&refresh_key(&session)) {
+            refresh_keys.push(refresh_key(&session));
+        }
         if broker_keys.last().is_none_or(|id| *id != sealed[1..17]) {
             broker_keys.push(sealed[1..17].to_vec());
         }
-        settled += usize::from(signing_keys.len() == 2 && broker_keys.len() == 2);
+        let replaced = [signing_keys.len(), broker_keys.len(), refresh_keys.len()];
+        settled += usize::from(replaced == [2; 3]);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(
