@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use diesel::sql_types::BigInt;
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use liveplan::auth::Role;
+use liveplan::auth::link::{Page, Secret};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -468,6 +469,24 @@ async fn a_link_bears_a_bounded_number_of_attempts() {
     app.app.clock.advance(TimeDelta::minutes(15));
     let body = claim(&secret(&made), "x@test.example");
     app.nobody().post("/invitations/accept", &body).await.ok();
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_sign_in_with_an_invitation_counts_as_a_look_at_a_link() {
+    let app = TestApp::start().await;
+    let link = Secret::random().link(Page::Invitation);
+    let invented = link.split_once('#').expect("a fragment").1;
+    let nobody = app.nobody();
+    for _ in 0..300 {
+        let look = nobody.post("/invitations/open", &json!({"secret": invented})).await;
+        look.refused(410, "link_invalid");
+    }
+    let body = json!({"email": "ana@test.example", "password": NEW_PASSWORD, "invitation": invented});
+    nobody
+        .post("/auth/login", &body)
+        .await
+        .refused(429, "too_many_requests");
     app.stop().await;
 }
 
